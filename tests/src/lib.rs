@@ -1,0 +1,2 @@
+//! Shared parts of the tests that run real servers.
+#![forbid(unsafe_code)]

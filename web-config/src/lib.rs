@@ -1,0 +1,2 @@
+//! The web configuration file.
+#![forbid(unsafe_code)]

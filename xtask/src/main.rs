@@ -1,0 +1,3 @@
+//! Everything that is run while developing.
+#![forbid(unsafe_code)]
+fn main() {}
