@@ -1,3 +1,61 @@
-//! Everything that is run while developing.
+//! Everything that is run while developing: a real cluster, images, the demo, the tests, generated files.
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod binaries;
+mod cluster;
+mod debian;
+mod demo;
+mod generate;
+mod image;
+mod servers;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything that is run while developing secure-exporter.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// The whole product on a real cluster on this machine, shown as a person wants to see it
+    Demo(demo::Options),
+    /// All tests, those against real servers included
+    Test(test::Options),
+    /// A real Kubernetes on this machine, in namespaces of its own
+    Cluster {
+        #[command(subcommand)]
+        action: cluster::Action,
+    },
+    /// One OCI image per binary, as archives for `ctr images import` and `docker load`
+    Image(image::Options),
+    /// Everything that is generated from the Rust types: the CRD and the chart's copy of it
+    Generate(generate::Options),
+    /// Build (once) the servers that tests run against, and say where they are
+    Servers,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Cluster { action } => cluster::run(action),
+        Task::Image(options) => image::run(&options),
+        Task::Generate(options) => generate::run(&options),
+        Task::Servers => servers::build_all(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

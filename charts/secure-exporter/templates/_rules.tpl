@@ -1,0 +1,48 @@
+{{/* What the operator may do in each namespace that it serves; one reason beside each rule. Nothing here deletes: the garbage collector does, by ownerReferences. */}}
+{{- define "secure-exporter.rules" -}}
+# What is asked for.
+- apiGroups: [secureexporter.dev]
+  resources: [secureexporters]
+  verbs: [get, list, watch]
+# What is reported back; it is a subresource, so the right to it gives none to the spec.
+- apiGroups: [secureexporter.dev]
+  resources: [secureexporters/status]
+  verbs: [get, patch, update]
+# Children name their SecureExporter as blocking owner, which clusters that enforce owner permissions
+# (OpenShift does) allow only to those who may update its finalizers.
+- apiGroups: [secureexporter.dev]
+  resources: [secureexporters/finalizers]
+  verbs: [update]
+# State, server and scrape Secrets, and the public CA bundle. No resourceNames: the names follow the
+# SecureExporters, and list, watch and create cannot be bound to names. No delete: losing the state Secret
+# loses the authority.
+- apiGroups: [""]
+  resources: [secrets, configmaps]
+  verbs: [get, list, watch, create, update, patch]
+# The exporter on every node.
+- apiGroups: [apps]
+  resources: [daemonsets]
+  verbs: [get, list, watch, create, update, patch]
+# The headless Service that names the exporters, and the ServiceAccount (without a token) that they run as.
+- apiGroups: [""]
+  resources: [services, serviceaccounts]
+  verbs: [get, list, watch, create, update, patch]
+# The Role by which the scrapers of spec.scrape.serviceAccounts discover the exporters. What can be granted
+# by it stays within this very list, because the API server refuses escalation (no `escalate`, no `bind`).
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, update, patch]
+# To see which nodes are served, and to be allowed to grant the same to the scrapers: nobody can grant what
+# they do not hold.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+# To read why pods cannot start (a Pod Security refusal is found only in an event of the DaemonSet).
+- apiGroups: [""]
+  resources: [events]
+  verbs: [get, list]
+# To tell what was done; patch counts repetitions in one event instead of flooding.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}

@@ -1,0 +1,3 @@
+module secure-exporter.test/pause
+
+go 1.24.0

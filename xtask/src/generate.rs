@@ -1,0 +1,59 @@
+//! Everything that is generated from the Rust types.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::shell::{output, repository};
+
+#[derive(Args)]
+pub struct Options {
+    /// Write nothing; fail where a file is stale
+    #[arg(long)]
+    check: bool,
+}
+
+/// Writes every generated file, or with `--check` says which ones are stale.
+///
+/// # Errors
+/// A file could not be read or written.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let mut stale = 0;
+    for (path, text) in files()? {
+        let path = repository().join(path);
+        if fs::read_to_string(&path).is_ok_and(|present| present == text) {
+            continue;
+        }
+        if options.check {
+            eprintln!("stale: {} (run cargo xtask generate)", path.display());
+            stale += 1;
+            continue;
+        }
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(if stale == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn files() -> Result<Vec<(PathBuf, String)>> {
+    // Asked of the operator itself, so that this program needs none of its dependencies.
+    let crd = output(
+        Command::new(env!("CARGO"))
+            .current_dir(repository())
+            .args(["run", "--quiet", "--package", "secure-exporter-operator", "--", "crd"]),
+    )?;
+    let name = "secureexporters.secureexporter.dev.yaml";
+    Ok(vec![
+        (PathBuf::from("crds").join(name), crd.clone()),
+        // Helm installs what lies in a chart's own crds folder.
+        (PathBuf::from("charts/secure-exporter/crds").join(name), crd),
+    ])
+}
