@@ -1,9 +1,6 @@
 //! Our own binaries, static, as images and the demo want them.
 
-use std::{
-    path::PathBuf,
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
 
@@ -24,7 +21,15 @@ pub fn release() -> Result<PathBuf> {
                 .current_dir(repository())
                 // With an explicit --target this reaches our code, but no build script or procedural macro.
                 .env("RUSTFLAGS", "-C target-feature=+crt-static")
-                .args(["build", "--quiet", "--locked", "--profile", "image", "--target", &target])
+                .args([
+                    "build",
+                    "--quiet",
+                    "--locked",
+                    "--profile",
+                    "image",
+                    "--target",
+                    &target,
+                ])
                 .args(NAMES.iter().flat_map(|name| ["--package", name])),
         )
     })?;

@@ -1,13 +1,13 @@
 //! What comes from Debian's packages, installed where a person with root has not done so yet.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
 use crate::shell::{find_program, output, step};
 
 /// Programs and the Debian package that each comes from.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -16,10 +16,17 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
     ("htpasswd", "apache2-utils"),
+    ("curl", "curl"),
 ];
 
-/// Network plugins have no program on the `PATH`; this file tells that they are installed.
-const NETWORK_PLUGIN: (&str, &str) = ("/usr/lib/cni/bridge", "containernetworking-plugins");
+/// What has no program on the `PATH`: a file that tells that the package is installed.
+const FILES: [(&str, &str); 2] = [
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    (
+        "/usr/lib/python3/dist-packages/bcrypt/__init__.py",
+        "python3-bcrypt",
+    ),
+];
 
 /// Installs what is missing.
 ///
@@ -30,9 +37,11 @@ pub fn ensure() -> Result<()> {
         .into_iter()
         .filter(|(program, _)| find_program(program).is_none())
         .collect();
-    if !std::path::Path::new(NETWORK_PLUGIN.0).exists() {
-        missing.push(NETWORK_PLUGIN);
-    }
+    missing.extend(
+        FILES
+            .into_iter()
+            .filter(|(file, _)| !Path::new(file).exists()),
+    );
     if missing.is_empty() {
         return Ok(());
     }
@@ -58,7 +67,11 @@ pub fn ensure() -> Result<()> {
             output(&mut command)
         };
         apt(&["update", "-qq"])?;
-        apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages.as_slice()].concat())?;
+        apt(&[
+            &["install", "-y", "-qq", "--no-install-recommends"],
+            packages.as_slice(),
+        ]
+        .concat())?;
         Ok(())
     })
 }

@@ -40,16 +40,23 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         println!("wrote {}", path.display());
     }
-    Ok(if stale == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if stale == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn files() -> Result<Vec<(PathBuf, String)>> {
     // Asked of the operator itself, so that this program needs none of its dependencies.
-    let crd = output(
-        Command::new(env!("CARGO"))
-            .current_dir(repository())
-            .args(["run", "--quiet", "--package", "secure-exporter-operator", "--", "crd"]),
-    )?;
+    let crd = output(Command::new(env!("CARGO")).current_dir(repository()).args([
+        "run",
+        "--quiet",
+        "--package",
+        "secure-exporter-operator",
+        "--",
+        "crd",
+    ]))?;
     let name = "secureexporters.secureexporter.dev.yaml";
     Ok(vec![
         (PathBuf::from("crds").join(name), crd.clone()),

@@ -62,7 +62,11 @@ pub fn ours(prefix: &str, tag: &str, folder: &Path) -> Result<Vec<PathBuf>> {
                 let binary = fs::read(built.join(name))
                     .with_context(|| format!("the build left no {name}"))?;
                 let archive = folder.join(format!("{name}.tar"));
-                write(&archive, &format!("{prefix}/{name}:{tag}"), &Content::of(name, binary))?;
+                write(
+                    &archive,
+                    &format!("{prefix}/{name}:{tag}"),
+                    &Content::of(name, binary),
+                )?;
                 Ok(archive)
             })
             .collect()
@@ -106,10 +110,16 @@ pub fn write(archive: &Path, name: &str, content: &Content) -> Result<()> {
     .into_bytes();
     let mut listed = blob("application/vnd.oci.image.manifest.v1+json", &manifest);
     if let Value::Object(fields) = &mut listed {
-        fields.insert("platform".into(), json!({"architecture": architecture(), "os": "linux"}));
+        fields.insert(
+            "platform".into(),
+            json!({"architecture": architecture(), "os": "linux"}),
+        );
         let tag = name.rsplit(':').next().unwrap_or("latest");
-        fields.insert("annotations".into(), json!({
-            "io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag}));
+        fields.insert(
+            "annotations".into(),
+            json!({
+            "io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag}),
+        );
     }
     let index = json!({
         "schemaVersion": 2,
@@ -120,11 +130,22 @@ pub fn write(archive: &Path, name: &str, content: &Content) -> Result<()> {
     let docker = json!([{
         "Config": blob_path(&config), "RepoTags": [name], "Layers": [blob_path(&zipped)]}]);
 
-    let file = File::create(archive).with_context(|| format!("cannot write {}", archive.display()))?;
+    let file =
+        File::create(archive).with_context(|| format!("cannot write {}", archive.display()))?;
     let mut tar = Builder::new(file);
-    add(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
+    add(
+        &mut tar,
+        "oci-layout",
+        br#"{"imageLayoutVersion":"1.0.0"}"#,
+        0o644,
+    )?;
     add(&mut tar, "index.json", index.to_string().as_bytes(), 0o644)?;
-    add(&mut tar, "manifest.json", docker.to_string().as_bytes(), 0o644)?;
+    add(
+        &mut tar,
+        "manifest.json",
+        docker.to_string().as_bytes(),
+        0o644,
+    )?;
     for data in [&config, &zipped, &manifest] {
         add(&mut tar, &blob_path(data), data, 0o644)?;
     }
@@ -185,7 +206,10 @@ fn blob_path(data: &[u8]) -> String {
 }
 
 fn digest(data: &[u8]) -> String {
-    Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(data)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn add<W: Write>(tar: &mut Builder<W>, path: &str, data: &[u8], mode: u32) -> Result<()> {
@@ -210,11 +234,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (one, two) = (folder.path().join("1.tar"), folder.path().join("2.tar"));
         for archive in [&one, &two] {
-            write(archive, "localhost/x:dev", &Content::of("x", b"binary".to_vec())).unwrap();
+            write(
+                archive,
+                "localhost/x:dev",
+                &Content::of("x", b"binary".to_vec()),
+            )
+            .unwrap();
         }
         assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
         let mut seen = 0;
-        for entry in tar::Archive::new(File::open(&one).unwrap()).entries().unwrap() {
+        for entry in tar::Archive::new(File::open(&one).unwrap())
+            .entries()
+            .unwrap()
+        {
             let mut entry = entry.unwrap();
             let path = entry.path().unwrap().display().to_string();
             if let Some(name) = path.strip_prefix("blobs/sha256/") {

@@ -7,6 +7,7 @@ mod debian;
 mod demo;
 mod generate;
 mod image;
+mod install;
 mod servers;
 mod shell;
 mod test;

@@ -102,7 +102,10 @@ pub fn ensure(server: &Server) -> Result<PathBuf> {
             server.version
         ));
     }
-    let label = format!("build {} {} (once; then cached)", server.name, server.version);
+    let label = format!(
+        "build {} {} (once; then cached)",
+        server.name, server.version
+    );
     step(&label, || build(server, &file))?;
     Ok(file)
 }

@@ -1,7 +1,80 @@
-//! placeholder
-use std::process::ExitCode;
+//! All tests. Those that need real servers get them: a cluster with the chart installed, Prometheus, and where to find them.
+
+use std::{
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
 use anyhow::Result;
 use clap::Args;
+
+use crate::{
+    cluster::Cluster,
+    install::{self, NAMESPACE},
+    servers,
+    shell::{repository, step, visibly},
+};
+
 #[derive(Args)]
-pub struct Options {}
-pub fn run(_: &Options) -> Result<ExitCode> { Ok(ExitCode::SUCCESS) }
+pub struct Options {
+    /// Leave out what needs root and real servers; says so at the end
+    #[arg(long)]
+    quick: bool,
+    /// Handed to `cargo test`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// Runs the tests.
+///
+/// # Errors
+/// A server could not be started, or a test failed.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let begin = Instant::now();
+    if options.quick {
+        visibly(cargo_test().args(&options.arguments))?;
+        println!(
+            "\nSKIPPED by --quick: every test against real servers (system-tests). `cargo xtask test` runs them."
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cluster = install::cluster("test")?;
+    let outcome = with_servers(&cluster, options);
+    step("cluster down", || cluster.down())?;
+    outcome?;
+    println!("all tests took {:.0} s", begin.elapsed().as_secs_f32());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
+    // Tests use a namespace each, so the operator must watch them all.
+    install::operator(cluster, &["watchNamespaces={*}"])?;
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let exporter = repository()
+        .join("target")
+        .join(target)
+        .join("image/secure-exporter");
+    visibly(
+        cargo_test()
+            .args(["--features", "system-tests/servers"])
+            .env("TEST_KUBECONFIG", cluster.kubeconfig())
+            .env(
+                "TEST_KUBECTL",
+                servers::kubernetes_commands()?.join("kubectl"),
+            )
+            .env("TEST_PROMETHEUS", servers::ensure(&servers::PROMETHEUS)?)
+            .env("TEST_PROMTOOL", servers::ensure(&servers::PROMTOOL)?)
+            .env("TEST_NODE_ADDRESS", cluster.node_address())
+            .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
+            .env("TEST_EXPORTER", exporter)
+            .args(&options.arguments),
+    )
+}
+
+fn cargo_test() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .current_dir(repository())
+        .args(["test", "--workspace", "--locked"]);
+    command
+}

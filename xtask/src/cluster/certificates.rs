@@ -4,8 +4,8 @@ use std::{fs, net::IpAddr};
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 
 use super::layout::Layout;
@@ -16,7 +16,11 @@ const USERS: [(&str, &str, Option<&str>); 5] = [
     ("controllers", "system:kube-controller-manager", None),
     ("scheduler", "system:kube-scheduler", None),
     ("kubelet", "system:node:node1", Some("system:nodes")),
-    ("apiserver-to-kubelet", "kube-apiserver-kubelet-client", Some("system:masters")),
+    (
+        "apiserver-to-kubelet",
+        "kube-apiserver-kubelet-client",
+        Some("system:masters"),
+    ),
 ];
 
 /// Writes the CA, the serving certificates, one client certificate and kubeconfig per user, and the ServiceAccount key.
@@ -31,11 +35,27 @@ pub fn write(layout: &Layout) -> Result<()> {
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     fs::write(layout.pki("ca.crt"), ca.pem())?;
 
-    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost"];
-    let addresses = ["127.0.0.1", layout.service_address(), &layout.node_address()].map(str::to_owned);
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "localhost",
+    ];
+    let addresses = [
+        "127.0.0.1",
+        layout.service_address(),
+        &layout.node_address(),
+    ]
+    .map(str::to_owned);
     serving(layout, &ca, "apiserver", &names, &addresses)?;
     let node = [layout.node_name()];
-    serving(layout, &ca, "kubelet-server", &node, &["127.0.0.1".to_owned(), layout.node_address()])?;
+    serving(
+        layout,
+        &ca,
+        "kubelet-server",
+        &node,
+        &["127.0.0.1".to_owned(), layout.node_address()],
+    )?;
     for (file, name, organisation) in USERS {
         let mut params = named(name, organisation);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -50,14 +70,24 @@ pub fn write(layout: &Layout) -> Result<()> {
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
-fn serving(layout: &Layout, ca: &Ca, file: &str, names: &[&str], addresses: &[String]) -> Result<()> {
+fn serving(
+    layout: &Layout,
+    ca: &Ca,
+    file: &str,
+    names: &[&str],
+    addresses: &[String],
+) -> Result<()> {
     let mut params = named(file, None);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     for name in names {
-        params.subject_alt_names.push(SanType::DnsName((*name).try_into()?));
+        params
+            .subject_alt_names
+            .push(SanType::DnsName((*name).try_into()?));
     }
     for address in addresses {
-        params.subject_alt_names.push(SanType::IpAddress(address.parse::<IpAddr>()?));
+        params
+            .subject_alt_names
+            .push(SanType::IpAddress(address.parse::<IpAddr>()?));
     }
     sign(layout, ca, file, params)
 }
@@ -66,7 +96,10 @@ fn sign(layout: &Layout, ca: &Ca, file: &str, mut params: CertificateParams) -> 
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate()?;
-    fs::write(layout.pki(&format!("{file}.crt")), params.signed_by(&key, ca)?.pem())?;
+    fs::write(
+        layout.pki(&format!("{file}.crt")),
+        params.signed_by(&key, ca)?.pem(),
+    )?;
     fs::write(layout.pki(&format!("{file}.key")), key.serialize_pem())?;
     Ok(())
 }
@@ -75,7 +108,9 @@ fn named(name: &str, organisation: Option<&str>) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     if let Some(organisation) = organisation {
-        params.distinguished_name.push(DnType::OrganizationName, organisation);
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, organisation);
     }
     params.distinguished_name.push(DnType::CommonName, name);
     params

@@ -45,7 +45,14 @@ pub fn start(layout: &Layout) -> Result<()> {
     fs::create_dir_all(layout.run.join("pid"))?;
     let log = File::create(layout.logs().join("holder.log"))?;
     Command::new("setsid")
-        .args(["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"])
+        .args([
+            "unshare",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+        ])
         .args(["--propagation", "private", "bash", "-c", SCRIPT])
         .env("RUN", &layout.run)
         .env("NODE_ADDRESS", layout.node_address())
@@ -77,12 +84,16 @@ pub fn start(layout: &Layout) -> Result<()> {
 /// It is still there after some seconds.
 pub fn stop(layout: &Layout) -> Result<()> {
     if let Some(pid) = pid(layout)
-        && let Some(process) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw)
+        && let Some(process) = i32::try_from(pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
     {
         let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-        wait_for("the cluster's processes gone", Duration::from_secs(10), || {
-            Ok((!alive(pid)).then_some(()))
-        })?;
+        wait_for(
+            "the cluster's processes gone",
+            Duration::from_secs(10),
+            || Ok((!alive(pid)).then_some(())),
+        )?;
     }
     // The cable goes with the namespace; where it did not (yet), it must not stand in the way of the next start.
     let _ = output(Command::new("ip").args(["link", "del", &layout.outside_interface()]));
@@ -118,7 +129,10 @@ pub fn spawn(layout: &Layout, name: &str, program: &Path, arguments: &[String]) 
     let log = File::create(layout.logs().join(format!("{name}.log")))?;
     command(layout, program)?
         .args(arguments)
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         // A cloud's metadata address answers nobody here; asking it costs the kubelet seconds.
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .current_dir(&layout.run)
@@ -150,8 +164,13 @@ fn connect(layout: &Layout) -> Result<()> {
     let (outside, node) = (layout.outside_interface(), layout.node_address());
     let ip = |line: String| output(Command::new("ip").args(line.split(' ')));
     let inside = |line: String| output(command(layout, "ip")?.args(line.split(' ')));
-    ip(format!("link add {outside} type veth peer name outside netns {pid}"))?;
-    ip(format!("addr add {}/24 dev {outside}", layout.outside_address()))?;
+    ip(format!(
+        "link add {outside} type veth peer name outside netns {pid}"
+    ))?;
+    ip(format!(
+        "addr add {}/24 dev {outside}",
+        layout.outside_address()
+    ))?;
     ip(format!("link set {outside} up"))?;
     inside("link set lo up".into())?;
     inside(format!("addr add {}/32 dev lo", layout.service_address()))?;
@@ -184,6 +203,9 @@ fn alive(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return false;
     };
-    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
     state.is_some_and(|state| state != "Z" && state != "X")
 }

@@ -66,7 +66,10 @@ pub fn run(action: Action) -> Result<ExitCode> {
         Action::Up { name } => {
             let cluster = Cluster::up(Layout::named(&name))?;
             println!("\nkubectl:     cargo xtask cluster kubectl -- get nodes");
-            println!("or:          export KUBECONFIG={}", cluster.kubeconfig().display());
+            println!(
+                "or:          export KUBECONFIG={}",
+                cluster.kubeconfig().display()
+            );
             println!("take down:   cargo xtask cluster down");
         }
         Action::Down { name } => step("cluster down", || Cluster::at(Layout::named(&name)).down())?,
@@ -117,7 +120,10 @@ impl Cluster {
         if let Err(error) = cluster.start(&commands, &pause) {
             let logs = cluster.keep_logs();
             cluster.down()?;
-            return Err(error.context(format!("the cluster did not start; its logs: {}", logs.display())));
+            return Err(error.context(format!(
+                "the cluster did not start; its logs: {}",
+                logs.display()
+            )));
         }
         Ok(cluster)
     }
@@ -233,14 +239,26 @@ impl Cluster {
         for (name, kibibytes) in holder::processes(&self.layout)? {
             println!("  {name:<28} {:>6} MiB", kibibytes / 1024);
         }
-        println!("{}", self.kubectl(&["get", "nodes,pods", "-A", "-o", "wide"])?);
+        println!(
+            "{}",
+            self.kubectl(&["get", "nodes,pods", "-A", "-o", "wide"])?
+        );
         Ok(())
     }
 
     fn keep_logs(&self) -> PathBuf {
         let kept = std::env::temp_dir().join(format!("secure-exporter-{}-logs", self.layout.name));
         let _ = fs::remove_dir_all(&kept);
-        let copied = output(Command::new("cp").arg("-r").arg(self.layout.logs()).arg(&kept));
-        if copied.is_ok() { kept } else { self.layout.logs() }
+        let copied = output(
+            Command::new("cp")
+                .arg("-r")
+                .arg(self.layout.logs())
+                .arg(&kept),
+        );
+        if copied.is_ok() {
+            kept
+        } else {
+            self.layout.logs()
+        }
     }
 }

@@ -24,7 +24,10 @@ const PAUSE_IMAGE: &str = "localhost/pause:1";
 pub fn start_containerd(layout: &Layout) -> Result<()> {
     let run = layout.run.display();
     fs::create_dir_all(layout.run.join("cni"))?;
-    fs::write(layout.run.join("cni/10-pods.conflist"), network(layout).to_string())?;
+    fs::write(
+        layout.run.join("cni/10-pods.conflist"),
+        network(layout).to_string(),
+    )?;
     // restrict_oom_score_adj: without CAP_SYS_RESOURCE runc may not lower the score and would fail.
     let config = format!(
         r#"version = 2
@@ -57,7 +60,12 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
     let file = layout.run.join("containerd.toml");
     fs::write(&file, config)?;
     let containerd = find_program("containerd").context("containerd is not installed")?;
-    spawn(layout, "containerd", &containerd, &["-c".into(), file.display().to_string()])?;
+    spawn(
+        layout,
+        "containerd",
+        &containerd,
+        &["-c".into(), file.display().to_string()],
+    )?;
     wait_for("containerd answers", Duration::from_secs(30), || {
         ctr(layout, &["version"]).map(Some)
     })?;
@@ -70,7 +78,11 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 /// The image could not be written or was refused.
 pub fn import_pause(layout: &Layout, pause: &Path) -> Result<()> {
     let archive = layout.run.join("pause.tar");
-    image::write(&archive, PAUSE_IMAGE, &Content::of("pause", fs::read(pause)?))?;
+    image::write(
+        &archive,
+        PAUSE_IMAGE,
+        &Content::of("pause", fs::read(pause)?),
+    )?;
     import(layout, &archive)
 }
 
@@ -79,7 +91,10 @@ pub fn import_pause(layout: &Layout, pause: &Path) -> Result<()> {
 /// # Errors
 /// containerd refused it.
 pub fn import(layout: &Layout, archive: &Path) -> Result<()> {
-    ctr(layout, &["images", "import", &archive.display().to_string()])?;
+    ctr(
+        layout,
+        &["images", "import", &archive.display().to_string()],
+    )?;
     Ok(())
 }
 
@@ -92,15 +107,30 @@ pub fn start_kubelet(layout: &Layout, commands: &Path) -> Result<()> {
     fs::write(&file, kubelet_configuration(layout).to_string())?;
     let root = layout.run.join("kubelet");
     fs::create_dir_all(&root)?;
-    spawn(layout, "kubelet", &commands.join("kubelet"), &flags(&[
-        ("config", &file.display().to_string()),
-        ("kubeconfig", &layout.kubeconfig("kubelet").display().to_string()),
-        ("root-dir", &root.display().to_string()),
-        ("cert-dir", &layout.run.join("kubelet-certificates").display().to_string()),
-        ("hostname-override", layout.node_name()),
-        ("node-ip", &layout.node_address()),
-        ("v", "2"),
-    ]))
+    spawn(
+        layout,
+        "kubelet",
+        &commands.join("kubelet"),
+        &flags(&[
+            ("config", &file.display().to_string()),
+            (
+                "kubeconfig",
+                &layout.kubeconfig("kubelet").display().to_string(),
+            ),
+            ("root-dir", &root.display().to_string()),
+            (
+                "cert-dir",
+                &layout
+                    .run
+                    .join("kubelet-certificates")
+                    .display()
+                    .to_string(),
+            ),
+            ("hostname-override", layout.node_name()),
+            ("node-ip", &layout.node_address()),
+            ("v", "2"),
+        ]),
+    )
 }
 
 fn kubelet_configuration(layout: &Layout) -> serde_json::Value {

@@ -1,0 +1,88 @@
+//! A cluster with our images in it and the chart installed: what the demo and the tests both begin with.
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::Result;
+
+use crate::{
+    cluster::{Cluster, Layout},
+    image::{self, Content},
+    servers,
+    shell::{output, repository, step},
+};
+
+/// Where the chart and the examples go.
+pub const NAMESPACE: &str = "monitoring";
+
+/// A running cluster that has our images and Prometheus'.
+///
+/// # Errors
+/// Something could not be built or started.
+pub fn cluster(name: &str) -> Result<Cluster> {
+    let cluster = Cluster::up(Layout::named(name))?;
+    let prometheus = servers::ensure(&servers::PROMETHEUS)?;
+    let folder = Path::new("target/images");
+    let mut archives = image::ours("localhost", "dev", folder)?;
+    step("import images", || {
+        let archive = repository().join(folder).join("prometheus.tar");
+        let content = Content::of("prometheus", fs::read(prometheus)?);
+        image::write(&archive, "localhost/prometheus:dev", &content)?;
+        archives.push(archive);
+        archives
+            .iter()
+            .try_for_each(|archive| cluster.import_image(archive))
+    })?;
+    Ok(cluster)
+}
+
+/// `helm install`, with the images of this working tree.
+///
+/// # Errors
+/// Helm is neither there nor can be built, or it failed.
+pub fn operator(cluster: &Cluster, values: &[&str]) -> Result<()> {
+    let helm = servers::ensure(&servers::HELM)?;
+    step(
+        "helm install secure-exporter charts/secure-exporter",
+        || {
+            let mut command = Command::new(helm);
+            command
+                .arg("--kubeconfig")
+                .arg(cluster.kubeconfig())
+                .args(["upgrade", "--install", "secure-exporter"])
+                .arg(repository().join("charts/secure-exporter"))
+                .args([
+                    "--namespace",
+                    NAMESPACE,
+                    "--create-namespace",
+                    "--wait",
+                    "--timeout",
+                    "120s",
+                ])
+                .args([
+                    "--set",
+                    "operator.image.repository=localhost/secure-exporter-operator",
+                ])
+                .args(["--set", "operator.image.tag=dev"])
+                .args([
+                    "--set",
+                    "exporter.image.repository=localhost/secure-exporter",
+                ])
+                .args(["--set", "exporter.image.tag=dev"]);
+            for value in values {
+                command.args(["--set", value]);
+            }
+            output(&mut command)
+        },
+    )?;
+    Ok(())
+}
+
+/// `kubectl apply` of a file of the repository.
+///
+/// # Errors
+/// The API server refused it.
+pub fn apply(cluster: &Cluster, file: &str) -> Result<()> {
+    let path = repository().join(file).display().to_string();
+    cluster.kubectl(&["-n", NAMESPACE, "apply", "-f", &path])?;
+    Ok(())
+}
