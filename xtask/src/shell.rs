@@ -63,11 +63,25 @@ pub fn visibly(command: &mut Command) -> Result<()> {
 pub fn wait_for<T>(
     what: &str,
     limit: Duration,
+    ready: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    wait_while(what, limit, || Ok(()), ready)
+}
+
+/// As [`wait_for`], for as long as there is `hope`: its error ends the waiting at once.
+///
+/// # Errors
+/// That of `hope`, or `limit` has passed.
+pub fn wait_while<T>(
+    what: &str,
+    limit: Duration,
+    mut hope: impl FnMut() -> Result<()>,
     mut ready: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let start = Instant::now();
     let mut last = String::from("no answer yet");
     while start.elapsed() < limit {
+        hope().with_context(|| what.to_owned())?;
         match ready() {
             Ok(Some(value)) => return Ok(value),
             Ok(None) => {}

@@ -4,18 +4,21 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{holder::spawn, layout::Layout};
+use super::{
+    holder::{Server, spawn},
+    layout::Layout,
+};
 use crate::shell::find_program;
 
 /// Starts etcd and the API server.
 ///
 /// # Errors
 /// One of them could not be started.
-pub fn start_api(layout: &Layout, commands: &Path) -> Result<()> {
+pub fn start_api(layout: &Layout, commands: &Path) -> Result<[Server; 2]> {
     let etcd =
         find_program("etcd").context("etcd is not installed: apt-get install etcd-server")?;
     let data = layout.run.join("etcd").display().to_string();
-    spawn(
+    let etcd = spawn(
         layout,
         "etcd",
         &etcd,
@@ -35,7 +38,7 @@ pub fn start_api(layout: &Layout, commands: &Path) -> Result<()> {
     )?;
     let path = |file: &str| layout.pki(file).display().to_string();
     let scratch = layout.run.join("apiserver").display().to_string();
-    spawn(
+    let api = spawn(
         layout,
         "kube-apiserver",
         &commands.join("kube-apiserver"),
@@ -67,19 +70,20 @@ pub fn start_api(layout: &Layout, commands: &Path) -> Result<()> {
             ("cert-dir", &scratch),
             ("v", "1"),
         ]),
-    )
+    )?;
+    Ok([etcd, api])
 }
 
 /// Starts the controllers and the scheduler.
 ///
 /// # Errors
 /// One of them could not be started.
-pub fn start_controllers(layout: &Layout, commands: &Path) -> Result<()> {
+pub fn start_controllers(layout: &Layout, commands: &Path) -> Result<[Server; 2]> {
     let path = |file: &str| layout.pki(file).display().to_string();
     let config = |user: &str| layout.kubeconfig(user).display().to_string();
     let scratch = |name: &str| layout.run.join(name).display().to_string();
     let controllers = config("controllers");
-    spawn(
+    let controllers = spawn(
         layout,
         "kube-controller-manager",
         &commands.join("kube-controller-manager"),
@@ -100,7 +104,7 @@ pub fn start_controllers(layout: &Layout, commands: &Path) -> Result<()> {
         ]),
     )?;
     let scheduler = config("scheduler");
-    spawn(
+    let scheduler = spawn(
         layout,
         "kube-scheduler",
         &commands.join("kube-scheduler"),
@@ -113,7 +117,8 @@ pub fn start_controllers(layout: &Layout, commands: &Path) -> Result<()> {
             ("cert-dir", &scratch("scheduler")),
             ("v", "1"),
         ]),
-    )
+    )?;
+    Ok([controllers, scheduler])
 }
 
 /// `--name=value` for each pair.

@@ -4,8 +4,8 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -121,13 +121,39 @@ pub fn command(layout: &Layout, program: impl AsRef<OsStr>) -> Result<Command> {
     Ok(command)
 }
 
+/// A program that was started inside and should go on running.
+pub struct Server {
+    name: String,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Server {
+    /// Asks whether it still runs.
+    ///
+    /// # Errors
+    /// It has ended: holds the last lines of its log.
+    pub fn check(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            bail!(
+                "{} has ended ({status}); its last words:\n{}",
+                self.name,
+                tail(&log, 5)
+            );
+        }
+        Ok(())
+    }
+}
+
 /// Starts a program that goes on running inside, with a log of its own.
 ///
 /// # Errors
 /// It could not be started.
-pub fn spawn(layout: &Layout, name: &str, program: &Path, arguments: &[String]) -> Result<()> {
-    let log = File::create(layout.logs().join(format!("{name}.log")))?;
-    command(layout, program)?
+pub fn spawn(layout: &Layout, name: &str, program: &Path, arguments: &[String]) -> Result<Server> {
+    let path = layout.logs().join(format!("{name}.log"));
+    let log = File::create(&path)?;
+    let child = command(layout, program)?
         .args(arguments)
         .env(
             "PATH",
@@ -141,7 +167,11 @@ pub fn spawn(layout: &Layout, name: &str, program: &Path, arguments: &[String]) 
         .stderr(log)
         .spawn()
         .with_context(|| format!("cannot start {name}"))?;
-    Ok(())
+    Ok(Server {
+        name: name.to_owned(),
+        log: path,
+        child,
+    })
 }
 
 /// Every process inside, by name, with its resident memory in KiB.
@@ -186,7 +216,7 @@ fn connect(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-fn pid_file(layout: &Layout) -> std::path::PathBuf {
+fn pid_file(layout: &Layout) -> PathBuf {
     layout.run.join("pid/holder")
 }
 

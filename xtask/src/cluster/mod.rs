@@ -21,9 +21,11 @@ use clap::Subcommand;
 
 pub use layout::Layout;
 
+use holder::Server;
+
 use crate::{
     debian, servers,
-    shell::{output, step, wait_for},
+    shell::{output, step, wait_while},
 };
 
 #[derive(Subcommand)]
@@ -137,16 +139,17 @@ impl Cluster {
             holder::start(layout)?;
             certificates::write(layout)
         })?;
-        step("etcd, kube-apiserver, containerd", || {
-            node::start_containerd(layout)?;
-            control_plane::start_api(layout, commands)?;
+        let mut servers = step("etcd, kube-apiserver, containerd", || {
+            let mut servers = vec![node::start_containerd(layout)?];
+            servers.extend(control_plane::start_api(layout, commands)?);
             node::import_pause(layout, pause)?;
-            self.wait_for_api()
+            self.wait_for_api(&mut servers)?;
+            Ok(servers)
         })?;
         step("controllers, scheduler, kubelet; node ready", || {
-            control_plane::start_controllers(layout, commands)?;
-            node::start_kubelet(layout, commands)?;
-            self.wait_for_node()
+            servers.extend(control_plane::start_controllers(layout, commands)?);
+            servers.push(node::start_kubelet(layout, commands)?);
+            self.wait_for_node(&mut servers)
         })?;
         println!(
             "  the cluster `{}` was up in {:.1} s",
@@ -211,24 +214,32 @@ impl Cluster {
         node::import(&self.layout, archive)
     }
 
-    fn wait_for_api(&self) -> Result<()> {
-        wait_for("kube-apiserver ready", Duration::from_secs(60), || {
-            self.kubectl(&["get", "--raw", "/readyz"]).map(Some)
-        })?;
+    fn wait_for_api(&self, servers: &mut [Server]) -> Result<()> {
+        wait_while(
+            "kube-apiserver ready",
+            Duration::from_secs(60),
+            || servers.iter_mut().try_for_each(Server::check),
+            || self.kubectl(&["get", "--raw", "/readyz"]).map(Some),
+        )?;
         Ok(())
     }
 
-    fn wait_for_node(&self) -> Result<()> {
-        wait_for("node ready", Duration::from_secs(90), || {
-            let ready = self.kubectl(&[
-                "get",
-                "nodes",
-                "-o",
-                "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}",
-            ])?;
-            self.kubectl(&["get", "serviceaccount", "default", "-n", "default"])?;
-            Ok((ready == "True").then_some(()))
-        })
+    fn wait_for_node(&self, servers: &mut [Server]) -> Result<()> {
+        wait_while(
+            "node ready",
+            Duration::from_secs(90),
+            || servers.iter_mut().try_for_each(Server::check),
+            || {
+                let ready = self.kubectl(&[
+                    "get",
+                    "nodes",
+                    "-o",
+                    "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}",
+                ])?;
+                self.kubectl(&["get", "serviceaccount", "default", "-n", "default"])?;
+                Ok((ready == "True").then_some(()))
+            },
+        )
     }
 
     fn status(&self) -> Result<()> {

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::{
     control_plane::flags,
-    holder::{command, spawn},
+    holder::{Server, command, spawn},
     layout::Layout,
 };
 use crate::{
     image::{self, Content},
-    shell::{find_program, output, wait_for},
+    shell::{find_program, output, wait_while},
 };
 
 const PAUSE_IMAGE: &str = "localhost/pause:1";
@@ -21,7 +21,7 @@ const PAUSE_IMAGE: &str = "localhost/pause:1";
 ///
 /// # Errors
 /// It did not start.
-pub fn start_containerd(layout: &Layout) -> Result<()> {
+pub fn start_containerd(layout: &Layout) -> Result<Server> {
     let run = layout.run.display();
     fs::create_dir_all(layout.run.join("cni"))?;
     fs::write(
@@ -60,16 +60,19 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
     let file = layout.run.join("containerd.toml");
     fs::write(&file, config)?;
     let containerd = find_program("containerd").context("containerd is not installed")?;
-    spawn(
+    let mut server = spawn(
         layout,
         "containerd",
         &containerd,
         &["-c".into(), file.display().to_string()],
     )?;
-    wait_for("containerd answers", Duration::from_secs(30), || {
-        ctr(layout, &["version"]).map(Some)
-    })?;
-    Ok(())
+    wait_while(
+        "containerd answers",
+        Duration::from_secs(30),
+        || server.check(),
+        || ctr(layout, &["version"]).map(Some),
+    )?;
+    Ok(server)
 }
 
 /// Makes the image that holds a pod's namespaces known to containerd.
@@ -102,7 +105,7 @@ pub fn import(layout: &Layout, archive: &Path) -> Result<()> {
 ///
 /// # Errors
 /// It could not be started.
-pub fn start_kubelet(layout: &Layout, commands: &Path) -> Result<()> {
+pub fn start_kubelet(layout: &Layout, commands: &Path) -> Result<Server> {
     let file = layout.run.join("kubelet.yaml");
     fs::write(&file, kubelet_configuration(layout).to_string())?;
     let root = layout.run.join("kubelet");
