@@ -2,10 +2,10 @@
 
 use std::{fs, path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
-    cluster::{Cluster, Layout},
+    cluster::{Cluster, Extent, Layout},
     image::{self, Content},
     servers,
     shell::{output, repository, step},
@@ -19,7 +19,11 @@ pub const NAMESPACE: &str = "monitoring";
 /// # Errors
 /// Something could not be built or started.
 pub fn cluster(name: &str) -> Result<Cluster> {
-    let cluster = Cluster::up(Layout::named(name))?;
+    let layout = Layout::named(name);
+    if layout.extent != Extent::Whole {
+        bail!("pods need a node, and a node needs root: run this by sudo");
+    }
+    let cluster = Cluster::up(layout)?;
     let prometheus = servers::ensure(&servers::PROMETHEUS)?;
     let folder = Path::new("target/images");
     let mut archives = image::ours("localhost", "dev", folder)?;

@@ -121,7 +121,7 @@ fn kubeconfig(layout: &Layout, user: &str) -> String {
     serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
         "clusters": [{"name": "test", "cluster": {
-            "server": format!("https://{}", layout.node_address()),
+            "server": format!("https://{}:{}", layout.node_address(), layout.api_port()),
             "certificate-authority": path("ca.crt")}}],
         "users": [{"name": user, "user": {
             "client-certificate": path(&format!("{user}.crt")),

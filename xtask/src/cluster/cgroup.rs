@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Result;
 
-use super::layout::Layout;
+use super::layout::{Extent, Layout};
 use crate::shell::wait_for;
 
 const ROOT: &str = "/sys/fs/cgroup";
@@ -45,6 +45,9 @@ pub fn remove(layout: &Layout) -> Result<()> {
 }
 
 fn folders(layout: &Layout) -> Result<Vec<PathBuf>> {
+    if layout.extent == Extent::ControlPlane {
+        return Ok(Vec::new());
+    }
     let unified = Path::new(ROOT).join("cgroup.controllers").exists();
     if unified {
         return Ok(vec![Path::new(ROOT).join(layout.cgroup())]);

@@ -17,6 +17,8 @@ use crate::shell::find_program;
 pub fn start_api(layout: &Layout, commands: &Path) -> Result<[Server; 2]> {
     let etcd =
         find_program("etcd").context("etcd is not installed: apt-get install etcd-server")?;
+    let (clients, peers) = layout.etcd_ports();
+    let (clients, peers) = (local(clients), local(peers));
     let data = layout.run.join("etcd").display().to_string();
     let etcd = spawn(
         layout,
@@ -24,11 +26,11 @@ pub fn start_api(layout: &Layout, commands: &Path) -> Result<[Server; 2]> {
         &etcd,
         &flags(&[
             ("data-dir", &data),
-            ("listen-client-urls", "http://127.0.0.1:2379"),
-            ("advertise-client-urls", "http://127.0.0.1:2379"),
-            ("listen-peer-urls", "http://127.0.0.1:2380"),
-            ("initial-advertise-peer-urls", "http://127.0.0.1:2380"),
-            ("initial-cluster", "default=http://127.0.0.1:2380"),
+            ("listen-client-urls", &clients),
+            ("advertise-client-urls", &clients),
+            ("listen-peer-urls", &peers),
+            ("initial-advertise-peer-urls", &peers),
+            ("initial-cluster", &format!("default={peers}")),
             ("log-level", "warn"),
             // One member in memory: it elects itself in 0.1 s instead of 1 s, and there is nothing to flush.
             ("heartbeat-interval", "10"),
@@ -43,8 +45,8 @@ pub fn start_api(layout: &Layout, commands: &Path) -> Result<[Server; 2]> {
         "kube-apiserver",
         &commands.join("kube-apiserver"),
         &flags(&[
-            ("etcd-servers", "http://127.0.0.1:2379"),
-            ("secure-port", "443"),
+            ("etcd-servers", &clients),
+            ("secure-port", &layout.api_port().to_string()),
             ("bind-address", "0.0.0.0"),
             ("advertise-address", &layout.node_address()),
             ("service-cluster-ip-range", "10.96.0.0/24"),
@@ -82,6 +84,7 @@ pub fn start_controllers(layout: &Layout, commands: &Path) -> Result<[Server; 2]
     let path = |file: &str| layout.pki(file).display().to_string();
     let config = |user: &str| layout.kubeconfig(user).display().to_string();
     let scratch = |name: &str| layout.run.join(name).display().to_string();
+    let (controller_port, scheduler_port) = layout.controller_ports();
     let controllers = config("controllers");
     let controllers = spawn(
         layout,
@@ -93,6 +96,7 @@ pub fn start_controllers(layout: &Layout, commands: &Path) -> Result<[Server; 2]
             ("authorization-kubeconfig", &controllers),
             ("leader-elect", "false"),
             ("bind-address", "127.0.0.1"),
+            ("secure-port", &controller_port.to_string()),
             ("use-service-account-credentials", "true"),
             (
                 "service-account-private-key-file",
@@ -114,11 +118,16 @@ pub fn start_controllers(layout: &Layout, commands: &Path) -> Result<[Server; 2]
             ("authorization-kubeconfig", &scheduler),
             ("leader-elect", "false"),
             ("bind-address", "127.0.0.1"),
+            ("secure-port", &scheduler_port.to_string()),
             ("cert-dir", &scratch("scheduler")),
             ("v", "1"),
         ]),
     )?;
     Ok([controllers, scheduler])
+}
+
+fn local(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
 }
 
 /// `--name=value` for each pair.

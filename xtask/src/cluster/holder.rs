@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::layout::Layout;
+use super::layout::{Extent, Layout};
 use crate::shell::{output, tail, wait_for};
 
 /// Sets the mount namespace up. Folders that kubelet and containerd write to are hidden behind empty ones, and four
@@ -31,6 +31,10 @@ for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/p
   file="$RUN/sysctl.$(echo "${setting%%=*}" | tr / .)"
   echo "${setting#*=}" > "$file"; mount --bind "$file" "/proc/sys/${setting%%=*}"
 done
+"#;
+
+/// Says that all is set up, and sleeps.
+const SLEEP: &str = r#"
 touch "$RUN/held"
 trap : TERM
 while :; do sleep 1000 & wait; done
@@ -45,15 +49,16 @@ pub fn start(layout: &Layout) -> Result<()> {
     fs::create_dir_all(layout.run.join("pid"))?;
     let log = File::create(layout.logs().join("holder.log"))?;
     Command::new("setsid")
-        .args([
-            "unshare",
-            "--net",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-        ])
-        .args(["--propagation", "private", "bash", "-c", SCRIPT])
+        .args(["unshare", "--pid", "--fork", "--kill-child"])
+        .args(match layout.extent {
+            Extent::Whole => &["--net", "--mount", "--propagation", "private"][..],
+            Extent::ControlPlane => &["--user", "--map-root-user"],
+        })
+        .args(["bash", "-c"])
+        .arg(match layout.extent {
+            Extent::Whole => format!("{SCRIPT}{SLEEP}"),
+            Extent::ControlPlane => SLEEP.to_owned(),
+        })
         .env("RUN", &layout.run)
         .env("NODE_ADDRESS", layout.node_address())
         .env("NODE_NAME", layout.node_name())
@@ -75,7 +80,10 @@ pub fn start(layout: &Layout) -> Result<()> {
             fs::write(pid_file(layout), child.to_string())?;
             Ok(())
         })?;
-    connect(layout)
+    match layout.extent {
+        Extent::Whole => connect(layout),
+        Extent::ControlPlane => Ok(()),
+    }
 }
 
 /// Kills the holder and waits until it is gone.
@@ -116,7 +124,11 @@ pub fn command(layout: &Layout, program: impl AsRef<OsStr>) -> Result<Command> {
     };
     let mut command = Command::new("nsenter");
     command
-        .args(["-m", "-n", "-p", "-t", &pid.to_string(), "--"])
+        .args(match layout.extent {
+            Extent::Whole => &["-m", "-n", "-p"][..],
+            Extent::ControlPlane => &["-U", "--preserve-credentials", "-p"],
+        })
+        .args(["-t", &pid.to_string(), "--"])
         .arg(program.as_ref());
     Ok(command)
 }

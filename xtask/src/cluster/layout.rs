@@ -1,6 +1,15 @@
 //! Where the files of a cluster lie and which addresses it has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// How much of a cluster this user may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Control plane and a node, in a network of their own: needs root.
+    Whole,
+    /// etcd, API server, controllers and scheduler on this machine's loopback address: everything but running pods.
+    ControlPlane,
+}
 
 /// Paths and addresses of one cluster; two clusters of different names share none.
 pub struct Layout {
@@ -8,6 +17,8 @@ pub struct Layout {
     pub name: String,
     /// Its files, in memory: etcd is quick there, and nothing survives a reboot.
     pub run: PathBuf,
+    /// What this user may run.
+    pub extent: Extent,
     /// The third byte of its network.
     network: u8,
 }
@@ -20,16 +31,51 @@ impl Layout {
             .bytes()
             .fold(7_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte))
             | 1;
+        let user = rustix::process::geteuid();
+        let (extent, folder) = if user.is_root() {
+            (Extent::Whole, "secure-exporter".to_owned())
+        } else {
+            (
+                Extent::ControlPlane,
+                format!("secure-exporter-{}", user.as_raw()),
+            )
+        };
         Self {
             name: name.to_owned(),
-            run: PathBuf::from("/dev/shm/secure-exporter").join(name),
+            run: Path::new("/dev/shm").join(folder).join(name),
+            extent,
             network,
         }
     }
 
     /// The node's address, also that of the API server.
     pub fn node_address(&self) -> String {
-        format!("10.77.{}.1", self.network)
+        match self.extent {
+            Extent::Whole => format!("10.77.{}.1", self.network),
+            Extent::ControlPlane => "127.0.0.1".to_owned(),
+        }
+    }
+
+    /// The API server's port. In a network of its own it is the one that pods expect.
+    pub fn api_port(&self) -> u16 {
+        self.port(443, 20_000)
+    }
+
+    /// The ports of etcd: for clients, and for the other members that it does not have.
+    pub fn etcd_ports(&self) -> (u16, u16) {
+        (self.port(2379, 21_000), self.port(2380, 22_000))
+    }
+
+    /// The ports of the controllers and of the scheduler.
+    pub fn controller_ports(&self) -> (u16, u16) {
+        (self.port(10257, 23_000), self.port(10259, 24_000))
+    }
+
+    fn port(&self, alone: u16, shared: u16) -> u16 {
+        match self.extent {
+            Extent::Whole => alone,
+            Extent::ControlPlane => shared + u16::from(self.network),
+        }
     }
 
     /// This machine's end of the cable to the cluster.

@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
-pub use layout::Layout;
+pub use layout::{Extent, Layout};
 
 use holder::Server;
 
@@ -113,7 +113,7 @@ impl Cluster {
             println!("✓ the cluster `{}` is up already", cluster.layout.name);
             return Ok(cluster);
         }
-        preflight::check()?;
+        preflight::check(cluster.layout.extent)?;
         debian::ensure()?;
         let commands = servers::kubernetes_commands()?;
         let pause = servers::ensure(&servers::PAUSE)?;
@@ -139,18 +139,23 @@ impl Cluster {
             holder::start(layout)?;
             certificates::write(layout)
         })?;
-        let mut servers = step("etcd, kube-apiserver, containerd", || {
-            let mut servers = vec![node::start_containerd(layout)?];
-            servers.extend(control_plane::start_api(layout, commands)?);
-            node::import_pause(layout, pause)?;
+        let mut servers = step("etcd, kube-apiserver", || {
+            let mut servers = Vec::from(control_plane::start_api(layout, commands)?);
             self.wait_for_api(&mut servers)?;
+            servers.extend(control_plane::start_controllers(layout, commands)?);
             Ok(servers)
         })?;
-        step("controllers, scheduler, kubelet; node ready", || {
-            servers.extend(control_plane::start_controllers(layout, commands)?);
-            servers.push(node::start_kubelet(layout, commands)?);
-            self.wait_for_node(&mut servers)
-        })?;
+        if layout.extent == Extent::Whole {
+            step(
+                "controllers, scheduler, containerd, kubelet; node ready",
+                || {
+                    servers.push(node::start_containerd(layout)?);
+                    node::import_pause(layout, pause)?;
+                    servers.push(node::start_kubelet(layout, commands)?);
+                    self.wait_for_node(&mut servers)
+                },
+            )?;
+        }
         println!(
             "  the cluster `{}` was up in {:.1} s",
             layout.name,
@@ -169,6 +174,10 @@ impl Cluster {
         if self.layout.run.exists() {
             fs::remove_dir_all(&self.layout.run)
                 .with_context(|| format!("cannot remove {}", self.layout.run.display()))?;
+            // The folder of all clusters goes with the last of them.
+            if let Some(folder) = self.layout.run.parent() {
+                let _ = fs::remove_dir(folder);
+            }
         }
         Ok(())
     }

@@ -4,31 +4,38 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-/// Asks for root, cgroups and overlay file systems.
+use super::layout::Extent;
+
+/// Asks for cgroups, and says loudly what there will not be without root.
 ///
 /// # Errors
 /// All that is missing, with what to do about each.
-pub fn check() -> Result<()> {
+pub fn check(extent: Extent) -> Result<()> {
     let mut missing = Vec::new();
-    if !cfg!(target_os = "linux") {
-        missing.push("Linux: namespaces and a kubelet need it; use a virtual machine");
-    }
-    if !rustix::process::geteuid().is_root() {
-        missing.push("root: namespaces, mounts and cgroups need it; run this by sudo");
-    }
-    if !Path::new("/sys/fs/cgroup/memory").exists()
-        && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
-    {
-        missing.push("cgroups with a memory controller below /sys/fs/cgroup: mount them");
-    }
     if !Path::new("/dev/shm").exists() {
         missing.push("/dev/shm: mount a tmpfs there");
     }
+    match extent {
+        Extent::Whole if !has_memory_cgroup() => {
+            missing.push("cgroups with a memory controller below /sys/fs/cgroup: mount them");
+        }
+        Extent::Whole => {}
+        Extent::ControlPlane => eprintln!(
+            "!! NOT ROOT: a control plane only, on the loopback address. Everything but running pods works;\n\
+             !! no node, no kubelet, no containerd. Run this by sudo for a whole cluster."
+        ),
+    }
     if !missing.is_empty() {
         bail!(
-            "a Kubernetes node cannot run here; missing:\n  - {}",
+            "a cluster cannot run here; missing:\n  - {}",
             missing.join("\n  - ")
         );
     }
     Ok(())
+}
+
+fn has_memory_cgroup() -> bool {
+    ["memory", "cgroup.controllers"]
+        .iter()
+        .any(|name| Path::new("/sys/fs/cgroup").join(name).exists())
 }
