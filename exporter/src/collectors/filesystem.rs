@@ -1,0 +1,251 @@
+//! `filesystem`: the room on each mounted file system.
+
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::device_filter::{DeviceFilter, FilterFlags};
+use super::mounts::{self, Mount};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::exposition::{Exposition, Family, MetricKind, Value};
+use crate::sources::{Answer, FileSystem, KeptFile, Prober};
+
+const MOUNT_POINTS: FilterFlags = FilterFlags {
+    exclude: "collector.filesystem.mount-points-exclude",
+    include: "collector.filesystem.mount-points-include",
+    former_exclude: Some("collector.filesystem.ignored-mount-points"),
+    former_include: None,
+};
+const TYPES: FilterFlags = FilterFlags {
+    exclude: "collector.filesystem.fs-types-exclude",
+    include: "collector.filesystem.fs-types-include",
+    former_exclude: Some("collector.filesystem.ignored-fs-types"),
+    former_include: None,
+};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "filesystem",
+    default_enabled: true,
+    summary: "Room on each mounted file system.",
+    options: &[
+        OptionSpec::pattern(
+            MOUNT_POINTS.exclude,
+            "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
+            "Regular expression of mount points to leave out.",
+        ),
+        OptionSpec::pattern(MOUNT_POINTS.include, "", "Regular expression of the only mount points to show."),
+        OptionSpec::former("collector.filesystem.ignored-mount-points", MOUNT_POINTS.exclude),
+        OptionSpec::pattern(
+            TYPES.exclude,
+            "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|\
+             overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$",
+            "Regular expression of file system types to leave out.",
+        ),
+        OptionSpec::pattern(TYPES.include, "", "Regular expression of the only file system types to show."),
+        OptionSpec::former("collector.filesystem.ignored-fs-types", TYPES.exclude),
+    ],
+    build,
+};
+
+struct Filesystem {
+    /// The mounts of the host's first process, and for want of it those of this one.
+    init: KeptFile,
+    own: KeptFile,
+    table: Table,
+    prober: Prober,
+    answers: Vec<Answer>,
+}
+
+/// The mounts that are shown, parsed anew only when the kernel's list changes.
+struct Table {
+    mount_points: DeviceFilter,
+    types: DeviceFilter,
+    rootfs: PathBuf,
+    source: Vec<u8>,
+    mounts: Vec<Mount>,
+    paths: Vec<Arc<CStr>>,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Filesystem {
+        init: KeptFile::new(context.procfs("1/mountinfo")),
+        own: KeptFile::new(context.procfs("self/mountinfo")),
+        table: Table {
+            mount_points: DeviceFilter::from_flags(context, MOUNT_POINTS)?,
+            types: DeviceFilter::from_flags(context, TYPES)?,
+            rootfs: context.settings().rootfs.clone(),
+            source: Vec::new(),
+            mounts: Vec::new(),
+            paths: Vec::new(),
+        },
+        prober: Prober::default(),
+        answers: Vec::new(),
+    }))
+}
+
+impl Collector for Filesystem {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let bytes = match self.init.read() {
+            Err(error) if error.is_out_of_reach() => self.own.read()?,
+            other => other?,
+        };
+        self.table.update(bytes)?;
+        self.prober.probe(&self.table.paths, &mut self.answers);
+        write(&self.table.mounts, &self.answers, out);
+        Ok(())
+    }
+}
+
+impl Table {
+    fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+        if self.source == bytes {
+            return Ok(());
+        }
+        let rootfs = rootfs_prefix(&self.rootfs);
+        let mut mounts = mounts::parse(bytes, rootfs)?;
+        mounts.retain(|mount| !self.mount_points.ignores(&mount.mount_point) && !self.types.ignores(&mount.fs_type));
+        mounts.sort_by(|a, b| a.key().cmp(&b.key()));
+        mounts.dedup_by(|later, first| later.key() == first.key());
+        let paths: Option<Vec<Arc<CStr>>> = mounts.iter().map(|mount| mount.path_below(rootfs)).collect();
+        self.paths = paths.ok_or_else(|| CollectError::malformed("mountinfo", b"a path with a NUL"))?;
+        self.mounts = mounts;
+        // Only a list that was understood is remembered: a broken one is reported at every scrape.
+        self.source.clear();
+        self.source.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// The host's root as a prefix of paths: empty when it is the root itself.
+fn rootfs_prefix(rootfs: &Path) -> &[u8] {
+    let bytes = rootfs.as_os_str().as_encoded_bytes();
+    bytes.strip_suffix(b"/").unwrap_or(bytes)
+}
+
+/// A family of one number per file system, and how it is computed.
+type Column = (&'static str, &'static str, fn(&FileSystem) -> Value);
+
+const SIZES: [Column; 5] = [
+    ("node_filesystem_avail_bytes", "Bytes free to ordinary users.", |size| in_bytes(size, size.blocks_available)),
+    ("node_filesystem_files", "File nodes in all.", |size| Value::Integer(size.files)),
+    ("node_filesystem_files_free", "File nodes that are free.", |size| Value::Integer(size.files_free)),
+    ("node_filesystem_free_bytes", "Bytes free.", |size| in_bytes(size, size.blocks_free)),
+    ("node_filesystem_size_bytes", "Bytes in all.", |size| in_bytes(size, size.blocks)),
+];
+
+fn in_bytes(size: &FileSystem, blocks: u64) -> Value {
+    Value::Float(blocks as f64 * size.block_size as f64)
+}
+
+fn write(mounts: &[Mount], answers: &[Answer], out: &mut Exposition) {
+    let answered = || mounts.iter().zip(answers);
+    let gauge = MetricKind::Gauge;
+    for (name, help, compute) in SIZES {
+        let mut family = out.family(&[name], &[help], gauge);
+        for (mount, answer) in answered() {
+            if let Answer::Size(size) = answer {
+                sample(&mut family, mount, answer, compute(size));
+            }
+        }
+    }
+    let mut family = out.family(&["node_filesystem_device_error"], &["Whether asking the file system failed."], gauge);
+    for (mount, answer) in answered() {
+        sample(&mut family, mount, answer, Value::Integer(u64::from(!matches!(answer, Answer::Size(_)))));
+    }
+    drop(family);
+    let mut family = out.family(&["node_filesystem_readonly"], &["Whether the file system is read-only."], gauge);
+    for (mount, answer) in answered() {
+        sample(&mut family, mount, answer, Value::Integer(u64::from(mount.read_only)));
+    }
+    drop(family);
+    write_mount_info(answered(), out);
+}
+
+fn sample(family: &mut Family<'_>, mount: &Mount, answer: &Answer, value: Value) {
+    family.sample(
+        &[
+            ("device", &mount.device),
+            ("device_error", mounts::error_text(answer).as_bytes()),
+            ("fstype", &mount.fs_type),
+            ("mountpoint", &mount.mount_point),
+        ],
+        value,
+    );
+}
+
+fn write_mount_info<'a>(answered: impl Iterator<Item = (&'a Mount, &'a Answer)>, out: &mut Exposition) {
+    let mut rows: Vec<&Mount> =
+        answered.filter(|(_, answer)| matches!(answer, Answer::Size(_))).map(|(mount, _)| mount).collect();
+    let key = |mount: &&'a Mount| (&mount.device, &mount.major, &mount.minor, &mount.mount_point);
+    rows.sort_by(|a, b| key(a).cmp(&key(b)));
+    rows.dedup_by(|a, b| key(a) == key(b));
+    let mut family = out.family(&["node_filesystem_mount_info"], &["Where a device is mounted."], MetricKind::Gauge);
+    for mount in rows {
+        family.sample(
+            &[
+                ("device", &mount.device),
+                ("major", mount.major.as_bytes()),
+                ("minor", mount.minor.as_bytes()),
+                ("mountpoint", &mount.mount_point),
+            ],
+            1,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    fn text(write: impl FnOnce(&mut Exposition)) -> String {
+        let mut out = Exposition::default();
+        write(&mut out);
+        let mut text = Vec::new();
+        out.append_sorted(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_shown_without_sizes() {
+        let list = b"1 0 8:1 / / rw - ext4 /dev/sda1 ro\n2 0 0:9 / /net rw - nfs srv:/x rw\n3 0 0:8 / /secret rw - fuse f rw\n";
+        let mounts = mounts::parse(list, b"").unwrap();
+        let size = FileSystem { block_size: 4096, blocks: 100, blocks_free: 30, blocks_available: 20, files: 7, files_free: 5 };
+        let answers = [Answer::Size(size), Answer::Stuck, Answer::Refused(Errno::ACCESS)];
+        let one = "device=\"/dev/sda1\",device_error=\"\",fstype=\"ext4\",mountpoint=\"/\"";
+        let two = "device=\"srv:/x\",device_error=\"mountpoint timeout\",fstype=\"nfs\",mountpoint=\"/net\"";
+        let three = "device=\"f\",device_error=\"permission denied\",fstype=\"fuse\",mountpoint=\"/secret\"";
+        let expected = format!(
+            "node_filesystem_avail_bytes{{{one}}} 81920\n\
+             node_filesystem_device_error{{{one}}} 0\n\
+             node_filesystem_device_error{{{two}}} 1\n\
+             node_filesystem_device_error{{{three}}} 1\n\
+             node_filesystem_files{{{one}}} 7\n\
+             node_filesystem_files_free{{{one}}} 5\n\
+             node_filesystem_free_bytes{{{one}}} 122880\n\
+             node_filesystem_mount_info{{device=\"/dev/sda1\",major=\"8\",minor=\"1\",mountpoint=\"/\"}} 1\n\
+             node_filesystem_readonly{{{one}}} 1\n\
+             node_filesystem_readonly{{{two}}} 0\n\
+             node_filesystem_readonly{{{three}}} 0\n\
+             node_filesystem_size_bytes{{{one}}} 409600\n"
+        );
+        assert_eq!(text(|out| write(&mounts, &answers, out)), expected);
+    }
+
+    #[test]
+    fn the_same_mount_twice_is_shown_once() {
+        let mut table = Table {
+            mount_points: DeviceFilter::default(),
+            types: DeviceFilter::default(),
+            rootfs: "/host/root/".into(),
+            source: Vec::new(),
+            mounts: Vec::new(),
+            paths: Vec::new(),
+        };
+        table.update(b"1 0 8:1 / /z rw - ext4 /dev/b rw\n2 0 8:1 / /z ro - ext4 /dev/b rw\n3 0 8:2 / / rw - ext4 /dev/a rw\n").unwrap();
+        assert_eq!(table.paths, [c"/host/root/".into(), c"/host/root/z".into()] as [Arc<CStr>; 2]);
+        assert!(table.update(b"broken\n").is_err());
+        assert!(table.update(b"broken\n").is_err(), "an error is told each time");
+    }
+}

@@ -1,0 +1,137 @@
+//! `meminfo`: what the kernel says about memory.
+
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::{Exposition, MetricKind};
+use crate::sources::{KeptFile, fields, lines, parse_u64};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "meminfo",
+    default_enabled: true,
+    summary: "Memory, from /proc/meminfo.",
+    options: &[],
+    build,
+};
+
+const FILE: &str = "meminfo";
+
+struct Meminfo {
+    file: KeptFile,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Meminfo { file: KeptFile::new(context.procfs(FILE)) }))
+}
+
+impl Collector for Meminfo {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        write(self.file.read()?, out)
+    }
+}
+
+fn write(bytes: &[u8], out: &mut Exposition) -> Result<(), CollectError> {
+    for line in lines(bytes) {
+        let (key, value) = parse(line).ok_or_else(|| CollectError::malformed(FILE, line))?;
+        if let Some(name) = metric_name(key) {
+            out.family(&["node_memory_", name], &["Memory: ", name, " of /proc/meminfo."], MetricKind::Gauge)
+                .sample(&[], value);
+        }
+    }
+    Ok(())
+}
+
+/// A line's key and its value, in bytes where the line has a unit.
+fn parse(line: &[u8]) -> Option<(&[u8], u64)> {
+    let mut parts = fields(line);
+    let key = parts.next()?.strip_suffix(b":")?;
+    let value = parts.next().and_then(parse_u64)?;
+    match parts.next() {
+        None => Some((key, value)),
+        // The only unit that the kernel uses.
+        Some(b"kB") => Some((key, value.checked_mul(1024)?)),
+        Some(_) => None,
+    }
+}
+
+/// The name of a line's metric after `node_memory_`. Lines that node_exporter does not know stay unknown here, so that
+/// a new kernel does not make the two differ.
+fn metric_name(key: &[u8]) -> Option<&'static str> {
+    Some(match key {
+        b"Active" => "Active_bytes",
+        b"Active(anon)" => "Active_anon_bytes",
+        b"Active(file)" => "Active_file_bytes",
+        b"AnonHugePages" => "AnonHugePages_bytes",
+        b"AnonPages" => "AnonPages_bytes",
+        b"Bounce" => "Bounce_bytes",
+        b"Buffers" => "Buffers_bytes",
+        b"Cached" => "Cached_bytes",
+        b"CmaFree" => "CmaFree_bytes",
+        b"CmaTotal" => "CmaTotal_bytes",
+        b"CommitLimit" => "CommitLimit_bytes",
+        b"Committed_AS" => "Committed_AS_bytes",
+        b"DirectMap1G" => "DirectMap1G_bytes",
+        b"DirectMap2M" => "DirectMap2M_bytes",
+        b"DirectMap4k" => "DirectMap4k_bytes",
+        b"Dirty" => "Dirty_bytes",
+        b"HardwareCorrupted" => "HardwareCorrupted_bytes",
+        b"HugePages_Free" => "HugePages_Free",
+        b"HugePages_Rsvd" => "HugePages_Rsvd",
+        b"HugePages_Surp" => "HugePages_Surp",
+        b"HugePages_Total" => "HugePages_Total",
+        b"Hugepagesize" => "Hugepagesize_bytes",
+        b"Inactive" => "Inactive_bytes",
+        b"Inactive(anon)" => "Inactive_anon_bytes",
+        b"Inactive(file)" => "Inactive_file_bytes",
+        b"KernelStack" => "KernelStack_bytes",
+        b"Mapped" => "Mapped_bytes",
+        b"MemAvailable" => "MemAvailable_bytes",
+        b"MemFree" => "MemFree_bytes",
+        b"MemTotal" => "MemTotal_bytes",
+        b"Mlocked" => "Mlocked_bytes",
+        b"NFS_Unstable" => "NFS_Unstable_bytes",
+        b"PageTables" => "PageTables_bytes",
+        b"Percpu" => "Percpu_bytes",
+        b"SReclaimable" => "SReclaimable_bytes",
+        b"SUnreclaim" => "SUnreclaim_bytes",
+        b"Shmem" => "Shmem_bytes",
+        b"ShmemHugePages" => "ShmemHugePages_bytes",
+        b"ShmemPmdMapped" => "ShmemPmdMapped_bytes",
+        b"Slab" => "Slab_bytes",
+        b"SwapCached" => "SwapCached_bytes",
+        b"SwapFree" => "SwapFree_bytes",
+        b"SwapTotal" => "SwapTotal_bytes",
+        b"Unevictable" => "Unevictable_bytes",
+        b"VmallocChunk" => "VmallocChunk_bytes",
+        b"VmallocTotal" => "VmallocTotal_bytes",
+        b"VmallocUsed" => "VmallocUsed_bytes",
+        b"Writeback" => "Writeback_bytes",
+        b"WritebackTmp" => "WritebackTmp_bytes",
+        b"Zswap" => "Zswap_bytes",
+        b"Zswapped" => "Zswapped_bytes",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kilobytes_become_bytes_and_counts_stay() {
+        assert_eq!(parse(b"MemTotal:       24684092 kB"), Some((b"MemTotal".as_slice(), 24_684_092 * 1024)));
+        assert_eq!(parse(b"HugePages_Total:       7"), Some((b"HugePages_Total".as_slice(), 7)));
+        assert_eq!(parse(b"MemTotal: 5 MB"), None);
+        assert_eq!(parse(b"MemTotal: -5 kB"), None);
+        assert_eq!(parse(b"MemTotal 5 kB"), None);
+    }
+
+    #[test]
+    fn an_unknown_line_is_passed_over_and_a_broken_one_is_an_error() {
+        let mut out = Exposition::default();
+        write(b"MemFree: 1 kB\nNewInLinux9: 2 kB\n", &mut out).unwrap();
+        let mut text = Vec::new();
+        out.append_sorted(&mut text);
+        let samples = String::from_utf8(text).unwrap().lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(samples, 1);
+        assert!(write(b"MemFree:\n", &mut out).is_err());
+    }
+}

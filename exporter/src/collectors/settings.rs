@@ -1,0 +1,222 @@
+//! What the command line decides about collectors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::Collector;
+
+/// A collector as the command line knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct CollectorSpec {
+    /// The name in `--collector.NAME` and in the `collector` label.
+    pub name: &'static str,
+    /// Whether it runs without being asked for.
+    pub default_enabled: bool,
+    /// One line for the help text.
+    pub summary: &'static str,
+    /// Its own flags.
+    pub options: &'static [OptionSpec],
+    /// Makes the collector.
+    pub build: fn(&BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError>,
+}
+
+/// A flag of a collector.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// The flag without its dashes, for example `collector.filesystem.mount-points-exclude`.
+    pub flag: &'static str,
+    /// Whether it takes a value or is a switch.
+    pub kind: OptionKind,
+    /// What holds when the flag is not given; for a switch `true` or `false`.
+    pub default: &'static str,
+    /// One line for the help text.
+    pub help: &'static str,
+    /// The flag that replaces this one. Such flags are accepted and hidden from the help.
+    pub deprecated_by: Option<&'static str>,
+}
+
+/// What follows a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionKind {
+    /// A regular expression.
+    Pattern,
+    /// Nothing: `--flag` is `true`, `--no-flag` is `false`.
+    Switch,
+}
+
+impl OptionSpec {
+    /// A flag that takes a regular expression.
+    pub(super) const fn pattern(flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self { flag, kind: OptionKind::Pattern, default, help, deprecated_by: None }
+    }
+
+    /// A switch.
+    pub(super) const fn switch(flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self { flag, kind: OptionKind::Switch, default, help, deprecated_by: None }
+    }
+
+    /// The former name of a flag that takes a regular expression.
+    pub(super) const fn former(flag: &'static str, replacement: &'static str) -> Self {
+        let help = "Former name of a flag.";
+        Self { flag, kind: OptionKind::Pattern, default: "", help, deprecated_by: Some(replacement) }
+    }
+}
+
+/// Everything collectors are built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where procfs is mounted.
+    pub procfs: PathBuf,
+    /// Where sysfs is mounted.
+    pub sysfs: PathBuf,
+    /// Where the host's root file system is mounted.
+    pub rootfs: PathBuf,
+    /// Where udev keeps its database.
+    pub udev_data: PathBuf,
+    /// The names of the collectors that run.
+    pub enabled: BTreeSet<&'static str>,
+    /// The options given on the command line, by flag. One that was not given is absent, never its default: whether a
+    /// flag was given decides which of two flags wins.
+    pub options: BTreeMap<&'static str, String>,
+}
+
+impl Default for Settings {
+    /// A bare host with the collectors that run by default.
+    fn default() -> Self {
+        Self {
+            procfs: "/proc".into(),
+            sysfs: "/sys".into(),
+            rootfs: "/".into(),
+            udev_data: "/run/udev/data".into(),
+            enabled: super::TABLE.iter().filter(|spec| spec.default_enabled).map(|spec| spec.name).collect(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a collector sees of the settings while it is built.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildContext<'a> {
+    settings: &'a Settings,
+    options: &'static [OptionSpec],
+}
+
+impl<'a> BuildContext<'a> {
+    /// The view of the collector that has these options.
+    pub(super) fn new(settings: &'a Settings, options: &'static [OptionSpec]) -> Self {
+        Self { settings, options }
+    }
+
+    /// The settings themselves.
+    pub fn settings(&self) -> &'a Settings {
+        self.settings
+    }
+
+    /// A file below procfs.
+    pub fn procfs(&self, file: &str) -> PathBuf {
+        self.settings.procfs.join(file)
+    }
+
+    /// A file below sysfs.
+    pub fn sysfs(&self, file: &str) -> PathBuf {
+        self.settings.sysfs.join(file)
+    }
+
+    /// The value of a flag when it was given.
+    pub fn given(&self, flag: &str) -> Option<&'a str> {
+        self.settings.options.get(flag).map(String::as_str)
+    }
+
+    /// The value of a flag, or its default.
+    pub fn value(&self, flag: &str) -> &'a str {
+        let default = || self.options.iter().find(|option| option.flag == flag).map_or("", |option| option.default);
+        self.given(flag).unwrap_or_else(default)
+    }
+
+    /// Whether a switch is on.
+    ///
+    /// # Errors
+    ///
+    /// The value is neither `true` nor `false`.
+    pub fn switch(&self, flag: &'static str) -> Result<bool, BuildError> {
+        match self.value(flag) {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(BuildError::Switch { flag, value: other.to_owned() }),
+        }
+    }
+
+    /// The regular expression of a flag; an empty one is none.
+    ///
+    /// # Errors
+    ///
+    /// The value is not a regular expression.
+    pub fn pattern(&self, flag: &'static str) -> Result<Option<regex::bytes::Regex>, BuildError> {
+        compile(flag, self.value(flag))
+    }
+}
+
+/// Compiles the value of a flag; an empty one is none.
+pub(super) fn compile(flag: &'static str, pattern: &str) -> Result<Option<regex::bytes::Regex>, BuildError> {
+    if pattern.is_empty() {
+        return Ok(None);
+    }
+    regex::bytes::Regex::new(pattern)
+        .map(Some)
+        .map_err(|source| BuildError::Pattern { flag, source: Box::new(source) })
+}
+
+/// Why the collectors cannot be built. Each names the flag to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Two flags were given of which only one may be.
+    #[error("--{0} and --{1} are mutually exclusive: give only one of them")]
+    Exclusive(&'static str, &'static str),
+    /// A flag's value is no regular expression.
+    #[error("--{flag} is not a valid regular expression: {source}")]
+    Pattern {
+        /// The flag without its dashes.
+        flag: &'static str,
+        /// What the parser of regular expressions says.
+        source: Box<regex::Error>,
+    },
+    /// A switch has a value that is none.
+    #[error("--{flag} must be true or false, not {value:?}")]
+    Switch {
+        /// The flag without its dashes.
+        flag: &'static str,
+        /// What was given.
+        value: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: &[OptionSpec] = &[
+        OptionSpec::pattern("collector.x.fields", "^a", "Fields."),
+        OptionSpec::switch("collector.x.on", "true", "Switch."),
+    ];
+
+    #[test]
+    fn a_flag_not_given_has_its_default() {
+        let settings = Settings::default();
+        let context = BuildContext::new(&settings, OPTIONS);
+        assert_eq!(context.value("collector.x.fields"), "^a");
+        assert!(context.given("collector.x.fields").is_none());
+        assert!(context.switch("collector.x.on").unwrap());
+    }
+
+    #[test]
+    fn bad_values_name_the_flag() {
+        let mut settings = Settings::default();
+        settings.options.insert("collector.x.fields", "(".into());
+        settings.options.insert("collector.x.on", "yes".into());
+        let context = BuildContext::new(&settings, OPTIONS);
+        let error = context.pattern("collector.x.fields").unwrap_err().to_string();
+        assert!(error.starts_with("--collector.x.fields is not a valid regular expression"), "{error}");
+        let error = context.switch("collector.x.on").unwrap_err().to_string();
+        assert_eq!(error, "--collector.x.on must be true or false, not \"yes\"");
+    }
+}

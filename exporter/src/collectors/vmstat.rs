@@ -1,0 +1,111 @@
+//! `vmstat`: chosen counters of `/proc/vmstat`.
+
+use regex::bytes::Regex;
+
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::exposition::{Exposition, MetricKind};
+use crate::sources::{KeptFile, fields, lines, parse_u64};
+
+const FIELDS: &str = "collector.vmstat.fields";
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "vmstat",
+    default_enabled: true,
+    summary: "Counters of the virtual memory, from /proc/vmstat.",
+    options: &[OptionSpec::pattern(
+        FIELDS,
+        "^(oom_kill|pgpg|pswp|pg.*fault).*",
+        "Regular expression of the fields of /proc/vmstat to show.",
+    )],
+    build,
+};
+
+const FILE: &str = "vmstat";
+
+struct Vmstat {
+    file: KeptFile,
+    selection: Selection,
+}
+
+/// Which lines are shown. The kernel prints the same names in the same order each time, so the pattern's verdict on
+/// each line is kept.
+struct Selection {
+    pattern: Option<Regex>,
+    verdicts: Vec<(Vec<u8>, bool)>,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    let selection = Selection { pattern: context.pattern(FIELDS)?, verdicts: Vec::new() };
+    Ok(Box::new(Vmstat { file: KeptFile::new(context.procfs(FILE)), selection }))
+}
+
+impl Collector for Vmstat {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        write(self.file.read()?, &mut self.selection, out)
+    }
+}
+
+fn write(bytes: &[u8], selection: &mut Selection, out: &mut Exposition) -> Result<(), CollectError> {
+    for (place, line) in lines(bytes).enumerate() {
+        let mut parts = fields(line);
+        let (Some(name), Some(value)) = (parts.next(), parts.next().and_then(parse_u64)) else {
+            return Err(CollectError::malformed(FILE, line));
+        };
+        if !selection.shows(place, name) {
+            continue;
+        }
+        let Ok(name) = std::str::from_utf8(name) else {
+            return Err(CollectError::malformed(FILE, line));
+        };
+        out.family(&["node_vmstat_", name], &["Field ", name, " of /proc/vmstat."], MetricKind::Untyped)
+            .sample(&[], value);
+    }
+    Ok(())
+}
+
+impl Selection {
+    fn shows(&mut self, place: usize, name: &[u8]) -> bool {
+        match self.verdicts.get(place) {
+            Some((known, verdict)) if known == name => return *verdict,
+            Some(_) => self.verdicts.truncate(place),
+            None => {}
+        }
+        let verdict = self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(name));
+        self.verdicts.push((name.to_vec(), verdict));
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(bytes: &[u8], selection: &mut Selection) -> Vec<String> {
+        let mut out = Exposition::default();
+        write(bytes, selection, &mut out).unwrap();
+        let mut text = Vec::new();
+        out.append_sorted(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_pattern_chooses_and_a_changed_file_is_judged_anew() {
+        let pattern = Some(Regex::new("^(oom_kill|pgpg).*").unwrap());
+        let mut selection = Selection { pattern, verdicts: Vec::new() };
+        for _ in 0..2 {
+            assert_eq!(
+                names(b"nr_free 5\npgpgin 7\noom_kill 0\n", &mut selection),
+                ["node_vmstat_oom_kill 0", "node_vmstat_pgpgin 7"]
+            );
+        }
+        assert_eq!(names(b"pgpgout 9\nnr_free 5\n", &mut selection), ["node_vmstat_pgpgout 9"]);
+    }
+
+    #[test]
+    fn a_line_without_a_number_is_an_error() {
+        let mut selection = Selection { pattern: None, verdicts: Vec::new() };
+        let error = write(b"pgpgin\n", &mut selection, &mut Exposition::default()).unwrap_err();
+        assert_eq!(error.to_string(), "vmstat is not as expected: cannot read the line \"pgpgin\"");
+    }
+}

@@ -1,0 +1,370 @@
+//! The command line: node_exporter's flags, and the few of our own.
+//!
+//! A flag that node_exporter has and we do not is refused by name rather than ignored: whoever passes it expects
+//! something to happen.
+
+mod build;
+mod known;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use tracing::Level;
+
+use crate::collectors::{OptionKind, Settings, TABLE};
+use crate::log::Format;
+use crate::web::version;
+
+/// What a command line asks for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// To print this and end well.
+    Print(String),
+    /// To serve.
+    Run(Box<Flags>),
+}
+
+/// A command line, understood.
+#[derive(Debug, Clone)]
+pub struct Flags {
+    /// Where to listen, at least one.
+    pub listen: Vec<ListenAddress>,
+    /// The web configuration file.
+    pub config_file: Option<PathBuf>,
+    /// What the web configuration must provide, at the start and ever after.
+    pub require: Require,
+    /// The path of the metrics.
+    pub telemetry_path: String,
+    /// Scrapes in parallel; `None` is without a limit.
+    pub max_requests: Option<usize>,
+    /// Whether `process_*` is left out.
+    pub disable_exporter_metrics: bool,
+    /// What the collectors are built from.
+    pub collectors: Settings,
+    /// Threads that serve connections.
+    pub worker_threads: usize,
+    /// From which level on lines are logged.
+    pub log_level: Level,
+    /// How log lines look.
+    pub log_format: Format,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// Every address of the host, both families where the kernel has both.
+    Any(u16),
+    /// One address.
+    One(SocketAddr),
+}
+
+/// What a web configuration must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Require {
+    /// `tls_server_config`
+    pub tls: bool,
+    /// `basic_auth_users`
+    pub auth: bool,
+}
+
+/// What is wrong with a command line; the message names the flag and the mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FlagError(String);
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// The first flag that is not understood.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, FlagError> {
+    match build::command().try_get_matches_from(arguments) {
+        Ok(matches) if matches.get_flag("version") => Ok(Invocation::Print(version::long())),
+        Ok(matches) => Ok(Invocation::Run(Box::new(understand(&matches)?))),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            Ok(Invocation::Print(error.to_string()))
+        }
+        Err(error) => Err(refusal(&error)),
+    }
+}
+
+fn understand(matches: &ArgMatches) -> Result<Flags, FlagError> {
+    let path = |name: &str| matches.get_one::<String>(name).map(PathBuf::from);
+    let flags = Flags {
+        listen: matches
+            .get_many::<ListenAddress>("web.listen-address")
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect(),
+        config_file: path("web.config.file").filter(|path| !path.as_os_str().is_empty()),
+        require: matches
+            .get_one::<Require>("web.require")
+            .copied()
+            .unwrap_or_default(),
+        telemetry_path: matches
+            .get_one::<String>("web.telemetry-path")
+            .cloned()
+            .unwrap_or_default(),
+        max_requests: matches
+            .get_one::<usize>("web.max-requests")
+            .copied()
+            .filter(|limit| *limit > 0),
+        disable_exporter_metrics: matches.get_flag("web.disable-exporter-metrics"),
+        collectors: collectors(matches),
+        worker_threads: matches
+            .get_one::<usize>("runtime.gomaxprocs")
+            .copied()
+            .unwrap_or(1)
+            .max(1),
+        log_level: matches
+            .get_one::<Level>("log.level")
+            .copied()
+            .unwrap_or(Level::INFO),
+        log_format: matches
+            .get_one::<Format>("log.format")
+            .copied()
+            .unwrap_or(Format::Logfmt),
+    };
+    if flags.require != Require::default() && flags.config_file.is_none() {
+        return Err(FlagError(
+            "--web.require is set but no configuration file is given: add --web.config.file=FILE"
+                .into(),
+        ));
+    }
+    Ok(flags)
+}
+
+fn collectors(matches: &ArgMatches) -> Settings {
+    let path = |name: &str| {
+        matches
+            .get_one::<String>(name)
+            .map(PathBuf::from)
+            .unwrap_or_default()
+    };
+    let defaults = !matches.get_flag("collector.disable-defaults");
+    let mut settings = Settings {
+        procfs: path("path.procfs"),
+        sysfs: path("path.sysfs"),
+        rootfs: path("path.rootfs"),
+        udev_data: path("path.udev.data"),
+        ..Settings::default()
+    };
+    settings.enabled.clear();
+    for spec in TABLE {
+        let on = matches.get_flag(&format!("collector.{}", spec.name));
+        let off = matches.get_flag(&format!("no-collector.{}", spec.name));
+        if on || (defaults && spec.default_enabled && !off) {
+            settings.enabled.insert(spec.name);
+        }
+        for option in spec.options {
+            if let Some(value) = option_value(matches, option.flag, option.kind) {
+                settings.options.insert(option.flag, value);
+            }
+        }
+    }
+    settings
+}
+
+fn option_value(matches: &ArgMatches, flag: &str, kind: OptionKind) -> Option<String> {
+    if kind != OptionKind::Switch {
+        return matches.get_one::<String>(flag).cloned();
+    }
+    match (
+        matches.get_flag(flag),
+        matches.get_flag(&format!("no-{flag}")),
+    ) {
+        (true, _) => Some("true".to_owned()),
+        (_, true) => Some("false".to_owned()),
+        _ => None,
+    }
+}
+
+/// kingpin's sentences, which people and their scripts know from node_exporter.
+fn refusal(error: &clap::Error) -> FlagError {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    };
+    let argument = text(ContextKind::InvalidArg);
+    let flag = argument.split([' ', '=']).next().unwrap_or_default();
+    FlagError(match error.kind() {
+        ErrorKind::UnknownArgument if flag.starts_with('-') => {
+            known::refusal(flag).unwrap_or_else(|| match text(ContextKind::SuggestedArg) {
+                near if near.is_empty() => format!("unknown long flag '{flag}', try --help"),
+                near => format!("unknown long flag '{flag}', did you mean '{near}'? try --help"),
+            })
+        }
+        ErrorKind::UnknownArgument => format!("unexpected {argument}, try --help"),
+        ErrorKind::ArgumentConflict => format!(
+            "flag '{}' cannot be repeated, try --help",
+            flag.trim_start_matches('-')
+        ),
+        _ => {
+            let whole = error.to_string();
+            let first = whole.lines().next().unwrap_or_default();
+            format!(
+                "{}, try --help",
+                first.strip_prefix("error: ").unwrap_or(first)
+            )
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str]) -> Flags {
+        match parse(
+            std::iter::once("secure-exporter")
+                .chain(arguments.iter().copied())
+                .map(OsString::from),
+        ) {
+            Ok(Invocation::Run(flags)) => *flags,
+            other => panic!("{arguments:?}: {other:?}"),
+        }
+    }
+
+    fn refused(arguments: &[&str]) -> String {
+        parse(
+            std::iter::once("secure-exporter")
+                .chain(arguments.iter().copied())
+                .map(OsString::from),
+        )
+        .unwrap_err()
+        .to_string()
+    }
+
+    #[test]
+    fn without_arguments_all_is_as_with_node_exporter() {
+        let flags = run(&[]);
+        assert_eq!(flags.listen, [ListenAddress::Any(9100)]);
+        assert_eq!(flags.collectors, Settings::default());
+        assert_eq!((flags.config_file, flags.max_requests), (None, Some(40)));
+        assert_eq!(flags.telemetry_path, "/metrics");
+    }
+
+    #[test]
+    fn the_operators_command_line_is_understood() {
+        let flags = run(&[
+            "--web.config.file=/etc/secure-exporter/web-config.yml",
+            "--web.require=tls,auth",
+            "--web.listen-address=:9101",
+            "--path.procfs=/host/proc",
+            "--path.sysfs=/host/sys",
+            "--path.rootfs=/host/root",
+            "--log.level=info",
+            "--no-collector.vmstat",
+            "--collector.filesystem.mount-points-exclude=^/x$",
+        ]);
+        assert_eq!(
+            flags.config_file,
+            Some("/etc/secure-exporter/web-config.yml".into())
+        );
+        assert_eq!(
+            flags.require,
+            Require {
+                tls: true,
+                auth: true
+            }
+        );
+        assert_eq!(flags.listen, [ListenAddress::Any(9101)]);
+        assert_eq!(flags.collectors.procfs, PathBuf::from("/host/proc"));
+        assert!(
+            !flags.collectors.enabled.contains("vmstat")
+                && flags.collectors.enabled.contains("cpu")
+        );
+        assert_eq!(
+            flags.collectors.options["collector.filesystem.mount-points-exclude"],
+            "^/x$"
+        );
+    }
+
+    #[test]
+    fn the_older_name_of_the_configuration_flag_works() {
+        assert_eq!(
+            run(&["--web.config=a.yml"]).config_file,
+            Some("a.yml".into())
+        );
+        assert!(refused(&["--web.config=a.yml", "--web.config.file=b.yml"]).contains("cannot be"));
+    }
+
+    #[test]
+    fn explicit_collectors_win_over_disabled_defaults() {
+        let flags = run(&["--collector.disable-defaults", "--collector.cpu"]);
+        assert_eq!(
+            flags.collectors.enabled.into_iter().collect::<Vec<_>>(),
+            ["cpu"]
+        );
+    }
+
+    #[test]
+    fn addresses() {
+        let flags = run(&[
+            "--web.listen-address=127.0.0.1:0",
+            "--web.listen-address",
+            "[::1]:9100",
+            "--web.listen-address=localhost:1",
+        ]);
+        let one = |text: &str| ListenAddress::One(text.parse().unwrap());
+        assert_eq!(
+            flags.listen,
+            [one("127.0.0.1:0"), one("[::1]:9100"), one("127.0.0.1:1")]
+        );
+        assert!(refused(&["--web.listen-address=unix:///x"]).contains("not implemented"));
+        assert!(refused(&["--web.listen-address=node7:9100"]).contains("IP address"));
+        assert!(refused(&["--web.listen-address=9100"]).contains(":9100"));
+    }
+
+    #[test]
+    fn what_node_exporter_has_and_we_do_not_is_refused_by_name() {
+        let cases = [
+            ("--collector.wifi", "wifi"),
+            ("--collector.netclass.ignored-devices=^veth", "netclass"),
+            ("--web.systemd-socket", "--web.systemd-socket"),
+        ];
+        for (flag, name) in cases {
+            let message = refused(&[flag]);
+            assert!(
+                message.contains(name) && message.contains("not implemented"),
+                "{message}"
+            );
+        }
+        // Off is what it is anyway, and manifests in the field say so.
+        run(&["--no-collector.wifi", "--no-collector.hwmon"]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(refused(&["--collector.cpuu"]).starts_with("unknown long flag '--collector.cpuu'"));
+        assert_eq!(
+            refused(&["--collector.cpu", "--no-collector.cpu"])
+                .split(',')
+                .next(),
+            Some("flag 'collector.cpu' cannot be repeated")
+        );
+        assert!(refused(&["--web.require=tls"]).contains("--web.config.file"));
+        assert!(refused(&["--web.require=tsl", "--web.config.file=x"]).contains("tls"));
+        assert!(refused(&["--log.level=loud"]).contains("loud"));
+        assert!(refused(&["stray"]).contains("stray"));
+        assert!(refused(&["--web.telemetry-path=metrics"]).contains("/metrics"));
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        let print = |flag: &str| match parse([OsString::from("x"), OsString::from(flag)]) {
+            Ok(Invocation::Print(text)) => text,
+            other => panic!("{other:?}"),
+        };
+        assert!(print("--version").starts_with("secure-exporter, version "));
+        let help = print("--help");
+        assert!(
+            help.contains("--collector.filesystem.mount-points-exclude")
+                && help.contains("--web.require")
+        );
+    }
+}

@@ -1,0 +1,252 @@
+//! The flags as clap sees them, those of the collectors made from their table.
+
+use clap::builder::PossibleValuesParser;
+use clap::builder::TypedValueParser as _;
+use clap::{Arg, ArgAction, Command};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use tracing::Level;
+
+use super::known::NODE_EXPORTER_COLLECTORS;
+use super::{ListenAddress, Require};
+use crate::collectors::{CollectorSpec, OptionKind, OptionSpec, TABLE};
+use crate::log::Format;
+
+pub(super) fn command() -> Command {
+    let command = Command::new("secure-exporter")
+        .about("The metrics of this host under node_exporter's names, encrypted and behind authentication.")
+        .disable_version_flag(true)
+        .no_binary_name(false)
+        .max_term_width(110)
+        .arg(switch("version", "Print the version and end."));
+    let command = runtime(paths(web(command))).arg(switch(
+        "collector.disable-defaults",
+        "Run only the collectors that are named by --collector.NAME.",
+    ));
+    let command = TABLE.iter().fold(command, collector);
+    // Turning off what is not there is no mistake: manifests in the field do it.
+    NODE_EXPORTER_COLLECTORS
+        .iter()
+        .filter(|name| !TABLE.iter().any(|spec| spec.name == **name))
+        .fold(command, |command, name| {
+            command.arg(switch(format!("no-collector.{name}"), "").hide(true))
+        })
+}
+
+fn web(command: Command) -> Command {
+    command
+        .arg(
+            value(
+                "web.listen-address",
+                "ADDRESS",
+                "Address to listen on, repeatable: :PORT, IP:PORT or [IPv6]:PORT.",
+            )
+            .action(ArgAction::Append)
+            .default_value(":9100")
+            .value_parser(listen_address),
+        )
+        .arg(
+            value(
+                "web.config.file",
+                "FILE",
+                "Configuration of TLS, authentication and HTTP. [older name: --web.config]",
+            )
+            .alias("web.config"),
+        )
+        .arg(
+            value(
+                "web.require",
+                "WHAT",
+                "What the configuration file must provide, or nothing is served: tls,auth.",
+            )
+            .value_parser(require),
+        )
+        .arg(
+            value(
+                "web.telemetry-path",
+                "PATH",
+                "Path under which the metrics are served.",
+            )
+            .default_value("/metrics")
+            .value_parser(telemetry_path),
+        )
+        .arg(
+            value(
+                "web.max-requests",
+                "N",
+                "Scrapes in parallel; 0 is without a limit.",
+            )
+            .default_value("40")
+            .value_parser(clap::value_parser!(usize)),
+        )
+        .arg(switch(
+            "web.disable-exporter-metrics",
+            "Leave process_* out.",
+        ))
+}
+
+fn paths(command: Command) -> Command {
+    let path = |name: &'static str, default: &'static str, help: &'static str| {
+        value(name, "DIR", help).default_value(default)
+    };
+    command
+        .arg(path("path.procfs", "/proc", "Where procfs is mounted."))
+        .arg(path("path.sysfs", "/sys", "Where sysfs is mounted."))
+        .arg(path(
+            "path.rootfs",
+            "/",
+            "Where the host's root file system is mounted.",
+        ))
+        .arg(path(
+            "path.udev.data",
+            "/run/udev/data",
+            "Where udev keeps its database.",
+        ))
+}
+
+fn runtime(command: Command) -> Command {
+    let level =
+        PossibleValuesParser::new(["debug", "info", "warn", "error"]).map(|name| {
+            match name.as_str() {
+                "debug" => Level::DEBUG,
+                "warn" => Level::WARN,
+                "error" => Level::ERROR,
+                _ => Level::INFO,
+            }
+        });
+    let format = PossibleValuesParser::new(["logfmt", "json"]).map(|name| {
+        if name == "json" {
+            Format::Json
+        } else {
+            Format::Logfmt
+        }
+    });
+    command
+        .arg(
+            value("log.level", "LEVEL", "From which level on to log.")
+                .default_value("info")
+                .value_parser(level),
+        )
+        .arg(
+            value("log.format", "FORMAT", "How log lines look.")
+                .default_value("logfmt")
+                .value_parser(format),
+        )
+        .arg(
+            value(
+                "runtime.gomaxprocs",
+                "N",
+                "Threads that serve connections. Named as in node_exporter.",
+            )
+            .env("GOMAXPROCS")
+            .hide_env(true)
+            .default_value("1")
+            .value_parser(clap::value_parser!(usize)),
+        )
+}
+
+fn collector(command: Command, spec: &CollectorSpec) -> Command {
+    let (on, off) = (
+        format!("collector.{}", spec.name),
+        format!("no-collector.{}", spec.name),
+    );
+    let default = if spec.default_enabled {
+        "enabled"
+    } else {
+        "disabled"
+    };
+    let command = command
+        .arg(switch(
+            &on,
+            format!(
+                "{} (default: {default}; --{off} turns it off)",
+                spec.summary
+            ),
+        ))
+        .arg(switch(off, "").hide(true).conflicts_with(on));
+    spec.options.iter().fold(command, option)
+}
+
+fn option(command: Command, option: &OptionSpec) -> Command {
+    let help = match option.default {
+        "" => option.help.to_owned(),
+        default => format!("{} [default: {default}]", option.help),
+    };
+    let hidden = option.deprecated_by.is_some();
+    if option.kind == OptionKind::Switch {
+        let off = format!("no-{}", option.flag);
+        return command
+            .arg(switch(option.flag, help).hide(hidden))
+            .arg(switch(off, "").hide(true).conflicts_with(option.flag));
+    }
+    // The default stays with the collector: it must see whether the flag was given.
+    command.arg(value(option.flag, "REGEXP", help).hide(hidden))
+}
+
+fn switch(name: impl Into<String>, help: impl Into<String>) -> Arg {
+    let name = name.into();
+    Arg::new(name.clone())
+        .long(name)
+        .help(help.into())
+        .action(ArgAction::SetTrue)
+}
+
+fn value(name: &'static str, placeholder: &'static str, help: impl Into<String>) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .value_name(placeholder)
+        .help(help.into())
+        .allow_hyphen_values(true)
+}
+
+fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    if text.contains("://") {
+        return Err(
+            "sockets other than TCP are not implemented: write :PORT, IP:PORT or [IPv6]:PORT"
+                .into(),
+        );
+    }
+    let (host, port) = text
+        .rsplit_once(':')
+        .ok_or_else(|| format!("no port: write :{text} for a port alone"))?;
+    let port: u16 = port
+        .parse()
+        .map_err(|_| format!("{port:?} is no port number"))?;
+    if host.is_empty() {
+        return Ok(ListenAddress::Any(port));
+    }
+    let ip = match host {
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        _ => host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .map_err(|_| format!("{host:?} is no IP address; names are not looked up"))?,
+    };
+    Ok(ListenAddress::One(SocketAddr::new(ip, port)))
+}
+
+fn require(text: &str) -> Result<Require, String> {
+    let mut require = Require::default();
+    for part in text.split(',') {
+        match part.trim() {
+            "tls" => require.tls = true,
+            "auth" => require.auth = true,
+            other => {
+                return Err(format!(
+                    "{other:?} is not known; write tls, auth or tls,auth"
+                ));
+            }
+        }
+    }
+    Ok(require)
+}
+
+fn telemetry_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/')
+        && !text.contains(['?', '#', ' ', '"', '<', '>', '&'])
+        && !text.starts_with("/-/")
+    {
+        return Ok(text.to_owned());
+    }
+    Err("a path such as /metrics is needed; it starts with / and not with /-/".into())
+}

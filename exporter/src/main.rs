@@ -1,0 +1,36 @@
+//! `secure-exporter`: the arguments, the TLS provider, and then the library.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use secure_exporter::flags::{self, Invocation};
+use secure_exporter::{log, web};
+
+fn main() -> ExitCode {
+    match flags::parse(std::env::args_os()) {
+        Ok(Invocation::Print(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Ok(Invocation::Run(flags)) => {
+            log::start(flags.log_level, flags.log_format);
+            run(&flags)
+        }
+        Err(error) => {
+            eprintln!("secure-exporter: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &flags::Flags) -> ExitCode {
+    // The only provider in the workspace; a second call could only be refused for being the second.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match web::run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "secure-exporter cannot serve");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A file that is opened once and read again at offset 0.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+/// What most files of procfs and sysfs fit into.
+const FIRST_BUFFER: usize = 4096;
+
+/// A file of procfs or sysfs, kept open between scrapes. Reading it is one or two `pread`s into a buffer of its own,
+/// where opening and closing it each time costs three times as much.
+#[derive(Debug)]
+pub struct KeptFile {
+    path: PathBuf,
+    file: Option<File>,
+    buffer: Vec<u8>,
+}
+
+/// A file could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}: {source}", path.display())]
+pub struct ReadError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl ReadError {
+    /// The failure to read `path`.
+    pub fn new(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), source }
+    }
+
+    /// Whether the file is absent or hidden from this process, rather than broken.
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+    }
+}
+
+impl KeptFile {
+    /// Names the file; it is opened at the first read.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), file: None, buffer: Vec::new() }
+    }
+
+    /// The content as it is now.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be opened or read. The next call opens it anew.
+    pub fn read(&mut self) -> Result<&[u8], ReadError> {
+        let length = match self.read_once() {
+            // The object behind the descriptor has gone; another may stand in its place.
+            Err(error) if is_stale(&error) => {
+                self.file = None;
+                self.read_once()
+            }
+            first => first,
+        };
+        match length {
+            Ok(length) => Ok(self.buffer.get(..length).unwrap_or_default()),
+            Err(source) => {
+                self.file = None;
+                Err(ReadError::new(&self.path, source))
+            }
+        }
+    }
+
+    fn read_once(&mut self) -> io::Result<usize> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::open(&self.path)?),
+        };
+        if self.buffer.is_empty() {
+            self.buffer.resize(FIRST_BUFFER, 0);
+        }
+        let mut length = 0;
+        loop {
+            if length == self.buffer.len() {
+                self.buffer.resize(length * 2, 0);
+            }
+            let room = self.buffer.get_mut(length..).unwrap_or_default();
+            match rustix::io::pread(&*file, room, length as u64) {
+                Ok(0) => return Ok(length),
+                Ok(count) => length += count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+fn is_stale(error: &io::Error) -> bool {
+    [Errno::NODEV, Errno::STALE, Errno::NXIO, Errno::SRCH]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_read_sees_the_content_of_the_moment() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("stat");
+        let mut file = KeptFile::new(&path);
+        assert!(file.read().unwrap_err().is_out_of_reach());
+        for content in ["first", "", "a longer second one"] {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(file.read().unwrap(), content.as_bytes());
+        }
+        let long = "x".repeat(3 * FIRST_BUFFER + 1);
+        std::fs::write(&path, &long).unwrap();
+        assert_eq!(file.read().unwrap(), long.as_bytes());
+    }
+
+    #[test]
+    fn a_directory_is_an_error_that_names_the_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = KeptFile::new(directory.path()).read().unwrap_err();
+        assert!(!error.is_out_of_reach());
+        assert!(error.to_string().contains(&directory.path().display().to_string()), "{error}");
+    }
+
+    #[test]
+    fn procfs_can_be_read_again_and_again() {
+        let mut file = KeptFile::new("/proc/self/stat");
+        let first = file.read().unwrap().to_vec();
+        assert!(!first.is_empty());
+        assert_eq!(first.split(|&byte| byte == b' ').next(), file.read().unwrap().split(|&byte| byte == b' ').next());
+    }
+}

@@ -1,0 +1,305 @@
+//! What is answered to whom.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::auth::{Authenticator, Verdict};
+use super::client_certificate::Standing;
+use super::counters::Counters;
+use super::limits::{Activity, RateLimiter, SCRAPE};
+use super::reload::Store;
+use super::scrape::Scraper;
+use super::snapshot::Snapshot;
+use super::version;
+
+/// Open to everybody and says nothing but that the process answers.
+const HEALTHY: &str = "/-/healthy";
+/// Exactly what node_exporter says, so that byte-wise comparisons hold.
+const EXPOSITION: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=UTF-8");
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Everything that answering needs; one for the process.
+pub(super) struct Site {
+    pub(super) store: Store,
+    pub(super) counters: Arc<Counters>,
+    pub(super) authenticator: Authenticator,
+    pub(super) scraper: Scraper,
+    pub(super) rate_limiter: RateLimiter,
+    pub(super) telemetry_path: String,
+    pub(super) scrapes: Option<(usize, Semaphore)>,
+}
+
+/// What is known of the connection that a request came by.
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+    pub(super) standing: Standing,
+    /// The snapshot that the connection began with.
+    pub(super) began_with: Arc<Snapshot>,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl Site {
+    pub(super) async fn answer<B>(&self, client: &Client, request: &Request<B>) -> Answer {
+        let snapshot = self.store.current();
+        let mut answer = if request.uri().path() == HEALTHY {
+            text(StatusCode::OK, "Healthy\n".into())
+        } else {
+            match self.admit(client, &snapshot, request.headers()).await {
+                Ok(()) => self.route(request).await,
+                Err(refusal) => refusal,
+            }
+        };
+        for (name, value) in &snapshot.headers {
+            answer.headers_mut().insert(name.clone(), value.clone());
+        }
+        // HTTP/2 says the same by GOAWAY.
+        if request.version() < Version::HTTP_2 && !Arc::ptr_eq(&client.began_with, &snapshot) {
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    async fn admit(
+        &self,
+        client: &Client,
+        snapshot: &Snapshot,
+        headers: &HeaderMap,
+    ) -> Result<(), Answer> {
+        if !self.rate_limiter.admit(snapshot.rate_limit, Instant::now()) {
+            return Err(text(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too Many Requests\n".into(),
+            ));
+        }
+        match client.standing {
+            Standing::Fine => {}
+            Standing::CertificateMissing => {
+                return Err(text(
+                    StatusCode::FORBIDDEN,
+                    "A client certificate is required.\n".into(),
+                ));
+            }
+            Standing::NameNotAllowed => {
+                return Err(text(
+                    StatusCode::FORBIDDEN,
+                    "The client certificate has no allowed name.\n".into(),
+                ));
+            }
+        }
+        if let Some(users) = &snapshot.users {
+            let verdict = self
+                .authenticator
+                .check(users, headers.get(AUTHORIZATION), client.address)
+                .await;
+            self.counters.authenticated(verdict);
+            match verdict {
+                Verdict::Accepted => {}
+                Verdict::Missing | Verdict::Refused => return Err(unauthorized()),
+                Verdict::Busy => {
+                    return Err(text(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "Too many passwords are being checked.\n".into(),
+                    ));
+                }
+            }
+        }
+        client.activity.is_a_friend();
+        Ok(())
+    }
+
+    async fn route<B>(&self, request: &Request<B>) -> Answer {
+        match request.uri().path() {
+            path if path == self.telemetry_path => self.metrics(request).await,
+            "/" => self.landing_page(),
+            _ => text(StatusCode::NOT_FOUND, "404 page not found\n".into()),
+        }
+    }
+
+    async fn metrics<B>(&self, request: &Request<B>) -> Answer {
+        let query = request.uri().query().unwrap_or_default();
+        if let Some(filter) = unsupported_filter(query) {
+            let reason = format!(
+                "The filter {filter} is not implemented: scrape without it, or turn collectors off.\n"
+            );
+            return text(StatusCode::BAD_REQUEST, reason);
+        }
+        let _permit = match &self.scrapes {
+            None => None,
+            Some((limit, scrapes)) => match scrapes.try_acquire() {
+                Ok(permit) => Some(permit),
+                Err(_) => {
+                    let reason = format!(
+                        "Limit of concurrent requests reached ({limit}), try again later.\n"
+                    );
+                    return text(StatusCode::SERVICE_UNAVAILABLE, reason);
+                }
+            },
+        };
+        let gzip = accepts_gzip(request.headers());
+        let scrape =
+            tokio::time::timeout(scrape_timeout(request.headers()), self.scraper.scrape(gzip));
+        let body = match scrape.await {
+            Ok(Some(body)) => body,
+            Ok(None) => {
+                return text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "The collectors have stopped.\n".into(),
+                );
+            }
+            Err(_) => {
+                return text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The collectors took too long.\n".into(),
+                );
+            }
+        };
+        let mut answer = Response::new(Full::new(body));
+        answer.headers_mut().insert(CONTENT_TYPE, EXPOSITION);
+        if gzip {
+            answer
+                .headers_mut()
+                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        answer
+    }
+
+    fn landing_page(&self) -> Answer {
+        let page = format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"UTF-8\"><title>Node Exporter</title></head>\n\
+             <body>\n<h1>Node Exporter</h1>\n<h2>secure-exporter: Prometheus Node Exporter, encrypted</h2>\n\
+             <div>Version: {}</div>\n<ul><li><a href=\"{path}\">{path}</a></li></ul>\n</body>\n</html>\n",
+            version::short(),
+            path = self.telemetry_path,
+        );
+        let mut answer = Response::new(Full::new(Bytes::from(page)));
+        answer.headers_mut().insert(CONTENT_TYPE, HTML);
+        answer
+    }
+}
+
+fn unauthorized() -> Answer {
+    let mut answer = text(StatusCode::UNAUTHORIZED, "Unauthorized\n".into());
+    answer
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    answer
+}
+
+fn text(status: StatusCode, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, PLAIN);
+    answer
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// Answering such a request with everything would be an answer to another question.
+fn unsupported_filter(query: &str) -> Option<&'static str> {
+    let asked = |name: &str, encoded: &str| {
+        query
+            .split('&')
+            .filter_map(|pair| pair.split('=').next())
+            .any(|key| key == name || key.eq_ignore_ascii_case(encoded))
+    };
+    [
+        ("collect[]", "collect%5b%5d"),
+        ("exclude[]", "exclude%5b%5d"),
+    ]
+    .into_iter()
+    .find(|(name, encoded)| asked(name, encoded))
+    .map(|(name, _)| name)
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let offers = headers
+        .get_all(http::header::ACCEPT_ENCODING)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    offers.flat_map(|value| value.split(',')).any(|offer| {
+        let mut parts = offer.split(';').map(str::trim);
+        let is_gzip = parts
+            .next()
+            .is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"));
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        is_gzip
+            && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0))
+    })
+}
+
+/// Prometheus says how long it will wait; more is in vain.
+fn scrape_timeout(headers: &HeaderMap) -> Duration {
+    headers
+        .get("x-prometheus-scrape-timeout-seconds")
+        .and_then(|value| value.to_str().ok()?.parse::<f64>().ok())
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|timeout| !timeout.is_zero())
+        .map_or(SCRAPE, |timeout| timeout.min(SCRAPE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_given_to_whom_asks_for_it() {
+        let cases = [
+            ("gzip", true),
+            ("deflate, gzip;q=0.5", true),
+            ("GZIP", true),
+            ("gzip;q=0", false),
+            ("identity", false),
+            ("x-gzip", false),
+            ("", false),
+        ];
+        for (value, expected) in cases {
+            let headers = HeaderMap::from_iter([(
+                http::header::ACCEPT_ENCODING,
+                HeaderValue::from_static(value),
+            )]);
+            assert_eq!(accepts_gzip(&headers), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn filters_are_seen_in_both_spellings() {
+        assert_eq!(unsupported_filter("collect[]=cpu"), Some("collect[]"));
+        assert_eq!(
+            unsupported_filter("a=b&exclude%5B%5D=cpu"),
+            Some("exclude[]")
+        );
+        assert_eq!(unsupported_filter("name=collect"), None);
+    }
+
+    #[test]
+    fn prometheus_says_how_long_to_wait() {
+        let timeout = |value| {
+            scrape_timeout(&HeaderMap::from_iter([(
+                http::HeaderName::from_static("x-prometheus-scrape-timeout-seconds"),
+                HeaderValue::from_static(value),
+            )]))
+        };
+        assert_eq!(timeout("2.5"), Duration::from_millis(2500));
+        for odd in ["0", "-1", "NaN", "1e30", "x"] {
+            assert_eq!(timeout(odd), SCRAPE, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What the exporter tells about itself, behind what the collectors tell about the host.
+
+use std::sync::Arc;
+
+use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::process::{Resource, getrlimit};
+
+use super::counters::Counters;
+use super::reload::Store;
+use super::version;
+use crate::exposition::{Exposition, MetricKind};
+
+/// Writes `node_exporter_build_info`, `secure_exporter_*` and, unless left out, `process_*`.
+pub(super) struct SelfMetrics {
+    pub(super) store: Store,
+    pub(super) counters: Arc<Counters>,
+    pub(super) process: bool,
+    exposition: Exposition,
+}
+
+impl SelfMetrics {
+    pub(super) fn new(store: Store, counters: Arc<Counters>, process: bool) -> Self {
+        Self {
+            store,
+            counters,
+            process,
+            exposition: Exposition::default(),
+        }
+    }
+
+    /// Appends whole families to `out`.
+    pub(super) fn write(&mut self, out: &mut Vec<u8>) {
+        self.exposition.clear();
+        build_info(&mut self.exposition);
+        if self.process {
+            process(&mut self.exposition);
+        }
+        certificate(&mut self.exposition, &self.store);
+        counters(&mut self.exposition, &self.counters);
+        self.exposition.append_sorted(out);
+    }
+}
+
+fn build_info(out: &mut Exposition) {
+    let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which \
+                node_exporter was built, and the goos and goarch for the build.";
+    let labels: [(&str, &[u8]); 7] = [
+        ("branch", version::BRANCH.as_bytes()),
+        ("goarch", version::ARCH.as_bytes()),
+        ("goos", b"linux"),
+        ("goversion", version::RUSTC.as_bytes()),
+        ("revision", version::REVISION.as_bytes()),
+        ("tags", b"unknown"),
+        ("version", version::VERSION.as_bytes()),
+    ];
+    out.family(&["node_exporter_build_info"], &[help], MetricKind::Gauge)
+        .sample(&labels, 1_u64);
+}
+
+fn certificate(out: &mut Exposition, store: &Store) {
+    let snapshot = store.current();
+    let Some(tls) = &snapshot.tls else { return };
+    let help = "When the served certificate expires, in seconds since 1970.";
+    out.family(
+        &["secure_exporter_certificate_not_after_timestamp_seconds"],
+        &[help],
+        MetricKind::Gauge,
+    )
+    .sample(&[], tls.leaf.not_after as f64);
+    let help =
+        "A constant 1, labeled by the serial number of the served certificate in hexadecimal.";
+    out.family(
+        &["secure_exporter_certificate_info"],
+        &[help],
+        MetricKind::Gauge,
+    )
+    .sample(&[("serial", tls.leaf.serial.as_bytes())], 1_u64);
+}
+
+fn counters(out: &mut Exposition, counters: &Counters) {
+    let mut by = |name: &str, help: &str, label: &str, values: &[(&str, u64)]| {
+        let mut family = out.family(&[name], &[help], MetricKind::Counter);
+        for (value, count) in values {
+            family.sample(&[(label, value.as_bytes())], *count);
+        }
+    };
+    by(
+        "secure_exporter_authentications_total",
+        "Requests by what their credentials were worth.",
+        "result",
+        &counters.authentications(),
+    );
+    by(
+        "secure_exporter_config_reloads_total",
+        "Changes of the configuration or its files that were taken up, or refused.",
+        "result",
+        &counters.reloads(),
+    );
+    by(
+        "secure_exporter_handshake_failures_total",
+        "Connections that did not become TLS connections.",
+        "reason",
+        &counters.handshake_failures(),
+    );
+    let help = "Whether the configuration on disk is the one that is served.";
+    out.family(
+        &["secure_exporter_config_last_reload_successful"],
+        &[help],
+        MetricKind::Gauge,
+    )
+    .sample(&[], u64::from(counters.last_reload_successful()));
+}
+
+fn process(out: &mut Exposition) {
+    let mut one = |name: &str, help: &str, kind: MetricKind, value: Option<f64>| {
+        if let Some(value) = value {
+            out.family(&[name], &[help], kind).sample(&[], value);
+        }
+    };
+    // -1 is how the limit "none" reads to node_exporter.
+    let limit = |resource| {
+        getrlimit(resource)
+            .current
+            .map_or(u64::MAX as f64, |limit| limit as f64)
+    };
+    let usage = Usage::read();
+    let usage = usage.as_ref();
+    one(
+        "process_cpu_seconds_total",
+        "Total user and system CPU time spent in seconds.",
+        MetricKind::Counter,
+        usage.map(|usage| usage.cpu_seconds),
+    );
+    one(
+        "process_max_fds",
+        "Maximum number of open file descriptors.",
+        MetricKind::Gauge,
+        Some(limit(Resource::Nofile)),
+    );
+    // The one that is open to count is not counted.
+    let open = std::fs::read_dir("/proc/self/fd")
+        .ok()
+        .map(|entries| entries.count().saturating_sub(1) as f64);
+    one(
+        "process_open_fds",
+        "Number of open file descriptors.",
+        MetricKind::Gauge,
+        open,
+    );
+    one(
+        "process_resident_memory_bytes",
+        "Resident memory size in bytes.",
+        MetricKind::Gauge,
+        usage.map(|usage| usage.resident_bytes),
+    );
+    one(
+        "process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        MetricKind::Gauge,
+        usage.and_then(|usage| Some(boot_time()? + usage.started_after_boot_seconds)),
+    );
+    one(
+        "process_virtual_memory_bytes",
+        "Virtual memory size in bytes.",
+        MetricKind::Gauge,
+        usage.map(|usage| usage.virtual_bytes),
+    );
+    one(
+        "process_virtual_memory_max_bytes",
+        "Maximum amount of virtual memory available in bytes.",
+        MetricKind::Gauge,
+        Some(limit(Resource::As)),
+    );
+}
+
+struct Usage {
+    cpu_seconds: f64,
+    started_after_boot_seconds: f64,
+    virtual_bytes: f64,
+    resident_bytes: f64,
+}
+
+impl Usage {
+    fn read() -> Option<Self> {
+        Self::parse(&std::fs::read_to_string("/proc/self/stat").ok()?)
+    }
+
+    /// Reads `/proc/PID/stat` (proc(5)); fields are counted behind the name, which may contain anything.
+    fn parse(stat: &str) -> Option<Self> {
+        let (_, behind_name) = stat.rsplit_once(") ")?;
+        let fields: Vec<&str> = behind_name.split_ascii_whitespace().collect();
+        // The first field here is number 3 of the manual.
+        let number = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
+        let ticks = clock_ticks_per_second() as f64;
+        Some(Self {
+            cpu_seconds: (number(14)? + number(15)?) / ticks,
+            started_after_boot_seconds: number(22)? / ticks,
+            virtual_bytes: number(23)?,
+            resident_bytes: number(24)? * page_size() as f64,
+        })
+    }
+}
+
+/// Seconds since 1970.
+fn boot_time() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    stat.lines()
+        .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_is_read_behind_a_hostile_name() {
+        let stat = "7 (a) b) c) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 4 0 1000 4096000 25 18446744073709551615";
+        let usage = Usage::parse(stat).unwrap();
+        let ticks = clock_ticks_per_second() as f64;
+        assert_eq!(usage.cpu_seconds, 200.0 / ticks);
+        assert_eq!(usage.started_after_boot_seconds, 1000.0 / ticks);
+        assert_eq!(
+            (usage.virtual_bytes, usage.resident_bytes),
+            (4_096_000.0, 25.0 * page_size() as f64)
+        );
+    }
+}

@@ -1,0 +1,1 @@
+fn main(){ print!("{}", secure_exporter_operator::crd_yaml()); }

@@ -1,0 +1,52 @@
+//! `spec.authentication`: who may read the metrics.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// Who may read the metrics.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthenticationSpec {
+    /// User name and password. The password is generated, 256 random bits, and never leaves the Secrets.
+    #[serde(default)]
+    pub basic_auth: BasicAuthSpec,
+}
+
+/// Basic authentication.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct BasicAuthSpec {
+    /// Name of the user: letters, digits, '.', '_' and '-'. Immutable.
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z0-9._-]+$')")
+            .message("username may only hold letters, digits, '.', '_' and '-': basic authentication ends the name at a colon"),
+        validation = Rule::new("self == oldSelf")
+            .message("username is immutable: scrapers that still use the old name would be refused. Create a second SecureExporter instead"),
+    )]
+    #[schemars(length(min = 1, max = 64))]
+    #[serde(default = "default_username")]
+    pub username: String,
+
+    /// Cost of the bcrypt hash, a power of two: each step doubles the work of a first login. The password is random, so
+    /// a low cost loses no security.
+    #[schemars(range(min = 4, max = 14))]
+    #[serde(default = "default_bcrypt_cost")]
+    pub bcrypt_cost: i32,
+}
+
+impl Default for BasicAuthSpec {
+    fn default() -> Self {
+        Self {
+            username: default_username(),
+            bcrypt_cost: default_bcrypt_cost(),
+        }
+    }
+}
+
+fn default_username() -> String {
+    "prometheus".to_owned()
+}
+
+fn default_bcrypt_cost() -> i32 {
+    10
+}

@@ -1,0 +1,65 @@
+//! Durations as people write them in the spec: `8760h`, `1h30m`, `90s`.
+
+use jiff::SignedDuration;
+
+/// Why a duration was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DurationError {
+    /// Something other than numbers with h, m or s.
+    #[error("{0:?} is not a duration: write hours, minutes and seconds, such as 8760h, 1h30m or 90s")]
+    Malformed(String),
+    /// More than an i64 of seconds.
+    #[error("{0:?} is too long a duration")]
+    TooLong(String),
+}
+
+/// Reads a duration of one or more `<number><h|m|s>`, as Go does, without signs and fractions.
+pub fn parse_duration(text: &str) -> Result<SignedDuration, DurationError> {
+    let mut seconds: i64 = 0;
+    let mut digits: Option<i64> = None;
+    for c in text.chars() {
+        if let Some(digit) = c.to_digit(10) {
+            digits = digits
+                .unwrap_or(0)
+                .checked_mul(10)
+                .and_then(|n| n.checked_add(i64::from(digit)))
+                .map_or_else(|| Err(DurationError::TooLong(text.to_owned())), |n| Ok(Some(n)))?;
+            continue;
+        }
+        let unit = match c {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => return Err(DurationError::Malformed(text.to_owned())),
+        };
+        seconds = digits
+            .take()
+            .ok_or_else(|| DurationError::Malformed(text.to_owned()))?
+            .checked_mul(unit)
+            .and_then(|part| part.checked_add(seconds))
+            .ok_or_else(|| DurationError::TooLong(text.to_owned()))?;
+    }
+    if text.is_empty() || digits.is_some() {
+        return Err(DurationError::Malformed(text.to_owned()));
+    }
+    Ok(SignedDuration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_people_write() {
+        for (text, seconds) in [("8760h", 31_536_000), ("1h30m", 5400), ("90s", 90), ("1m1m", 120), ("0s", 0)] {
+            assert_eq!(parse_duration(text), Ok(SignedDuration::from_secs(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        for text in ["", "h", "1", "1d", "-1h", "1.5h", "1h30", "1 h", "9999999999999999h", "99999999999999999999s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

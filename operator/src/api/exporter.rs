@@ -1,0 +1,109 @@
+//! `spec.exporter`: port, log and collectors.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The collectors that the exporter of this version knows.
+pub const KNOWN_COLLECTORS: [&str; 10] = [
+    "cpu",
+    "diskstats",
+    "filesystem",
+    "loadavg",
+    "meminfo",
+    "netdev",
+    "stat",
+    "time",
+    "uname",
+    "vmstat",
+];
+
+/// The exporter: its port, its log and its collectors.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ExporterSpec {
+    /// TCP port on every node. 9100 is also node_exporter's: give one of the two another port where both run.
+    #[schemars(range(min = 1, max = 65535))]
+    #[serde(default = "default_port")]
+    pub port: i32,
+
+    /// How much the exporter logs: Error, Warn, Info or Debug.
+    #[serde(default)]
+    pub log_level: LogLevel,
+
+    /// Further arguments of the exporter, for the options of its collectors: only --collector.*, --no-collector.* and
+    /// --log.* are allowed.
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new(r"self.all(a, a.matches('^--((no-)?collector|log)[.][a-z0-9][a-z0-9._-]*(=.*)?$'))")
+            .message("extraArgs may only hold --collector.*, --no-collector.* and --log.* arguments")
+    )]
+    #[schemars(length(max = 64), inner(length(max = 1024)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_args: Vec<String>,
+
+    /// Which collectors run.
+    #[serde(default)]
+    pub collectors: Collectors,
+}
+
+impl Default for ExporterSpec {
+    fn default() -> Self {
+        Self {
+            port: default_port(),
+            log_level: LogLevel::default(),
+            extra_args: Vec::new(),
+            collectors: Collectors::default(),
+        }
+    }
+}
+
+fn default_port() -> i32 {
+    9100
+}
+
+/// How much the exporter logs.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// Failures and what may become one.
+    Warn,
+    /// Also starts, stops and reloads.
+    #[default]
+    Info,
+    /// Also single requests.
+    Debug,
+}
+
+impl LogLevel {
+    /// The value of the exporter's flag `--log.level`.
+    pub fn as_flag(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// Which collectors run, on top of the exporter's defaults (the same as node_exporter's).
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(
+        "!has(self.enabled) || !has(self.disabled) || self.enabled.all(c, !(c in self.disabled))"
+    ).message("a collector may not be both enabled and disabled"))]
+pub struct Collectors {
+    /// Collectors to run besides the default ones, by node_exporter's names.
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enabled: Vec<String>,
+
+    /// Default collectors not to run.
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disabled: Vec<String>,
+}

@@ -1,0 +1,452 @@
+//! The spec after every check: the only form in which the rest of the operator sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{Affinity, Toleration};
+
+use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString};
+
+use super::duration::parse_duration;
+use super::{
+    AuthenticationSpec, CertificateSpec, ExporterSpec, ImagePolicy, KNOWN_COLLECTORS, KeyAlgorithm,
+    LogLevel, MinTlsVersion, PrivateKeySpec, PullPolicy, Resources, ScrapeServiceAccount,
+    ScrapeSpec, SecureExporterSpec, SubjectSpec, UpdateStrategy, WorkloadSpec,
+};
+use crate::names::{MAX_NAME_LENGTH, Owner};
+use crate::pki::{KeyType, LeafParameters, Subject};
+
+/// Shortest certificate, in seconds. Short ones are for tests.
+const MIN_DURATION: SignedDuration = SignedDuration::from_mins(1);
+/// Longest certificate: half the life of the authority, so that no leaf is ever cut short by it in its first half.
+const MAX_DURATION: SignedDuration = SignedDuration::from_hours(43_800);
+
+/// A spec in which every value was checked and every default resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidSpec {
+    /// The image that runs.
+    pub image: ValidImage,
+    /// Port, log and collectors.
+    pub exporter: ValidExporter,
+    /// Lowest TLS version.
+    pub min_tls_version: MinTlsVersion,
+    /// The name that scrapers verify; also the first DNS name of the certificate.
+    pub server_name: String,
+    /// What certificates are issued like, and when they are renewed.
+    pub certificate: ValidCertificate,
+    /// User name of basic authentication.
+    pub username: String,
+    /// Cost of the bcrypt hash.
+    pub bcrypt_cost: u32,
+    /// The scrape configuration.
+    pub scrape: ValidScrape,
+    /// Node labels that the pods need.
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that the pods tolerate.
+    pub tolerations: Vec<Toleration>,
+    /// Affinity of the pods.
+    pub affinity: Option<Affinity>,
+    /// PriorityClass of the pods.
+    pub priority_class_name: Option<String>,
+    /// Resources of the container.
+    pub resources: Resources,
+    /// How a new version reaches the nodes.
+    pub update_strategy: UpdateStrategy,
+    /// Labels of the pods, none of them the operator's own.
+    pub pod_labels: BTreeMap<String, String>,
+    /// Annotations of the pods.
+    pub pod_annotations: BTreeMap<String, String>,
+}
+
+/// The image that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidImage {
+    /// The whole reference, as a container has it.
+    pub reference: String,
+    /// When it is pulled.
+    pub pull_policy: PullPolicy,
+    /// Names of the Secrets with which it is pulled.
+    pub pull_secrets: Vec<String>,
+}
+
+/// Port, log and collectors of the exporter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidExporter {
+    /// TCP port, from 1.
+    pub port: u16,
+    /// How much it logs.
+    pub log_level: LogLevel,
+    /// Collectors to run besides the default ones, sorted.
+    pub enabled_collectors: Vec<String>,
+    /// Default collectors not to run, sorted.
+    pub disabled_collectors: Vec<String>,
+    /// Further arguments, in the order of the spec.
+    pub extra_args: Vec<String>,
+}
+
+/// What certificates are issued like, and when they are renewed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidCertificate {
+    /// What the certificate is issued with.
+    pub parameters: LeafParameters,
+    /// At which remaining part of its life, in percent, a certificate is renewed.
+    pub renew_before_percentage: u8,
+}
+
+/// The scrape configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidScrape {
+    /// Value of the label `job`.
+    pub job_label: String,
+    /// The unique name of the scrape job.
+    pub job_name: String,
+    /// How often each node is scraped.
+    pub interval: SignedDuration,
+    /// After how long a scrape is given up.
+    pub timeout: SignedDuration,
+    /// Who may discover the pods, sorted.
+    pub service_accounts: Vec<ScrapeServiceAccount>,
+}
+
+/// A value of the spec that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct SpecError {
+    /// Path of the field, such as `spec.scrape.timeout`.
+    pub field: String,
+    /// What is wrong, and how to mend it.
+    pub problem: String,
+}
+
+impl SpecError {
+    fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl ValidSpec {
+    /// Checks a spec and resolves its defaults.
+    ///
+    /// The API server has checked most of it already; it is checked again, because a resource may be older than the
+    /// rules of the installed CustomResourceDefinition.
+    pub fn parse(
+        spec: &SecureExporterSpec,
+        owner: &Owner,
+        images: &ImagePolicy,
+    ) -> Result<Self, SpecError> {
+        check_name(&owner.name)?;
+        let server_name = match &spec.tls.server_name {
+            Some(name) => dns_name("spec.tls.serverName", name)?,
+            None => format!("{}.{}.svc", owner.name, owner.namespace),
+        };
+        let certificate = certificate(&spec.tls.certificate, &server_name, owner)?;
+        let (username, bcrypt_cost) = basic_auth(&spec.authentication)?;
+        check_workload(&spec.workload)?;
+        Ok(Self {
+            image: ValidImage {
+                reference: images.resolve(&spec.image)?,
+                pull_policy: spec.image.pull_policy,
+                pull_secrets: spec
+                    .image
+                    .pull_secrets
+                    .iter()
+                    .map(|secret| secret.name.clone())
+                    .collect(),
+            },
+            exporter: exporter(&spec.exporter)?,
+            min_tls_version: spec.tls.min_version,
+            server_name,
+            certificate,
+            username,
+            bcrypt_cost,
+            scrape: scrape(&spec.scrape, owner)?,
+            node_selector: spec.workload.node_selector.clone(),
+            tolerations: spec.workload.tolerations.clone(),
+            affinity: spec.workload.affinity.clone(),
+            priority_class_name: spec.workload.priority_class_name.clone(),
+            resources: spec
+                .workload
+                .resources
+                .clone()
+                .unwrap_or_else(default_resources),
+            update_strategy: spec.workload.update_strategy.clone(),
+            pod_labels: spec.workload.pod_labels.clone(),
+            pod_annotations: spec.workload.pod_annotations.clone(),
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), SpecError> {
+    let is_legal = name.len() <= MAX_NAME_LENGTH
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && is_dns_label(name);
+    if is_legal {
+        return Ok(());
+    }
+    Err(SpecError::new(
+        "metadata.name",
+        format!(
+            "{name:?} is not a DNS-1035 label of at most {MAX_NAME_LENGTH} characters: \
+             lower-case letters, digits and '-', beginning with a letter"
+        ),
+    ))
+}
+
+fn exporter(spec: &ExporterSpec) -> Result<ValidExporter, SpecError> {
+    let port = u16::try_from(spec.port)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| SpecError::new("spec.exporter.port", "must be between 1 and 65535"))?;
+    let enabled_collectors = collectors("enabled", &spec.collectors.enabled)?;
+    let disabled_collectors = collectors("disabled", &spec.collectors.disabled)?;
+    if let Some(both) = enabled_collectors.iter().find(|name| disabled_collectors.contains(name)) {
+        return Err(SpecError::new(
+            "spec.exporter.collectors",
+            format!("{both} is both enabled and disabled: remove it from one of the lists"),
+        ));
+    }
+    for (index, argument) in spec.extra_args.iter().enumerate() {
+        check_argument(argument)
+            .map_err(|problem| SpecError::new(format!("spec.exporter.extraArgs[{index}]"), problem))?;
+    }
+    Ok(ValidExporter {
+        port,
+        log_level: spec.log_level,
+        enabled_collectors,
+        disabled_collectors,
+        extra_args: spec.extra_args.clone(),
+    })
+}
+
+fn collectors(list: &str, names: &[String]) -> Result<Vec<String>, SpecError> {
+    for (index, name) in names.iter().enumerate() {
+        check_collector(name).map_err(|problem| {
+            SpecError::new(format!("spec.exporter.collectors.{list}[{index}]"), problem)
+        })?;
+    }
+    Ok(names.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+fn check_collector(name: &str) -> Result<(), String> {
+    if KNOWN_COLLECTORS.contains(&name) {
+        return Ok(());
+    }
+    Err(format!(
+        "there is no collector {name:?}; there are {}",
+        KNOWN_COLLECTORS.join(", ")
+    ))
+}
+
+/// Only options of collectors and of the log: every other flag could open the endpoint or read files of the node. An
+/// unknown collector is refused here, because the exporter would refuse to start with it.
+fn check_argument(argument: &str) -> Result<(), String> {
+    let name = argument.split_once('=').map_or(argument, |(name, _)| name);
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let option = ["--collector.", "--no-collector."]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix));
+    match option {
+        Some("disable-defaults") => Ok(()),
+        Some(option) if option.chars().all(is_plain) => {
+            check_collector(option.split_once('.').map_or(option, |(collector, _)| collector))
+        }
+        None if name.strip_prefix("--log.").is_some_and(|o| !o.is_empty() && o.chars().all(is_plain)) => {
+            Ok(())
+        }
+        _ => Err(format!(
+            "{name:?} is not allowed: only --collector.*, --no-collector.* and --log.* are"
+        )),
+    }
+}
+
+fn certificate(
+    spec: &CertificateSpec,
+    server_name: &str,
+    owner: &Owner,
+) -> Result<ValidCertificate, SpecError> {
+    const FIELD: &str = "spec.tls.certificate";
+    let duration = duration(&format!("{FIELD}.duration"), &spec.duration, MIN_DURATION, MAX_DURATION)?;
+    let renew_before_percentage = u8::try_from(spec.renew_before_percentage)
+        .ok()
+        .filter(|percentage| (5..=90).contains(percentage))
+        .ok_or_else(|| {
+            SpecError::new(format!("{FIELD}.renewBeforePercentage"), "must be between 5 and 90")
+        })?;
+    let mut dns_names = vec![server_name.to_owned()];
+    for (index, name) in spec.additional_dns_names.iter().enumerate() {
+        let field = format!("{FIELD}.additionalDNSNames[{index}]");
+        dns_name(&field, name.strip_prefix("*.").unwrap_or(name))?;
+        if !dns_names.contains(name) {
+            dns_names.push(name.clone());
+        }
+    }
+    let mut ip_addresses: Vec<IpAddr> = Vec::new();
+    for (index, address) in spec.additional_ip_addresses.iter().enumerate() {
+        let address = address.parse().map_err(|_| {
+            SpecError::new(
+                format!("{FIELD}.additionalIPAddresses[{index}]"),
+                format!("{address:?} is not an IP address"),
+            )
+        })?;
+        if !ip_addresses.contains(&address) {
+            ip_addresses.push(address);
+        }
+    }
+    Ok(ValidCertificate {
+        parameters: LeafParameters {
+            key_type: key_type(&spec.private_key)?,
+            subject: subject(&spec.subject, owner)?,
+            dns_names,
+            ip_addresses,
+            duration,
+        },
+        renew_before_percentage,
+    })
+}
+
+fn key_type(spec: &PrivateKeySpec) -> Result<KeyType, SpecError> {
+    match (spec.algorithm, spec.size) {
+        (KeyAlgorithm::Ecdsa, None | Some(256)) => Ok(KeyType::EcdsaP256),
+        (KeyAlgorithm::Ecdsa, Some(384)) => Ok(KeyType::EcdsaP384),
+        (KeyAlgorithm::Rsa, None | Some(2048)) => Ok(KeyType::Rsa2048),
+        (KeyAlgorithm::Rsa, Some(3072)) => Ok(KeyType::Rsa3072),
+        (KeyAlgorithm::Rsa, Some(4096)) => Ok(KeyType::Rsa4096),
+        (KeyAlgorithm::Ed25519, None) => Ok(KeyType::Ed25519),
+        _ => Err(SpecError::new(
+            "spec.tls.certificate.privateKey.size",
+            "must be 256 or 384 for ECDSA, 2048, 3072 or 4096 for RSA, and unset for Ed25519",
+        )),
+    }
+}
+
+fn subject(spec: &SubjectSpec, owner: &Owner) -> Result<Subject, SpecError> {
+    let is_country = |text: &String| text.len() == 2 && text.chars().all(|c| c.is_ascii_uppercase());
+    if !spec.country.as_ref().is_none_or(is_country) {
+        return Err(SpecError::new(
+            "spec.tls.certificate.subject.country",
+            "must be two capital letters, such as CH",
+        ));
+    }
+    Ok(Subject {
+        common_name: spec.common_name.clone().unwrap_or_else(|| owner.name.clone()),
+        organization: spec.organization.clone(),
+        organizational_unit: spec.organizational_unit.clone(),
+        country: spec.country.clone(),
+        province: spec.province.clone(),
+        locality: spec.locality.clone(),
+    })
+}
+
+fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, u32), SpecError> {
+    const FIELD: &str = "spec.authentication.basicAuth";
+    let username = &spec.basic_auth.username;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if username.is_empty() || username.len() > 64 || !username.chars().all(is_plain) {
+        return Err(SpecError::new(
+            format!("{FIELD}.username"),
+            "must be 1 to 64 letters, digits, '.', '_' and '-'",
+        ));
+    }
+    let cost = u32::try_from(spec.basic_auth.bcrypt_cost)
+        .ok()
+        .filter(|cost| (4..=14).contains(cost))
+        .ok_or_else(|| SpecError::new(format!("{FIELD}.bcryptCost"), "must be between 4 and 14"))?;
+    Ok((username.clone(), cost))
+}
+
+fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, SpecError> {
+    let second = SignedDuration::from_secs(1);
+    let day = SignedDuration::from_hours(24);
+    let interval = duration("spec.scrape.interval", &spec.interval, second, day)?;
+    let timeout = duration("spec.scrape.timeout", &spec.timeout, second, day)?;
+    if timeout > interval {
+        return Err(SpecError::new(
+            "spec.scrape.timeout",
+            format!("{} is longer than the interval {}", spec.timeout, spec.interval),
+        ));
+    }
+    if spec.job_name.is_empty() {
+        return Err(SpecError::new("spec.scrape.jobName", "must not be empty"));
+    }
+    let mut service_accounts = spec.service_accounts.clone();
+    service_accounts.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    service_accounts.dedup();
+    Ok(ValidScrape {
+        job_label: spec.job_name.clone(),
+        job_name: format!("secureexporter/{}/{}", owner.namespace, owner.name),
+        interval,
+        timeout,
+        service_accounts,
+    })
+}
+
+fn check_workload(spec: &WorkloadSpec) -> Result<(), SpecError> {
+    if let Some(label) = spec.pod_labels.keys().find(|key| key.starts_with("app.kubernetes.io/")) {
+        return Err(SpecError::new(
+            format!("spec.workload.podLabels[{label}]"),
+            "labels under app.kubernetes.io/ are the operator's own: choose another name",
+        ));
+    }
+    let is_share = match &spec.update_strategy.max_unavailable {
+        IntOrString::Int(number) => *number >= 1,
+        IntOrString::String(text) => text
+            .strip_suffix('%')
+            .and_then(|number| number.parse::<u8>().ok())
+            .is_some_and(|percent| (1..=100).contains(&percent)),
+    };
+    if is_share {
+        return Ok(());
+    }
+    Err(SpecError::new(
+        "spec.workload.updateStrategy.maxUnavailable",
+        "must be a number from 1, or a percentage from 1% to 100%",
+    ))
+}
+
+fn duration(
+    field: &str,
+    text: &str,
+    min: SignedDuration,
+    max: SignedDuration,
+) -> Result<SignedDuration, SpecError> {
+    let duration = parse_duration(text).map_err(|error| SpecError::new(field, error.to_string()))?;
+    if (min..=max).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(SpecError::new(
+        field,
+        format!("{text} is not between {}s and {}h", min.as_secs(), max.as_hours()),
+    ))
+}
+
+fn dns_name(field: &str, name: &str) -> Result<String, SpecError> {
+    if name.len() <= 253 && name.split('.').all(is_dns_label) {
+        return Ok(name.to_owned());
+    }
+    Err(SpecError::new(field, format!("{name:?} is not a DNS name in lower case")))
+}
+
+fn is_dns_label(label: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    label.len() <= 63
+        && label.starts_with(alphanumeric)
+        && label.ends_with(alphanumeric)
+        && label.chars().all(|c| alphanumeric(c) || c == '-')
+}
+
+/// What the exporter was measured to need, with room to spare. There is no CPU limit: it would throttle the scrape of a
+/// node with many devices.
+fn default_resources() -> Resources {
+    let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
+    Resources {
+        requests: BTreeMap::from([quantity("cpu", "10m"), quantity("memory", "24Mi")]),
+        limits: BTreeMap::from([quantity("memory", "64Mi")]),
+    }
+}
+
+#[cfg(test)]
+mod tests;

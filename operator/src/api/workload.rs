@@ -1,0 +1,131 @@
+//! `spec.workload`: scheduling, updates and labels of the exporter's pods.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Affinity, Toleration};
+use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the pods of the exporter are scheduled, updated and labelled.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadSpec {
+    /// Labels that a node must have to run the exporter. Default: kubernetes.io/os: linux.
+    #[schemars(schema_with = "super::definition::node_selector_map")]
+    #[serde(default = "linux")]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Taints that the exporter tolerates, as in a pod. Default: all, for metrics are wanted of every node.
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 64))]
+    #[serde(default = "any_taint")]
+    pub tolerations: Vec<Toleration>,
+
+    /// Affinity of the exporter's pods, as in a pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
+
+    /// PriorityClass of the exporter's pods. Empty by default; system-node-critical keeps them on a full node.
+    #[schemars(length(min = 1, max = 253))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority_class_name: Option<String>,
+
+    /// Computing resources of the exporter's container. Default: requests cpu 10m and memory 24Mi, limit memory 64Mi.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+
+    /// How a new version reaches the nodes.
+    #[serde(default)]
+    pub update_strategy: UpdateStrategy,
+
+    /// Further labels of the pods. Labels under app.kubernetes.io/ are the operator's own.
+    #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/'))")
+        .message("podLabels may not set labels under app.kubernetes.io/: the DaemonSet selects its pods by them"))]
+    #[schemars(schema_with = "super::definition::label_map")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pod_labels: BTreeMap<String, String>,
+
+    /// Further annotations of the pods.
+    #[schemars(schema_with = "super::definition::annotation_map")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pod_annotations: BTreeMap<String, String>,
+}
+
+impl Default for WorkloadSpec {
+    fn default() -> Self {
+        Self {
+            node_selector: linux(),
+            tolerations: any_taint(),
+            affinity: None,
+            priority_class_name: None,
+            resources: None,
+            update_strategy: UpdateStrategy::default(),
+            pod_labels: BTreeMap::new(),
+            pod_annotations: BTreeMap::new(),
+        }
+    }
+}
+
+fn linux() -> BTreeMap<String, String> {
+    BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())])
+}
+
+fn any_taint() -> Vec<Toleration> {
+    vec![Toleration {
+        operator: Some("Exists".to_owned()),
+        ..Toleration::default()
+    }]
+}
+
+/// Computing resources of the exporter's container.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct Resources {
+    /// What the container is guaranteed, by resource: cpu, memory.
+    #[schemars(schema_with = "super::definition::quantity_map")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, Quantity>,
+
+    /// What the container may use at most, by resource: cpu, memory.
+    #[schemars(schema_with = "super::definition::quantity_map")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// How a new version reaches the nodes.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateStrategy {
+    /// RollingUpdate replaces pods by itself; OnDelete waits until somebody deletes them.
+    #[serde(default, rename = "type")]
+    pub type_: UpdateStrategyType,
+
+    /// How many nodes may be without exporter during a RollingUpdate: a number, or a percentage such as 10%.
+    #[schemars(schema_with = "super::definition::int_or_string")]
+    #[serde(default = "tenth")]
+    pub max_unavailable: IntOrString,
+}
+
+impl Default for UpdateStrategy {
+    fn default() -> Self {
+        Self {
+            type_: UpdateStrategyType::default(),
+            max_unavailable: tenth(),
+        }
+    }
+}
+
+fn tenth() -> IntOrString {
+    IntOrString::String("10%".to_owned())
+}
+
+/// How a new version reaches the nodes.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpdateStrategyType {
+    /// Pods are replaced, a few at a time.
+    #[default]
+    RollingUpdate,
+    /// A pod is replaced when somebody deletes it.
+    OnDelete,
+}

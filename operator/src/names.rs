@@ -1,0 +1,168 @@
+//! What the objects of one resource are called, and how they are labelled.
+//!
+//! The resource's name is at most 52 characters ([`MAX_NAME_LENGTH`]), so every name built here is a legal DNS-1035
+//! label and a legal label value, which both end at 63.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource, ResourceExt};
+
+use crate::api::SecureExporter;
+
+/// The API group of the custom resource.
+pub const GROUP: &str = "secureexporter.dev";
+
+/// Under which name the operator owns fields of the objects that it writes.
+pub const FIELD_MANAGER: &str = "secureexporter.dev/operator";
+
+/// The longest name of a `SecureExporter`, in characters: 63 less the longest suffix (`-discovery`) and one to spare.
+pub const MAX_NAME_LENGTH: usize = 52;
+
+/// Annotation on everything published from the state: the [`State::generation`](crate::rotation::state::State) it was
+/// rendered from. A lower one is never published over a higher.
+pub const GENERATION_ANNOTATION: &str = "secureexporter.dev/state-generation";
+
+/// Label with the application's name; its value is [`APP_NAME`].
+pub const NAME_LABEL: &str = "app.kubernetes.io/name";
+/// Label with the name of the `SecureExporter`.
+pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
+/// Label with who made the object; its value is [`MANAGED_BY`].
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Value of [`NAME_LABEL`].
+pub const APP_NAME: &str = "secure-exporter";
+/// Value of [`MANAGED_BY_LABEL`].
+pub const MANAGED_BY: &str = "secure-exporter-operator";
+
+/// Name of the exporter's container in its pod.
+pub const CONTAINER: &str = "exporter";
+/// Name of the port that serves the metrics, in the pod and in the Service.
+pub const PORT_NAME: &str = "metrics";
+
+/// The `SecureExporter` that owns a set of children: all that rendering needs to know of its identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.uid`: a resource deleted and created again under the same name is another owner.
+    pub uid: String,
+}
+
+impl Owner {
+    /// The identity of a resource that was read from the API server.
+    ///
+    /// `None` when it has no name, namespace or uid, which only an object that was never stored lacks.
+    pub fn of(resource: &SecureExporter) -> Option<Self> {
+        Some(Self {
+            name: resource.meta().name.clone()?,
+            namespace: resource.namespace()?,
+            uid: resource.uid()?,
+        })
+    }
+
+    /// Name of the Secret with the rotation state, read by the operator alone.
+    pub fn state_secret(&self) -> String {
+        format!("{}-state", self.name)
+    }
+
+    /// Name of the Secret that the exporter's pods mount.
+    pub fn server_secret(&self) -> String {
+        format!("{}-server", self.name)
+    }
+
+    /// Name of the Secret that Prometheus mounts.
+    pub fn scrape_secret(&self) -> String {
+        format!("{}-scrape", self.name)
+    }
+
+    /// Name of the ConfigMap with the public trust bundle.
+    pub fn ca_config_map(&self) -> String {
+        format!("{}-ca", self.name)
+    }
+
+    /// Name of the Role and of the RoleBinding by which scrapers find the pods.
+    pub fn discovery(&self) -> String {
+        format!("{}-discovery", self.name)
+    }
+
+    /// Name of the DaemonSet, the Service and the ServiceAccount: that of the resource.
+    pub fn workload(&self) -> String {
+        self.name.clone()
+    }
+
+    /// The labels by which the DaemonSet and the Service select pods: name and instance alone. They can never change,
+    /// because a DaemonSet's selector is immutable.
+    pub fn selector(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (NAME_LABEL.to_owned(), APP_NAME.to_owned()),
+            (INSTANCE_LABEL.to_owned(), self.name.clone()),
+        ])
+    }
+
+    /// The labels of every child.
+    pub fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.selector();
+        labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
+        labels
+    }
+
+    /// The reference that makes a child ours and lets the garbage collector remove it with us.
+    pub fn reference(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: SecureExporter::api_version(&()).into_owned(),
+            kind: SecureExporter::kind(&()).into_owned(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        }
+    }
+
+    /// Metadata of the child called `name`: namespace, labels and owner.
+    pub(crate) fn child(&self, name: String) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.namespace.clone()),
+            labels: Some(self.labels()),
+            owner_references: Some(vec![self.reference()]),
+            ..ObjectMeta::default()
+        }
+    }
+
+    /// Metadata of a child that publishes the state of `generation`.
+    pub(crate) fn published(&self, name: String, generation: u64) -> ObjectMeta {
+        ObjectMeta {
+            annotations: Some(BTreeMap::from([(
+                GENERATION_ANNOTATION.to_owned(),
+                generation.to_string(),
+            )])),
+            ..self.child(name)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_the_longest_resource_fits_a_label() {
+        let owner = Owner {
+            name: "n".repeat(MAX_NAME_LENGTH),
+            namespace: "monitoring".into(),
+            uid: "1".into(),
+        };
+        for name in [
+            owner.state_secret(),
+            owner.server_secret(),
+            owner.scrape_secret(),
+            owner.ca_config_map(),
+            owner.discovery(),
+            owner.workload(),
+        ] {
+            assert!(name.len() <= 63, "{name}");
+        }
+    }
+}

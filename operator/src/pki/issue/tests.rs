@@ -1,0 +1,160 @@
+use super::*;
+use crate::pki::inspect::{check_key_matches, inspect, verify};
+
+const SERVER_NAME: &str = "nodes.monitoring.svc";
+
+fn now() -> Timestamp {
+    "2026-11-23T15:00:00Z".parse().unwrap()
+}
+
+fn authority() -> IssuedPair {
+    issue_authority("nodes.monitoring", 1, now(), Serial::from_bytes([7; 16])).unwrap()
+}
+
+fn parameters(key_type: KeyType) -> LeafParameters {
+    LeafParameters {
+        key_type,
+        subject: Subject {
+            common_name: "nodes".into(),
+            organization: Some("Example".into()),
+            organizational_unit: None,
+            country: Some("CH".into()),
+            province: None,
+            locality: Some("Zürich".into()),
+        },
+        dns_names: vec![SERVER_NAME.into(), "extra.example.com".into()],
+        ip_addresses: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
+        duration: SignedDuration::from_hours(8760),
+    }
+}
+
+fn leaf(parameters: &LeafParameters, authority: &IssuedPair, now: Timestamp) -> IssuedPair {
+    issue_leaf(
+        parameters,
+        &authority.certificate_pem,
+        &authority.key_pem,
+        now,
+        Serial::from_bytes([9; 16]),
+    )
+    .unwrap()
+}
+
+#[test]
+fn the_authority_is_a_root_for_ten_years() {
+    let facts = inspect(&authority().certificate_pem).unwrap();
+    assert!(facts.is_authority);
+    assert_eq!(facts.subject, "CN=nodes.monitoring node metrics CA g1");
+    assert_eq!(facts.issuer, facts.subject);
+    assert_eq!(facts.not_before, now() - BACKDATING);
+    assert_eq!(facts.not_after, now() + AUTHORITY_LIFE);
+}
+
+#[test]
+fn a_leaf_of_every_key_type_verifies_as_a_scraper_does() {
+    let authority = authority();
+    for key_type in [
+        KeyType::EcdsaP256,
+        KeyType::EcdsaP384,
+        KeyType::Rsa2048,
+        KeyType::Ed25519,
+    ] {
+        let leaf = leaf(&parameters(key_type), &authority, now());
+        verify(&leaf.certificate_pem, &authority.certificate_pem, SERVER_NAME, now()).unwrap();
+        check_key_matches(&leaf.certificate_pem, &leaf.key_pem).unwrap();
+    }
+}
+
+#[test]
+fn a_leaf_holds_what_was_asked_for() {
+    let leaf = leaf(&parameters(KeyType::EcdsaP256), &authority(), now());
+    let facts = inspect(&leaf.certificate_pem).unwrap();
+    assert!(!facts.is_authority);
+    assert_eq!(facts.serial_number, "49".to_owned() + &"09".repeat(15));
+    assert_eq!(facts.subject, "C=CH, L=Zürich, O=Example, CN=nodes");
+    assert_eq!(facts.issuer, "CN=nodes.monitoring node metrics CA g1");
+    assert_eq!(facts.dns_names, [SERVER_NAME, "extra.example.com"]);
+    assert_eq!(facts.ip_addresses, parameters(KeyType::EcdsaP256).ip_addresses);
+    assert_eq!(facts.not_before, now() - BACKDATING);
+    assert_eq!(facts.not_after, now() + SignedDuration::from_hours(8760));
+}
+
+#[test]
+fn a_leaf_never_outlives_its_authority() {
+    let authority = authority();
+    let authority_end = inspect(&authority.certificate_pem).unwrap().not_after;
+    let late = authority_end - SignedDuration::from_hours(24);
+    let leaf = leaf(&parameters(KeyType::EcdsaP256), &authority, late);
+    assert_eq!(inspect(&leaf.certificate_pem).unwrap().not_after, authority_end);
+}
+
+#[test]
+fn an_expired_or_foreign_authority_signs_nothing() {
+    let authority = authority();
+    let sign = |key: &SecretText, at| {
+        issue_leaf(
+            &parameters(KeyType::EcdsaP256),
+            &authority.certificate_pem,
+            key,
+            at,
+            Serial::from_bytes([9; 16]),
+        )
+    };
+    let end = inspect(&authority.certificate_pem).unwrap().not_after;
+    assert!(matches!(sign(&authority.key_pem, end), Err(IssueError::AuthorityExpired(_))));
+    let other = issue_authority("other.monitoring", 1, now(), Serial::from_bytes([1; 16])).unwrap();
+    assert!(matches!(sign(&other.key_pem, now()), Err(IssueError::Authority(_))));
+}
+
+#[test]
+fn a_long_name_is_cut_in_the_middle_of_the_common_name() {
+    let name = authority_common_name(&"n".repeat(110), 12);
+    assert_eq!(name.len(), 64);
+    assert!(name.ends_with(" node metrics CA g12"));
+}
+
+#[test]
+fn every_parameter_changes_the_fingerprint() {
+    let base = parameters(KeyType::EcdsaP256);
+    type Change = fn(&mut LeafParameters);
+    let changes: [Change; 9] = [
+        |p| p.key_type = KeyType::EcdsaP384,
+        |p| p.subject.common_name.push('x'),
+        |p| p.subject.organization = None,
+        |p| p.subject.organizational_unit = Some("Example".into()),
+        |p| p.subject.country = Some("DE".into()),
+        |p| p.subject.province = Some("Zürich".into()),
+        |p| drop(p.dns_names.pop()),
+        |p| drop(p.ip_addresses.pop()),
+        |p| p.duration = SignedDuration::from_hours(1),
+    ];
+    assert_eq!(base.fingerprint(), parameters(KeyType::EcdsaP256).fingerprint());
+    for (index, change) in changes.iter().enumerate() {
+        let mut changed = base.clone();
+        change(&mut changed);
+        assert_ne!(base.fingerprint(), changed.fingerprint(), "change {index}");
+    }
+}
+
+#[test]
+fn the_fingerprint_is_a_stored_format() {
+    assert_eq!(
+        parameters(KeyType::EcdsaP256).fingerprint(),
+        "to be filled"
+    );
+}
+
+#[test]
+fn a_serial_is_positive_and_not_zero() {
+    assert_eq!(Serial::from_bytes([0; 16]).0[0], 0x40);
+    assert_eq!(Serial::from_bytes([0xff; 16]).0, {
+        let mut expected = [0xff; 16];
+        expected[0] = 0x7f;
+        expected
+    });
+}
+
+#[test]
+fn no_key_is_shown() {
+    let shown = format!("{:?}", authority());
+    assert!(!shown.contains("PRIVATE"), "{shown}");
+}

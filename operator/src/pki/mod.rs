@@ -1,0 +1,14 @@
+//! Keys, certificates and passwords: made in [`issue`] and [`password`], read in [`inspect`], joined in [`bundle`].
+//!
+//! Times come in and go out as [`jiff::Timestamp`]; randomness is confined to [`Serial::random`], the making of keys and
+//! [`password`].
+
+pub mod bundle;
+pub mod inspect;
+pub mod issue;
+pub mod password;
+
+pub use inspect::{CertificateFacts, InspectError};
+pub use issue::{
+    AUTHORITY_LIFE, BACKDATING, IssueError, IssuedPair, KeyType, LeafParameters, Serial, Subject,
+};

@@ -1,0 +1,3 @@
+//! The rotation machine (pure): what the state is, and what it becomes.
+
+pub mod state;

@@ -1,0 +1,229 @@
+//! `tls_server_config`: names of the format, narrowed to what is safe to serve.
+
+use std::fmt;
+
+/// TLS of the listener. The default has no certificate, which no server accepts; a file needs one.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TlsServerConfig {
+    /// Path of the PEM certificate chain, leaf first. Wins over `cert`.
+    pub cert_file: Option<String>,
+    /// Path of the PEM private key. Wins over `key`.
+    pub key_file: Option<String>,
+    /// The PEM certificate chain itself.
+    pub cert: Option<String>,
+    /// The PEM private key itself; a secret.
+    pub key: Option<String>,
+    /// Path of the PEM bundle that client certificates are verified against. Wins over `client_ca`.
+    pub client_ca_file: Option<String>,
+    /// The PEM bundle for client certificates itself.
+    pub client_ca: Option<String>,
+    /// What is asked of clients; `None` is `NoClientCert`, but said by leaving it out.
+    pub client_auth_type: Option<ClientAuthType>,
+    /// One of these must be among a presented certificate's subject alternative names, exactly; `None` allows all.
+    pub client_allowed_sans: Option<Vec<String>>,
+    /// Lowest version served; `None` is TLS 1.2.
+    pub min_version: Option<TlsVersion>,
+    /// Highest version served; `None` is TLS 1.3.
+    pub max_version: Option<TlsVersion>,
+    /// TLS 1.2 suites to offer; empty offers the provider's defaults.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// Accepted for compatibility; the server always prefers its own order.
+    pub prefer_server_cipher_suites: Option<bool>,
+    /// Key exchange groups to offer; empty offers the provider's defaults.
+    pub curve_preferences: Vec<Curve>,
+}
+
+impl fmt::Debug for TlsServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsServerConfig")
+            .field("cert_file", &self.cert_file)
+            .field("key_file", &self.key_file)
+            .field("cert", &self.cert)
+            .field("key", &self.key.as_ref().map(|_| "redacted"))
+            .field("client_ca_file", &self.client_ca_file)
+            .field("client_ca", &self.client_ca)
+            .field("client_auth_type", &self.client_auth_type)
+            .field("client_allowed_sans", &self.client_allowed_sans)
+            .field("min_version", &self.min_version)
+            .field("max_version", &self.max_version)
+            .field("cipher_suites", &self.cipher_suites)
+            .field(
+                "prefer_server_cipher_suites",
+                &self.prefer_server_cipher_suites,
+            )
+            .field("curve_preferences", &self.curve_preferences)
+            .finish()
+    }
+}
+
+/// A name that the format knows, or does not: the refusal says which and what to write instead.
+pub(crate) type NameResult<T> = Result<T, String>;
+
+/// What is asked of a client's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientAuthType {
+    /// None is asked for.
+    #[default]
+    NoClientCert,
+    /// Asked for, neither required nor verified.
+    RequestClientCert,
+    /// Required, not verified.
+    RequireAnyClientCert,
+    /// Verified when there is one.
+    VerifyClientCertIfGiven,
+    /// Required and verified.
+    RequireAndVerifyClientCert,
+}
+
+impl ClientAuthType {
+    /// The name in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoClientCert => "NoClientCert",
+            Self::RequestClientCert => "RequestClientCert",
+            Self::RequireAnyClientCert => "RequireAnyClientCert",
+            Self::VerifyClientCertIfGiven => "VerifyClientCertIfGiven",
+            Self::RequireAndVerifyClientCert => "RequireAndVerifyClientCert",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> NameResult<Self> {
+        const ALL: [ClientAuthType; 5] = [
+            ClientAuthType::NoClientCert,
+            ClientAuthType::RequestClientCert,
+            ClientAuthType::RequireAnyClientCert,
+            ClientAuthType::VerifyClientCertIfGiven,
+            ClientAuthType::RequireAndVerifyClientCert,
+        ];
+        // An older name of the same.
+        let canonical = if name == "RequireClientCert" {
+            "RequireAnyClientCert"
+        } else {
+            name
+        };
+        ALL.into_iter()
+            .find(|kind| kind.as_str() == canonical)
+            .ok_or_else(|| {
+                format!(
+                    "invalid client_auth_type {name:?}; one of: {}",
+                    ALL.map(Self::as_str).join(", ")
+                )
+            })
+    }
+}
+
+/// A TLS version that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// `TLS12`
+    Tls12,
+    /// `TLS13`
+    Tls13,
+}
+
+impl TlsVersion {
+    /// The name in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tls12 => "TLS12",
+            Self::Tls13 => "TLS13",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> NameResult<Self> {
+        match name {
+            "TLS12" => Ok(Self::Tls12),
+            "TLS13" => Ok(Self::Tls13),
+            "TLS10" | "TLS11" => Err(format!(
+                "{name} is broken (RFC 8996) and not served; write TLS12 or TLS13, or leave the key out"
+            )),
+            _ => Err(format!(
+                "unknown TLS version {name:?}; write TLS12 or TLS13"
+            )),
+        }
+    }
+}
+
+macro_rules! names {
+    ($(#[$doc:meta])* $kind:ident { $($variant:ident = $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(non_camel_case_types)]
+        pub enum $kind { $(#[doc = concat!("`", $name, "`")] $variant,)* }
+
+        impl $kind {
+            const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in the file.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            fn known() -> String {
+                Self::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ")
+            }
+        }
+    };
+}
+
+names! {
+    /// A cipher suite with forward secrecy and authenticated encryption. Those of TLS 1.3 may be named; they are
+    /// offered whenever TLS 1.3 is.
+    CipherSuite {
+        EcdheEcdsaAes128Gcm = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        EcdheEcdsaAes256Gcm = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        EcdheEcdsaChaCha20 = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        EcdheRsaAes128Gcm = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        EcdheRsaAes256Gcm = "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        EcdheRsaChaCha20 = "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        Tls13Aes128Gcm = "TLS_AES_128_GCM_SHA256",
+        Tls13Aes256Gcm = "TLS_AES_256_GCM_SHA384",
+        Tls13ChaCha20 = "TLS_CHACHA20_POLY1305_SHA256",
+    }
+}
+
+impl CipherSuite {
+    pub(crate) fn from_name(name: &str) -> NameResult<Self> {
+        if let Some(suite) = Self::ALL.iter().find(|suite| suite.as_str() == name) {
+            return Ok(*suite);
+        }
+        let known = Self::known();
+        Err(if name.contains("_CBC_") {
+            format!("cipher suite {name} uses CBC, which is not served; choose from: {known}")
+        } else {
+            format!("unknown cipher suite {name:?}; choose from: {known}")
+        })
+    }
+
+    /// Whether the suite belongs to TLS 1.3.
+    #[must_use]
+    pub fn is_tls13(self) -> bool {
+        matches!(
+            self,
+            Self::Tls13Aes128Gcm | Self::Tls13Aes256Gcm | Self::Tls13ChaCha20
+        )
+    }
+}
+
+names! {
+    /// A key exchange group.
+    Curve {
+        X25519 = "X25519",
+        P256 = "CurveP256",
+        P384 = "CurveP384",
+        P521 = "CurveP521",
+    }
+}
+
+impl Curve {
+    pub(crate) fn from_name(name: &str) -> NameResult<Self> {
+        Self::ALL
+            .iter()
+            .find(|curve| curve.as_str() == name)
+            .copied()
+            .ok_or_else(|| format!("unknown curve {name:?}; choose from: {}", Self::known()))
+    }
+}

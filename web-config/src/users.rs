@@ -1,0 +1,211 @@
+//! Who may log in: bcrypt hashes, checked when they are read.
+
+use std::fmt;
+
+/// bcrypt's own minimum; below it there is no hash.
+const MIN_COST: u32 = 4;
+/// Each step doubles the work. At 16 one login takes some five seconds, half of Prometheus' default scrape timeout.
+const MAX_COST: u32 = 16;
+
+/// A bcrypt hash in its usual text form, `$2y$12$…`. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BcryptHash {
+    text: String,
+    cost: u32,
+}
+
+impl BcryptHash {
+    /// Reads `$2a$`, `$2b$` or `$2y$` hashes of cost 4 to 16.
+    ///
+    /// # Errors
+    /// What the text is instead, and how to make a right one. The text itself is never repeated.
+    pub fn parse(text: &str) -> Result<Self, BcryptHashError> {
+        let rest = match text.get(..4) {
+            Some("$2a$" | "$2b$" | "$2y$") => text.get(4..).unwrap_or_default(),
+            _ => return Err(refusal(text)),
+        };
+        let (cost, tail) = rest.split_once('$').ok_or(BcryptHashError::Malformed)?;
+        let cost: u32 = match cost.len() {
+            // Digits alone: "+9" is a number to Rust.
+            2 if cost.bytes().all(|b| b.is_ascii_digit()) => {
+                cost.parse().map_err(|_| BcryptHashError::Malformed)?
+            }
+            _ => return Err(BcryptHashError::Malformed),
+        };
+        if !(MIN_COST..=MAX_COST).contains(&cost) {
+            return Err(BcryptHashError::Cost { cost });
+        }
+        if tail.len() != 53 || !tail.bytes().all(is_bcrypt_base64) {
+            return Err(BcryptHashError::Malformed);
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            cost,
+        })
+    }
+
+    /// The hash as written in the file. Handle it as a secret.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The base-2 logarithm of the number of rounds.
+    #[must_use]
+    pub fn cost(&self) -> u32 {
+        self.cost
+    }
+}
+
+impl fmt::Debug for BcryptHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BcryptHash(cost {}, redacted)", self.cost)
+    }
+}
+
+/// Why a text is not a bcrypt hash that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BcryptHashError {
+    /// Apache's MD5 scheme, which `htpasswd` writes unless it is told otherwise.
+    #[error(
+        "this is an MD5 hash ($apr1$), which `htpasswd -nbC 12` makes silently because -B is missing; \
+         make a bcrypt hash with: htpasswd -nbBC 12 USER PASSWORD"
+    )]
+    Md5,
+    /// Some other scheme, or the password itself.
+    #[error(
+        "this is not a bcrypt hash ($2a$, $2b$ or $2y$); make one with: htpasswd -nbBC 12 USER PASSWORD"
+    )]
+    NotBcrypt,
+    /// The whole output of `htpasswd`, user name included.
+    #[error(
+        "the hash starts with a user name and a colon; write only what follows the colon of htpasswd's output"
+    )]
+    WithUserName,
+    /// A damaged hash.
+    #[error(
+        "this bcrypt hash is damaged (it must be 60 characters: $2y$, a cost of two digits, $, and 53 of ./A-Za-z0-9); \
+         make a new one with: htpasswd -nbBC 12 USER PASSWORD"
+    )]
+    Malformed,
+    /// A cost outside of what can be checked in reasonable time.
+    #[error(
+        "bcrypt cost {cost} is outside 4 to 16; make the hash with: htpasswd -nbBC 12 USER PASSWORD"
+    )]
+    Cost {
+        /// The cost the hash has.
+        cost: u32,
+    },
+}
+
+/// The hashes of one user, at least one: a password matches when it matches any of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserHashes(Vec<BcryptHash>);
+
+impl UserHashes {
+    /// Takes the hashes in the order in which they will be written.
+    ///
+    /// # Errors
+    /// [`NoHashes`] for an empty list: a user nobody can be is a mistake, not a setting.
+    pub fn new(hashes: Vec<BcryptHash>) -> Result<Self, NoHashes> {
+        if hashes.is_empty() {
+            Err(NoHashes)
+        } else {
+            Ok(Self(hashes))
+        }
+    }
+
+    /// The hashes, never empty.
+    #[must_use]
+    pub fn as_slice(&self) -> &[BcryptHash] {
+        &self.0
+    }
+}
+
+impl From<BcryptHash> for UserHashes {
+    fn from(hash: BcryptHash) -> Self {
+        Self(vec![hash])
+    }
+}
+
+/// A user without a hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a user needs at least one hash; make one with: htpasswd -nbBC 12 USER PASSWORD")]
+pub struct NoHashes;
+
+fn refusal(text: &str) -> BcryptHashError {
+    if text.starts_with("$apr1$") {
+        return BcryptHashError::Md5;
+    }
+    match text.split_once(':') {
+        Some((_, hash)) if hash.starts_with("$apr1$") => BcryptHashError::Md5,
+        Some((_, hash)) if hash.starts_with("$2") => BcryptHashError::WithUserName,
+        _ => BcryptHashError::NotBcrypt,
+    }
+}
+
+fn is_bcrypt_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'/'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TAIL: &str = "MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i";
+
+    #[test]
+    fn the_three_spellings_are_read() {
+        for prefix in ["$2a$", "$2b$", "$2y$"] {
+            let hash = BcryptHash::parse(&format!("{prefix}10${TAIL}")).unwrap();
+            assert_eq!(hash.cost(), 10);
+        }
+    }
+
+    #[test]
+    fn what_is_refused_says_why() {
+        let cases = [
+            (
+                "$apr1$abcdefgh$0123456789012345678901".to_owned(),
+                BcryptHashError::Md5,
+            ),
+            (
+                "alice:$apr1$abcdefgh$0123456789012345678901".to_owned(),
+                BcryptHashError::Md5,
+            ),
+            (
+                format!("alice:$2y$10${TAIL}"),
+                BcryptHashError::WithUserName,
+            ),
+            ("correct horse".to_owned(), BcryptHashError::NotBcrypt),
+            (String::new(), BcryptHashError::NotBcrypt),
+            (format!("$2x$10${TAIL}"), BcryptHashError::NotBcrypt),
+            (format!("$2y$10${}", &TAIL[1..]), BcryptHashError::Malformed),
+            (format!("$2y$1${TAIL}"), BcryptHashError::Malformed),
+            (format!("$2y$+9${TAIL}"), BcryptHashError::Malformed),
+            (format!("$2y$31${TAIL}"), BcryptHashError::Cost { cost: 31 }),
+            (format!("$2y$03${TAIL}"), BcryptHashError::Cost { cost: 3 }),
+        ];
+        for (text, expected) in cases {
+            let error = BcryptHash::parse(&text).unwrap_err();
+            assert_eq!(error, expected, "{text}");
+            assert!(!error.to_string().contains(TAIL));
+        }
+        assert!(
+            BcryptHashError::Md5
+                .to_string()
+                .contains("htpasswd -nbBC 12")
+        );
+    }
+
+    #[test]
+    fn debug_shows_no_hash() {
+        let hash = BcryptHash::parse(&format!("$2y$10${TAIL}")).unwrap();
+        let shown = format!("{:?}", UserHashes::from(hash));
+        assert!(
+            !shown.contains(TAIL) && shown.contains("redacted"),
+            "{shown}"
+        );
+    }
+}
