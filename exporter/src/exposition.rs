@@ -67,7 +67,10 @@ impl Exposition {
 
     /// Where the text stands now, for [`Exposition::cut_back`].
     pub fn mark(&self) -> Mark {
-        Mark { bytes: self.bytes.len(), families: self.families.len() }
+        Mark {
+            bytes: self.bytes.len(),
+            families: self.families.len(),
+        }
     }
 
     /// Drops everything written since `mark`.
@@ -97,15 +100,23 @@ impl Exposition {
             MetricKind::Gauge => b" gauge\n",
             MetricKind::Untyped => b" untyped\n",
         });
-        Family { exposition: self, start, name, samples: 0 }
+        Family {
+            exposition: self,
+            start,
+            name,
+            samples: 0,
+        }
     }
 
     /// Appends all families to `out` in order of their names. Equal names keep the order in which they were written.
     pub fn append_sorted(&mut self, out: &mut Vec<u8>) {
         let bytes = &self.bytes;
         let name_of = |span: &FamilySpan| bytes.get(span.name.clone()).unwrap_or_default();
-        self.families
-            .sort_unstable_by(|a, b| name_of(a).cmp(name_of(b)).then(a.text.start.cmp(&b.text.start)));
+        self.families.sort_unstable_by(|a, b| {
+            name_of(a)
+                .cmp(name_of(b))
+                .then(a.text.start.cmp(&b.text.start))
+        });
         out.reserve(bytes.len());
         for span in &self.families {
             out.extend_from_slice(bytes.get(span.text.clone()).unwrap_or_default());
@@ -156,7 +167,10 @@ impl Drop for Family<'_> {
             self.exposition.bytes.truncate(self.start);
         } else {
             let text = self.start..self.exposition.bytes.len();
-            self.exposition.families.push(FamilySpan { name: self.name.clone(), text });
+            self.exposition.families.push(FamilySpan {
+                name: self.name.clone(),
+                text,
+            });
         }
     }
 }
@@ -258,11 +272,17 @@ fn shortest_digits(printed: &str, digits: &mut [u8]) -> (usize, i32) {
             (false, true) | (true, false) => {}
         }
     }
-    (trim_trailing_zeros(digits.get(..length).unwrap_or_default()).len(), point)
+    (
+        trim_trailing_zeros(digits.get(..length).unwrap_or_default()).len(),
+        point,
+    )
 }
 
 fn trim_trailing_zeros(digits: &[u8]) -> &[u8] {
-    let significant = digits.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
+    let significant = digits
+        .iter()
+        .rposition(|&digit| digit != b'0')
+        .map_or(0, |last| last + 1);
     digits.get(..significant).unwrap_or_default()
 }
 
@@ -374,7 +394,17 @@ mod tests {
 
     #[test]
     fn integers_look_as_their_doubles() {
-        for value in [0, 1, 10, 999_999, 1_000_000, 12_345_678, 1 << 53, (1 << 53) + 1, u64::MAX] {
+        for value in [
+            0,
+            1,
+            10,
+            999_999,
+            1_000_000,
+            12_345_678,
+            1 << 53,
+            (1 << 53) + 1,
+            u64::MAX,
+        ] {
             assert_eq!(integer(value), go_reference(value as f64), "{value}");
         }
     }
@@ -403,9 +433,13 @@ mod tests {
     #[test]
     fn families_are_sorted_and_empty_ones_vanish() {
         let mut exposition = Exposition::default();
-        exposition.family(&["b"], &["second"], MetricKind::Gauge).sample(&[], 2.5);
+        exposition
+            .family(&["b"], &["second"], MetricKind::Gauge)
+            .sample(&[], 2.5);
         drop(exposition.family(&["empty"], &["never"], MetricKind::Gauge));
-        exposition.family(&["a_", "x"], &["f\\irst\n", "\"x\""], MetricKind::Counter).sample(&[("l", b"v"), ("m", b"")], 3);
+        exposition
+            .family(&["a_", "x"], &["f\\irst\n", "\"x\""], MetricKind::Counter)
+            .sample(&[("l", b"v"), ("m", b"")], 3);
         let mut out = b"kept\n".to_vec();
         exposition.append_sorted(&mut out);
         assert_eq!(
@@ -428,9 +462,13 @@ mod tests {
     #[test]
     fn cutting_back_forgets_what_came_after_the_mark() {
         let mut exposition = Exposition::default();
-        exposition.family(&["a"], &["h"], MetricKind::Untyped).sample(&[], 1);
+        exposition
+            .family(&["a"], &["h"], MetricKind::Untyped)
+            .sample(&[], 1);
         let mark = exposition.mark();
-        exposition.family(&["b"], &["h"], MetricKind::Untyped).sample(&[], 1);
+        exposition
+            .family(&["b"], &["h"], MetricKind::Untyped)
+            .sample(&[], 1);
         exposition.cut_back(mark);
         let mut out = Vec::new();
         exposition.append_sorted(&mut out);

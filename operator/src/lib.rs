@@ -6,10 +6,25 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod apply;
+pub mod arguments;
+pub mod backoff;
+pub mod clock;
+pub mod complaints;
+pub mod conditions;
+pub mod events;
+pub mod health;
+pub mod metrics;
 pub mod names;
+pub mod observe;
 pub mod pki;
+pub mod reconcile;
 pub mod render;
 pub mod rotation;
+pub mod run;
 pub mod secret_text;
+pub mod status;
+pub mod telemetry;
+pub mod watch;
 
 pub use api::{crd, crd_yaml};

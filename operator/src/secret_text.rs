@@ -41,6 +41,9 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing() {
-        assert_eq!(format!("{:?}", SecretText::new("hunter2".into())), "[redacted]");
+        assert_eq!(
+            format!("{:?}", SecretText::new("hunter2".into())),
+            "[redacted]"
+        );
     }
 }

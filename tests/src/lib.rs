@@ -1,2 +1,14 @@
-//! Shared parts of the tests that run real servers.
+//! Shared parts of the tests that run real servers: `cargo xtask test` starts them and says where they are.
 #![forbid(unsafe_code)]
+
+pub mod certificate;
+pub mod curl;
+pub mod environment;
+pub mod exporters;
+pub mod host;
+pub mod kubectl;
+pub mod namespace;
+pub mod process;
+pub mod prometheus;
+pub mod secret;
+pub mod wait;

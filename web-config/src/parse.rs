@@ -384,7 +384,11 @@ fn yaml_error(error: &serde_saphyr::Error) -> ParseError {
             text if text.contains("$2") || text.contains("PRIVATE") => {
                 "this is not valid YAML".to_owned()
             }
-            text => text,
+            // The place is named in front.
+            text => text
+                .rsplit_once(" at line ")
+                .map_or(text.as_str(), |(reason, _)| reason)
+                .to_owned(),
         },
     };
     ParseError {

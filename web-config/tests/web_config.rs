@@ -1,5 +1,7 @@
 //! The file as people write it, and as the operator does.
 
+#![allow(clippy::unwrap_used)] // it is all tests
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -247,6 +249,13 @@ fn no_error_repeats_a_secret() {
         ..TlsServerConfig::default()
     };
     assert!(!format!("{config:?}").contains("very private"));
+}
+
+#[test]
+fn a_place_is_named_once() {
+    let message = refusal("basic_auth_users: x\n");
+    assert_eq!(message.matches("line").count(), 1, "{message}");
+    assert!(message.starts_with("line 1: "), "{message}");
 }
 
 #[test]

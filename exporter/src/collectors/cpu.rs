@@ -12,7 +12,11 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cpu",
     default_enabled: true,
     summary: "Time of each CPU in each mode, from /proc/stat, and throttling from sysfs.",
-    options: &[OptionSpec::switch(GUEST, "true", "Show node_cpu_guest_seconds_total.")],
+    options: &[OptionSpec::switch(
+        GUEST,
+        "true",
+        "Show node_cpu_guest_seconds_total.",
+    )],
     build,
 };
 
@@ -25,8 +29,16 @@ const HOTPLUG_FALL: u64 = 300;
 const COLUMNS: usize = 10;
 const IDLE: usize = 3;
 /// The modes in order of name, with their column.
-const MODES: [(&str, usize); 8] =
-    [("idle", IDLE), ("iowait", 4), ("irq", 5), ("nice", 1), ("softirq", 6), ("steal", 7), ("system", 2), ("user", 0)];
+const MODES: [(&str, usize); 8] = [
+    ("idle", IDLE),
+    ("iowait", 4),
+    ("irq", 5),
+    ("nice", 1),
+    ("softirq", 6),
+    ("steal", 7),
+    ("system", 2),
+    ("user", 0),
+];
 const GUEST_MODES: [(&str, usize); 2] = [("nice", 9), ("user", 8)];
 
 struct Cpu {
@@ -40,7 +52,8 @@ struct Cpu {
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     let mut buffer = Vec::new();
     // Decided on the kernel's command line, so it is read once.
-    let isolated = read_attribute(&context.sysfs("devices/system/cpu/isolated"), &mut buffer).unwrap_or_default();
+    let isolated = read_attribute(&context.sysfs("devices/system/cpu/isolated"), &mut buffer)
+        .unwrap_or_default();
     Ok(Box::new(Cpu {
         file: KeptFile::new(context.procfs(FILE)),
         times: Times::default(),
@@ -64,7 +77,11 @@ impl Collector for Cpu {
 
 impl Cpu {
     fn write_isolated(&self, out: &mut Exposition) {
-        let mut family = out.family(&["node_cpu_isolated"], &["CPUs that the scheduler leaves alone."], MetricKind::Gauge);
+        let mut family = out.family(
+            &["node_cpu_isolated"],
+            &["CPUs that the scheduler leaves alone."],
+            MetricKind::Gauge,
+        );
         for cpu in &self.isolated {
             family.sample(&[("cpu", cpu.as_bytes())], 1);
         }
@@ -93,7 +110,9 @@ impl Times {
         }
         for line in lines(bytes) {
             // The CPUs come first, in front of them their sum, which is a line without a number.
-            let Some(rest) = line.strip_prefix(b"cpu") else { break };
+            let Some(rest) = line.strip_prefix(b"cpu") else {
+                break;
+            };
             let mut parts = fields(rest);
             if !rest.first().is_some_and(u8::is_ascii_digit) {
                 continue;
@@ -112,7 +131,10 @@ impl Times {
 
     /// Takes one CPU's times. Says whether the CPU is new.
     fn take(&mut self, cpu: &[u8], now: [u64; COLUMNS]) -> bool {
-        match self.rows.binary_search_by(|row| row.cpu.as_slice().cmp(cpu)) {
+        match self
+            .rows
+            .binary_search_by(|row| row.cpu.as_slice().cmp(cpu))
+        {
             Ok(place) => {
                 if let Some(row) = self.rows.get_mut(place) {
                     row.present = true;
@@ -121,7 +143,14 @@ impl Times {
                 false
             }
             Err(place) => {
-                self.rows.insert(place, Row { cpu: cpu.to_vec(), jiffies: now, present: true });
+                self.rows.insert(
+                    place,
+                    Row {
+                        cpu: cpu.to_vec(),
+                        jiffies: now,
+                        present: true,
+                    },
+                );
                 true
             }
         }
@@ -131,7 +160,8 @@ impl Times {
         let help = "Seconds that each CPU spent in each mode.";
         self.write_modes("node_cpu_seconds_total", help, &MODES, out);
         if guest {
-            let help = "Seconds that each CPU spent in guests; contained in the user and nice modes.";
+            let help =
+                "Seconds that each CPU spent in guests; contained in the user and nice modes.";
             self.write_modes("node_cpu_guest_seconds_total", help, &GUEST_MODES, out);
         }
     }
@@ -175,7 +205,12 @@ struct Topology {
 
 impl Topology {
     fn new(directory: PathBuf) -> Self {
-        Self { directory, cores: Vec::new(), packages: Vec::new(), online: Vec::new() }
+        Self {
+            directory,
+            cores: Vec::new(),
+            packages: Vec::new(),
+            online: Vec::new(),
+        }
     }
 
     /// Looks anew which files there are. Of CPUs that share a core or a package only the first one's file is kept.
@@ -191,13 +226,23 @@ impl Topology {
         let directories = list_numbered(&self.directory, "cpu");
         for directory in &directories {
             let topology = directory.join("topology");
-            let Some(package) = number(topology.join("physical_package_id")) else { continue };
-            let Some(core) = number(topology.join("core_id")) else { continue };
-            let throttle = |file: &str| Some(directory.join("thermal_throttle").join(file)).filter(|path| path.exists());
-            if !self.cores.iter().any(|(c, p, _)| (c, p) == (&core, &package))
+            let Some(package) = number(topology.join("physical_package_id")) else {
+                continue;
+            };
+            let Some(core) = number(topology.join("core_id")) else {
+                continue;
+            };
+            let throttle = |file: &str| {
+                Some(directory.join("thermal_throttle").join(file)).filter(|path| path.exists())
+            };
+            if !self
+                .cores
+                .iter()
+                .any(|(c, p, _)| (c, p) == (&core, &package))
                 && let Some(path) = throttle("core_throttle_count")
             {
-                self.cores.push((core, package.clone(), KeptFile::new(path)));
+                self.cores
+                    .push((core, package.clone(), KeptFile::new(path)));
             }
             if !self.packages.iter().any(|(p, _)| *p == package)
                 && let Some(path) = throttle("package_throttle_count")
@@ -205,41 +250,61 @@ impl Topology {
                 self.packages.push((package, KeptFile::new(path)));
             }
         }
-        self.cores.sort_unstable_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        self.cores
+            .sort_unstable_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         self.packages.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         self.discover_online(&directories);
     }
 
     /// A system whose first CPU cannot be switched off says nothing about the others either.
     fn discover_online(&mut self, directories: &[PathBuf]) {
-        if !directories.first().is_some_and(|first| first.join("online").exists()) {
+        if !directories
+            .first()
+            .is_some_and(|first| first.join("online").exists())
+        {
             return;
         }
         for directory in directories {
             let name = directory.file_name().unwrap_or_default().to_string_lossy();
             let cpu = name.trim_start_matches("cpu").to_owned();
-            self.online.push((cpu, KeptFile::new(directory.join("online"))));
+            self.online
+                .push((cpu, KeptFile::new(directory.join("online"))));
         }
     }
 
     fn write(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         let help = "How often the core was throttled.";
-        let mut family = out.family(&["node_cpu_core_throttles_total"], &[help], MetricKind::Counter);
+        let mut family = out.family(
+            &["node_cpu_core_throttles_total"],
+            &[help],
+            MetricKind::Counter,
+        );
         for (core, package, file) in &mut self.cores {
             if let Some(count) = read_count(file) {
-                family.sample(&[("core", core.as_bytes()), ("package", package.as_bytes())], count);
+                family.sample(
+                    &[("core", core.as_bytes()), ("package", package.as_bytes())],
+                    count,
+                );
             }
         }
         drop(family);
         let help = "How often the package was throttled.";
-        let mut family = out.family(&["node_cpu_package_throttles_total"], &[help], MetricKind::Counter);
+        let mut family = out.family(
+            &["node_cpu_package_throttles_total"],
+            &[help],
+            MetricKind::Counter,
+        );
         for (package, file) in &mut self.packages {
             if let Some(count) = read_count(file) {
                 family.sample(&[("package", package.as_bytes())], count);
             }
         }
         drop(family);
-        let mut family = out.family(&["node_cpu_online"], &["Whether the CPU is online."], MetricKind::Gauge);
+        let mut family = out.family(
+            &["node_cpu_online"],
+            &["Whether the CPU is online."],
+            MetricKind::Gauge,
+        );
         for (cpu, file) in &mut self.online {
             let online = file.read().is_ok_and(|bytes| trim(bytes) == b"1");
             family.sample(&[("cpu", cpu.as_bytes())], u64::from(online));
@@ -256,10 +321,19 @@ fn read_count(file: &mut KeptFile) -> Option<u64> {
 /// The members of a list such as `1,3-5`, in order of their text. What is not such a list has none.
 fn parse_ranges(list: &[u8]) -> Vec<String> {
     let mut members = Vec::new();
-    for range in list.split(|&byte| byte == b',').filter(|range| !range.is_empty()) {
-        let mut ends = range.splitn(2, |&byte| byte == b'-').map(|end| parse_u64(end).and_then(|n| u16::try_from(n).ok()));
-        let Some(first) = ends.next().flatten() else { return Vec::new() };
-        let Some(last) = ends.next().unwrap_or(Some(first)) else { return Vec::new() };
+    for range in list
+        .split(|&byte| byte == b',')
+        .filter(|range| !range.is_empty())
+    {
+        let mut ends = range
+            .splitn(2, |&byte| byte == b'-')
+            .map(|end| parse_u64(end).and_then(|n| u16::try_from(n).ok()));
+        let Some(first) = ends.next().flatten() else {
+            return Vec::new();
+        };
+        let Some(last) = ends.next().unwrap_or(Some(first)) else {
+            return Vec::new();
+        };
         members.extend((first..=last).map(|cpu| cpu.to_string()));
     }
     members.sort_unstable();
@@ -272,15 +346,31 @@ mod tests {
     use super::*;
 
     fn shown(times: &Times, cpu: &[u8]) -> [u64; COLUMNS] {
-        times.rows.iter().find(|row| row.cpu == cpu).unwrap().jiffies
+        times
+            .rows
+            .iter()
+            .find(|row| row.cpu == cpu)
+            .unwrap()
+            .jiffies
     }
 
     #[test]
     fn counters_never_go_back() {
         let mut times = Times::default();
-        assert!(times.update(b"cpu  9 9 9 9\ncpu0 10 20 30 1000 50 60 70 80 90 100\n").unwrap());
-        assert!(!times.update(b"cpu  9 9 9 9\ncpu0 11 19 31 999 49 61 70 80 90 100\n").unwrap());
-        assert_eq!(shown(&times, b"0"), [11, 20, 31, 1000, 50, 61, 70, 80, 90, 100]);
+        assert!(
+            times
+                .update(b"cpu  9 9 9 9\ncpu0 10 20 30 1000 50 60 70 80 90 100\n")
+                .unwrap()
+        );
+        assert!(
+            !times
+                .update(b"cpu  9 9 9 9\ncpu0 11 19 31 999 49 61 70 80 90 100\n")
+                .unwrap()
+        );
+        assert_eq!(
+            shown(&times, b"0"),
+            [11, 20, 31, 1000, 50, 61, 70, 80, 90, 100]
+        );
     }
 
     #[test]
@@ -288,7 +378,11 @@ mod tests {
         let mut times = Times::default();
         times.update(b"cpu0 10 20 30 1000 50\n").unwrap();
         times.update(b"cpu0 1 2 3 701 5\n").unwrap();
-        assert_eq!(shown(&times, b"0"), [10, 20, 30, 1000, 50, 0, 0, 0, 0, 0], "2.99 seconds are a step back");
+        assert_eq!(
+            shown(&times, b"0"),
+            [10, 20, 30, 1000, 50, 0, 0, 0, 0, 0],
+            "2.99 seconds are a step back"
+        );
         times.update(b"cpu0 1 2 3 700 5\n").unwrap();
         assert_eq!(shown(&times, b"0"), [1, 2, 3, 700, 5, 0, 0, 0, 0, 0]);
     }
@@ -297,8 +391,17 @@ mod tests {
     fn cpus_come_and_go_in_textual_order() {
         let mut times = Times::default();
         times.update(b"cpu0 1\ncpu2 1\ncpu10 1\nintr 5\n").unwrap();
-        let order = |times: &Times| times.rows.iter().map(|row| row.cpu.clone()).collect::<Vec<_>>();
-        assert_eq!(order(&times), [b"0".to_vec(), b"10".to_vec(), b"2".to_vec()]);
+        let order = |times: &Times| {
+            times
+                .rows
+                .iter()
+                .map(|row| row.cpu.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            order(&times),
+            [b"0".to_vec(), b"10".to_vec(), b"2".to_vec()]
+        );
         assert!(times.update(b"cpu0 1\ncpu10 1\n").unwrap());
         assert_eq!(order(&times), [b"0".to_vec(), b"10".to_vec()]);
         assert!(!times.update(b"cpu0 1\ncpu10 1\n").unwrap());

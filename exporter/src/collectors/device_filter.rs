@@ -23,7 +23,10 @@ pub(super) struct FilterFlags {
 impl DeviceFilter {
     /// Reads the flags: an include that is given switches the default exclude off; two that are given exclude each
     /// other, as do a flag and its former name.
-    pub(super) fn from_flags(context: &BuildContext<'_>, flags: FilterFlags) -> Result<Self, BuildError> {
+    pub(super) fn from_flags(
+        context: &BuildContext<'_>,
+        flags: FilterFlags,
+    ) -> Result<Self, BuildError> {
         let exclude = given(context, flags.exclude, flags.former_exclude)?;
         let include = given(context, flags.include, flags.former_include)?;
         if exclude.is_some() && include.is_some() {
@@ -43,8 +46,13 @@ impl DeviceFilter {
 
     /// Whether the name is to be left out.
     pub(super) fn ignores(&self, name: &[u8]) -> bool {
-        self.exclude.as_ref().is_some_and(|pattern| pattern.is_match(name))
-            || self.include.as_ref().is_some_and(|pattern| !pattern.is_match(name))
+        self.exclude
+            .as_ref()
+            .is_some_and(|pattern| pattern.is_match(name))
+            || self
+                .include
+                .as_ref()
+                .is_some_and(|pattern| !pattern.is_match(name))
     }
 }
 
@@ -56,7 +64,9 @@ fn given<'a>(
 ) -> Result<Option<&'a str>, BuildError> {
     let former = former.and_then(|former| context.given(former).map(|pattern| (former, pattern)));
     let pattern = match (context.given(flag), former) {
-        (Some(_), Some((former, pattern))) if !pattern.is_empty() => return Err(BuildError::Exclusive(former, flag)),
+        (Some(_), Some((former, pattern))) if !pattern.is_empty() => {
+            return Err(BuildError::Exclusive(former, flag));
+        }
         (None, Some((_, pattern))) => Some(pattern),
         (pattern, _) => pattern,
     };
@@ -68,8 +78,12 @@ mod tests {
     use super::*;
     use crate::collectors::{OptionSpec, Settings};
 
-    const FLAGS: FilterFlags =
-        FilterFlags { exclude: "x.exclude", include: "x.include", former_exclude: Some("x.ignored"), former_include: None };
+    const FLAGS: FilterFlags = FilterFlags {
+        exclude: "x.exclude",
+        include: "x.include",
+        former_exclude: Some("x.ignored"),
+        former_include: None,
+    };
     const OPTIONS: &[OptionSpec] = &[
         OptionSpec::pattern("x.exclude", "^default", "h"),
         OptionSpec::pattern("x.include", "", "h"),
@@ -78,7 +92,11 @@ mod tests {
 
     fn filter(given: &[(&'static str, &str)]) -> Result<DeviceFilter, BuildError> {
         let mut settings = Settings::default();
-        settings.options.extend(given.iter().map(|(flag, value)| (*flag, (*value).to_owned())));
+        settings.options.extend(
+            given
+                .iter()
+                .map(|(flag, value)| (*flag, (*value).to_owned())),
+        );
         DeviceFilter::from_flags(&BuildContext::new(&settings, OPTIONS), FLAGS)
     }
 
@@ -88,7 +106,10 @@ mod tests {
         assert!(!filter(&[]).unwrap().ignores(b"sda"));
         assert!(!filter(&[("x.exclude", "")]).unwrap().ignores(b"default1"));
         assert!(!filter(&[("x.exclude", "sd")]).unwrap().ignores(b"default1"));
-        assert!(filter(&[("x.ignored", "sd")]).unwrap().ignores(b"a_sda"), "patterns are not anchored");
+        assert!(
+            filter(&[("x.ignored", "sd")]).unwrap().ignores(b"a_sda"),
+            "patterns are not anchored"
+        );
         let included = filter(&[("x.include", "^default")]).unwrap();
         assert!(!included.ignores(b"default1"));
         assert!(included.ignores(b"sda"));
@@ -96,9 +117,19 @@ mod tests {
 
     #[test]
     fn contradictions_are_refused_by_name() {
-        let error = filter(&[("x.exclude", "a"), ("x.include", "b")]).unwrap_err().to_string();
-        assert_eq!(error, "--x.exclude and --x.include are mutually exclusive: give only one of them");
-        let error = filter(&[("x.exclude", "a"), ("x.ignored", "b")]).unwrap_err().to_string();
-        assert_eq!(error, "--x.ignored and --x.exclude are mutually exclusive: give only one of them");
+        let error = filter(&[("x.exclude", "a"), ("x.include", "b")])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "--x.exclude and --x.include are mutually exclusive: give only one of them"
+        );
+        let error = filter(&[("x.exclude", "a"), ("x.ignored", "b")])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "--x.ignored and --x.exclude are mutually exclusive: give only one of them"
+        );
     }
 }

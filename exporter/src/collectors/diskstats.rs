@@ -27,7 +27,11 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
             r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$",
             "Regular expression of block devices to leave out.",
         ),
-        OptionSpec::pattern(FLAGS.include, "", "Regular expression of the only block devices to show."),
+        OptionSpec::pattern(
+            FLAGS.include,
+            "",
+            "Regular expression of the only block devices to show.",
+        ),
         OptionSpec::former("collector.diskstats.ignored-devices", FLAGS.exclude),
     ],
     build,
@@ -56,28 +60,98 @@ enum Scale {
 }
 
 const fn column(name: &'static str, help: &'static str, scale: Scale) -> Column {
-    Column { name, help, kind: MetricKind::Counter, scale }
+    Column {
+        name,
+        help,
+        kind: MetricKind::Counter,
+        scale,
+    }
 }
 
 /// In the order in which the kernel prints them.
 const COLUMNS: [Column; 17] = [
-    column("node_disk_reads_completed_total", "Reads completed.", Scale::Count),
-    column("node_disk_reads_merged_total", "Reads merged into others.", Scale::Count),
+    column(
+        "node_disk_reads_completed_total",
+        "Reads completed.",
+        Scale::Count,
+    ),
+    column(
+        "node_disk_reads_merged_total",
+        "Reads merged into others.",
+        Scale::Count,
+    ),
     column("node_disk_read_bytes_total", "Bytes read.", Scale::Sectors),
-    column("node_disk_read_time_seconds_total", "Seconds spent by all reads.", Scale::Ticks),
-    column("node_disk_writes_completed_total", "Writes completed.", Scale::Count),
-    column("node_disk_writes_merged_total", "Writes merged into others.", Scale::Count),
-    column("node_disk_written_bytes_total", "Bytes written.", Scale::Sectors),
-    column("node_disk_write_time_seconds_total", "Seconds spent by all writes.", Scale::Ticks),
-    Column { name: "node_disk_io_now", help: "I/Os in progress.", kind: MetricKind::Gauge, scale: Scale::Count },
-    column("node_disk_io_time_seconds_total", "Seconds in which there was I/O.", Scale::Ticks),
-    column("node_disk_io_time_weighted_seconds_total", "Seconds of I/O, weighted by their number.", Scale::Ticks),
-    column("node_disk_discards_completed_total", "Discards completed.", Scale::Count),
-    column("node_disk_discards_merged_total", "Discards merged into others.", Scale::Count),
-    column("node_disk_discarded_sectors_total", "Sectors discarded.", Scale::Count),
-    column("node_disk_discard_time_seconds_total", "Seconds spent by all discards.", Scale::Ticks),
-    column("node_disk_flush_requests_total", "Flush requests completed.", Scale::Count),
-    column("node_disk_flush_requests_time_seconds_total", "Seconds spent by all flush requests.", Scale::Ticks),
+    column(
+        "node_disk_read_time_seconds_total",
+        "Seconds spent by all reads.",
+        Scale::Ticks,
+    ),
+    column(
+        "node_disk_writes_completed_total",
+        "Writes completed.",
+        Scale::Count,
+    ),
+    column(
+        "node_disk_writes_merged_total",
+        "Writes merged into others.",
+        Scale::Count,
+    ),
+    column(
+        "node_disk_written_bytes_total",
+        "Bytes written.",
+        Scale::Sectors,
+    ),
+    column(
+        "node_disk_write_time_seconds_total",
+        "Seconds spent by all writes.",
+        Scale::Ticks,
+    ),
+    Column {
+        name: "node_disk_io_now",
+        help: "I/Os in progress.",
+        kind: MetricKind::Gauge,
+        scale: Scale::Count,
+    },
+    column(
+        "node_disk_io_time_seconds_total",
+        "Seconds in which there was I/O.",
+        Scale::Ticks,
+    ),
+    column(
+        "node_disk_io_time_weighted_seconds_total",
+        "Seconds of I/O, weighted by their number.",
+        Scale::Ticks,
+    ),
+    column(
+        "node_disk_discards_completed_total",
+        "Discards completed.",
+        Scale::Count,
+    ),
+    column(
+        "node_disk_discards_merged_total",
+        "Discards merged into others.",
+        Scale::Count,
+    ),
+    column(
+        "node_disk_discarded_sectors_total",
+        "Sectors discarded.",
+        Scale::Count,
+    ),
+    column(
+        "node_disk_discard_time_seconds_total",
+        "Seconds spent by all discards.",
+        Scale::Ticks,
+    ),
+    column(
+        "node_disk_flush_requests_total",
+        "Flush requests completed.",
+        Scale::Count,
+    ),
+    column(
+        "node_disk_flush_requests_time_seconds_total",
+        "Seconds spent by all flush requests.",
+        Scale::Ticks,
+    ),
 ];
 
 struct Diskstats {
@@ -111,7 +185,11 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     let filter = DeviceFilter::from_flags(context, FLAGS)?;
     Ok(Box::new(Diskstats {
         file: KeptFile::new(context.procfs(FILE)),
-        disks: Disks { filter, block: context.sysfs("block"), known: Vec::new() },
+        disks: Disks {
+            filter,
+            block: context.sysfs("block"),
+            known: Vec::new(),
+        },
         udev_data: context.settings().udev_data.clone(),
         buffer: Vec::new(),
     }))
@@ -122,7 +200,10 @@ impl Collector for Diskstats {
         self.disks.update(self.file.read()?)?;
         for disk in self.disks.known.iter_mut().filter(|disk| !disk.ignored) {
             disk.properties = udev::read(&self.udev_data, disk.major, disk.minor, &mut self.buffer);
-            disk.spins = disk.rotational.read().is_ok_and(|bytes| trim(bytes) == b"1");
+            disk.spins = disk
+                .rotational
+                .read()
+                .is_ok_and(|bytes| trim(bytes) == b"1");
         }
         let shown = || self.disks.known.iter().filter(|disk| !disk.ignored);
         write_counters(shown, out);
@@ -144,12 +225,15 @@ impl Disks {
             let major = parts.next().and_then(parse_u64).ok_or_else(malformed)?;
             let minor = parts.next().and_then(parse_u64).ok_or_else(malformed)?;
             let name = parts.next().ok_or_else(malformed)?;
-            let Some(disk) = self.find(name) else { continue };
+            let Some(disk) = self.find(name) else {
+                continue;
+            };
             disk.major = major;
             disk.minor = minor;
             disk.counters.clear();
             for counter in parts.take(COLUMNS.len()) {
-                disk.counters.push(parse_u64(counter).ok_or_else(malformed)?);
+                disk.counters
+                    .push(parse_u64(counter).ok_or_else(malformed)?);
             }
             // Very old kernels print four counters for a partition; they mean something else.
             disk.present = disk.counters.len() >= FEWEST_COUNTERS;
@@ -159,7 +243,10 @@ impl Disks {
     }
 
     fn find(&mut self, name: &[u8]) -> Option<&mut Disk> {
-        let place = match self.known.binary_search_by(|disk| disk.name.as_slice().cmp(name)) {
+        let place = match self
+            .known
+            .binary_search_by(|disk| disk.name.as_slice().cmp(name))
+        {
             Ok(place) => place,
             Err(place) => {
                 let disk = self.meet(name);
@@ -187,8 +274,13 @@ impl Disks {
 
 /// sysfs writes the slash in names such as `cciss/c0d0` as an exclamation mark.
 fn rotational_file(block: &Path, name: &[u8]) -> PathBuf {
-    let name: Vec<u8> = name.iter().map(|&byte| if byte == b'/' { b'!' } else { byte }).collect();
-    block.join(OsStr::from_bytes(&name)).join("queue/rotational")
+    let name: Vec<u8> = name
+        .iter()
+        .map(|&byte| if byte == b'/' { b'!' } else { byte })
+        .collect();
+    block
+        .join(OsStr::from_bytes(&name))
+        .join("queue/rotational")
 }
 
 impl Scale {
@@ -213,7 +305,11 @@ fn write_counters<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: 
 }
 
 fn write_info<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: &mut Exposition) {
-    let mut family = out.family(&["node_disk_info"], &["What udev and sysfs know of the block device."], MetricKind::Gauge);
+    let mut family = out.family(
+        &["node_disk_info"],
+        &["What udev and sysfs know of the block device."],
+        MetricKind::Gauge,
+    );
     for disk in disks() {
         let known = &disk.properties;
         family.sample(
@@ -251,7 +347,11 @@ fn write_contents<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: 
     }
     drop(family);
     let help = "The device mapper's name for the block device, and its place in LVM.";
-    let mut family = out.family(&["node_disk_device_mapper_info"], &[help], MetricKind::Gauge);
+    let mut family = out.family(
+        &["node_disk_device_mapper_info"],
+        &[help],
+        MetricKind::Gauge,
+    );
     for disk in disks().filter(|disk| !disk.properties.mapper_name.is_empty()) {
         let known = &disk.properties;
         family.sample(
@@ -274,9 +374,21 @@ fn write_ata<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: &mut 
     let cache: Pick = |ata| ata.write_cache;
     let cache_enabled: Pick = |ata| ata.write_cache_enabled;
     for (name, help, pick) in [
-        ("node_disk_ata_rotation_rate_rpm", "Turns per minute; 0 of a disk that does not spin.", rate),
-        ("node_disk_ata_write_cache", "Whether the ATA disk has a write cache.", cache),
-        ("node_disk_ata_write_cache_enabled", "Whether the ATA disk's write cache is on.", cache_enabled),
+        (
+            "node_disk_ata_rotation_rate_rpm",
+            "Turns per minute; 0 of a disk that does not spin.",
+            rate,
+        ),
+        (
+            "node_disk_ata_write_cache",
+            "Whether the ATA disk has a write cache.",
+            cache,
+        ),
+        (
+            "node_disk_ata_write_cache_enabled",
+            "Whether the ATA disk's write cache is on.",
+            cache_enabled,
+        ),
     ] {
         let mut family = out.family(&[name], &[help], MetricKind::Gauge);
         for disk in disks().filter(|disk| disk.properties.ata.is_ata) {
@@ -292,7 +404,11 @@ mod tests {
     use super::*;
 
     fn disks() -> Disks {
-        Disks { filter: DeviceFilter::default(), block: "/sys/block".into(), known: Vec::new() }
+        Disks {
+            filter: DeviceFilter::default(),
+            block: "/sys/block".into(),
+            known: Vec::new(),
+        }
     }
 
     #[test]
@@ -304,16 +420,29 @@ mod tests {
                   259 0 nvme0n1 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18\n",
             )
             .unwrap();
-        let found: Vec<_> = disks.known.iter().map(|disk| (disk.name.as_slice(), disk.counters.len())).collect();
-        assert_eq!(found, [(b"dm-0".as_slice(), 15), (b"nvme0n1", 17), (b"sda", 11)]);
+        let found: Vec<_> = disks
+            .known
+            .iter()
+            .map(|disk| (disk.name.as_slice(), disk.counters.len()))
+            .collect();
+        assert_eq!(
+            found,
+            [(b"dm-0".as_slice(), 15), (b"nvme0n1", 17), (b"sda", 11)]
+        );
     }
 
     #[test]
     fn a_disk_that_left_is_forgotten() {
         let mut disks = disks();
-        disks.update(b"8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n8 16 sdb 1 2 3 4 5 6 7 8 9 10 11\n").unwrap();
+        disks
+            .update(b"8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n8 16 sdb 1 2 3 4 5 6 7 8 9 10 11\n")
+            .unwrap();
         disks.update(b"8 32 sdb 1 2 3 4 5 6 7 8 9 10 12\n").unwrap();
-        let found: Vec<_> = disks.known.iter().map(|disk| (disk.name.as_slice(), disk.minor)).collect();
+        let found: Vec<_> = disks
+            .known
+            .iter()
+            .map(|disk| (disk.name.as_slice(), disk.minor))
+            .collect();
         assert_eq!(found, [(b"sdb".as_slice(), 32)]);
         assert!(disks.update(b"8 0 sda 1 x 3 4 5 6 7 8 9 10 11\n").is_err());
         assert!(disks.update(b"8 0\n").is_err());

@@ -33,15 +33,26 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
             "^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
             "Regular expression of mount points to leave out.",
         ),
-        OptionSpec::pattern(MOUNT_POINTS.include, "", "Regular expression of the only mount points to show."),
-        OptionSpec::former("collector.filesystem.ignored-mount-points", MOUNT_POINTS.exclude),
+        OptionSpec::pattern(
+            MOUNT_POINTS.include,
+            "",
+            "Regular expression of the only mount points to show.",
+        ),
+        OptionSpec::former(
+            "collector.filesystem.ignored-mount-points",
+            MOUNT_POINTS.exclude,
+        ),
         OptionSpec::pattern(
             TYPES.exclude,
             "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|\
              overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$",
             "Regular expression of file system types to leave out.",
         ),
-        OptionSpec::pattern(TYPES.include, "", "Regular expression of the only file system types to show."),
+        OptionSpec::pattern(
+            TYPES.include,
+            "",
+            "Regular expression of the only file system types to show.",
+        ),
         OptionSpec::former("collector.filesystem.ignored-fs-types", TYPES.exclude),
     ],
     build,
@@ -103,11 +114,17 @@ impl Table {
         }
         let rootfs = rootfs_prefix(&self.rootfs);
         let mut mounts = mounts::parse(bytes, rootfs)?;
-        mounts.retain(|mount| !self.mount_points.ignores(&mount.mount_point) && !self.types.ignores(&mount.fs_type));
+        mounts.retain(|mount| {
+            !self.mount_points.ignores(&mount.mount_point) && !self.types.ignores(&mount.fs_type)
+        });
         mounts.sort_by(|a, b| a.key().cmp(&b.key()));
         mounts.dedup_by(|later, first| later.key() == first.key());
-        let paths: Option<Vec<Arc<CStr>>> = mounts.iter().map(|mount| mount.path_below(rootfs)).collect();
-        self.paths = paths.ok_or_else(|| CollectError::malformed("mountinfo", b"a path with a NUL"))?;
+        let paths: Option<Vec<Arc<CStr>>> = mounts
+            .iter()
+            .map(|mount| mount.path_below(rootfs))
+            .collect();
+        self.paths =
+            paths.ok_or_else(|| CollectError::malformed("mountinfo", b"a path with a NUL"))?;
         self.mounts = mounts;
         // Only a list that was understood is remembered: a broken one is reported at every scrape.
         self.source.clear();
@@ -126,11 +143,25 @@ fn rootfs_prefix(rootfs: &Path) -> &[u8] {
 type Column = (&'static str, &'static str, fn(&FileSystem) -> Value);
 
 const SIZES: [Column; 5] = [
-    ("node_filesystem_avail_bytes", "Bytes free to ordinary users.", |size| in_bytes(size, size.blocks_available)),
-    ("node_filesystem_files", "File nodes in all.", |size| Value::Integer(size.files)),
-    ("node_filesystem_files_free", "File nodes that are free.", |size| Value::Integer(size.files_free)),
-    ("node_filesystem_free_bytes", "Bytes free.", |size| in_bytes(size, size.blocks_free)),
-    ("node_filesystem_size_bytes", "Bytes in all.", |size| in_bytes(size, size.blocks)),
+    (
+        "node_filesystem_avail_bytes",
+        "Bytes free to ordinary users.",
+        |size| in_bytes(size, size.blocks_available),
+    ),
+    ("node_filesystem_files", "File nodes in all.", |size| {
+        Value::Integer(size.files)
+    }),
+    (
+        "node_filesystem_files_free",
+        "File nodes that are free.",
+        |size| Value::Integer(size.files_free),
+    ),
+    ("node_filesystem_free_bytes", "Bytes free.", |size| {
+        in_bytes(size, size.blocks_free)
+    }),
+    ("node_filesystem_size_bytes", "Bytes in all.", |size| {
+        in_bytes(size, size.blocks)
+    }),
 ];
 
 fn in_bytes(size: &FileSystem, blocks: u64) -> Value {
@@ -148,14 +179,32 @@ fn write(mounts: &[Mount], answers: &[Answer], out: &mut Exposition) {
             }
         }
     }
-    let mut family = out.family(&["node_filesystem_device_error"], &["Whether asking the file system failed."], gauge);
+    let mut family = out.family(
+        &["node_filesystem_device_error"],
+        &["Whether asking the file system failed."],
+        gauge,
+    );
     for (mount, answer) in answered() {
-        sample(&mut family, mount, answer, Value::Integer(u64::from(!matches!(answer, Answer::Size(_)))));
+        sample(
+            &mut family,
+            mount,
+            answer,
+            Value::Integer(u64::from(!matches!(answer, Answer::Size(_)))),
+        );
     }
     drop(family);
-    let mut family = out.family(&["node_filesystem_readonly"], &["Whether the file system is read-only."], gauge);
+    let mut family = out.family(
+        &["node_filesystem_readonly"],
+        &["Whether the file system is read-only."],
+        gauge,
+    );
     for (mount, answer) in answered() {
-        sample(&mut family, mount, answer, Value::Integer(u64::from(mount.read_only)));
+        sample(
+            &mut family,
+            mount,
+            answer,
+            Value::Integer(u64::from(mount.read_only)),
+        );
     }
     drop(family);
     write_mount_info(answered(), out);
@@ -173,13 +222,29 @@ fn sample(family: &mut Family<'_>, mount: &Mount, answer: &Answer, value: Value)
     );
 }
 
-fn write_mount_info<'a>(answered: impl Iterator<Item = (&'a Mount, &'a Answer)>, out: &mut Exposition) {
-    let mut rows: Vec<&Mount> =
-        answered.filter(|(_, answer)| matches!(answer, Answer::Size(_))).map(|(mount, _)| mount).collect();
-    let key = |mount: &&'a Mount| (&mount.device, &mount.major, &mount.minor, &mount.mount_point);
+fn write_mount_info<'a>(
+    answered: impl Iterator<Item = (&'a Mount, &'a Answer)>,
+    out: &mut Exposition,
+) {
+    let mut rows: Vec<&Mount> = answered
+        .filter(|(_, answer)| matches!(answer, Answer::Size(_)))
+        .map(|(mount, _)| mount)
+        .collect();
+    let key = |mount: &&'a Mount| {
+        (
+            &mount.device,
+            &mount.major,
+            &mount.minor,
+            &mount.mount_point,
+        )
+    };
     rows.sort_by(|a, b| key(a).cmp(&key(b)));
     rows.dedup_by(|a, b| key(a) == key(b));
-    let mut family = out.family(&["node_filesystem_mount_info"], &["Where a device is mounted."], MetricKind::Gauge);
+    let mut family = out.family(
+        &["node_filesystem_mount_info"],
+        &["Where a device is mounted."],
+        MetricKind::Gauge,
+    );
     for mount in rows {
         family.sample(
             &[
@@ -204,15 +269,29 @@ mod tests {
         let mut text = Vec::new();
         out.append_sorted(&mut text);
         let text = String::from_utf8(text).unwrap();
-        text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     #[test]
     fn what_cannot_be_asked_is_shown_without_sizes() {
         let list = b"1 0 8:1 / / rw - ext4 /dev/sda1 ro\n2 0 0:9 / /net rw - nfs srv:/x rw\n3 0 0:8 / /secret rw - fuse f rw\n";
         let mounts = mounts::parse(list, b"").unwrap();
-        let size = FileSystem { block_size: 4096, blocks: 100, blocks_free: 30, blocks_available: 20, files: 7, files_free: 5 };
-        let answers = [Answer::Size(size), Answer::Stuck, Answer::Refused(Errno::ACCESS)];
+        let size = FileSystem {
+            block_size: 4096,
+            blocks: 100,
+            blocks_free: 30,
+            blocks_available: 20,
+            files: 7,
+            files_free: 5,
+        };
+        let answers = [
+            Answer::Size(size),
+            Answer::Stuck,
+            Answer::Refused(Errno::ACCESS),
+        ];
         let one = "device=\"/dev/sda1\",device_error=\"\",fstype=\"ext4\",mountpoint=\"/\"";
         let two = "device=\"srv:/x\",device_error=\"mountpoint timeout\",fstype=\"nfs\",mountpoint=\"/net\"";
         let three = "device=\"f\",device_error=\"permission denied\",fstype=\"fuse\",mountpoint=\"/secret\"";
@@ -244,8 +323,14 @@ mod tests {
             paths: Vec::new(),
         };
         table.update(b"1 0 8:1 / /z rw - ext4 /dev/b rw\n2 0 8:1 / /z ro - ext4 /dev/b rw\n3 0 8:2 / / rw - ext4 /dev/a rw\n").unwrap();
-        assert_eq!(table.paths, [c"/host/root/".into(), c"/host/root/z".into()] as [Arc<CStr>; 2]);
+        assert_eq!(
+            table.paths,
+            [c"/host/root/".into(), c"/host/root/z".into()] as [Arc<CStr>; 2]
+        );
         assert!(table.update(b"broken\n").is_err());
-        assert!(table.update(b"broken\n").is_err(), "an error is told each time");
+        assert!(
+            table.update(b"broken\n").is_err(),
+            "an error is told each time"
+        );
     }
 }

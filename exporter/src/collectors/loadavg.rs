@@ -19,19 +19,23 @@ struct Loadavg {
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
-    Ok(Box::new(Loadavg { file: KeptFile::new(context.procfs(FILE)) }))
+    Ok(Box::new(Loadavg {
+        file: KeptFile::new(context.procfs(FILE)),
+    }))
 }
 
 impl Collector for Loadavg {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         let bytes = self.file.read()?;
-        let [one, five, fifteen] = parse(bytes).ok_or_else(|| CollectError::malformed(FILE, bytes))?;
+        let [one, five, fifteen] =
+            parse(bytes).ok_or_else(|| CollectError::malformed(FILE, bytes))?;
         for (name, help, load) in [
             ("node_load1", "Load average over one minute.", one),
             ("node_load15", "Load average over fifteen minutes.", fifteen),
             ("node_load5", "Load average over five minutes.", five),
         ] {
-            out.family(&[name], &[help], MetricKind::Gauge).sample(&[], load);
+            out.family(&[name], &[help], MetricKind::Gauge)
+                .sample(&[], load);
         }
         Ok(())
     }
@@ -48,7 +52,10 @@ mod tests {
 
     #[test]
     fn three_loads_or_nothing() {
-        assert_eq!(parse(b"0.21 0.37 12.39 1/719 19737\n"), Some([0.21, 0.37, 12.39]));
+        assert_eq!(
+            parse(b"0.21 0.37 12.39 1/719 19737\n"),
+            Some([0.21, 0.37, 12.39])
+        );
         assert_eq!(parse(b"0.21 0.37\n"), None);
         assert_eq!(parse(b"0.21 x 0.39"), None);
         assert_eq!(parse(b""), None);

@@ -19,7 +19,9 @@ struct Meminfo {
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
-    Ok(Box::new(Meminfo { file: KeptFile::new(context.procfs(FILE)) }))
+    Ok(Box::new(Meminfo {
+        file: KeptFile::new(context.procfs(FILE)),
+    }))
 }
 
 impl Collector for Meminfo {
@@ -32,8 +34,12 @@ fn write(bytes: &[u8], out: &mut Exposition) -> Result<(), CollectError> {
     for line in lines(bytes) {
         let (key, value) = parse(line).ok_or_else(|| CollectError::malformed(FILE, line))?;
         if let Some(name) = metric_name(key) {
-            out.family(&["node_memory_", name], &["Memory: ", name, " of /proc/meminfo."], MetricKind::Gauge)
-                .sample(&[], value);
+            out.family(
+                &["node_memory_", name],
+                &["Memory: ", name, " of /proc/meminfo."],
+                MetricKind::Gauge,
+            )
+            .sample(&[], value);
         }
     }
     Ok(())
@@ -117,8 +123,14 @@ mod tests {
 
     #[test]
     fn kilobytes_become_bytes_and_counts_stay() {
-        assert_eq!(parse(b"MemTotal:       24684092 kB"), Some((b"MemTotal".as_slice(), 24_684_092 * 1024)));
-        assert_eq!(parse(b"HugePages_Total:       7"), Some((b"HugePages_Total".as_slice(), 7)));
+        assert_eq!(
+            parse(b"MemTotal:       24684092 kB"),
+            Some((b"MemTotal".as_slice(), 24_684_092 * 1024))
+        );
+        assert_eq!(
+            parse(b"HugePages_Total:       7"),
+            Some((b"HugePages_Total".as_slice(), 7))
+        );
         assert_eq!(parse(b"MemTotal: 5 MB"), None);
         assert_eq!(parse(b"MemTotal: -5 kB"), None);
         assert_eq!(parse(b"MemTotal 5 kB"), None);
@@ -130,7 +142,11 @@ mod tests {
         write(b"MemFree: 1 kB\nNewInLinux9: 2 kB\n", &mut out).unwrap();
         let mut text = Vec::new();
         out.append_sorted(&mut text);
-        let samples = String::from_utf8(text).unwrap().lines().filter(|line| !line.starts_with('#')).count();
+        let samples = String::from_utf8(text)
+            .unwrap()
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .count();
         assert_eq!(samples, 1);
         assert!(write(b"MemFree:\n", &mut out).is_err());
     }

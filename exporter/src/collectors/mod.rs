@@ -68,6 +68,9 @@ pub enum CollectError {
 impl CollectError {
     /// A [`CollectError::Malformed`] that quotes the offending line.
     fn malformed(file: &'static str, line: &[u8]) -> Self {
-        Self::Malformed { file, what: format!("cannot read the line {:?}", String::from_utf8_lossy(line)) }
+        Self::Malformed {
+            file,
+            what: format!("cannot read the line {:?}", String::from_utf8_lossy(line)),
+        }
     }
 }

@@ -28,13 +28,19 @@ impl Mount {
 
     /// Where this process finds it. `None` only for a path with a NUL, which the kernel never prints.
     pub(super) fn path_below(&self, rootfs: &[u8]) -> Option<Arc<CStr>> {
-        CString::new([rootfs, &self.mount_point].concat()).ok().map(Arc::from)
+        CString::new([rootfs, &self.mount_point].concat())
+            .ok()
+            .map(Arc::from)
     }
 }
 
 /// Parses the list. `rootfs` is taken off the front of each mount point.
 pub(super) fn parse(bytes: &[u8], rootfs: &[u8]) -> Result<Vec<Mount>, CollectError> {
-    lines(bytes).map(|line| parse_line(line, rootfs).ok_or_else(|| CollectError::malformed("mountinfo", line))).collect()
+    lines(bytes)
+        .map(|line| {
+            parse_line(line, rootfs).ok_or_else(|| CollectError::malformed("mountinfo", line))
+        })
+        .collect()
 }
 
 /// `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [TAG]... - TYPE SOURCE SUPER-OPTIONS`
@@ -51,7 +57,9 @@ fn parse_line(line: &[u8], rootfs: &[u8]) -> Option<Mount> {
         (device, Some(options)) => (device, options),
         (options, None) => (b"".as_slice(), options),
     };
-    let read_only = has_option(options, b"ro") || has_option(super_options, b"ro") || has_option(super_options, b"emergency_ro");
+    let read_only = has_option(options, b"ro")
+        || has_option(super_options, b"ro")
+        || has_option(super_options, b"emergency_ro");
     Some(Mount {
         device: device.to_vec(),
         mount_point: strip_rootfs(mount_point, rootfs),
@@ -63,7 +71,9 @@ fn parse_line(line: &[u8], rootfs: &[u8]) -> Option<Mount> {
 }
 
 fn has_option(options: &[u8], wanted: &[u8]) -> bool {
-    options.split(|&byte| byte == b',').any(|option| option == wanted)
+    options
+        .split(|&byte| byte == b',')
+        .any(|option| option == wanted)
 }
 
 fn strip_rootfs(mount_point: Vec<u8>, rootfs: &[u8]) -> Vec<u8> {
@@ -80,7 +90,13 @@ fn unescape(mut text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     while let [first, rest @ ..] = text {
         match text {
-            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', rest @ ..] => {
+            [
+                b'\\',
+                a @ b'0'..=b'3',
+                b @ b'0'..=b'7',
+                c @ b'0'..=b'7',
+                rest @ ..,
+            ] => {
                 plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
                 text = rest;
             }
@@ -132,12 +148,18 @@ mod tests {
     use super::*;
 
     fn one(line: &str, rootfs: &str) -> Mount {
-        parse(line.as_bytes(), rootfs.as_bytes()).unwrap().pop().unwrap()
+        parse(line.as_bytes(), rootfs.as_bytes())
+            .unwrap()
+            .pop()
+            .unwrap()
     }
 
     #[test]
     fn a_line_of_the_kernel() {
-        let mount = one("36 35 98:0 /mnt1 /mnt\\0402\\011x rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue\n", "");
+        let mount = one(
+            "36 35 98:0 /mnt1 /mnt\\0402\\011x rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue\n",
+            "",
+        );
         let expected = Mount {
             device: b"/dev/root".to_vec(),
             mount_point: b"/mnt 2\tx".to_vec(),
@@ -151,7 +173,9 @@ mod tests {
 
     #[test]
     fn read_only_may_stand_in_three_places() {
-        let read_only = |options: &str, supers: &str| one(&format!("1 0 8:1 / /a {options} - ext4 d {supers}"), "").read_only;
+        let read_only = |options: &str, supers: &str| {
+            one(&format!("1 0 8:1 / /a {options} - ext4 d {supers}"), "").read_only
+        };
         assert!(read_only("ro,nosuid", "rw"));
         assert!(read_only("rw", "rw,ro"));
         assert!(read_only("rw", "rw,emergency_ro"));
@@ -160,7 +184,12 @@ mod tests {
 
     #[test]
     fn the_hosts_root_is_taken_off() {
-        let mount_point = |path: &str| String::from_utf8(one(&format!("1 0 8:1 / {path} rw - ext4 d rw"), "/host/root").mount_point).unwrap();
+        let mount_point = |path: &str| {
+            String::from_utf8(
+                one(&format!("1 0 8:1 / {path} rw - ext4 d rw"), "/host/root").mount_point,
+            )
+            .unwrap()
+        };
         assert_eq!(mount_point("/host/root"), "/");
         assert_eq!(mount_point("/host/root/var"), "/var");
         assert_eq!(mount_point("/host/rootfoo"), "/host/rootfoo");
@@ -170,8 +199,21 @@ mod tests {
     #[test]
     fn an_empty_source_and_broken_lines() {
         assert_eq!(one("1 0 0:5 / /a rw - tmpfs  rw", "").device, b"");
-        for broken in ["", "x", "1 0 8:1 / /a rw", "1 0 8-1 / /a rw - ext4 d rw", "1 0 8:x / /a rw - ext4 d rw"] {
-            assert!(parse(format!("{broken}\n1 0 8:1 / /a rw - ext4 d rw\n").as_bytes(), b"").is_err(), "{broken:?}");
+        for broken in [
+            "",
+            "x",
+            "1 0 8:1 / /a rw",
+            "1 0 8-1 / /a rw - ext4 d rw",
+            "1 0 8:x / /a rw - ext4 d rw",
+        ] {
+            assert!(
+                parse(
+                    format!("{broken}\n1 0 8:1 / /a rw - ext4 d rw\n").as_bytes(),
+                    b""
+                )
+                .is_err(),
+                "{broken:?}"
+            );
         }
     }
 

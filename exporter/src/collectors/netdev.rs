@@ -25,8 +25,16 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     default_enabled: true,
     summary: "Traffic of each network device, from /proc/net/dev.",
     options: &[
-        OptionSpec::pattern(FLAGS.exclude, "", "Regular expression of network devices to leave out."),
-        OptionSpec::pattern(FLAGS.include, "", "Regular expression of the only network devices to show."),
+        OptionSpec::pattern(
+            FLAGS.exclude,
+            "",
+            "Regular expression of network devices to leave out.",
+        ),
+        OptionSpec::pattern(
+            FLAGS.include,
+            "",
+            "Regular expression of the only network devices to show.",
+        ),
         OptionSpec::former("collector.netdev.device-blacklist", FLAGS.exclude),
         OptionSpec::former("collector.netdev.device-whitelist", FLAGS.include),
     ],
@@ -78,8 +86,15 @@ struct Device {
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     let filter = DeviceFilter::from_flags(context, FLAGS)?;
-    let devices = Devices { filter, class: context.sysfs("class/net"), known: Vec::new() };
-    Ok(Box::new(Netdev { file: KeptFile::new(context.procfs(FILE)), devices }))
+    let devices = Devices {
+        filter,
+        class: context.sysfs("class/net"),
+        known: Vec::new(),
+    };
+    Ok(Box::new(Netdev {
+        file: KeptFile::new(context.procfs(FILE)),
+        devices,
+    }))
 }
 
 impl Collector for Netdev {
@@ -96,8 +111,12 @@ impl Devices {
             device.present = false;
         }
         for line in lines(bytes).skip(HEADINGS) {
-            let (name, counters) = parse(line).ok_or_else(|| CollectError::malformed(FILE, line))?;
-            let device = match self.known.binary_search_by(|device| device.name.as_slice().cmp(name)) {
+            let (name, counters) =
+                parse(line).ok_or_else(|| CollectError::malformed(FILE, line))?;
+            let device = match self
+                .known
+                .binary_search_by(|device| device.name.as_slice().cmp(name))
+            {
                 Ok(place) => self.known.get_mut(place),
                 Err(place) => {
                     let device = self.meet(name);
@@ -115,7 +134,10 @@ impl Devices {
     }
 
     fn meet(&self, name: &[u8]) -> Device {
-        let no_handler = self.class.join(OsStr::from_bytes(name)).join("statistics/rx_nohandler");
+        let no_handler = self
+            .class
+            .join(OsStr::from_bytes(name))
+            .join("statistics/rx_nohandler");
         Device {
             name: name.to_vec(),
             ignored: self.filter.ignores(name),
@@ -138,7 +160,11 @@ impl Devices {
             }
         }
         let help = "Network devices: receive_nohandler.";
-        let mut family = out.family(&["node_network_receive_nohandler_total"], &[help], MetricKind::Counter);
+        let mut family = out.family(
+            &["node_network_receive_nohandler_total"],
+            &[help],
+            MetricKind::Counter,
+        );
         for device in self.known.iter_mut().filter(|device| !device.ignored) {
             // A device may have gone since the file was read, and in a container it may be hidden.
             if let Some(count) = device.no_handler.read().ok().map(trim).and_then(parse_u64) {
@@ -169,7 +195,12 @@ mod tests {
         let (name, counters) = parse(b"  eth0:1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16").unwrap();
         assert_eq!(name, b"eth0:1");
         assert_eq!(counters.to_vec(), (1..=16).collect::<Vec<u64>>());
-        assert_eq!(parse(b"lo:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16").unwrap().0, b"lo");
+        assert_eq!(
+            parse(b"lo:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16")
+                .unwrap()
+                .0,
+            b"lo"
+        );
         assert!(parse(b"eth0: 1 2 3").is_none());
         assert!(parse(b"eth0 1 2 3").is_none());
         assert!(parse(b" : 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16").is_none());
@@ -177,15 +208,30 @@ mod tests {
 
     #[test]
     fn devices_come_and_go() {
-        let mut devices =
-            Devices { filter: DeviceFilter::default(), class: "/nonexistent".into(), known: Vec::new() };
+        let mut devices = Devices {
+            filter: DeviceFilter::default(),
+            class: "/nonexistent".into(),
+            known: Vec::new(),
+        };
         let line = |name: &str| format!("{name}: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
-        let file = |names: &[&str]| format!("heading\nheading\n{}", names.iter().map(|name| line(name)).collect::<String>());
+        let file = |names: &[&str]| {
+            format!(
+                "heading\nheading\n{}",
+                names.iter().map(|name| line(name)).collect::<String>()
+            )
+        };
         let mut names_after = |names: &[&str]| {
             devices.update(file(names).as_bytes()).unwrap();
-            devices.known.iter().map(|device| String::from_utf8(device.name.clone()).unwrap()).collect::<Vec<_>>()
+            devices
+                .known
+                .iter()
+                .map(|device| String::from_utf8(device.name.clone()).unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(names_after(&["lo", "eth1", "eth0"]), ["eth0", "eth1", "lo"]);
-        assert_eq!(names_after(&["veth9", "lo", "eth0"]), ["eth0", "lo", "veth9"]);
+        assert_eq!(
+            names_after(&["veth9", "lo", "eth0"]),
+            ["eth0", "lo", "veth9"]
+        );
     }
 }

@@ -35,7 +35,10 @@ impl Registry {
     /// An option of an enabled collector is wrong.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
         let mut collectors = Vec::new();
-        for spec in TABLE.iter().filter(|spec| settings.enabled.contains(spec.name)) {
+        for spec in TABLE
+            .iter()
+            .filter(|spec| settings.enabled.contains(spec.name))
+        {
             let collector = (spec.build)(&BuildContext::new(settings, spec.options))?;
             collectors.push((spec.name, collector));
         }
@@ -44,10 +47,18 @@ impl Registry {
 
     /// A registry of the given collectors. They are run and reported in order of name.
     fn of(collectors: Vec<(&'static str, Box<dyn Collector>)>) -> Self {
-        let entry = |(name, collector)| Entry { name, collector, duration: Duration::ZERO, outcome: Outcome::Untried };
+        let entry = |(name, collector)| Entry {
+            name,
+            collector,
+            duration: Duration::ZERO,
+            outcome: Outcome::Untried,
+        };
         let mut entries: Vec<Entry> = collectors.into_iter().map(entry).collect();
         entries.sort_by_key(|entry| entry.name);
-        Self { entries, exposition: Exposition::default() }
+        Self {
+            entries,
+            exposition: Exposition::default(),
+        }
     }
 
     /// Runs every collector and appends all families to `out` in order of name. A collector that fails or panics
@@ -64,7 +75,9 @@ impl Registry {
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.entries.iter().map(|entry| entry.name)).finish()
+        f.debug_list()
+            .entries(self.entries.iter().map(|entry| entry.name))
+            .finish()
     }
 }
 
@@ -88,12 +101,20 @@ impl Entry {
 
     /// Logs a change of fortune once, not at every scrape.
     fn note(&mut self, failure: Option<String>) {
-        let outcome = if failure.is_some() { Outcome::Failed } else { Outcome::Good };
+        let outcome = if failure.is_some() {
+            Outcome::Failed
+        } else {
+            Outcome::Good
+        };
         let changed = self.outcome != outcome;
         match failure {
-            Some(error) if changed => tracing::warn!(collector = self.name, %error, "collector failed"),
+            Some(error) if changed => {
+                tracing::warn!(collector = self.name, %error, "collector failed")
+            }
             Some(error) => tracing::debug!(collector = self.name, %error, "collector failed again"),
-            None if self.outcome == Outcome::Failed => tracing::info!(collector = self.name, "collector works again"),
+            None if self.outcome == Outcome::Failed => {
+                tracing::info!(collector = self.name, "collector works again")
+            }
             None => {}
         }
         self.outcome = outcome;
@@ -102,15 +123,29 @@ impl Entry {
 
 fn write_reports(entries: &[Entry], out: &mut Exposition) {
     let help = "How long the collector took in this scrape, in seconds.";
-    let mut family = out.family(&["node_scrape_collector_duration_seconds"], &[help], MetricKind::Gauge);
+    let mut family = out.family(
+        &["node_scrape_collector_duration_seconds"],
+        &[help],
+        MetricKind::Gauge,
+    );
     for entry in entries {
-        family.sample(&[("collector", entry.name.as_bytes())], entry.duration.as_secs_f64());
+        family.sample(
+            &[("collector", entry.name.as_bytes())],
+            entry.duration.as_secs_f64(),
+        );
     }
     drop(family);
     let help = "Whether the collector succeeded in this scrape.";
-    let mut family = out.family(&["node_scrape_collector_success"], &[help], MetricKind::Gauge);
+    let mut family = out.family(
+        &["node_scrape_collector_success"],
+        &[help],
+        MetricKind::Gauge,
+    );
     for entry in entries {
-        family.sample(&[("collector", entry.name.as_bytes())], u64::from(entry.outcome == Outcome::Good));
+        family.sample(
+            &[("collector", entry.name.as_bytes())],
+            u64::from(entry.outcome == Outcome::Good),
+        );
     }
 }
 
@@ -122,8 +157,10 @@ mod tests {
     struct Fine;
     impl Collector for Fine {
         fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-            out.family(&["node_zz"], &["h"], MetricKind::Gauge).sample(&[], 1);
-            out.family(&["node_aa"], &["h"], MetricKind::Gauge).sample(&[], 2);
+            out.family(&["node_zz"], &["h"], MetricKind::Gauge)
+                .sample(&[], 1);
+            out.family(&["node_aa"], &["h"], MetricKind::Gauge)
+                .sample(&[], 2);
             Ok(())
         }
     }
@@ -131,7 +168,8 @@ mod tests {
     struct Panics;
     impl Collector for Panics {
         fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-            out.family(&["node_half"], &["h"], MetricKind::Gauge).sample(&[], 1);
+            out.family(&["node_half"], &["h"], MetricKind::Gauge)
+                .sample(&[], 1);
             panic!("a test's panic");
         }
     }
@@ -139,20 +177,27 @@ mod tests {
     struct Fails;
     impl Collector for Fails {
         fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-            out.family(&["node_before_error"], &["h"], MetricKind::Gauge).sample(&[], 1);
+            out.family(&["node_before_error"], &["h"], MetricKind::Gauge)
+                .sample(&[], 1);
             Err(CollectError::malformed("proc/x", b"y"))
         }
     }
 
     #[test]
     fn a_panic_or_an_error_takes_only_its_own_collector_down() {
-        let mut registry =
-            Registry::of(vec![("panics", Box::new(Panics)), ("fine", Box::new(Fine)), ("fails", Box::new(Fails))]);
+        let mut registry = Registry::of(vec![
+            ("panics", Box::new(Panics)),
+            ("fine", Box::new(Fine)),
+            ("fails", Box::new(Fails)),
+        ]);
         for _ in 0..2 {
             let mut out = Vec::new();
             registry.scrape(&mut out);
             let text = String::from_utf8(out).unwrap();
-            let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+            let names: Vec<&str> = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("# TYPE "))
+                .collect();
             assert_eq!(
                 names,
                 [
@@ -174,7 +219,11 @@ mod tests {
     #[test]
     fn the_table_is_ordered_and_flags_are_unique() {
         assert!(TABLE.is_sorted_by_key(|spec| spec.name));
-        let mut flags: Vec<&str> = TABLE.iter().flat_map(|spec| spec.options).map(|option| option.flag).collect();
+        let mut flags: Vec<&str> = TABLE
+            .iter()
+            .flat_map(|spec| spec.options)
+            .map(|option| option.flag)
+            .collect();
         let count = flags.len();
         flags.sort_unstable();
         flags.dedup();

@@ -46,19 +46,45 @@ pub enum OptionKind {
 
 impl OptionSpec {
     /// A flag that takes a regular expression.
-    pub(super) const fn pattern(flag: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self { flag, kind: OptionKind::Pattern, default, help, deprecated_by: None }
+    pub(super) const fn pattern(
+        flag: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            flag,
+            kind: OptionKind::Pattern,
+            default,
+            help,
+            deprecated_by: None,
+        }
     }
 
     /// A switch.
-    pub(super) const fn switch(flag: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self { flag, kind: OptionKind::Switch, default, help, deprecated_by: None }
+    pub(super) const fn switch(
+        flag: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            flag,
+            kind: OptionKind::Switch,
+            default,
+            help,
+            deprecated_by: None,
+        }
     }
 
     /// The former name of a flag that takes a regular expression.
     pub(super) const fn former(flag: &'static str, replacement: &'static str) -> Self {
         let help = "Former name of a flag.";
-        Self { flag, kind: OptionKind::Pattern, default: "", help, deprecated_by: Some(replacement) }
+        Self {
+            flag,
+            kind: OptionKind::Pattern,
+            default: "",
+            help,
+            deprecated_by: Some(replacement),
+        }
     }
 }
 
@@ -88,7 +114,11 @@ impl Default for Settings {
             sysfs: "/sys".into(),
             rootfs: "/".into(),
             udev_data: "/run/udev/data".into(),
-            enabled: super::TABLE.iter().filter(|spec| spec.default_enabled).map(|spec| spec.name).collect(),
+            enabled: super::TABLE
+                .iter()
+                .filter(|spec| spec.default_enabled)
+                .map(|spec| spec.name)
+                .collect(),
             options: BTreeMap::new(),
         }
     }
@@ -129,7 +159,12 @@ impl<'a> BuildContext<'a> {
 
     /// The value of a flag, or its default.
     pub fn value(&self, flag: &str) -> &'a str {
-        let default = || self.options.iter().find(|option| option.flag == flag).map_or("", |option| option.default);
+        let default = || {
+            self.options
+                .iter()
+                .find(|option| option.flag == flag)
+                .map_or("", |option| option.default)
+        };
         self.given(flag).unwrap_or_else(default)
     }
 
@@ -142,7 +177,10 @@ impl<'a> BuildContext<'a> {
         match self.value(flag) {
             "true" => Ok(true),
             "false" => Ok(false),
-            other => Err(BuildError::Switch { flag, value: other.to_owned() }),
+            other => Err(BuildError::Switch {
+                flag,
+                value: other.to_owned(),
+            }),
         }
     }
 
@@ -157,13 +195,19 @@ impl<'a> BuildContext<'a> {
 }
 
 /// Compiles the value of a flag; an empty one is none.
-pub(super) fn compile(flag: &'static str, pattern: &str) -> Result<Option<regex::bytes::Regex>, BuildError> {
+pub(super) fn compile(
+    flag: &'static str,
+    pattern: &str,
+) -> Result<Option<regex::bytes::Regex>, BuildError> {
     if pattern.is_empty() {
         return Ok(None);
     }
     regex::bytes::Regex::new(pattern)
         .map(Some)
-        .map_err(|source| BuildError::Pattern { flag, source: Box::new(source) })
+        .map_err(|source| BuildError::Pattern {
+            flag,
+            source: Box::new(source),
+        })
 }
 
 /// Why the collectors cannot be built. Each names the flag to mend.
@@ -214,8 +258,14 @@ mod tests {
         settings.options.insert("collector.x.fields", "(".into());
         settings.options.insert("collector.x.on", "yes".into());
         let context = BuildContext::new(&settings, OPTIONS);
-        let error = context.pattern("collector.x.fields").unwrap_err().to_string();
-        assert!(error.starts_with("--collector.x.fields is not a valid regular expression"), "{error}");
+        let error = context
+            .pattern("collector.x.fields")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("--collector.x.fields is not a valid regular expression"),
+            "{error}"
+        );
         let error = context.switch("collector.x.on").unwrap_err().to_string();
         assert_eq!(error, "--collector.x.on must be true or false, not \"yes\"");
     }

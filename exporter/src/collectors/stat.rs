@@ -10,14 +10,28 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "stat",
     default_enabled: true,
     summary: "Boot time, forks, interrupts and context switches, from /proc/stat.",
-    options: &[OptionSpec::switch(SOFTIRQ, "false", "Show the calls of each kind of soft interrupt.")],
+    options: &[OptionSpec::switch(
+        SOFTIRQ,
+        "false",
+        "Show the calls of each kind of soft interrupt.",
+    )],
     build,
 };
 
 const FILE: &str = "stat";
 /// The kinds of soft interrupt, in the order in which the kernel prints them.
-const VECTORS: [&str; 10] =
-    ["hi", "timer", "net_tx", "net_rx", "block", "block_iopoll", "tasklet", "sched", "hrtimer", "rcu"];
+const VECTORS: [&str; 10] = [
+    "hi",
+    "timer",
+    "net_tx",
+    "net_rx",
+    "block",
+    "block_iopoll",
+    "tasklet",
+    "sched",
+    "hrtimer",
+    "rcu",
+];
 
 struct Stat {
     file: KeptFile,
@@ -36,7 +50,10 @@ struct Counts {
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
-    Ok(Box::new(Stat { file: KeptFile::new(context.procfs(FILE)), softirq: context.switch(SOFTIRQ)? }))
+    Ok(Box::new(Stat {
+        file: KeptFile::new(context.procfs(FILE)),
+        softirq: context.switch(SOFTIRQ)?,
+    }))
 }
 
 impl Collector for Stat {
@@ -66,7 +83,10 @@ fn parse(bytes: &[u8]) -> Result<Counts, CollectError> {
             }
             _ => continue,
         };
-        *slot = parts.next().and_then(parse_u64).ok_or_else(|| CollectError::malformed(FILE, line))?;
+        *slot = parts
+            .next()
+            .and_then(parse_u64)
+            .ok_or_else(|| CollectError::malformed(FILE, line))?;
     }
     Ok(counts)
 }
@@ -74,22 +94,59 @@ fn parse(bytes: &[u8]) -> Result<Counts, CollectError> {
 fn write(counts: &Counts, softirq: bool, out: &mut Exposition) {
     use MetricKind::{Counter, Gauge};
     for (name, help, kind, value) in [
-        ("node_boot_time_seconds", "When the node booted, in seconds since the epoch.", Gauge, counts.boot_time),
-        ("node_context_switches_total", "Context switches.", Counter, counts.context_switches),
-        ("node_forks_total", "Processes and threads created.", Counter, counts.forks),
-        ("node_intr_total", "Interrupts serviced.", Counter, counts.interrupts),
-        ("node_procs_blocked", "Processes that wait for I/O.", Gauge, counts.blocked),
-        ("node_procs_running", "Processes that can run.", Gauge, counts.running),
+        (
+            "node_boot_time_seconds",
+            "When the node booted, in seconds since the epoch.",
+            Gauge,
+            counts.boot_time,
+        ),
+        (
+            "node_context_switches_total",
+            "Context switches.",
+            Counter,
+            counts.context_switches,
+        ),
+        (
+            "node_forks_total",
+            "Processes and threads created.",
+            Counter,
+            counts.forks,
+        ),
+        (
+            "node_intr_total",
+            "Interrupts serviced.",
+            Counter,
+            counts.interrupts,
+        ),
+        (
+            "node_procs_blocked",
+            "Processes that wait for I/O.",
+            Gauge,
+            counts.blocked,
+        ),
+        (
+            "node_procs_running",
+            "Processes that can run.",
+            Gauge,
+            counts.running,
+        ),
     ] {
         out.family(&[name], &[help], kind).sample(&[], value);
     }
     if softirq {
         let mut rows: [(&str, u64); VECTORS.len()] = Default::default();
-        for (row, vector) in rows.iter_mut().zip(VECTORS.into_iter().zip(counts.softirqs)) {
+        for (row, vector) in rows
+            .iter_mut()
+            .zip(VECTORS.into_iter().zip(counts.softirqs))
+        {
             *row = vector;
         }
         rows.sort_unstable();
-        let mut family = out.family(&["node_softirqs_total"], &["Soft interrupts called, by kind."], Counter);
+        let mut family = out.family(
+            &["node_softirqs_total"],
+            &["Soft interrupts called, by kind."],
+            Counter,
+        );
         for (vector, calls) in rows {
             family.sample(&[("vector", vector.as_bytes())], calls);
         }

@@ -36,13 +36,20 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
         current: KeptFile::new(directory.join("current_clocksource")),
     };
     let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
-    Ok(Box::new(Time { zone, sources: directories.iter().enumerate().map(source).collect() }))
+    Ok(Box::new(Time {
+        zone,
+        sources: directories.iter().enumerate().map(source).collect(),
+    }))
 }
 
 impl Collector for Time {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         let now = clock_gettime(ClockId::Realtime);
-        write_clock(&self.zone, i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec), out);
+        write_clock(
+            &self.zone,
+            i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec),
+            out,
+        );
         write_sources(&mut self.sources, out)
     }
 }
@@ -50,12 +57,22 @@ impl Collector for Time {
 fn write_clock(zone: &TimeZone, nanoseconds: i128, out: &mut Exposition) {
     let help = "System time in seconds since the epoch.";
     // One division of the whole number: the order in which Go computes it decides the last digit.
-    out.family(&["node_time_seconds"], &[help], MetricKind::Gauge).sample(&[], nanoseconds as f64 / 1e9);
-    let Ok(timestamp) = Timestamp::from_nanosecond(nanoseconds) else { return };
+    out.family(&["node_time_seconds"], &[help], MetricKind::Gauge)
+        .sample(&[], nanoseconds as f64 / 1e9);
+    let Ok(timestamp) = Timestamp::from_nanosecond(nanoseconds) else {
+        return;
+    };
     let info = zone.to_offset_info(timestamp);
     let help = "Offset of the system's time zone in seconds.";
-    out.family(&["node_time_zone_offset_seconds"], &[help], MetricKind::Gauge)
-        .sample(&[("time_zone", info.abbreviation().as_bytes())], f64::from(info.offset().seconds()));
+    out.family(
+        &["node_time_zone_offset_seconds"],
+        &[help],
+        MetricKind::Gauge,
+    )
+    .sample(
+        &[("time_zone", info.abbreviation().as_bytes())],
+        f64::from(info.offset().seconds()),
+    );
 }
 
 fn write_sources(sources: &mut [ClockSource], out: &mut Exposition) -> Result<(), CollectError> {
@@ -64,12 +81,22 @@ fn write_sources(sources: &mut [ClockSource], out: &mut Exposition) -> Result<()
         let available = source.available.read()?;
         rows.extend(fields(available).map(|name| (name.to_vec(), source.device.clone())));
     }
-    write_rows("node_time_clocksource_available_info", "Clock sources that the kernel offers.", rows, out);
+    write_rows(
+        "node_time_clocksource_available_info",
+        "Clock sources that the kernel offers.",
+        rows,
+        out,
+    );
     let mut rows = Vec::new();
     for source in sources {
         rows.push((trim(source.current.read()?).to_vec(), source.device.clone()));
     }
-    write_rows("node_time_clocksource_current_info", "The clock source in use.", rows, out);
+    write_rows(
+        "node_time_clocksource_current_info",
+        "The clock source in use.",
+        rows,
+        out,
+    );
     Ok(())
 }
 
@@ -88,11 +115,21 @@ mod tests {
     #[test]
     fn the_clock_and_its_zone() {
         let mut out = Exposition::default();
-        write_clock(&TimeZone::fixed(jiff::tz::offset(-5)), 1_795_480_620_123_456_789, &mut out);
+        write_clock(
+            &TimeZone::fixed(jiff::tz::offset(-5)),
+            1_795_480_620_123_456_789,
+            &mut out,
+        );
         let mut text = Vec::new();
         out.append_sorted(&mut text);
         let text = String::from_utf8(text).unwrap();
-        assert!(text.contains("\nnode_time_seconds 1.7954806201234567e+09\n"), "{text}");
-        assert!(text.contains("\nnode_time_zone_offset_seconds{time_zone=\"-05\"} -18000\n"), "{text}");
+        assert!(
+            text.contains("\nnode_time_seconds 1.7954806201234567e+09\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nnode_time_zone_offset_seconds{time_zone=\"-05\"} -18000\n"),
+            "{text}"
+        );
     }
 }

@@ -46,9 +46,15 @@ fn parse(bytes: &[u8]) -> Properties {
     // The serial printed on the disk, else what udev makes of it; virtual disks have only the last one.
     let mut serials: [&[u8]; 3] = Default::default();
     for line in lines(bytes) {
-        let Some(property) = line.strip_prefix(b"E:") else { continue };
-        let Some(equals) = property.iter().position(|&byte| byte == b'=') else { continue };
-        let Some((name, [_, value @ ..])) = property.split_at_checked(equals) else { continue };
+        let Some(property) = line.strip_prefix(b"E:") else {
+            continue;
+        };
+        let Some(equals) = property.iter().position(|&byte| byte == b'=') else {
+            continue;
+        };
+        let Some((name, [_, value @ ..])) = property.split_at_checked(equals) else {
+            continue;
+        };
         let [printed, short, long] = &mut serials;
         match name {
             b"SCSI_IDENT_SERIAL" => *printed = value,
@@ -57,7 +63,11 @@ fn parse(bytes: &[u8]) -> Properties {
             _ => found.take(name, value),
         }
     }
-    found.serial = serials.into_iter().find(|serial| !serial.is_empty()).unwrap_or_default().to_vec();
+    found.serial = serials
+        .into_iter()
+        .find(|serial| !serial.is_empty())
+        .unwrap_or_default()
+        .to_vec();
     found
 }
 
@@ -97,13 +107,26 @@ mod tests {
         let found = parse(b"S:disk/by-id/x\nE:ID_MODEL=A=B\nE:ID_ATA=1\nE:ID_ATA_WRITE_CACHE=1\nE:BROKEN\nE:ID_FS_TYPE=ext4\n");
         assert_eq!(found.model, b"A=B");
         assert_eq!(found.filesystem_type, b"ext4");
-        assert_eq!(found.ata, Ata { is_ata: true, write_cache: Some(1), ..Ata::default() });
+        assert_eq!(
+            found.ata,
+            Ata {
+                is_ata: true,
+                write_cache: Some(1),
+                ..Ata::default()
+            }
+        );
     }
 
     #[test]
     fn the_serial_on_the_label_is_preferred() {
         assert_eq!(parse(b"E:ID_SERIAL=long\n").serial, b"long");
-        assert_eq!(parse(b"E:ID_SERIAL_SHORT=short\nE:ID_SERIAL=long\n").serial, b"short");
-        assert_eq!(parse(b"E:ID_SERIAL_SHORT=short\nE:SCSI_IDENT_SERIAL=label\nE:ID_SERIAL=long\n").serial, b"label");
+        assert_eq!(
+            parse(b"E:ID_SERIAL_SHORT=short\nE:ID_SERIAL=long\n").serial,
+            b"short"
+        );
+        assert_eq!(
+            parse(b"E:ID_SERIAL_SHORT=short\nE:SCSI_IDENT_SERIAL=label\nE:ID_SERIAL=long\n").serial,
+            b"label"
+        );
     }
 }

@@ -21,17 +21,18 @@ impl Collector for Uname {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         let system = rustix::system::uname();
         let help = "System information as the uname system call tells it, in labels.";
-        out.family(&["node_uname_info"], &[help], MetricKind::Gauge).sample(
-            &[
-                ("domainname", system.domainname().to_bytes()),
-                ("machine", system.machine().to_bytes()),
-                ("nodename", system.nodename().to_bytes()),
-                ("release", system.release().to_bytes()),
-                ("sysname", system.sysname().to_bytes()),
-                ("version", system.version().to_bytes()),
-            ],
-            1,
-        );
+        out.family(&["node_uname_info"], &[help], MetricKind::Gauge)
+            .sample(
+                &[
+                    ("domainname", system.domainname().to_bytes()),
+                    ("machine", system.machine().to_bytes()),
+                    ("nodename", system.nodename().to_bytes()),
+                    ("release", system.release().to_bytes()),
+                    ("sysname", system.sysname().to_bytes()),
+                    ("version", system.version().to_bytes()),
+                ],
+                1,
+            );
         Ok(())
     }
 }

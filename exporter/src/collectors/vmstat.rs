@@ -35,8 +35,14 @@ struct Selection {
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
-    let selection = Selection { pattern: context.pattern(FIELDS)?, verdicts: Vec::new() };
-    Ok(Box::new(Vmstat { file: KeptFile::new(context.procfs(FILE)), selection }))
+    let selection = Selection {
+        pattern: context.pattern(FIELDS)?,
+        verdicts: Vec::new(),
+    };
+    Ok(Box::new(Vmstat {
+        file: KeptFile::new(context.procfs(FILE)),
+        selection,
+    }))
 }
 
 impl Collector for Vmstat {
@@ -45,7 +51,11 @@ impl Collector for Vmstat {
     }
 }
 
-fn write(bytes: &[u8], selection: &mut Selection, out: &mut Exposition) -> Result<(), CollectError> {
+fn write(
+    bytes: &[u8],
+    selection: &mut Selection,
+    out: &mut Exposition,
+) -> Result<(), CollectError> {
     for (place, line) in lines(bytes).enumerate() {
         let mut parts = fields(line);
         let (Some(name), Some(value)) = (parts.next(), parts.next().and_then(parse_u64)) else {
@@ -57,8 +67,12 @@ fn write(bytes: &[u8], selection: &mut Selection, out: &mut Exposition) -> Resul
         let Ok(name) = std::str::from_utf8(name) else {
             return Err(CollectError::malformed(FILE, line));
         };
-        out.family(&["node_vmstat_", name], &["Field ", name, " of /proc/vmstat."], MetricKind::Untyped)
-            .sample(&[], value);
+        out.family(
+            &["node_vmstat_", name],
+            &["Field ", name, " of /proc/vmstat."],
+            MetricKind::Untyped,
+        )
+        .sample(&[], value);
     }
     Ok(())
 }
@@ -70,7 +84,10 @@ impl Selection {
             Some(_) => self.verdicts.truncate(place),
             None => {}
         }
-        let verdict = self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(name));
+        let verdict = self
+            .pattern
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(name));
         self.verdicts.push((name.to_vec(), verdict));
         verdict
     }
@@ -86,26 +103,41 @@ mod tests {
         let mut text = Vec::new();
         out.append_sorted(&mut text);
         let text = String::from_utf8(text).unwrap();
-        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
     }
 
     #[test]
     fn the_pattern_chooses_and_a_changed_file_is_judged_anew() {
         let pattern = Some(Regex::new("^(oom_kill|pgpg).*").unwrap());
-        let mut selection = Selection { pattern, verdicts: Vec::new() };
+        let mut selection = Selection {
+            pattern,
+            verdicts: Vec::new(),
+        };
         for _ in 0..2 {
             assert_eq!(
                 names(b"nr_free 5\npgpgin 7\noom_kill 0\n", &mut selection),
                 ["node_vmstat_oom_kill 0", "node_vmstat_pgpgin 7"]
             );
         }
-        assert_eq!(names(b"pgpgout 9\nnr_free 5\n", &mut selection), ["node_vmstat_pgpgout 9"]);
+        assert_eq!(
+            names(b"pgpgout 9\nnr_free 5\n", &mut selection),
+            ["node_vmstat_pgpgout 9"]
+        );
     }
 
     #[test]
     fn a_line_without_a_number_is_an_error() {
-        let mut selection = Selection { pattern: None, verdicts: Vec::new() };
+        let mut selection = Selection {
+            pattern: None,
+            verdicts: Vec::new(),
+        };
         let error = write(b"pgpgin\n", &mut selection, &mut Exposition::default()).unwrap_err();
-        assert_eq!(error.to_string(), "vmstat is not as expected: cannot read the line \"pgpgin\"");
+        assert_eq!(
+            error.to_string(),
+            "vmstat is not as expected: cannot read the line \"pgpgin\""
+        );
     }
 }

@@ -23,7 +23,10 @@ pub fn list_numbered(directory: &Path, prefix: &str) -> Vec<PathBuf> {
         rest.and_then(<[u8]>::first).is_some_and(u8::is_ascii_digit)
     };
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.filter(|entry| numbered(&entry.file_name())).map(|entry| entry.path()).collect();
+    let mut paths: Vec<PathBuf> = entries
+        .filter(|entry| numbered(&entry.file_name()))
+        .map(|entry| entry.path())
+        .collect();
     paths.sort_unstable();
     paths
 }

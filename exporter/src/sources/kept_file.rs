@@ -29,19 +29,29 @@ pub struct ReadError {
 impl ReadError {
     /// The failure to read `path`.
     pub fn new(path: &Path, source: io::Error) -> Self {
-        Self { path: path.to_owned(), source }
+        Self {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// Whether the file is absent or hidden from this process, rather than broken.
     pub fn is_out_of_reach(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+        )
     }
 }
 
 impl KeptFile {
     /// Names the file; it is opened at the first read.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), file: None, buffer: Vec::new() }
+        Self {
+            path: path.into(),
+            file: None,
+            buffer: Vec::new(),
+        }
     }
 
     /// The content as it is now.
@@ -121,7 +131,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let error = KeptFile::new(directory.path()).read().unwrap_err();
         assert!(!error.is_out_of_reach());
-        assert!(error.to_string().contains(&directory.path().display().to_string()), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&directory.path().display().to_string()),
+            "{error}"
+        );
     }
 
     #[test]
@@ -129,6 +144,9 @@ mod tests {
         let mut file = KeptFile::new("/proc/self/stat");
         let first = file.read().unwrap().to_vec();
         assert!(!first.is_empty());
-        assert_eq!(first.split(|&byte| byte == b' ').next(), file.read().unwrap().split(|&byte| byte == b' ').next());
+        assert_eq!(
+            first.split(|&byte| byte == b' ').next(),
+            file.read().unwrap().split(|&byte| byte == b' ').next()
+        );
     }
 }

@@ -3,12 +3,14 @@
 /// The lines of a file, without their ends. A last line without an end counts.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let body = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    body.split(|&byte| byte == b'\n').filter(move |_| !body.is_empty())
+    body.split(|&byte| byte == b'\n')
+        .filter(move |_| !body.is_empty())
 }
 
 /// The fields of a line, split at any run of blanks.
 pub fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty())
+    line.split(u8::is_ascii_whitespace)
+        .filter(|field| !field.is_empty())
 }
 
 /// A decimal number, with nothing before or after it. `None` when it is not one or does not fit.
@@ -41,7 +43,10 @@ mod tests {
         assert_eq!(split("a\n\nb"), [b"a".as_slice(), b"", b"b"]);
         assert_eq!(split("a\n"), [b"a".as_slice()]);
         assert!(split("").is_empty());
-        assert_eq!(fields(b"  a\tb  c ").collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+        assert_eq!(
+            fields(b"  a\tb  c ").collect::<Vec<_>>(),
+            [b"a", b"b", b"c"]
+        );
     }
 
     #[test]

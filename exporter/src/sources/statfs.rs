@@ -75,7 +75,12 @@ impl Default for Prober {
 
 impl Prober {
     fn with(ask: Ask, patience: Duration) -> Self {
-        Self { ask, patience, worker: None, stuck: HashMap::new() }
+        Self {
+            ask,
+            patience,
+            worker: None,
+            stuck: HashMap::new(),
+        }
     }
 
     /// Asks every mount, and puts one answer for each into `answers`, in place of what was there.
@@ -97,12 +102,20 @@ impl Prober {
 
     /// Sends all mounts from `from` on to one worker and collects its answers. Gives the index of the mount in which
     /// the worker hangs, if it does.
-    fn round(&mut self, mounts: &[Arc<CStr>], answers: &mut [Answer], from: usize, patience: Duration) -> Option<usize> {
+    fn round(
+        &mut self,
+        mounts: &[Arc<CStr>],
+        answers: &mut [Answer],
+        from: usize,
+        patience: Duration,
+    ) -> Option<usize> {
         let worker = match self.worker.take() {
             Some(worker) => worker,
             None => Worker::start(self.ask)?,
         };
-        let asked = |(index, mount): &(usize, &Arc<CStr>)| *index >= from && !self.stuck.contains_key(*mount);
+        let asked = |(index, mount): &(usize, &Arc<CStr>)| {
+            *index >= from && !self.stuck.contains_key(*mount)
+        };
         let numbered = || mounts.iter().enumerate().filter(asked);
         for (_, mount) in numbered() {
             // A worker that has gone is noticed below, where its answers are missing.
@@ -110,7 +123,10 @@ impl Prober {
         }
         let deadline = Instant::now() + patience;
         for (index, mount) in numbered() {
-            match worker.answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match worker
+                .answers
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 Ok(answer) => {
                     let slot = answers.get_mut(index)?;
                     *slot = answer.map_or_else(Answer::Refused, Answer::Size);
@@ -129,7 +145,12 @@ impl Prober {
 
     /// A worker that has come back has answered for its mount: the mount may be asked again.
     fn forget_recovered(&mut self) {
-        self.stuck.retain(|_, worker| worker.answers.try_recv().is_err_and(|e| e == std::sync::mpsc::TryRecvError::Empty));
+        self.stuck.retain(|_, worker| {
+            worker
+                .answers
+                .try_recv()
+                .is_err_and(|e| e == std::sync::mpsc::TryRecvError::Empty)
+        });
     }
 }
 
@@ -147,8 +168,15 @@ impl Worker {
                 }
             }
         };
-        std::thread::Builder::new().name("statfs".to_owned()).spawn(work).ok()?;
-        Some(Self { requests, answers, abandoned })
+        std::thread::Builder::new()
+            .name("statfs".to_owned())
+            .spawn(work)
+            .ok()?;
+        Some(Self {
+            requests,
+            answers,
+            abandoned,
+        })
     }
 }
 
@@ -170,8 +198,14 @@ fn ask_kernel(mount: &CStr) -> Result<FileSystem, Errno> {
 mod tests {
     use super::*;
 
-    const SIZE: FileSystem =
-        FileSystem { block_size: 1, blocks: 2, blocks_free: 1, blocks_available: 1, files: 0, files_free: 0 };
+    const SIZE: FileSystem = FileSystem {
+        block_size: 1,
+        blocks: 2,
+        blocks_free: 1,
+        blocks_available: 1,
+        files: 0,
+        files_free: 0,
+    };
 
     fn mounts(names: &[&CStr]) -> Vec<Arc<CStr>> {
         names.iter().map(|name| Arc::from(*name)).collect()
@@ -181,7 +215,17 @@ mod tests {
     fn the_kernel_answers_or_refuses() {
         let mut answers = Vec::new();
         Prober::default().probe(&mounts(&[c"/", c"/nonexistent", c"/proc"]), &mut answers);
-        assert!(matches!(answers[..], [Answer::Size(_), Answer::Refused(Errno::NOENT), Answer::Size(_)]), "{answers:?}");
+        assert!(
+            matches!(
+                answers[..],
+                [
+                    Answer::Size(_),
+                    Answer::Refused(Errno::NOENT),
+                    Answer::Size(_)
+                ]
+            ),
+            "{answers:?}"
+        );
     }
 
     #[test]
@@ -198,8 +242,15 @@ mod tests {
         let mut answers = Vec::new();
         for _ in 0..3 {
             prober.probe(&mounts, &mut answers);
-            assert_eq!(answers, [Answer::Size(SIZE), Answer::Stuck, Answer::Size(SIZE)]);
-            assert_eq!(prober.stuck.len(), 1, "one thread hangs, however often the mount is scraped");
+            assert_eq!(
+                answers,
+                [Answer::Size(SIZE), Answer::Stuck, Answer::Size(SIZE)]
+            );
+            assert_eq!(
+                prober.stuck.len(),
+                1,
+                "one thread hangs, however often the mount is scraped"
+            );
         }
         RELEASED.store(true, Ordering::Release);
         for _ in 0..1000 {
@@ -219,8 +270,9 @@ mod tests {
             Ok(SIZE)
         };
         let mut prober = Prober::with(ask, Duration::from_millis(1));
-        let names: Vec<Arc<CStr>> =
-            (0..3 * MOST_STUCK).map(|n| Arc::from(std::ffi::CString::new(format!("/{n}")).unwrap())).collect();
+        let names: Vec<Arc<CStr>> = (0..3 * MOST_STUCK)
+            .map(|n| Arc::from(std::ffi::CString::new(format!("/{n}")).unwrap()))
+            .collect();
         let mut answers = Vec::new();
         prober.probe(&names, &mut answers);
         assert!(answers.iter().all(|answer| *answer == Answer::Stuck));

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
-use hyper::body::Bytes;
+use hyper::body::{Body as _, Bytes};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -66,6 +66,9 @@ impl Site {
         };
         for (name, value) in &snapshot.headers {
             answer.headers_mut().insert(name.clone(), value.clone());
+        }
+        if request.method() == Method::HEAD {
+            answer = without_body(answer);
         }
         // HTTP/2 says the same by GOAWAY.
         if request.version() < Version::HTTP_2 && !Arc::ptr_eq(&client.began_with, &snapshot) {
@@ -192,6 +195,16 @@ impl Site {
         answer.headers_mut().insert(CONTENT_TYPE, HTML);
         answer
     }
+}
+
+/// hyper leaves the body out for HTTP/1.1 alone; over HTTP/2 it would be sent and break the stream.
+fn without_body(answer: Answer) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(head, Full::default())
 }
 
 fn unauthorized() -> Answer {

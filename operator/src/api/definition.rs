@@ -48,10 +48,7 @@ pub fn crd_yaml() -> String {
     }
 }
 
-fn descend<'a>(
-    schema: &'a mut JSONSchemaProps,
-    path: &[&str],
-) -> Option<&'a mut JSONSchemaProps> {
+fn descend<'a>(schema: &'a mut JSONSchemaProps, path: &[&str]) -> Option<&'a mut JSONSchemaProps> {
     path.iter().try_fold(schema, |schema, field| {
         schema.properties.as_mut()?.get_mut(*field)
     })
@@ -73,7 +70,11 @@ fn strip_below(schema: &mut JSONSchemaProps) {
 }
 
 fn for_each_child(schema: &mut JSONSchemaProps, visit: &mut dyn FnMut(&mut JSONSchemaProps)) {
-    for property in schema.properties.iter_mut().flat_map(|map| map.values_mut()) {
+    for property in schema
+        .properties
+        .iter_mut()
+        .flat_map(|map| map.values_mut())
+    {
         visit(property);
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {

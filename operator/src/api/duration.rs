@@ -6,7 +6,9 @@ use jiff::SignedDuration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// Something other than numbers with h, m or s.
-    #[error("{0:?} is not a duration: write hours, minutes and seconds, such as 8760h, 1h30m or 90s")]
+    #[error(
+        "{0:?} is not a duration: write hours, minutes and seconds, such as 8760h, 1h30m or 90s"
+    )]
     Malformed(String),
     /// More than an i64 of seconds.
     #[error("{0:?} is too long a duration")]
@@ -23,7 +25,10 @@ pub fn parse_duration(text: &str) -> Result<SignedDuration, DurationError> {
                 .unwrap_or(0)
                 .checked_mul(10)
                 .and_then(|n| n.checked_add(i64::from(digit)))
-                .map_or_else(|| Err(DurationError::TooLong(text.to_owned())), |n| Ok(Some(n)))?;
+                .map_or_else(
+                    || Err(DurationError::TooLong(text.to_owned())),
+                    |n| Ok(Some(n)),
+                )?;
             continue;
         }
         let unit = match c {
@@ -51,14 +56,35 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, seconds) in [("8760h", 31_536_000), ("1h30m", 5400), ("90s", 90), ("1m1m", 120), ("0s", 0)] {
-            assert_eq!(parse_duration(text), Ok(SignedDuration::from_secs(seconds)), "{text}");
+        for (text, seconds) in [
+            ("8760h", 31_536_000),
+            ("1h30m", 5400),
+            ("90s", 90),
+            ("1m1m", 120),
+            ("0s", 0),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(SignedDuration::from_secs(seconds)),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn refuses_the_rest() {
-        for text in ["", "h", "1", "1d", "-1h", "1.5h", "1h30", "1 h", "9999999999999999h", "99999999999999999999s"] {
+        for text in [
+            "",
+            "h",
+            "1",
+            "1d",
+            "-1h",
+            "1.5h",
+            "1h30",
+            "1 h",
+            "9999999999999999h",
+            "99999999999999999999s",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }

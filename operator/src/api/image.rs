@@ -18,7 +18,10 @@ pub struct ImageSpec {
     pub repository: Option<String>,
 
     /// Tag of the image. Default: that of the operator's default image.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"))]
+    #[schemars(
+        length(min = 1, max = 128),
+        regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
 
@@ -125,7 +128,10 @@ pub(super) fn parse_repository(text: &str) -> Result<String, ImageReferenceError
     if port_is_fine && is_component(host) && components.all(is_component) {
         Ok(text.to_owned())
     } else {
-        Err(refuse(text, "an image repository such as registry.example.com/team/secure-exporter"))
+        Err(refuse(
+            text,
+            "an image repository such as registry.example.com/team/secure-exporter",
+        ))
     }
 }
 
@@ -143,7 +149,10 @@ pub(super) fn parse_digest(text: &str) -> Result<String, ImageReferenceError> {
     let is_hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
     match text.strip_prefix("sha256:") {
         Some(hex) if hex.len() == 64 && hex.chars().all(is_hex) => Ok(text.to_owned()),
-        _ => Err(refuse(text, "an image digest: sha256: and 64 hexadecimal digits")),
+        _ => Err(refuse(
+            text,
+            "an image digest: sha256: and 64 hexadecimal digits",
+        )),
     }
 }
 
@@ -151,7 +160,9 @@ fn is_component(text: &str) -> bool {
     let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     text.starts_with(alphanumeric)
         && text.ends_with(alphanumeric)
-        && text.chars().all(|c| alphanumeric(c) || matches!(c, '.' | '_' | '-'))
+        && text
+            .chars()
+            .all(|c| alphanumeric(c) || matches!(c, '.' | '_' | '-'))
 }
 
 fn refuse(text: &str, wanted: &'static str) -> ImageReferenceError {

@@ -45,23 +45,41 @@ impl ImagePolicy {
             problem: error.to_string(),
         };
         let repository = match &spec.repository {
-            Some(text) => self.allow(parse_repository(text).map_err(|e| refuse("repository", e))?)?,
+            Some(text) => {
+                self.allow(parse_repository(text).map_err(|e| refuse("repository", e))?)?
+            }
             None => self.default.repository.clone(),
         };
-        let tag = spec.tag.as_deref().map(parse_tag).transpose().map_err(|e| refuse("tag", e))?;
-        let digest =
-            spec.digest.as_deref().map(parse_digest).transpose().map_err(|e| refuse("digest", e))?;
+        let tag = spec
+            .tag
+            .as_deref()
+            .map(parse_tag)
+            .transpose()
+            .map_err(|e| refuse("tag", e))?;
+        let digest = spec
+            .digest
+            .as_deref()
+            .map(parse_digest)
+            .transpose()
+            .map_err(|e| refuse("digest", e))?;
         let (tag, digest) = if tag.is_none() && digest.is_none() {
             (self.default.tag.clone(), self.default.digest.clone())
         } else {
             (tag, digest)
         };
-        Ok(ImageReference { repository, tag, digest }.to_string())
+        Ok(ImageReference {
+            repository,
+            tag,
+            digest,
+        }
+        .to_string())
     }
 
     fn allow(&self, repository: String) -> Result<String, SpecError> {
         let lies_under = |prefix: &String| {
-            repository.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            repository
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         if repository == self.default.repository || self.allowed.iter().any(lies_under) {
             return Ok(repository);
@@ -88,7 +106,11 @@ mod tests {
     const DIGEST: &str = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
     fn policy() -> ImagePolicy {
-        ImagePolicy::new("localhost/secure-exporter:dev", &["mirror.example.com:5000/team/".into()]).unwrap()
+        ImagePolicy::new(
+            "localhost/secure-exporter:dev",
+            &["mirror.example.com:5000/team/".into()],
+        )
+        .unwrap()
     }
 
     fn image(repository: Option<&str>, tag: Option<&str>, digest: Option<&str>) -> ImageSpec {
@@ -104,11 +126,23 @@ mod tests {
     fn what_is_unset_comes_from_the_default() {
         let mirror = "mirror.example.com:5000/team/exporter";
         for (spec, expected) in [
-            (image(None, None, None), "localhost/secure-exporter:dev".to_owned()),
-            (image(None, Some("1"), None), "localhost/secure-exporter:1".to_owned()),
-            (image(None, None, Some(DIGEST)), format!("localhost/secure-exporter@{DIGEST}")),
+            (
+                image(None, None, None),
+                "localhost/secure-exporter:dev".to_owned(),
+            ),
+            (
+                image(None, Some("1"), None),
+                "localhost/secure-exporter:1".to_owned(),
+            ),
+            (
+                image(None, None, Some(DIGEST)),
+                format!("localhost/secure-exporter@{DIGEST}"),
+            ),
             (image(Some(mirror), None, None), format!("{mirror}:dev")),
-            (image(Some(mirror), Some("2"), Some(DIGEST)), format!("{mirror}:2@{DIGEST}")),
+            (
+                image(Some(mirror), Some("2"), Some(DIGEST)),
+                format!("{mirror}:2@{DIGEST}"),
+            ),
         ] {
             assert_eq!(policy().resolve(&spec).unwrap(), expected);
         }
@@ -125,16 +159,22 @@ mod tests {
             "mirror.example.com:5000/team/../evil",
             "mirror.example.com:5000/team/exporter:1@evil",
         ] {
-            let error = policy().resolve(&image(Some(repository), None, None)).unwrap_err();
+            let error = policy()
+                .resolve(&image(Some(repository), None, None))
+                .unwrap_err();
             assert_eq!(error.field, "spec.image.repository", "{repository}");
         }
     }
 
     #[test]
     fn a_wrong_setting_of_the_operator_names_its_flag() {
-        let error = ImagePolicy::new("Not An Image", &[]).unwrap_err().to_string();
+        let error = ImagePolicy::new("Not An Image", &[])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("--exporter-image"), "{error}");
-        let error = ImagePolicy::new("x/y:1", &["*".into()]).unwrap_err().to_string();
+        let error = ImagePolicy::new("x/y:1", &["*".into()])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("--allowed-images"), "{error}");
     }
 }

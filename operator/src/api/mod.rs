@@ -4,12 +4,19 @@
 //! or a CEL rule beside the field; what it cannot is checked by [`ValidSpec::parse`], which is also the only way from
 //! here to the rest of the operator.
 
+#![allow(
+    rustdoc::invalid_html_tags,
+    reason = "kubectl explain shows these comments as plain text"
+)]
+
 mod authentication;
 mod definition;
 mod duration;
 mod exporter;
 mod image;
 mod image_policy;
+#[cfg(test)]
+mod rules_tests;
 mod scrape;
 mod status;
 mod tls;
@@ -24,19 +31,14 @@ pub use definition::{crd, crd_yaml};
 pub use duration::{DurationError, parse_duration};
 pub use exporter::{Collectors, ExporterSpec, KNOWN_COLLECTORS, LogLevel};
 pub use image::{ImageReference, ImageReferenceError, ImageSpec, PullPolicy, PullSecret};
-pub use scrape::{ScrapeSpec, ScrapeServiceAccount};
+pub use image_policy::{ImagePolicy, ImagePolicyError};
+pub use scrape::{ScrapeServiceAccount, ScrapeSpec};
 pub use status::{
     CertificateStatus, CredentialsStatus, NodesStatus, References, SecureExporterStatus,
     TrustStatus,
 };
-pub use tls::{
-    CertificateSpec, KeyAlgorithm, MinTlsVersion, PrivateKeySpec, SubjectSpec, TlsSpec,
-};
-pub use image_policy::{ImagePolicy, ImagePolicyError};
-pub use valid::{
-    SpecError, ValidCertificate, ValidExporter, ValidImage,
-    ValidScrape, ValidSpec,
-};
+pub use tls::{CertificateSpec, KeyAlgorithm, MinTlsVersion, PrivateKeySpec, SubjectSpec, TlsSpec};
+pub use valid::{SpecError, ValidCertificate, ValidExporter, ValidImage, ValidScrape, ValidSpec};
 pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
 
 /// Node metrics, encrypted, authenticated and verified: a node exporter on every node, its certificates and passwords,

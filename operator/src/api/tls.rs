@@ -17,7 +17,10 @@ pub struct TlsSpec {
 
     /// The name that stands in every certificate and that Prometheus verifies. Default: <name>.<namespace>.svc.
     /// Immutable.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 
@@ -66,14 +69,30 @@ pub struct CertificateSpec {
 
     /// DNS names in the certificate besides the server name.
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 253), regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")))]
-    #[serde(default, rename = "additionalDNSNames", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        inner(
+            length(min = 1, max = 253),
+            regex(
+                pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+            )
+        )
+    )]
+    #[serde(
+        default,
+        rename = "additionalDNSNames",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub additional_dns_names: Vec<String>,
 
     /// IP addresses in the certificate.
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 64), inner(length(min = 2, max = 45)))]
-    #[serde(default, rename = "additionalIPAddresses", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        rename = "additionalIPAddresses",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub additional_ip_addresses: Vec<String>,
 }
 

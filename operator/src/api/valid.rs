@@ -203,15 +203,19 @@ fn exporter(spec: &ExporterSpec) -> Result<ValidExporter, SpecError> {
         .ok_or_else(|| SpecError::new("spec.exporter.port", "must be between 1 and 65535"))?;
     let enabled_collectors = collectors("enabled", &spec.collectors.enabled)?;
     let disabled_collectors = collectors("disabled", &spec.collectors.disabled)?;
-    if let Some(both) = enabled_collectors.iter().find(|name| disabled_collectors.contains(name)) {
+    if let Some(both) = enabled_collectors
+        .iter()
+        .find(|name| disabled_collectors.contains(name))
+    {
         return Err(SpecError::new(
             "spec.exporter.collectors",
             format!("{both} is both enabled and disabled: remove it from one of the lists"),
         ));
     }
     for (index, argument) in spec.extra_args.iter().enumerate() {
-        check_argument(argument)
-            .map_err(|problem| SpecError::new(format!("spec.exporter.extraArgs[{index}]"), problem))?;
+        check_argument(argument).map_err(|problem| {
+            SpecError::new(format!("spec.exporter.extraArgs[{index}]"), problem)
+        })?;
     }
     Ok(ValidExporter {
         port,
@@ -228,7 +232,12 @@ fn collectors(list: &str, names: &[String]) -> Result<Vec<String>, SpecError> {
             SpecError::new(format!("spec.exporter.collectors.{list}[{index}]"), problem)
         })?;
     }
-    Ok(names.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect())
+    Ok(names
+        .iter()
+        .cloned()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect())
 }
 
 fn check_collector(name: &str) -> Result<(), String> {
@@ -251,10 +260,16 @@ fn check_argument(argument: &str) -> Result<(), String> {
         .find_map(|prefix| name.strip_prefix(prefix));
     match option {
         Some("disable-defaults") => Ok(()),
-        Some(option) if option.chars().all(is_plain) => {
-            check_collector(option.split_once('.').map_or(option, |(collector, _)| collector))
-        }
-        None if name.strip_prefix("--log.").is_some_and(|o| !o.is_empty() && o.chars().all(is_plain)) => {
+        None if name == "--log.level" => Err("set spec.exporter.logLevel instead".to_owned()),
+        Some(option) if option.chars().all(is_plain) => check_collector(
+            option
+                .split_once('.')
+                .map_or(option, |(collector, _)| collector),
+        ),
+        None if name
+            .strip_prefix("--log.")
+            .is_some_and(|o| !o.is_empty() && o.chars().all(is_plain)) =>
+        {
             Ok(())
         }
         _ => Err(format!(
@@ -269,12 +284,20 @@ fn certificate(
     owner: &Owner,
 ) -> Result<ValidCertificate, SpecError> {
     const FIELD: &str = "spec.tls.certificate";
-    let duration = duration(&format!("{FIELD}.duration"), &spec.duration, MIN_DURATION, MAX_DURATION)?;
+    let duration = duration(
+        &format!("{FIELD}.duration"),
+        &spec.duration,
+        MIN_DURATION,
+        MAX_DURATION,
+    )?;
     let renew_before_percentage = u8::try_from(spec.renew_before_percentage)
         .ok()
         .filter(|percentage| (5..=90).contains(percentage))
         .ok_or_else(|| {
-            SpecError::new(format!("{FIELD}.renewBeforePercentage"), "must be between 5 and 90")
+            SpecError::new(
+                format!("{FIELD}.renewBeforePercentage"),
+                "must be between 5 and 90",
+            )
         })?;
     let mut dns_names = vec![server_name.to_owned()];
     for (index, name) in spec.additional_dns_names.iter().enumerate() {
@@ -324,7 +347,8 @@ fn key_type(spec: &PrivateKeySpec) -> Result<KeyType, SpecError> {
 }
 
 fn subject(spec: &SubjectSpec, owner: &Owner) -> Result<Subject, SpecError> {
-    let is_country = |text: &String| text.len() == 2 && text.chars().all(|c| c.is_ascii_uppercase());
+    let is_country =
+        |text: &String| text.len() == 2 && text.chars().all(|c| c.is_ascii_uppercase());
     if !spec.country.as_ref().is_none_or(is_country) {
         return Err(SpecError::new(
             "spec.tls.certificate.subject.country",
@@ -332,7 +356,10 @@ fn subject(spec: &SubjectSpec, owner: &Owner) -> Result<Subject, SpecError> {
         ));
     }
     Ok(Subject {
-        common_name: spec.common_name.clone().unwrap_or_else(|| owner.name.clone()),
+        common_name: spec
+            .common_name
+            .clone()
+            .unwrap_or_else(|| owner.name.clone()),
         organization: spec.organization.clone(),
         organizational_unit: spec.organizational_unit.clone(),
         country: spec.country.clone(),
@@ -366,7 +393,10 @@ fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, SpecError> {
     if timeout > interval {
         return Err(SpecError::new(
             "spec.scrape.timeout",
-            format!("{} is longer than the interval {}", spec.timeout, spec.interval),
+            format!(
+                "{} is longer than the interval {}",
+                spec.timeout, spec.interval
+            ),
         ));
     }
     if spec.job_name.is_empty() {
@@ -385,7 +415,11 @@ fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, SpecError> {
 }
 
 fn check_workload(spec: &WorkloadSpec) -> Result<(), SpecError> {
-    if let Some(label) = spec.pod_labels.keys().find(|key| key.starts_with("app.kubernetes.io/")) {
+    if let Some(label) = spec
+        .pod_labels
+        .keys()
+        .find(|key| key.starts_with("app.kubernetes.io/"))
+    {
         return Err(SpecError::new(
             format!("spec.workload.podLabels[{label}]"),
             "labels under app.kubernetes.io/ are the operator's own: choose another name",
@@ -413,13 +447,18 @@ fn duration(
     min: SignedDuration,
     max: SignedDuration,
 ) -> Result<SignedDuration, SpecError> {
-    let duration = parse_duration(text).map_err(|error| SpecError::new(field, error.to_string()))?;
+    let duration =
+        parse_duration(text).map_err(|error| SpecError::new(field, error.to_string()))?;
     if (min..=max).contains(&duration) {
         return Ok(duration);
     }
     Err(SpecError::new(
         field,
-        format!("{text} is not between {}s and {}h", min.as_secs(), max.as_hours()),
+        format!(
+            "{text} is not between {}s and {}h",
+            min.as_secs(),
+            max.as_hours()
+        ),
     ))
 }
 
@@ -427,7 +466,10 @@ fn dns_name(field: &str, name: &str) -> Result<String, SpecError> {
     if name.len() <= 253 && name.split('.').all(is_dns_label) {
         return Ok(name.to_owned());
     }
-    Err(SpecError::new(field, format!("{name:?} is not a DNS name in lower case")))
+    Err(SpecError::new(
+        field,
+        format!("{name:?} is not a DNS name in lower case"),
+    ))
 }
 
 fn is_dns_label(label: &str) -> bool {

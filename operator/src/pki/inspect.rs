@@ -137,8 +137,8 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, InspectError>
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, InspectError> {
-    let (rest, certificate) = X509Certificate::from_der(der)
-        .map_err(|error| InspectError::Damaged(error.to_string()))?;
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|error| InspectError::Damaged(error.to_string()))?;
     if rest.is_empty() {
         Ok(certificate)
     } else {
@@ -226,22 +226,34 @@ mod tests {
             (root, NAME, later),
         ] {
             let refused = verify(&leaf, bundle, name, at);
-            assert!(matches!(refused, Err(InspectError::Refused(_))), "{refused:?}");
+            assert!(
+                matches!(refused, Err(InspectError::Refused(_))),
+                "{refused:?}"
+            );
         }
-        assert_eq!(verify(&leaf, "", NAME, now()), Err(InspectError::NoCertificate));
+        assert_eq!(
+            verify(&leaf, "", NAME, now()),
+            Err(InspectError::NoCertificate)
+        );
     }
 
     #[test]
     fn a_key_of_another_pair_is_refused() {
         let (one, two) = (authority(1), authority(2));
-        assert_eq!(check_key_matches(&one.certificate_pem, &one.key_pem), Ok(()));
+        assert_eq!(
+            check_key_matches(&one.certificate_pem, &one.key_pem),
+            Ok(())
+        );
         assert_eq!(
             check_key_matches(&one.certificate_pem, &two.key_pem),
             Err(InspectError::KeyMismatch)
         );
         let half = one.key_pem.expose();
         let half = SecretText::new(half[..half.len() / 2].to_owned());
-        assert_eq!(check_key_matches(&one.certificate_pem, &half), Err(InspectError::NoKey));
+        assert_eq!(
+            check_key_matches(&one.certificate_pem, &half),
+            Err(InspectError::NoKey)
+        );
     }
 
     #[test]

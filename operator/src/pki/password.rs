@@ -70,9 +70,15 @@ mod tests {
     fn refusals_say_why_without_the_secret() {
         let long = SecretText::new("secret!".repeat(20));
         let error = hash(&long, 4).unwrap_err().to_string();
-        assert_eq!(error, "bcrypt refused: the password is longer than 72 bytes");
+        assert_eq!(
+            error,
+            "bcrypt refused: the password is longer than 72 bytes"
+        );
         let malformed = SecretText::new("$2b$nonsense".to_owned());
         let error = verify(&long, &malformed).unwrap_err().to_string();
-        assert!(!error.contains("nonsense") && !error.contains("secret"), "{error}");
+        assert!(
+            !error.contains("nonsense") && !error.contains("secret"),
+            "{error}"
+        );
     }
 }

@@ -1,13 +1,31 @@
 //! Renders the children of a resource: a pure function of its spec, its identity and its rotation state. One file per
 //! object.
+//!
+//! Nothing here hashes a credential into the pod template: a rotation must not roll the DaemonSet.
 
+mod ca_config_map;
+mod daemon_set;
+mod discovery;
+mod scrape_config;
+mod scrape_secret;
+mod server_secret;
+mod service;
+mod service_account;
+mod state_secret;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 
 use crate::api::ValidSpec;
 use crate::names::Owner;
-use crate::rotation::state::State;
+use crate::pki::bundle::bundle;
+use crate::rotation::state::{Password, State};
+
+pub use state_secret::state_secret;
 
 /// All children but the state's Secret, in the order in which they are applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +53,20 @@ pub struct Discovery {
     pub role: Role,
     /// Gives the role to the listed service accounts.
     pub role_binding: RoleBinding,
+}
+
+/// Renders every child but the state's Secret, which is written before them.
+pub fn children(spec: &ValidSpec, owner: &Owner, state: &State) -> Result<Children, RenderError> {
+    let credentials = Credentials::of(state)?;
+    Ok(Children {
+        service_account: service_account::service_account(owner),
+        discovery: discovery::discovery(&spec.scrape, owner),
+        server_secret: server_secret::server_secret(spec, owner, state, &credentials)?,
+        scrape_secret: scrape_secret::scrape_secret(spec, owner, state, &credentials)?,
+        ca_config_map: ca_config_map::ca_config_map(owner, state, &credentials),
+        service: service::service(spec, owner),
+        daemon_set: daemon_set::daemon_set(spec, owner),
+    })
 }
 
 /// Why nothing was rendered: publishing it would have opened the endpoint or refused every scraper.
@@ -65,14 +97,46 @@ pub enum RenderError {
     Yaml(String),
 }
 
-/// Renders every child but the state's Secret.
-pub fn children(spec: &ValidSpec, owner: &Owner, state: &State) -> Result<Children, RenderError> {
-    let _ = (spec, owner, state);
-    todo!()
+/// The parts of the state that are published, present and not empty.
+struct Credentials<'a> {
+    bundle: String,
+    password: &'a Password,
 }
 
-/// The Secret with the state, which is written before anything that is rendered from it.
-pub fn state_secret(owner: &Owner, state: &State) -> Secret {
-    let _ = (owner, state);
-    todo!()
+impl<'a> Credentials<'a> {
+    fn of(state: &'a State) -> Result<Self, RenderError> {
+        if state.passwords.is_empty() {
+            return Err(RenderError::NoUsers);
+        }
+        let bundle = bundle(&state.authorities);
+        if bundle.trim().is_empty() {
+            return Err(RenderError::EmptyBundle);
+        }
+        if !state
+            .authorities
+            .contains_key(&state.leaf.authority_generation)
+        {
+            return Err(RenderError::MissingGeneration {
+                what: "authority",
+                generation: state.leaf.authority_generation,
+            });
+        }
+        let password =
+            state
+                .passwords
+                .get(&state.active_password)
+                .ok_or(RenderError::MissingGeneration {
+                    what: "password",
+                    generation: state.active_password,
+                })?;
+        Ok(Self { bundle, password })
+    }
+}
+
+/// Data of a Secret.
+fn secret_data<const N: usize>(entries: [(&str, &str); N]) -> BTreeMap<String, ByteString> {
+    entries
+        .into_iter()
+        .map(|(key, text)| (key.to_owned(), ByteString(text.as_bytes().to_vec())))
+        .collect()
 }

@@ -24,10 +24,19 @@ fn the_empty_spec_is_a_working_system() {
     assert_eq!(spec.min_tls_version, MinTlsVersion::Tls13);
     assert_eq!(spec.certificate.renew_before_percentage, 33);
     assert_eq!(spec.certificate.parameters.key_type, KeyType::EcdsaP256);
-    assert_eq!(spec.certificate.parameters.dns_names, ["nodes.monitoring.svc"]);
+    assert_eq!(
+        spec.certificate.parameters.dns_names,
+        ["nodes.monitoring.svc"]
+    );
     assert_eq!(spec.certificate.parameters.subject.common_name, "nodes");
-    assert_eq!(spec.certificate.parameters.duration, SignedDuration::from_hours(8760));
-    assert_eq!((spec.username.as_str(), spec.bcrypt_cost), ("prometheus", 10));
+    assert_eq!(
+        spec.certificate.parameters.duration,
+        SignedDuration::from_hours(8760)
+    );
+    assert_eq!(
+        (spec.username.as_str(), spec.bcrypt_cost),
+        ("prometheus", 10)
+    );
     assert_eq!(spec.scrape.job_label, "node-exporter");
     assert_eq!(spec.scrape.job_name, "secureexporter/monitoring/nodes");
     assert_eq!(spec.tolerations.len(), 1);
@@ -43,7 +52,12 @@ fn lists_are_sorted_where_their_order_means_nothing() {
     }))
     .unwrap();
     assert_eq!(spec.exporter.enabled_collectors, ["cpu", "vmstat"]);
-    let names: Vec<_> = spec.scrape.service_accounts.iter().map(|a| a.name.as_str()).collect();
+    let names: Vec<_> = spec
+        .scrape
+        .service_accounts
+        .iter()
+        .map(|a| a.name.as_str())
+        .collect();
     assert_eq!(names, ["b", "z", "a"]);
 }
 
@@ -69,40 +83,119 @@ fn what_is_wrong_is_refused_by_the_path_of_its_field() {
     let basic = |value: Value| json!({"authentication": {"basicAuth": value}});
     let argument = |text: &str| exporter(json!({"extraArgs": [text]}));
     for (field, spec) in [
-        ("spec.image.repository", json!({"image": {"repository": "evil.example.com/x"}})),
+        (
+            "spec.image.repository",
+            json!({"image": {"repository": "evil.example.com/x"}}),
+        ),
         ("spec.image.tag", json!({"image": {"tag": "a b"}})),
-        ("spec.image.digest", json!({"image": {"digest": "sha256:1"}})),
+        (
+            "spec.image.digest",
+            json!({"image": {"digest": "sha256:1"}}),
+        ),
         ("spec.exporter.port", exporter(json!({"port": 0}))),
         ("spec.exporter.port", exporter(json!({"port": 65536}))),
-        ("spec.exporter.collectors.enabled[1]", exporter(json!({"collectors": {"enabled": ["cpu", "gpu"]}}))),
-        ("spec.exporter.collectors.disabled[0]", exporter(json!({"collectors": {"disabled": ["x"]}}))),
-        ("spec.exporter.collectors", exporter(json!({"collectors": {"enabled": ["cpu"], "disabled": ["cpu"]}}))),
-        ("spec.exporter.extraArgs[0]", argument("--web.config.file=/dev/null")),
+        (
+            "spec.exporter.collectors.enabled[1]",
+            exporter(json!({"collectors": {"enabled": ["cpu", "gpu"]}})),
+        ),
+        (
+            "spec.exporter.collectors.disabled[0]",
+            exporter(json!({"collectors": {"disabled": ["x"]}})),
+        ),
+        (
+            "spec.exporter.collectors",
+            exporter(json!({"collectors": {"enabled": ["cpu"], "disabled": ["cpu"]}})),
+        ),
+        (
+            "spec.exporter.extraArgs[0]",
+            argument("--web.config.file=/dev/null"),
+        ),
         ("spec.exporter.extraArgs[0]", argument("--web.require=")),
-        ("spec.exporter.extraArgs[0]", argument("@/host/root/etc/shadow")),
+        (
+            "spec.exporter.extraArgs[0]",
+            argument("@/host/root/etc/shadow"),
+        ),
         ("spec.exporter.extraArgs[0]", argument("--path.rootfs=/")),
         ("spec.exporter.extraArgs[0]", argument("--collector.gpu")),
         ("spec.exporter.extraArgs[0]", argument("--log.")),
+        ("spec.exporter.extraArgs[0]", argument("--log.level=debug")),
         ("spec.exporter.extraArgs[0]", argument("collector.cpu")),
-        ("spec.tls.serverName", json!({"tls": {"serverName": "a..b"}})),
-        ("spec.tls.certificate.duration", certificate(json!({"duration": "59s"}))),
-        ("spec.tls.certificate.duration", certificate(json!({"duration": "43801h"}))),
-        ("spec.tls.certificate.duration", certificate(json!({"duration": "a year"}))),
-        ("spec.tls.certificate.renewBeforePercentage", certificate(json!({"renewBeforePercentage": 91}))),
-        ("spec.tls.certificate.privateKey.size", certificate(json!({"privateKey": {"size": 2048}}))),
-        ("spec.tls.certificate.privateKey.size", certificate(json!({"privateKey": {"algorithm": "RSA", "size": 1024}}))),
-        ("spec.tls.certificate.privateKey.size", certificate(json!({"privateKey": {"algorithm": "Ed25519", "size": 256}}))),
-        ("spec.tls.certificate.subject.country", certificate(json!({"subject": {"country": "che"}}))),
-        ("spec.tls.certificate.additionalDNSNames[0]", certificate(json!({"additionalDNSNames": ["a_b"]}))),
-        ("spec.tls.certificate.additionalIPAddresses[0]", certificate(json!({"additionalIPAddresses": ["1.2.3"]}))),
-        ("spec.authentication.basicAuth.username", basic(json!({"username": "a:b"}))),
-        ("spec.authentication.basicAuth.username", basic(json!({"username": ""}))),
-        ("spec.authentication.basicAuth.bcryptCost", basic(json!({"bcryptCost": 15}))),
-        ("spec.scrape.timeout", json!({"scrape": {"interval": "10s", "timeout": "11s"}})),
-        ("spec.scrape.interval", json!({"scrape": {"interval": "0s"}})),
-        ("spec.workload.podLabels[app.kubernetes.io/name]", json!({"workload": {"podLabels": {"app.kubernetes.io/name": "x"}}})),
-        ("spec.workload.updateStrategy.maxUnavailable", json!({"workload": {"updateStrategy": {"maxUnavailable": 0}}})),
-        ("spec.workload.updateStrategy.maxUnavailable", json!({"workload": {"updateStrategy": {"maxUnavailable": "ten"}}})),
+        (
+            "spec.tls.serverName",
+            json!({"tls": {"serverName": "a..b"}}),
+        ),
+        (
+            "spec.tls.certificate.duration",
+            certificate(json!({"duration": "59s"})),
+        ),
+        (
+            "spec.tls.certificate.duration",
+            certificate(json!({"duration": "43801h"})),
+        ),
+        (
+            "spec.tls.certificate.duration",
+            certificate(json!({"duration": "a year"})),
+        ),
+        (
+            "spec.tls.certificate.renewBeforePercentage",
+            certificate(json!({"renewBeforePercentage": 91})),
+        ),
+        (
+            "spec.tls.certificate.privateKey.size",
+            certificate(json!({"privateKey": {"size": 2048}})),
+        ),
+        (
+            "spec.tls.certificate.privateKey.size",
+            certificate(json!({"privateKey": {"algorithm": "RSA", "size": 1024}})),
+        ),
+        (
+            "spec.tls.certificate.privateKey.size",
+            certificate(json!({"privateKey": {"algorithm": "Ed25519", "size": 256}})),
+        ),
+        (
+            "spec.tls.certificate.subject.country",
+            certificate(json!({"subject": {"country": "che"}})),
+        ),
+        (
+            "spec.tls.certificate.additionalDNSNames[0]",
+            certificate(json!({"additionalDNSNames": ["a_b"]})),
+        ),
+        (
+            "spec.tls.certificate.additionalIPAddresses[0]",
+            certificate(json!({"additionalIPAddresses": ["1.2.3"]})),
+        ),
+        (
+            "spec.authentication.basicAuth.username",
+            basic(json!({"username": "a:b"})),
+        ),
+        (
+            "spec.authentication.basicAuth.username",
+            basic(json!({"username": ""})),
+        ),
+        (
+            "spec.authentication.basicAuth.bcryptCost",
+            basic(json!({"bcryptCost": 15})),
+        ),
+        (
+            "spec.scrape.timeout",
+            json!({"scrape": {"interval": "10s", "timeout": "11s"}}),
+        ),
+        (
+            "spec.scrape.interval",
+            json!({"scrape": {"interval": "0s"}}),
+        ),
+        (
+            "spec.workload.podLabels[app.kubernetes.io/name]",
+            json!({"workload": {"podLabels": {"app.kubernetes.io/name": "x"}}}),
+        ),
+        (
+            "spec.workload.updateStrategy.maxUnavailable",
+            json!({"workload": {"updateStrategy": {"maxUnavailable": 0}}}),
+        ),
+        (
+            "spec.workload.updateStrategy.maxUnavailable",
+            json!({"workload": {"updateStrategy": {"maxUnavailable": "ten"}}}),
+        ),
     ] {
         assert_eq!(parse(spec.clone()).unwrap_err().field, field, "{spec}");
     }
@@ -124,7 +217,10 @@ fn arguments_of_collectors_and_of_the_log_are_allowed() {
 fn an_illegal_name_is_refused() {
     let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
     for name in ["1nodes", "no.des", "Nodes", "nodes-", &"n".repeat(53)] {
-        let owner = Owner { name: name.to_owned(), ..owner() };
+        let owner = Owner {
+            name: name.to_owned(),
+            ..owner()
+        };
         let error = ValidSpec::parse(&SecureExporterSpec::default(), &owner, &images).unwrap_err();
         assert_eq!(error.field, "metadata.name", "{name}");
     }

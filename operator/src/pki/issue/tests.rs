@@ -59,7 +59,13 @@ fn a_leaf_of_every_key_type_verifies_as_a_scraper_does() {
         KeyType::Ed25519,
     ] {
         let leaf = leaf(&parameters(key_type), &authority, now());
-        verify(&leaf.certificate_pem, &authority.certificate_pem, SERVER_NAME, now()).unwrap();
+        verify(
+            &leaf.certificate_pem,
+            &authority.certificate_pem,
+            SERVER_NAME,
+            now(),
+        )
+        .unwrap();
         check_key_matches(&leaf.certificate_pem, &leaf.key_pem).unwrap();
     }
 }
@@ -73,7 +79,10 @@ fn a_leaf_holds_what_was_asked_for() {
     assert_eq!(facts.subject, "C=CH, L=Zürich, O=Example, CN=nodes");
     assert_eq!(facts.issuer, "CN=nodes.monitoring node metrics CA g1");
     assert_eq!(facts.dns_names, [SERVER_NAME, "extra.example.com"]);
-    assert_eq!(facts.ip_addresses, parameters(KeyType::EcdsaP256).ip_addresses);
+    assert_eq!(
+        facts.ip_addresses,
+        parameters(KeyType::EcdsaP256).ip_addresses
+    );
     assert_eq!(facts.not_before, now() - BACKDATING);
     assert_eq!(facts.not_after, now() + SignedDuration::from_hours(8760));
 }
@@ -84,7 +93,10 @@ fn a_leaf_never_outlives_its_authority() {
     let authority_end = inspect(&authority.certificate_pem).unwrap().not_after;
     let late = authority_end - SignedDuration::from_hours(24);
     let leaf = leaf(&parameters(KeyType::EcdsaP256), &authority, late);
-    assert_eq!(inspect(&leaf.certificate_pem).unwrap().not_after, authority_end);
+    assert_eq!(
+        inspect(&leaf.certificate_pem).unwrap().not_after,
+        authority_end
+    );
 }
 
 #[test]
@@ -100,9 +112,15 @@ fn an_expired_or_foreign_authority_signs_nothing() {
         )
     };
     let end = inspect(&authority.certificate_pem).unwrap().not_after;
-    assert!(matches!(sign(&authority.key_pem, end), Err(IssueError::AuthorityExpired(_))));
+    assert!(matches!(
+        sign(&authority.key_pem, end),
+        Err(IssueError::AuthorityExpired(_))
+    ));
     let other = issue_authority("other.monitoring", 1, now(), Serial::from_bytes([1; 16])).unwrap();
-    assert!(matches!(sign(&other.key_pem, now()), Err(IssueError::Authority(_))));
+    assert!(matches!(
+        sign(&other.key_pem, now()),
+        Err(IssueError::Authority(_))
+    ));
 }
 
 #[test]
@@ -124,10 +142,13 @@ fn every_parameter_changes_the_fingerprint() {
         |p| p.subject.country = Some("DE".into()),
         |p| p.subject.province = Some("Zürich".into()),
         |p| drop(p.dns_names.pop()),
-        |p| drop(p.ip_addresses.pop()),
+        |p| p.ip_addresses.clear(),
         |p| p.duration = SignedDuration::from_hours(1),
     ];
-    assert_eq!(base.fingerprint(), parameters(KeyType::EcdsaP256).fingerprint());
+    assert_eq!(
+        base.fingerprint(),
+        parameters(KeyType::EcdsaP256).fingerprint()
+    );
     for (index, change) in changes.iter().enumerate() {
         let mut changed = base.clone();
         change(&mut changed);
@@ -139,7 +160,7 @@ fn every_parameter_changes_the_fingerprint() {
 fn the_fingerprint_is_a_stored_format() {
     assert_eq!(
         parameters(KeyType::EcdsaP256).fingerprint(),
-        "to be filled"
+        "57b5cf5f630dfc6b33e2965639b4b485"
     );
 }
 

@@ -1,0 +1,380 @@
+//! The real binary on real sockets, and a client for it.
+#![allow(dead_code)] // each test binary uses its part
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)] // it is all tests
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+pub const PASSWORD: &str = "correct horse";
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Polls until there is something, or the test fails.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what} did not happen in time");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A running exporter; killed when dropped.
+pub struct Exporter {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    pub address: SocketAddr,
+}
+
+impl Exporter {
+    /// Starts on a port of the system's choice and waits until it listens.
+    pub fn start(arguments: &[&str]) -> Self {
+        let (mut child, log) = spawn(arguments);
+        let address = wait_for("listening", || {
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "ended at once: {}",
+                log.lock().unwrap()
+            );
+            let log = log.lock().unwrap();
+            let line = log.lines().find(|line| line.contains("Listening on"))?;
+            line.split("address=")
+                .nth(1)?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        });
+        Self {
+            child,
+            log,
+            address,
+        }
+    }
+
+    pub fn with_config(config: &Path) -> Self {
+        Self::start(&[&format!("--web.config.file={}", config.display())])
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn wait_for_log(&self, text: &str) {
+        wait_for(text, || self.log().contains(text).then_some(()));
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        wait_for("the end", || self.child.try_wait().unwrap()).code()
+    }
+
+    /// A request by a client that does not verify the certificate.
+    pub fn get(&self, path: &str, options: &[&str]) -> Reply {
+        self.curl("https", path, &[&["-k"], options].concat())
+    }
+
+    pub fn get_plain(&self, path: &str, options: &[&str]) -> Reply {
+        self.curl("http", path, options)
+    }
+
+    /// A request of the right user.
+    pub fn scrape(&self) -> Reply {
+        self.get("/metrics", &["-u", &format!("alice:{PASSWORD}")])
+    }
+
+    pub fn curl(&self, scheme: &str, path: &str, options: &[&str]) -> Reply {
+        let url = format!("{scheme}://localhost:{}{path}", self.address.port());
+        let output = Command::new("curl")
+            .args([
+                "-q",
+                "-s",
+                "-i",
+                "--noproxy",
+                "*",
+                "--max-time",
+                "30",
+                "--ipv4",
+            ])
+            .args(options)
+            .arg(url)
+            .output()
+            .expect("curl is needed: apt-get install curl");
+        Reply::read(&output.stdout, output.status.code())
+    }
+
+    pub fn tcp(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    }
+
+    pub fn plain_bytes(&self, request: &[u8]) -> String {
+        let mut stream = self.tcp();
+        stream.write_all(request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs an exporter that must refuse to start; what it said.
+pub fn refusal(arguments: &[&str]) -> String {
+    let (mut child, log) = spawn(arguments);
+    let code = wait_for("the refusal", || child.try_wait().unwrap()).code();
+    assert_eq!(code, Some(1));
+    wait_for("its reason", || {
+        let log = log.lock().unwrap();
+        log.lines()
+            .find(|line| line.contains("rror"))
+            .map(str::to_owned)
+    })
+}
+
+fn spawn(arguments: &[&str]) -> (Child, Arc<Mutex<String>>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_secure-exporter"))
+        .arg("--web.listen-address=127.0.0.1:0")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = Arc::new(Mutex::new(String::new()));
+    let (copy, stderr) = (log.clone(), child.stderr.take().unwrap());
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut log = copy.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+    (child, log)
+}
+
+/// An answer as curl printed it.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+    pub curl: Option<i32>,
+}
+
+impl Reply {
+    fn read(output: &[u8], curl: Option<i32>) -> Self {
+        let border = output
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .map_or(output.len(), |at| at + 4);
+        let (head, body) = output.split_at(border);
+        let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.trim().parse().ok())
+            .unwrap_or(0);
+        Self {
+            status,
+            head,
+            body: body.to_vec(),
+            curl,
+        }
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn has_header(&self, line: &str) -> bool {
+        self.head.lines().any(|one| one == line)
+    }
+
+    pub fn sample(&self, name: &str) -> Option<f64> {
+        self.text()
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+}
+
+/// A self-signed pair for `localhost`.
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Pair {
+    pub fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        Self {
+            certificate: made.cert.pem(),
+            key: made.signing_key.serialize_pem(),
+        }
+    }
+}
+
+pub fn hash(password: &str) -> String {
+    bcrypt::hash(password, 4).unwrap()
+}
+
+/// What the operator writes, with relative paths.
+pub fn config_text(hash: &str) -> String {
+    format!(
+        "tls_server_config:\n  cert_file: tls.crt\n  key_file: tls.key\nbasic_auth_users:\n  alice: {hash}\n"
+    )
+}
+
+/// A directory that behaves as a Secret volume of the kubelet does.
+pub struct Volume {
+    directory: tempfile::TempDir,
+    generation: u32,
+}
+
+impl Volume {
+    pub fn new(files: &[(&str, &str)]) -> Self {
+        let mut volume = Self {
+            directory: tempfile::tempdir().unwrap(),
+            generation: 0,
+        };
+        volume.swap(files);
+        for (name, _) in files {
+            symlink(Path::new("..data").join(name), volume.path(name)).unwrap();
+        }
+        volume
+    }
+
+    pub fn with(pair: &Pair, config: &str) -> Self {
+        Self::new(&[
+            ("web-config.yml", config),
+            ("tls.crt", &pair.certificate),
+            ("tls.key", &pair.key),
+        ])
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path("web-config.yml")
+    }
+
+    /// All files at once, as the kubelet does: a new directory, and the link turned by a rename.
+    pub fn swap(&mut self, files: &[(&str, &str)]) {
+        let old = self.path(&format!("..{}", self.generation));
+        self.generation += 1;
+        let name = format!("..{}", self.generation);
+        std::fs::create_dir(self.path(&name)).unwrap();
+        for (file, content) in files {
+            std::fs::write(self.path(&name).join(file), content).unwrap();
+        }
+        symlink(&name, self.path("..data_tmp")).unwrap();
+        std::fs::rename(self.path("..data_tmp"), self.path("..data")).unwrap();
+        let _ = std::fs::remove_dir_all(old);
+    }
+
+    pub fn swap_to(&mut self, pair: &Pair, config: &str) {
+        self.swap(&[
+            ("web-config.yml", config),
+            ("tls.crt", &pair.certificate),
+            ("tls.key", &pair.key),
+        ]);
+    }
+}
+
+/// A client that trusts one certificate alone.
+pub fn client_config(trusted: &Pair) -> rustls::ClientConfig {
+    use rustls::pki_types::pem::PemObject as _;
+    let certificate =
+        rustls::pki_types::CertificateDer::from_pem_slice(trusted.certificate.as_bytes()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_root_certificates(roots)
+    .with_no_client_auth()
+}
+
+/// A kept HTTP/1.1 connection that trusts one certificate alone.
+pub struct Connection(rustls::StreamOwned<rustls::ClientConnection, TcpStream>);
+
+impl Connection {
+    pub fn open(exporter: &Exporter, trusted: &Pair) -> std::io::Result<Self> {
+        let config = client_config(trusted);
+        let session =
+            rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap())
+                .unwrap();
+        let mut connection = Self(rustls::StreamOwned::new(session, exporter.tcp()));
+        while connection.0.conn.is_handshaking() {
+            connection.0.conn.complete_io(&mut connection.0.sock)?;
+        }
+        Ok(connection)
+    }
+
+    /// The head of the answer, in lower case; the body is read and forgotten.
+    pub fn get(&mut self, path: &str, authorization: &str) -> std::io::Result<String> {
+        write!(
+            self.0,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\n\r\n"
+        )?;
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            self.0.read_exact(&mut byte)?;
+            head.extend_from_slice(&byte);
+        }
+        let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+            .unwrap();
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        Ok(head)
+    }
+
+    pub fn write_raw(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+        self.0.flush().unwrap();
+    }
+
+    /// Whether the other side has closed, waiting for it.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]), Ok(0) | Err(_))
+    }
+}
+
+pub fn basic(user: &str, password: &str) -> String {
+    use base64::Engine as _;
+    format!(
+        "Basic {}",
+        base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
+    )
+}

@@ -1,1 +1,0 @@
-fn main(){ print!("{}", secure_exporter_operator::crd_yaml()); }

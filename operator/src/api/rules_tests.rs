@@ -1,0 +1,180 @@
+//! Each CEL rule accepts what it should and refuses what it should, with its own message.
+
+use serde_json::{Value, json};
+
+use super::SecureExporter;
+
+fn resource(name: &str, spec: Value) -> SecureExporter {
+    serde_json::from_value(json!({
+        "apiVersion": "secureexporter.dev/v1alpha1",
+        "kind": "SecureExporter",
+        "metadata": {"name": name, "namespace": "monitoring"},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn accepts(spec: Value) {
+    if let Err(error) = resource("nodes", spec.clone()).validate_cel() {
+        panic!("{spec} is refused: {error:?}");
+    }
+}
+
+fn refuses(message: &str, name: &str, spec: Value) {
+    let error = resource(name, spec.clone())
+        .validate_cel()
+        .expect_err(&format!("{name} {spec} is accepted"));
+    assert!(format!("{error:?}").contains(message), "{spec}: {error:?}");
+}
+
+#[test]
+fn what_people_write_is_accepted() {
+    let certificate = |value: Value| json!({"tls": {"certificate": value}});
+    for spec in [
+        json!({}),
+        certificate(json!({"duration": "1m"})),
+        certificate(json!({"duration": "43800h"})),
+        certificate(json!({"privateKey": {"algorithm": "ECDSA", "size": 384}})),
+        certificate(json!({"privateKey": {"algorithm": "RSA", "size": 4096}})),
+        certificate(json!({"privateKey": {"algorithm": "RSA"}})),
+        certificate(json!({"privateKey": {"algorithm": "Ed25519"}})),
+        json!({"scrape": {"interval": "15s", "timeout": "15s"}}),
+        json!({"exporter": {"collectors": {"enabled": ["cpu"], "disabled": ["vmstat"]}}}),
+        json!({"exporter": {"extraArgs": [
+            "--collector.filesystem.mount-points-exclude=^/(dev|proc)($|/)",
+            "--no-collector.vmstat", "--collector.disable-defaults", "--log.format=json"]}}),
+        json!({"authentication": {"basicAuth": {"username": "Team_1.scraper-2"}}}),
+        json!({"workload": {"podLabels": {"team": "x", "example.com/app.kubernetes.io": "y"}}}),
+    ] {
+        accepts(spec);
+    }
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_reason() {
+    let certificate = |value: Value| json!({"tls": {"certificate": value}});
+    let key = |value: Value| certificate(json!({"privateKey": value}));
+    let arguments = |text: &str| json!({"exporter": {"extraArgs": ["--collector.cpu", text]}});
+    for (message, spec) in [
+        (
+            "duration must be between 1m and 43800h",
+            certificate(json!({"duration": "59s"})),
+        ),
+        (
+            "duration must be between 1m and 43800h",
+            certificate(json!({"duration": "43800h1s"})),
+        ),
+        ("size must be 256 or 384", key(json!({"size": 2048}))),
+        (
+            "size must be 256 or 384",
+            key(json!({"algorithm": "RSA", "size": 1024})),
+        ),
+        (
+            "size must be 256 or 384",
+            key(json!({"algorithm": "Ed25519", "size": 256})),
+        ),
+        (
+            "timeout must not be longer",
+            json!({"scrape": {"interval": "10s", "timeout": "1m"}}),
+        ),
+        (
+            "timeout must be at least 1s",
+            json!({"scrape": {"timeout": "0s"}}),
+        ),
+        (
+            "interval must be between",
+            json!({"scrape": {"interval": "25h"}}),
+        ),
+        (
+            "interval must be between",
+            json!({"scrape": {"interval": "0s", "timeout": "0s"}}),
+        ),
+        (
+            "both enabled and disabled",
+            json!({"exporter": {"collectors": {"enabled": ["cpu"], "disabled": ["cpu"]}}}),
+        ),
+        (
+            "extraArgs may only hold",
+            arguments("--web.listen-address=:80"),
+        ),
+        ("extraArgs may only hold", arguments("--web.config.file=")),
+        ("extraArgs may only hold", arguments("--path.rootfs=/")),
+        (
+            "extraArgs may only hold",
+            arguments("@/host/root/etc/shadow"),
+        ),
+        ("extraArgs may only hold", arguments("--collector.")),
+        ("extraArgs may only hold", arguments("--collector.a b")),
+        ("extraArgs may only hold", arguments("x --collector.cpu")),
+        (
+            "username may only hold",
+            json!({"authentication": {"basicAuth": {"username": "a:b"}}}),
+        ),
+        (
+            "username may only hold",
+            json!({"authentication": {"basicAuth": {"username": ""}}}),
+        ),
+        (
+            "podLabels may not set",
+            json!({"workload": {"podLabels": {"app.kubernetes.io/name": "x"}}}),
+        ),
+        (
+            "podLabels may not set",
+            json!({"workload": {"podLabels": {"app.kubernetes.io/version": "x"}}}),
+        ),
+    ] {
+        refuses(message, "nodes", spec);
+    }
+}
+
+#[test]
+fn a_name_that_does_not_fit_its_children_is_refused() {
+    refuses("at most 52 characters", &"n".repeat(53), json!({}));
+    for name in ["1nodes", "no.des", "nodes-"] {
+        refuses("DNS-1035", name, json!({}));
+    }
+    resource(&"n".repeat(52), json!({})).validate_cel().unwrap();
+}
+
+#[test]
+fn what_scrapers_depend_on_cannot_change() {
+    let server = |name: Option<&str>| match name {
+        Some(name) => json!({"tls": {"serverName": name}}),
+        None => json!({}),
+    };
+    let user = |name: &str| json!({"authentication": {"basicAuth": {"username": name}}});
+    let update = |old: Value, new: Value| {
+        resource("nodes", new).validate_cel_update(&resource("nodes", old))
+    };
+    for (message, old, new) in [
+        (
+            "serverName is immutable",
+            server(Some("a.example.com")),
+            server(Some("b.example.com")),
+        ),
+        (
+            "serverName is immutable",
+            server(None),
+            server(Some("a.example.com")),
+        ),
+        (
+            "serverName is immutable",
+            server(Some("a.example.com")),
+            server(None),
+        ),
+        ("username is immutable", user("a"), user("b")),
+        ("username is immutable", json!({}), user("b")),
+    ] {
+        let error = update(old, new).unwrap_err();
+        assert!(format!("{error:?}").contains(message), "{error:?}");
+    }
+    update(server(Some("a.example.com")), server(Some("a.example.com"))).unwrap();
+    update(json!({}), json!({"exporter": {"port": 9101}})).unwrap();
+    update(json!({}), user("prometheus")).unwrap();
+}
+
+#[test]
+fn the_defaults_of_the_schema_are_those_of_the_types() {
+    let from_json: super::SecureExporterSpec = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(from_json, super::SecureExporterSpec::default());
+}

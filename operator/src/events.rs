@@ -1,0 +1,103 @@
+//! Kubernetes events: what was done, and what is wrong, for `kubectl describe`.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use kube::{
+    Client, Resource,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+
+use crate::{api::SecureExporter, names::MANAGED_BY};
+
+/// The API server refuses longer notes.
+const LONGEST_NOTE: usize = 1024;
+
+/// Publishes events, each change once.
+pub struct Events {
+    client: Client,
+    reporter: Reporter,
+    warned: Mutex<HashMap<String, String>>,
+}
+
+impl Events {
+    /// Events reported by the operator.
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            reporter: Reporter {
+                controller: MANAGED_BY.to_owned(),
+                instance: std::env::var("HOSTNAME").ok(),
+            },
+            warned: Mutex::default(),
+        }
+    }
+
+    /// Something was done.
+    pub async fn done(&self, resource: &SecureExporter, reason: &str, note: &str) {
+        self.publish(resource, EventType::Normal, reason, note)
+            .await;
+    }
+
+    /// Something is wrong. The same warning in a row is published once.
+    pub async fn warn(&self, resource: &SecureExporter, reason: &str, note: &str) {
+        let uid = resource.meta().uid.clone().unwrap_or_default();
+        let previous = self
+            .warned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid, format!("{reason} {note}"));
+        if previous.as_deref() != Some(&format!("{reason} {note}")) {
+            self.publish(resource, EventType::Warning, reason, note)
+                .await;
+        }
+    }
+
+    /// Nothing is wrong any more: the next warning is news again.
+    pub fn well(&self, resource: &SecureExporter) {
+        if let Some(uid) = &resource.meta().uid {
+            self.warned
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(uid);
+        }
+    }
+
+    async fn publish(&self, resource: &SecureExporter, type_: EventType, reason: &str, note: &str) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(cut(note).to_owned()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        // A recorder of its own each time: a shared one repeats the first note of a reason for six minutes.
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        if let Err(error) = recorder.publish(&event, &resource.object_ref(&())).await {
+            tracing::debug!(%error, reason, "an event could not be published");
+        }
+    }
+}
+
+fn cut(note: &str) -> &str {
+    let mut end = note.len().min(LONGEST_NOTE);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    note.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_note_is_cut_between_characters() {
+        let note = "ä".repeat(600);
+        assert_eq!(cut(&note).len(), 1024);
+        assert_eq!(cut(&format!("a{note}")).len(), 1023);
+        assert_eq!(cut("short"), "short");
+    }
+}

@@ -1,0 +1,35 @@
+//! The operator: arguments, provider, log, run.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use secure_exporter_operator::{
+    arguments::{Arguments, Command},
+    crd_yaml, run, telemetry,
+};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // An error only says that a provider is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let outcome = match Arguments::parse().command {
+        Command::Crd => {
+            print!("{}", crd_yaml());
+            Ok(())
+        }
+        Command::Run(arguments) => {
+            match telemetry::start(arguments.log_format, &arguments.log_level) {
+                Ok(()) => run::run(arguments).await.map_err(|error| error.to_string()),
+                Err(problem) => Err(problem),
+            }
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The DaemonSet of the exporter.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{
+    DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
+};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, HTTPGetAction, HostPathVolumeSource,
+    LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::api::{PullPolicy, Resources, UpdateStrategyType, ValidExporter, ValidSpec};
+use crate::names::{CONTAINER, Owner, PORT_NAME};
+
+/// User and group of the exporter: its own, and not 65534, which every `nobody` on the node shares.
+const USER: i64 = 65_532;
+
+/// Where the Secret with certificate, key and users is mounted.
+const CREDENTIALS_PATH: &str = "/etc/secure-exporter";
+
+/// Directories of the node: volume, path on the node, path in the container.
+const HOST_PATHS: [(&str, &str, &str); 3] = [
+    ("proc", "/proc", "/host/proc"),
+    ("sys", "/sys", "/host/sys"),
+    ("root", "/", "/host/root"),
+];
+
+pub(super) fn daemon_set(spec: &ValidSpec, owner: &Owner) -> DaemonSet {
+    DaemonSet {
+        metadata: owner.child(owner.workload()),
+        spec: Some(DaemonSetSpec {
+            selector: LabelSelector {
+                match_labels: Some(owner.selector()),
+                match_expressions: None,
+            },
+            update_strategy: Some(update_strategy(spec)),
+            template: PodTemplateSpec {
+                metadata: Some(pod_metadata(spec, owner)),
+                spec: Some(pod(spec, owner)),
+            },
+            ..DaemonSetSpec::default()
+        }),
+        ..DaemonSet::default()
+    }
+}
+
+fn update_strategy(spec: &ValidSpec) -> DaemonSetUpdateStrategy {
+    let (name, rolling_update) = match spec.update_strategy.type_ {
+        UpdateStrategyType::OnDelete => ("OnDelete", None),
+        // No surge: two exporters cannot listen on one port of the node.
+        UpdateStrategyType::RollingUpdate => (
+            "RollingUpdate",
+            Some(RollingUpdateDaemonSet {
+                max_unavailable: Some(spec.update_strategy.max_unavailable.clone()),
+                max_surge: None,
+            }),
+        ),
+    };
+    DaemonSetUpdateStrategy {
+        type_: Some(name.to_owned()),
+        rolling_update,
+    }
+}
+
+fn pod_metadata(spec: &ValidSpec, owner: &Owner) -> ObjectMeta {
+    let mut labels = spec.pod_labels.clone();
+    labels.extend(owner.labels());
+    ObjectMeta {
+        labels: Some(labels),
+        annotations: some_map(&spec.pod_annotations),
+        ..ObjectMeta::default()
+    }
+}
+
+fn pod(spec: &ValidSpec, owner: &Owner) -> PodSpec {
+    let pull_secrets = spec
+        .image
+        .pull_secrets
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() });
+    PodSpec {
+        service_account_name: Some(owner.workload()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        // The node's interfaces and the node's address: what the metrics are about, and where they are scraped.
+        host_network: Some(true),
+        dns_policy: Some("Default".to_owned()),
+        termination_grace_period_seconds: Some(10),
+        node_selector: some_map(&spec.node_selector),
+        tolerations: some_list(spec.tolerations.iter().cloned()),
+        affinity: spec.affinity.clone(),
+        priority_class_name: spec.priority_class_name.clone(),
+        image_pull_secrets: some_list(pull_secrets),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            // Gives the mounted Secret to the exporter's group, so that it need not be readable by all.
+            fs_group: Some(USER),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            ..PodSecurityContext::default()
+        }),
+        containers: vec![container(spec)],
+        volumes: Some(volumes(owner)),
+        ..PodSpec::default()
+    }
+}
+
+fn container(spec: &ValidSpec) -> Container {
+    let port = i32::from(spec.exporter.port);
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(spec.image.reference.clone()),
+        image_pull_policy: Some(
+            match spec.image.pull_policy {
+                PullPolicy::IfNotPresent => "IfNotPresent",
+                PullPolicy::Always => "Always",
+                PullPolicy::Never => "Never",
+            }
+            .to_owned(),
+        ),
+        args: Some(arguments(&spec.exporter)),
+        // Declared, so that the scheduler sees a clash on the node's port and scrapers discover the address with it.
+        ports: Some(vec![ContainerPort {
+            name: Some(PORT_NAME.to_owned()),
+            container_port: port,
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        resources: resources(&spec.resources),
+        liveness_probe: Some(Probe {
+            period_seconds: Some(20),
+            failure_threshold: Some(3),
+            timeout_seconds: Some(5),
+            ..healthy(port)
+        }),
+        readiness_probe: Some(Probe {
+            period_seconds: Some(5),
+            failure_threshold: Some(3),
+            timeout_seconds: Some(5),
+            ..healthy(port)
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: None,
+            }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(volume_mounts()),
+        ..Container::default()
+    }
+}
+
+/// The exporter's command line. `--web.require` makes an absent or emptied configuration refuse to start, instead of
+/// serving in the open.
+fn arguments(exporter: &ValidExporter) -> Vec<String> {
+    let fixed = [
+        format!("--web.config.file={CREDENTIALS_PATH}/web-config.yml"),
+        "--web.require=tls,auth".to_owned(),
+        format!("--web.listen-address=:{}", exporter.port),
+        "--path.procfs=/host/proc".to_owned(),
+        "--path.sysfs=/host/sys".to_owned(),
+        "--path.rootfs=/host/root".to_owned(),
+        format!("--log.level={}", exporter.log_level.as_flag()),
+    ];
+    let enabled = exporter
+        .enabled_collectors
+        .iter()
+        .map(|name| format!("--collector.{name}"));
+    let disabled = exporter
+        .disabled_collectors
+        .iter()
+        .map(|name| format!("--no-collector.{name}"));
+    fixed
+        .into_iter()
+        .chain(enabled)
+        .chain(disabled)
+        .chain(exporter.extra_args.iter().cloned())
+        .collect()
+}
+
+/// The one path that needs no credentials and reveals nothing. The kubelet does not verify the certificate.
+fn healthy(port: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some("/-/healthy".to_owned()),
+            port: IntOrString::Int(port),
+            scheme: Some("HTTPS".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        ..Probe::default()
+    }
+}
+
+fn resources(resources: &Resources) -> Option<ResourceRequirements> {
+    Some(ResourceRequirements {
+        requests: some_map(&resources.requests),
+        limits: some_map(&resources.limits),
+        claims: None,
+    })
+}
+
+fn volume_mounts() -> Vec<VolumeMount> {
+    let credentials = VolumeMount {
+        name: "credentials".to_owned(),
+        mount_path: CREDENTIALS_PATH.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let host = HOST_PATHS.map(|(name, _, mount_path)| VolumeMount {
+        name: name.to_owned(),
+        mount_path: mount_path.to_owned(),
+        read_only: Some(true),
+        // Filesystems that the node mounts later must show up, or their metrics would be those of the mount point.
+        mount_propagation: (name == "root").then(|| "HostToContainer".to_owned()),
+        ..VolumeMount::default()
+    });
+    std::iter::once(credentials).chain(host).collect()
+}
+
+fn volumes(owner: &Owner) -> Vec<Volume> {
+    let credentials = Volume {
+        name: "credentials".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(owner.server_secret()),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let host = HOST_PATHS.map(|(name, path, _)| Volume {
+        name: name.to_owned(),
+        host_path: Some(HostPathVolumeSource {
+            path: path.to_owned(),
+            type_: None,
+        }),
+        ..Volume::default()
+    });
+    std::iter::once(credentials).chain(host).collect()
+}
+
+fn some_map<V: Clone>(map: &BTreeMap<String, V>) -> Option<BTreeMap<String, V>> {
+    (!map.is_empty()).then(|| map.clone())
+}
+
+fn some_list<T>(items: impl Iterator<Item = T>) -> Option<Vec<T>> {
+    let items: Vec<T> = items.collect();
+    (!items.is_empty()).then_some(items)
+}

@@ -1,0 +1,303 @@
+//! The scrape configuration, in the dialects of Prometheus, of prometheus-operator and vmagent, and of Alloy.
+//!
+//! The certificate is always verified, against our bundle and for our server name; `insecure_skip_verify` is never
+//! written.
+
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::RenderError;
+use crate::api::ValidSpec;
+use crate::names::{APP_NAME, INSTANCE_LABEL, NAME_LABEL, Owner, PORT_NAME};
+
+/// Where the files beside the configuration are.
+pub(super) enum Directory {
+    /// Beside the configuration: Prometheus resolves paths in a file of `scrape_config_files` from that file.
+    OfThisFile,
+    /// In a directory, for readers that have no file to start from.
+    Absolute(String),
+}
+
+impl Directory {
+    fn file(&self, name: &str) -> String {
+        match self {
+            Self::OfThisFile => name.to_owned(),
+            Self::Absolute(directory) => format!("{directory}/{name}"),
+        }
+    }
+}
+
+/// A file for `scrape_config_files`: a map with the key `scrape_configs`.
+pub(super) fn scrape_map(
+    spec: &ValidSpec,
+    owner: &Owner,
+    directory: &Directory,
+) -> Result<String, RenderError> {
+    #[derive(Serialize)]
+    struct File {
+        scrape_configs: [ScrapeConfig; 1],
+    }
+    yaml(
+        owner,
+        &File {
+            scrape_configs: [ScrapeConfig::new(spec, owner, directory)],
+        },
+    )
+}
+
+/// A bare list, as prometheus-operator's `additionalScrapeConfigs` and vmagent's `scrape_config_files` take it.
+pub(super) fn scrape_list(
+    spec: &ValidSpec,
+    owner: &Owner,
+    directory: &Directory,
+) -> Result<String, RenderError> {
+    yaml(owner, &[ScrapeConfig::new(spec, owner, directory)])
+}
+
+/// A module for Alloy: `import.file` it, then use `<import>.nodes "…" { forward_to = […] }`.
+pub(super) fn alloy(spec: &ValidSpec, owner: &Owner, directory: &Directory) -> String {
+    let scrape = ScrapeConfig::new(spec, owner, directory);
+    let rules: String = scrape
+        .relabel_configs
+        .iter()
+        .map(RelabelConfig::alloy)
+        .collect();
+    let q = quoted;
+    format!(
+        r#"// {header}
+declare "nodes" {{
+  argument "forward_to" {{ }}
+
+  argument "directory" {{
+    comment  = "Where this Secret is mounted."
+    optional = true
+    default  = {directory}
+  }}
+
+  discovery.kubernetes "pods" {{
+    role = "pod"
+    namespaces {{
+      names = [{namespace}]
+    }}
+    selectors {{
+      role  = "pod"
+      label = {selector}
+    }}
+  }}
+
+  discovery.relabel "nodes" {{
+    targets = discovery.kubernetes.pods.targets
+{rules}  }}
+
+  prometheus.scrape "nodes" {{
+    targets         = discovery.relabel.nodes.output
+    forward_to      = argument.forward_to.value
+    job_name        = {job_name}
+    scheme          = "https"
+    scrape_interval = {interval}
+    scrape_timeout  = {timeout}
+    basic_auth {{
+      username      = {username}
+      password_file = argument.directory.value + "/password"
+    }}
+    tls_config {{
+      ca_file     = argument.directory.value + "/ca.crt"
+      server_name = {server_name}
+    }}
+  }}
+}}
+"#,
+        header = header(owner),
+        directory = q(directory.file("").trim_end_matches('/')),
+        namespace = q(&owner.namespace),
+        selector = q(&label_selector(owner)),
+        job_name = q(&spec.scrape.job_name),
+        interval = q(&scrape.scrape_interval),
+        timeout = q(&scrape.scrape_timeout),
+        username = q(&spec.username),
+        server_name = q(&spec.server_name),
+    )
+}
+
+#[derive(Serialize)]
+struct ScrapeConfig {
+    job_name: String,
+    scheme: &'static str,
+    scrape_interval: String,
+    scrape_timeout: String,
+    basic_auth: BasicAuth,
+    tls_config: TlsConfig,
+    kubernetes_sd_configs: [KubernetesSdConfig; 1],
+    relabel_configs: Vec<RelabelConfig>,
+}
+
+#[derive(Serialize)]
+struct BasicAuth {
+    username: String,
+    password_file: String,
+}
+
+#[derive(Serialize)]
+struct TlsConfig {
+    ca_file: String,
+    server_name: String,
+}
+
+#[derive(Serialize)]
+struct KubernetesSdConfig {
+    role: &'static str,
+    namespaces: Namespaces,
+    selectors: [Selector; 1],
+}
+
+#[derive(Serialize)]
+struct Namespaces {
+    names: [String; 1],
+}
+
+#[derive(Serialize)]
+struct Selector {
+    role: &'static str,
+    label: String,
+}
+
+#[derive(Serialize)]
+struct RelabelConfig {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    source_labels: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    regex: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_label: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replacement: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
+}
+
+impl ScrapeConfig {
+    fn new(spec: &ValidSpec, owner: &Owner, directory: &Directory) -> Self {
+        Self {
+            job_name: spec.scrape.job_name.clone(),
+            scheme: "https",
+            scrape_interval: seconds(spec.scrape.interval),
+            scrape_timeout: seconds(spec.scrape.timeout),
+            basic_auth: BasicAuth {
+                username: spec.username.clone(),
+                password_file: directory.file("password"),
+            },
+            tls_config: TlsConfig {
+                ca_file: directory.file("ca.crt"),
+                server_name: spec.server_name.clone(),
+            },
+            kubernetes_sd_configs: [KubernetesSdConfig {
+                role: "pod",
+                namespaces: Namespaces {
+                    names: [owner.namespace.clone()],
+                },
+                // The API server sends only our pods, instead of Prometheus dropping all others.
+                selectors: [Selector {
+                    role: "pod",
+                    label: label_selector(owner),
+                }],
+            }],
+            relabel_configs: relabelings(spec),
+        }
+    }
+}
+
+/// Discovery makes one target of each port of each pod, with the pod's address and that port.
+fn relabelings(spec: &ValidSpec) -> Vec<RelabelConfig> {
+    vec![
+        RelabelConfig::keep("__meta_kubernetes_pod_phase", "Running"),
+        RelabelConfig::keep("__meta_kubernetes_pod_container_port_name", PORT_NAME),
+        // An address changes with the pod's node only; its name is what people and dashboards know it by.
+        RelabelConfig::copy("__meta_kubernetes_pod_node_name", "instance"),
+        RelabelConfig::copy("__meta_kubernetes_pod_node_name", "node"),
+        RelabelConfig::set("job", &spec.scrape.job_label),
+    ]
+}
+
+impl RelabelConfig {
+    fn keep(label: &'static str, value: &'static str) -> Self {
+        Self {
+            source_labels: vec![label],
+            regex: Some(value),
+            target_label: None,
+            replacement: None,
+            action: Some("keep"),
+        }
+    }
+
+    fn copy(from: &'static str, to: &'static str) -> Self {
+        Self {
+            source_labels: vec![from],
+            regex: None,
+            target_label: Some(to),
+            replacement: None,
+            action: None,
+        }
+    }
+
+    fn set(label: &'static str, value: &str) -> Self {
+        Self {
+            source_labels: Vec::new(),
+            regex: None,
+            target_label: Some(label),
+            // A dollar sign would begin a reference to a group of the expression.
+            replacement: Some(value.replace('$', "$$")),
+            action: None,
+        }
+    }
+
+    fn alloy(&self) -> String {
+        let sources: Vec<_> = self
+            .source_labels
+            .iter()
+            .map(|label| quoted(label))
+            .collect();
+        let attributes = [
+            (!sources.is_empty()).then(|| ("source_labels", format!("[{}]", sources.join(", ")))),
+            self.regex.map(|regex| ("regex", quoted(regex))),
+            self.target_label
+                .map(|label| ("target_label", quoted(label))),
+            self.replacement
+                .as_deref()
+                .map(|text| ("replacement", quoted(text))),
+            self.action.map(|action| ("action", quoted(action))),
+        ];
+        let lines: String = attributes
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| format!("      {name} = {value}\n"))
+            .collect();
+        format!("    rule {{\n{lines}    }}\n")
+    }
+}
+
+fn header(owner: &Owner) -> String {
+    format!(
+        "Written by secure-exporter-operator for SecureExporter {}/{}; edits are overwritten.",
+        owner.namespace, owner.name
+    )
+}
+
+fn yaml(owner: &Owner, value: &impl Serialize) -> Result<String, RenderError> {
+    serde_saphyr::to_string(value)
+        .map(|text| format!("# {}\n{text}", header(owner)))
+        .map_err(|error| RenderError::Yaml(error.to_string()))
+}
+
+fn label_selector(owner: &Owner) -> String {
+    format!("{NAME_LABEL}={APP_NAME},{INSTANCE_LABEL}={}", owner.name)
+}
+
+/// Prometheus takes units in one order only; seconds alone are always right.
+fn seconds(duration: SignedDuration) -> String {
+    format!("{}s", duration.as_secs())
+}
+
+/// A string literal of Alloy, whose escapes are those of JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,36 @@
+//! Secret `<name>-scrape`: everything that Prometheus mounts.
+
+use k8s_openapi::api::core::v1::Secret;
+
+use super::scrape_config::{Directory, alloy, scrape_list, scrape_map};
+use super::{Credentials, RenderError, secret_data};
+use crate::api::ValidSpec;
+use crate::names::Owner;
+use crate::rotation::state::State;
+
+pub(super) fn scrape_secret(
+    spec: &ValidSpec,
+    owner: &Owner,
+    state: &State,
+    credentials: &Credentials<'_>,
+) -> Result<Secret, RenderError> {
+    // Where prometheus-operator mounts the Secrets of its resource `Prometheus`.
+    let mounted = Directory::Absolute(format!("/etc/prometheus/secrets/{}", owner.scrape_secret()));
+    Ok(Secret {
+        metadata: owner.published(owner.scrape_secret(), state.generation),
+        type_: Some("Opaque".to_owned()),
+        data: Some(secret_data([
+            ("ca.crt", &credentials.bundle),
+            ("username", &spec.username),
+            ("password", credentials.password.password.expose()),
+            // The only key that ends in .yaml: people write `scrape_config_files: [.../*.yaml]`.
+            (
+                "scrape.yaml",
+                &scrape_map(spec, owner, &Directory::OfThisFile)?,
+            ),
+            ("scrape-list", &scrape_list(spec, owner, &mounted)?),
+            ("config.alloy", &alloy(spec, owner, &mounted)),
+        ])),
+        ..Secret::default()
+    })
+}

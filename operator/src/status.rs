@@ -1,0 +1,327 @@
+//! What `kubectl get` and `kubectl describe` tell: a pure function of what a pass saw.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{api::apps::v1::DaemonSet, apimachinery::pkg::apis::meta::v1::Time};
+
+use crate::{
+    api::{
+        CertificateStatus, CredentialsStatus, NodesStatus, References, SecureExporterStatus,
+        TrustStatus, ValidSpec,
+    },
+    complaints::Complaint,
+    conditions::{self, Finding},
+    names::Owner,
+    pki::{InspectError, inspect::inspect},
+    rotation::{state::State, timing::renewal_time},
+};
+
+/// A certificate that ends sooner than this should have been renewed long ago. Short certificates (in tests) are never
+/// this long; for them a tenth of their life counts.
+const EXPIRING: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// What a pass that published everything saw.
+pub struct Published<'a> {
+    /// The spec.
+    pub spec: &'a ValidSpec,
+    /// Whose it is.
+    pub owner: &'a Owner,
+    /// The state that is published.
+    pub state: &'a State,
+    /// The DaemonSet as it was read; `None` in the first pass.
+    pub daemon_set: Option<&'a DaemonSet>,
+    /// What stands in the way of pods.
+    pub complaints: &'a [Complaint],
+}
+
+/// Why a pass could not publish.
+#[derive(Clone, Debug)]
+pub struct Stalled {
+    /// One word, for programs.
+    pub reason: &'static str,
+    /// What is wrong, and the mend.
+    pub message: String,
+}
+
+/// The status after a pass that published everything.
+///
+/// # Errors
+/// A certificate in the state cannot be read.
+pub fn published(
+    previous: &SecureExporterStatus,
+    generation: Option<i64>,
+    seen: &Published<'_>,
+    now: Timestamp,
+) -> Result<SecureExporterStatus, InspectError> {
+    let certificate = certificate(seen)?;
+    let nodes = nodes(seen.daemon_set);
+    let findings = findings(seen, &certificate, &nodes, now);
+    Ok(SecureExporterStatus {
+        observed_generation: generation,
+        trust: Some(trust(seen.state)?),
+        credentials: Some(CredentialsStatus {
+            active_generation: whole(seen.state.active_password),
+        }),
+        references: Some(references(seen.owner)),
+        conditions: conditions::merge(&previous.conditions, findings, generation, now),
+        certificate: Some(certificate),
+        nodes: Some(nodes),
+    })
+}
+
+/// The status after a pass that had to stop: what was known before stays, and says what it knows.
+pub fn stalled(
+    previous: &SecureExporterStatus,
+    generation: Option<i64>,
+    why: &Stalled,
+    now: Timestamp,
+) -> SecureExporterStatus {
+    let kept = "as before: nothing was changed";
+    let findings = vec![
+        Finding::new(conditions::READY, false, why.reason, &why.message),
+        Finding::unknown(conditions::AVAILABLE, why.reason, kept),
+        Finding::unknown(conditions::CERTIFICATE_VALID, why.reason, kept),
+        Finding::unknown(conditions::CREDENTIALS_PUBLISHED, why.reason, kept),
+        Finding::unknown(conditions::PORT_CONFLICT, why.reason, kept),
+        Finding::new(conditions::STALLED, true, why.reason, &why.message),
+    ];
+    SecureExporterStatus {
+        observed_generation: generation,
+        conditions: conditions::merge(&previous.conditions, findings, generation, now),
+        ..previous.clone()
+    }
+}
+
+fn findings(
+    seen: &Published<'_>,
+    certificate: &CertificateStatus,
+    nodes: &NodesStatus,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let certificate = certificate_finding(certificate, now);
+    let trouble = seen
+        .complaints
+        .iter()
+        .map(|complaint| explain(complaint, seen))
+        .next();
+    let ready = ready_finding(&certificate, trouble.as_ref(), seen.daemon_set, nodes);
+    let taken = seen.complaints.contains(&Complaint::PortTaken);
+    let port = if taken {
+        let (_, message) = explain(&Complaint::PortTaken, seen);
+        Finding::new(conditions::PORT_CONFLICT, true, "PortTaken", message)
+    } else {
+        Finding::new(
+            conditions::PORT_CONFLICT,
+            false,
+            "PortFree",
+            "no node reports the port as taken",
+        )
+    };
+    let available = if nodes.ready > 0 {
+        Finding::new(
+            conditions::AVAILABLE,
+            true,
+            "ExportersServing",
+            format!("{} nodes are served", nodes.ready),
+        )
+    } else {
+        Finding::new(
+            conditions::AVAILABLE,
+            false,
+            "NoExporterServes",
+            "no node is served yet",
+        )
+    };
+    let stalled = match &trouble {
+        Some((reason, message)) => Finding::new(conditions::STALLED, true, reason, message.clone()),
+        None => Finding::new(
+            conditions::STALLED,
+            false,
+            "Progressing",
+            "nothing stands in the way",
+        ),
+    };
+    vec![
+        ready,
+        available,
+        certificate,
+        Finding::new(
+            conditions::CREDENTIALS_PUBLISHED,
+            true,
+            "Published",
+            format!(
+                "in {} and {}",
+                seen.owner.server_secret(),
+                seen.owner.scrape_secret()
+            ),
+        ),
+        port,
+        stalled,
+    ]
+}
+
+fn ready_finding(
+    certificate: &Finding,
+    trouble: Option<&(&'static str, String)>,
+    daemon_set: Option<&DaemonSet>,
+    nodes: &NodesStatus,
+) -> Finding {
+    let not = |reason, message: String| Finding::new(conditions::READY, false, reason, message);
+    if certificate.holds == Some(false) && certificate.reason == "Expired" {
+        return not("CertificateExpired", certificate.message.clone());
+    }
+    if let Some((reason, message)) = trouble {
+        return not(reason, message.clone());
+    }
+    if !is_observed(daemon_set) {
+        return not(
+            "DaemonSetPending",
+            "the DaemonSet was written and has not been looked at yet".into(),
+        );
+    }
+    if nodes.desired == 0 {
+        return not(
+            "NoNodesMatched",
+            "no node matches spec.workload.nodeSelector, affinity and tolerations".into(),
+        );
+    }
+    if nodes.ready < nodes.desired {
+        return not(
+            "DaemonSetNotReady",
+            format!("{} nodes are served", nodes.summary),
+        );
+    }
+    Finding::new(
+        conditions::READY,
+        true,
+        "AllNodesServing",
+        format!("{} nodes are served", nodes.summary),
+    )
+}
+
+fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
+    daemon_set.is_some_and(|set| {
+        set.status.as_ref().is_some_and(|status| {
+            status.observed_generation.unwrap_or_default()
+                >= set.metadata.generation.unwrap_or_default()
+        })
+    })
+}
+
+fn certificate_finding(certificate: &CertificateStatus, now: Timestamp) -> Finding {
+    let end = certificate.not_after.0;
+    let life = end.duration_since(certificate.not_before.0);
+    let soon = EXPIRING.min(SignedDuration::from_secs(life.as_secs() / 10));
+    let finding = |holds, reason, message| {
+        Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)
+    };
+    if end <= now {
+        finding(false, "Expired", format!("the certificate ended at {end}"))
+    } else if end.duration_since(now) < soon {
+        finding(
+            false,
+            "Expiring",
+            format!("the certificate ends at {end} and should have been renewed"),
+        )
+    } else {
+        finding(
+            true,
+            "Valid",
+            format!(
+                "until {end}; to be renewed at {}",
+                certificate.renewal_time.0
+            ),
+        )
+    }
+}
+
+/// A reason and a sentence with the mend.
+fn explain(complaint: &Complaint, seen: &Published<'_>) -> (&'static str, String) {
+    let (port, namespace) = (seen.spec.exporter.port, &seen.owner.namespace);
+    match complaint {
+        Complaint::PortTaken => (
+            "PortConflict",
+            format!(
+                "port {port} is in use on at least one node, perhaps by node_exporter or by another SecureExporter: stop that one, or set spec.exporter.port to a free port"
+            ),
+        ),
+        Complaint::PodSecurity => (
+            "PodSecurityForbidden",
+            format!(
+                "the Pod Security of namespace {namespace} forbids the view of the host that a node exporter needs; allow it: kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged --overwrite"
+            ),
+        ),
+        Complaint::Image(image) => (
+            "ImageUnavailable",
+            format!(
+                "the image {image} cannot be pulled: check spec.image and spec.image.pullSecrets"
+            ),
+        ),
+        Complaint::Crashing(words) => (
+            "ExporterCrashing",
+            format!("the exporter ends again and again; its last words: {words}"),
+        ),
+    }
+}
+
+fn nodes(daemon_set: Option<&DaemonSet>) -> NodesStatus {
+    let Some(status) = daemon_set.and_then(|set| set.status.as_ref()) else {
+        return NodesStatus {
+            summary: "0/?".to_owned(),
+            ..NodesStatus::default()
+        };
+    };
+    NodesStatus {
+        desired: status.desired_number_scheduled,
+        ready: status.number_ready,
+        updated: status.updated_number_scheduled.unwrap_or_default(),
+        summary: format!(
+            "{}/{}",
+            status.number_ready, status.desired_number_scheduled
+        ),
+    }
+}
+
+fn certificate(seen: &Published<'_>) -> Result<CertificateStatus, InspectError> {
+    let facts = inspect(&seen.state.leaf.certificate_pem)?;
+    let renewal = renewal_time(
+        &facts,
+        seen.spec.certificate.renew_before_percentage,
+        &seen.owner.uid,
+    );
+    Ok(CertificateStatus {
+        renewal_time: Time(Timestamp::from_second(renewal.as_second()).unwrap_or(renewal)),
+        serial_number: facts.serial_number,
+        sha256_fingerprint: facts.sha256_fingerprint,
+        not_before: Time(facts.not_before),
+        not_after: Time(facts.not_after),
+        ca_generation: whole(seen.state.leaf.authority_generation),
+        subject: facts.subject,
+        issuer: facts.issuer,
+    })
+}
+
+fn trust(state: &State) -> Result<TrustStatus, InspectError> {
+    let mut end = Timestamp::MIN;
+    if let Some(active) = state.authorities.get(&state.active_authority) {
+        end = inspect(&active.certificate_pem)?.not_after;
+    }
+    Ok(TrustStatus {
+        active_generation: whole(state.active_authority),
+        bundled_generations: state.authorities.keys().copied().map(whole).collect(),
+        not_after: Time(end),
+    })
+}
+
+fn references(owner: &Owner) -> References {
+    References {
+        daemon_set_name: owner.workload(),
+        service_name: owner.workload(),
+        server_secret_name: owner.server_secret(),
+        scrape_secret_name: owner.scrape_secret(),
+        trust_config_map_name: owner.ca_config_map(),
+    }
+}
+
+fn whole(generation: u64) -> i64 {
+    i64::try_from(generation).unwrap_or(i64::MAX)
+}

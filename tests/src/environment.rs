@@ -1,0 +1,48 @@
+//! Where the servers are that `cargo xtask test` started.
+
+use std::{env, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The administrator's kubeconfig.
+///
+/// # Errors
+/// The tests were not started by `cargo xtask test`; so for all functions here.
+pub fn kubeconfig() -> Result<PathBuf> {
+    variable("TEST_KUBECONFIG").map(PathBuf::from)
+}
+
+/// The program kubectl.
+pub fn kubectl() -> Result<PathBuf> {
+    variable("TEST_KUBECTL").map(PathBuf::from)
+}
+
+/// The program prometheus.
+pub fn prometheus() -> Result<PathBuf> {
+    variable("TEST_PROMETHEUS").map(PathBuf::from)
+}
+
+/// The program promtool.
+pub fn promtool() -> Result<PathBuf> {
+    variable("TEST_PROMTOOL").map(PathBuf::from)
+}
+
+/// Our exporter, as the image holds it.
+pub fn exporter() -> Result<PathBuf> {
+    variable("TEST_EXPORTER").map(PathBuf::from)
+}
+
+/// The address of the cluster's one node.
+pub fn node_address() -> Result<String> {
+    variable("TEST_NODE_ADDRESS")
+}
+
+/// The namespace in which the operator runs.
+pub fn operator_namespace() -> Result<String> {
+    variable("TEST_OPERATOR_NAMESPACE")
+}
+
+fn variable(name: &str) -> Result<String> {
+    env::var(name)
+        .with_context(|| format!("{name} is not set: this test is run by cargo xtask test"))
+}

@@ -1,0 +1,67 @@
+//! A real Prometheus' API.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{curl::Request, wait::wait_until};
+
+/// One series of an answer.
+#[derive(Debug)]
+pub struct Series {
+    /// Its labels.
+    pub labels: Value,
+    /// Its value, as Prometheus writes it.
+    pub value: String,
+}
+
+/// Asks; an empty answer is one too.
+///
+/// # Errors
+/// Prometheus does not answer, or refuses the query.
+pub fn query(address: &str, expression: &str) -> Result<Vec<Series>> {
+    let encoded: String = expression
+        .bytes()
+        .map(|byte| format!("%{byte:02X}"))
+        .collect();
+    let answer = Request::get(&format!("{address}/api/v1/query?query={encoded}")).send()?;
+    ensure!(
+        answer.status == 200,
+        "HTTP {}: {}",
+        answer.status,
+        answer.body
+    );
+    let body: Value = serde_json::from_str(&answer.body)?;
+    let series = |one: &Value| {
+        Ok(Series {
+            labels: one["metric"].clone(),
+            value: one["value"][1]
+                .as_str()
+                .context("a series without value")?
+                .to_owned(),
+        })
+    };
+    body["data"]["result"]
+        .as_array()
+        .context("no result")?
+        .iter()
+        .map(series)
+        .collect()
+}
+
+/// Waits until a query gives these many series, all of this value.
+///
+/// # Errors
+/// It does not: holds the last answer, and what Prometheus says of its targets.
+pub fn wait_for(address: &str, expression: &str, count: usize, value: &str) -> Result<Vec<Series>> {
+    let what = format!("{expression} to be {value} in {count} series");
+    wait_until(&what, Duration::from_secs(60), || {
+        let series = query(address, expression)?;
+        if series.len() == count && series.iter().all(|one| one.value == value) {
+            return Ok(Some(series));
+        }
+        let targets = Request::get(&format!("{address}/api/v1/targets?state=active")).send()?;
+        bail!("it is {series:?}; targets: {}", targets.body)
+    })
+}
