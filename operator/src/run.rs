@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::{join_all, select};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client};
-use tokio::sync::watch::{self, Receiver};
+use tokio::sync::watch::{Receiver, channel};
 
 use crate::{
     api::{ImagePolicy, ImagePolicyError},
@@ -16,6 +16,7 @@ use crate::{
     health::{self, Health},
     metrics::Metrics,
     reconcile::Context,
+    watch,
 };
 
 /// Why the operator could not run.
@@ -106,20 +107,25 @@ async fn work(
         Scope::Cluster => vec![None],
         Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
     };
-    join_all(namespaces.iter().map(|namespace| {
+    let announced = async {
+        for namespace in &namespaces {
+            watch::wait_until_listed(&context.client, namespace.as_deref()).await;
+        }
+        health.ready();
+    };
+    let watched = join_all(namespaces.iter().map(|namespace| {
         let stop = stop.clone();
         let stopped = async move {
             stopped(stop).await;
         };
-        crate::watch::watch(
-            context.clone(),
-            health.clone(),
-            namespace.as_deref(),
-            concurrency,
-            stopped,
-        )
-    }))
-    .await;
+        watch::watch(context.clone(), namespace.as_deref(), concurrency, stopped)
+    }));
+    // Being ready is an announcement, and never holds up the work, nor its end.
+    let announced = async {
+        announced.await;
+        std::future::pending::<()>().await;
+    };
+    select(Box::pin(announced), Box::pin(watched)).await;
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -176,7 +182,7 @@ async fn stopped(mut stop: Receiver<bool>) -> Ended {
 
 fn stop_signal() -> std::io::Result<Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (send, receive) = watch::channel(false);
+    let (send, receive) = channel(false);
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,

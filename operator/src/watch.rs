@@ -1,6 +1,6 @@
 //! What wakes the operator: the resources, their children, and their pods.
 
-use std::{fmt::Debug, future::Future, sync::Arc};
+use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::{
@@ -13,6 +13,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
+    api::ListParams,
     core::DeserializeGuard,
     runtime::{
         controller::{self, Action, Controller},
@@ -25,7 +26,6 @@ use serde::de::DeserializeOwned;
 use crate::{
     api::SecureExporter,
     backoff,
-    health::Health,
     names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
     reconcile::{Context, ReconcileError, after_failure, reconcile},
 };
@@ -35,7 +35,6 @@ type Guarded = DeserializeGuard<SecureExporter>;
 /// Watches one namespace, or all, and runs passes until `stop` is done and the running ones have ended.
 pub async fn watch(
     context: Arc<Context>,
-    health: Arc<Health>,
     namespace: Option<&str>,
     concurrency: u16,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
@@ -58,13 +57,6 @@ pub async fn watch(
     .owns(api::<DaemonSet>(client, namespace), ours())
     .watches(api::<Pod>(client, namespace), pods, |pod| owner_of(&pod))
     .graceful_shutdown_on(stop);
-    let store = controller.store();
-    let listed = health.clone();
-    tokio::spawn(async move {
-        if store.wait_until_ready().await.is_ok() {
-            listed.ready();
-        }
-    });
     controller
         .run(pass, failed, context)
         .for_each(|result| {
@@ -79,6 +71,18 @@ pub async fn watch(
             futures::future::ready(())
         })
         .await;
+}
+
+/// Ends once resources can be listed, in one namespace or in all: what is watched is there, and may be read.
+pub async fn wait_until_listed(client: &Client, namespace: Option<&str>) {
+    let resources = api::<Guarded>(client, namespace);
+    while let Err(error) = resources
+        .list_metadata(&ListParams::default().limit(1))
+        .await
+    {
+        tracing::warn!(?namespace, %error, "SecureExporters cannot be listed; trying again");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
 }
 
 async fn pass(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
