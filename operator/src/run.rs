@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::future::{join_all, select};
+use futures::future::join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client};
 use tokio::sync::watch::{Receiver, channel};
@@ -72,13 +72,9 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         arguments.concurrency,
         stop.clone(),
     ));
-    let ended = select(
-        served,
-        Box::pin(bounded(work, stop, arguments.shutdown_deadline)),
-    );
-    let outcome = match ended.await {
-        futures::future::Either::Left((Ok(Err(error)), _)) => Err(RunError::Health(error)),
-        _ => Ok(()),
+    let outcome = tokio::select! {
+        served = served => served.ok().map_or(Ok(()), |end| end.map_err(RunError::Health)),
+        () = bounded(work, stop, arguments.shutdown_deadline) => Ok(()),
     };
     listening.abort();
     tracing::info!("stopped");
@@ -92,15 +88,9 @@ async fn work(
     concurrency: u16,
     stop: Receiver<bool>,
 ) {
-    if select(
-        Box::pin(wait_for_definition(&context.client)),
-        Box::pin(stopped(stop.clone())),
-    )
-    .await
-    .factor_first()
-    .0 == Ended::Stopped
-    {
-        return;
+    tokio::select! {
+        () = wait_for_definition(&context.client) => {}
+        () = stopped(stop.clone()) => return,
     }
     tracing::info!(?scope, "watching SecureExporters");
     let namespaces: Vec<Option<String>> = match scope {
@@ -112,41 +102,32 @@ async fn work(
             watch::wait_until_listed(&context.client, namespace.as_deref()).await;
         }
         health.ready();
-    };
-    let watched = join_all(namespaces.iter().map(|namespace| {
-        let stop = stop.clone();
-        let stopped = async move {
-            stopped(stop).await;
-        };
-        watch::watch(context.clone(), namespace.as_deref(), concurrency, stopped)
-    }));
-    // Being ready is an announcement, and never holds up the work, nor its end.
-    let announced = async {
-        announced.await;
+        // Being ready is an announcement, and never the end of the work.
         std::future::pending::<()>().await;
     };
-    select(Box::pin(announced), Box::pin(watched)).await;
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Found,
-    Stopped,
+    let watched = join_all(namespaces.iter().map(|namespace| {
+        let stopped = stopped(stop.clone());
+        watch::watch(context.clone(), namespace.as_deref(), concurrency, stopped)
+    }));
+    tokio::select! {
+        () = announced => {}
+        _ = watched => {}
+    }
 }
 
 /// Without the definition every list is a 404, which would look like a quiet cluster.
-async fn wait_for_definition(client: &Client) -> Ended {
+async fn wait_for_definition(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let name = "secureexporters.secureexporter.dev";
     loop {
         match api.get_opt(name).await {
-            Ok(Some(_)) => return Ended::Found,
+            Ok(Some(_)) => return,
             Ok(None) => tracing::warn!(
                 name,
                 "the CustomResourceDefinition is not installed: kubectl apply --server-side -f charts/secure-exporter/crds"
             ),
             // Whoever may not read definitions may still watch resources.
-            Err(kube::Error::Api(refused)) if refused.code == 403 => return Ended::Found,
+            Err(kube::Error::Api(refused)) if refused.code == 403 => return,
             Err(error) => tracing::warn!(%error, "the API server does not answer"),
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -169,15 +150,18 @@ async fn bounded(work: tokio::task::JoinHandle<()>, stop: Receiver<bool>, deadli
     let late = async {
         stopped(stop).await;
         tokio::time::sleep(deadline).await;
-        tracing::warn!("the deadline has passed; running passes are cut off and will be repeated");
     };
-    select(work, Box::pin(late)).await;
+    tokio::select! {
+        _ = work => {}
+        () = late => {
+            tracing::warn!("the deadline has passed; running passes are cut off and will be repeated");
+        }
+    }
 }
 
-async fn stopped(mut stop: Receiver<bool>) -> Ended {
+async fn stopped(mut stop: Receiver<bool>) {
     // An error is the sender's end, which is a stop too.
     let _ = stop.wait_for(|stop| *stop).await;
-    Ended::Stopped
 }
 
 fn stop_signal() -> std::io::Result<Receiver<bool>> {
@@ -188,7 +172,10 @@ fn stop_signal() -> std::io::Result<Receiver<bool>> {
         signal(SignalKind::interrupt())?,
     );
     tokio::spawn(async move {
-        select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         tracing::info!("told to stop; ending the passes that run");
         send.send_replace(true);
         // Kept, so that a receiver made later still learns of it.

@@ -205,7 +205,8 @@ fn blob_path(data: &[u8]) -> String {
     format!("blobs/sha256/{}", digest(data))
 }
 
-fn digest(data: &[u8]) -> String {
+/// SHA-256, lower-case hexadecimal.
+pub fn digest(data: &[u8]) -> String {
     Sha256::digest(data)
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -14,6 +14,8 @@ use crate::{
 /// Where the chart and the examples go.
 pub const NAMESPACE: &str = "monitoring";
 
+const IMAGES: &str = "target/images";
+
 /// A running cluster that has our images and Prometheus'.
 ///
 /// # Errors
@@ -25,10 +27,9 @@ pub fn cluster(name: &str) -> Result<Cluster> {
     }
     let cluster = Cluster::up(layout)?;
     let prometheus = servers::ensure(&servers::PROMETHEUS)?;
-    let folder = Path::new("target/images");
-    let mut archives = image::ours("localhost", "dev", folder)?;
+    let mut archives = image::ours("localhost", "dev", Path::new(IMAGES))?;
     step("import images", || {
-        let archive = repository().join(folder).join("prometheus.tar");
+        let archive = repository().join(IMAGES).join("prometheus.tar");
         let content = Content::of("prometheus", fs::read(prometheus)?);
         image::write(&archive, "localhost/prometheus:dev", &content)?;
         archives.push(archive);
@@ -45,6 +46,10 @@ pub fn cluster(name: &str) -> Result<Cluster> {
 /// Helm is neither there nor can be built, or it failed.
 pub fn operator(cluster: &Cluster, values: &[&str]) -> Result<()> {
     let helm = servers::ensure(&servers::HELM)?;
+    let archive = repository()
+        .join(IMAGES)
+        .join("secure-exporter-operator.tar");
+    let digest = image::digest(&fs::read(archive)?);
     step(
         "helm install secure-exporter charts/secure-exporter",
         || {
@@ -71,7 +76,10 @@ pub fn operator(cluster: &Cluster, values: &[&str]) -> Result<()> {
                     "--set",
                     "exporter.image.repository=localhost/secure-exporter",
                 ])
-                .args(["--set", "exporter.image.tag=dev"]);
+                .args(["--set", "exporter.image.tag=dev"])
+                // The tag stays while the image changes: this is what makes a new one roll out.
+                .arg("--set-string")
+                .arg(format!("operator.podAnnotations.image={digest}"));
             for value in values {
                 command.args(["--set", value]);
             }
