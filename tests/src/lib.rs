@@ -1,5 +1,9 @@
 //! Shared parts of the tests that run real servers: `cargo xtask test` starts them and says where they are.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that JSON lacks is null, and a test may end there"
+)]
 
 pub mod certificate;
 pub mod curl;

@@ -1,9 +1,13 @@
 //! What the operator leaves alone, and what it puts back, when people and accidents change its objects.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that JSON lacks is null, and a test may end there"
+)]
 
-use std::{thread, time::Duration};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use system_tests::{
     exporters::Exporters,
     namespace::{Namespace, in_namespace},
@@ -110,15 +114,12 @@ fn an_edited_secret_is_restored() -> Result<()> {
 fn an_edited_daemon_set_is_restored() -> Result<()> {
     in_namespace("edited-pods", |namespace| {
         let exporters = ready(namespace, 9123)?;
-        let spec =
-            || Ok(namespace.kubectl.get("daemonset", "nodes")?["spec"]["template"]["spec"].take());
-        let before: serde_json::Value = spec()?;
+        let before = pod_spec(namespace)?;
         let patches = [
             json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "example.com/other:1"}]),
             json!([{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--no-collector.cpu"}]),
             json!([{"op": "replace", "path": "/spec/template/spec/containers/0/args/1", "value": "--web.require=tls"}]),
             json!([{"op": "replace", "path": "/spec/template/spec/containers/0/volumeMounts/1/readOnly", "value": false}]),
-            json!([{"op": "add", "path": "/spec/template/spec/containers/-", "value": {"name": "guest", "image": "example.com/guest:1"}}]),
             json!([{"op": "replace", "path": "/spec/template/spec/hostNetwork", "value": false}]),
         ];
         for patch in patches {
@@ -130,11 +131,46 @@ fn an_edited_daemon_set_is_restored() -> Result<()> {
                 "the DaemonSet to be restored",
                 Duration::from_secs(60),
                 || {
-                    let now = spec()?;
+                    let now = pod_spec(namespace)?;
                     ensure!(now == before, "after {text} it is {now}");
                     Ok(Some(()))
                 },
             )?;
+        }
+        exporters.wait_ready()
+    })
+}
+
+#[test]
+fn a_container_that_was_slipped_in_is_removed() -> Result<()> {
+    in_namespace("slipped-in", |namespace| {
+        // It would see the certificate's key and the whole file system of the node.
+        let exporters = ready(namespace, 9126)?;
+        let before = pod_spec(namespace)?;
+        let guests = [
+            (
+                "containers",
+                json!({"name": "guest", "image": "example.com/guest:1"}),
+            ),
+            (
+                "initContainers",
+                json!({"name": "guest", "image": "example.com/guest:1"}),
+            ),
+            (
+                "volumes",
+                json!({"name": "guest", "hostPath": {"path": "/etc"}}),
+            ),
+        ];
+        for (list, guest) in guests {
+            let patch = json!({"spec": {"template": {"spec": {list: [guest]}}}}).to_string();
+            namespace
+                .kubectl
+                .run(&["patch", "daemonset", "nodes", "-p", &patch])?;
+            wait_until("the guest to be gone", Duration::from_secs(60), || {
+                let now = pod_spec(namespace)?;
+                ensure!(now == before, "{list} with a guest: {now}");
+                Ok(Some(()))
+            })?;
         }
         exporters.wait_ready()
     })
@@ -193,8 +229,12 @@ fn ready(namespace: &Namespace, port: u16) -> Result<Exporters<'_>> {
     Ok(exporters)
 }
 
+fn pod_spec(namespace: &Namespace) -> Result<Value> {
+    Ok(namespace.kubectl.get("daemonset", "nodes")?["spec"]["template"]["spec"].take())
+}
+
 /// The versions once they stay: the DaemonSet's counts, written by Kubernetes itself, arrive a moment after the pod.
-fn settled(exporters: &Exporters<'_>) -> Result<std::collections::BTreeMap<String, String>> {
+fn settled(exporters: &Exporters<'_>) -> Result<BTreeMap<String, String>> {
     wait_until("the objects to settle", Duration::from_secs(60), || {
         let resource = exporters.resource()?;
         let before = exporters.versions()?;

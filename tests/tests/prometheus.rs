@@ -1,4 +1,8 @@
 //! A real Prometheus that knows nothing but the generated Secret.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that JSON lacks is null, and a test may end there"
+)]
 
 use std::{path::Path, process::Command, time::Duration};
 
