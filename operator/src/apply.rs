@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::{
     api::{SecureExporter, SecureExporterStatus},
+    guests::expulsion,
     metrics::Metrics,
     names::{FIELD_MANAGER, GENERATION_ANNOTATION, Owner},
     observe::Observed,
@@ -59,6 +60,21 @@ impl ApplyError {
     /// Whether somebody else wrote in between: reading again and deciding again is the mend.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.code == 409)
+    }
+
+    /// Whether the namespace is on its way out, in which nothing can be made any more.
+    pub fn is_namespace_ending(&self) -> bool {
+        let Self::Api {
+            source: kube::Error::Api(status),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        let causes = status.details.iter().flat_map(|details| &details.causes);
+        causes
+            .map(|cause| cause.reason.as_str())
+            .any(|reason| reason == "NamespaceTerminating")
     }
 }
 
@@ -103,7 +119,7 @@ impl Writer<'_> {
             .await?;
         self.applied(children.service, observed.service.as_ref())
             .await?;
-        self.applied(children.daemon_set, observed.daemon_set.as_ref())
+        self.daemon_set(children.daemon_set, observed.daemon_set.as_ref())
             .await?;
         // Last: whoever mounts it finds exporters that know what it holds.
         self.generated(children.scrape_secret, observed.scrape.as_ref())
@@ -200,7 +216,7 @@ impl Writer<'_> {
     }
 
     /// Everything else is applied: the API server changes our fields alone, and nothing where they are as they should be.
-    async fn applied<K>(&self, mut wanted: K, present: Option<&K>) -> Result<(), ApplyError>
+    async fn applied<K>(&self, mut wanted: K, present: Option<&K>) -> Result<K, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -224,6 +240,29 @@ impl Writer<'_> {
         if present.and_then(|object| object.resource_version()) != written.resource_version() {
             self.metrics.wrote(K::KIND);
         }
+        Ok(written)
+    }
+
+    async fn daemon_set(
+        &self,
+        wanted: DaemonSet,
+        present: Option<&DaemonSet>,
+    ) -> Result<(), ApplyError> {
+        let written = self.applied(wanted.clone(), present).await?;
+        let Some(patch) = expulsion(&written, &wanted) else {
+            return Ok(());
+        };
+        let name = wanted.name_any();
+        let api: Api<DaemonSet> =
+            Api::namespaced(self.client.clone(), &wanted.namespace().unwrap_or_default());
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        api.patch(&name, &parameters, &Patch::Merge(&patch))
+            .await
+            .map_err(|source| failed(DaemonSet::KIND, &name, source))?;
+        self.metrics.wrote(DaemonSet::KIND);
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod complaints;
 pub mod conditions;
 pub mod events;
+pub mod guests;
 pub mod health;
 pub mod metrics;
 pub mod names;

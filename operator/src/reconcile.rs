@@ -113,6 +113,7 @@ impl ReconcileError {
             Self::Observe(_) => "ApiServerUnavailable",
             Self::Apply(ApplyError::Older { .. }) => "OlderState",
             Self::Apply(error) if error.is_conflict() => "Conflict",
+            Self::Apply(error) if error.is_namespace_ending() => "NamespaceTerminating",
             Self::Apply(_) => "WriteFailed",
             Self::Interrupted => "Interrupted",
         }
@@ -122,7 +123,11 @@ impl ReconcileError {
     fn is_passing(&self) -> bool {
         matches!(
             self.category(),
-            "Conflict" | "ApiServerUnavailable" | "Interrupted" | "WaitingForGarbageCollector"
+            "Conflict"
+                | "NamespaceTerminating"
+                | "ApiServerUnavailable"
+                | "Interrupted"
+                | "WaitingForGarbageCollector"
         )
     }
 }

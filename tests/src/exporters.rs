@@ -102,7 +102,7 @@ impl<'a> Exporters<'a> {
             ensure!(ready["status"] == "False", "it is ready: {ready}");
             let found = conditions.iter().find(says).cloned();
             Ok(Some(found.with_context(|| {
-                format!("its conditions: {conditions:?}")
+                format!("its conditions: {}", json!(conditions))
             })?))
         })
     }

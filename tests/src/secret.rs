@@ -1,6 +1,10 @@
 //! The decoded content of a Secret.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -42,9 +46,8 @@ impl SecretData {
 
     /// Keys whose values are not the same in both.
     pub fn differs(&self, other: &Self) -> Vec<String> {
-        self.0
-            .keys()
-            .chain(other.0.keys())
+        let keys: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
+        keys.into_iter()
             .filter(|key| self.0.get(*key) != other.0.get(*key))
             .cloned()
             .collect()

@@ -157,6 +157,8 @@ fn container(spec: &ValidSpec) -> Container {
             ..SecurityContext::default()
         }),
         volume_mounts: Some(volume_mounts()),
+        // Its last words are in the pod's status, where the operator reads why it does not start.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
 }
