@@ -21,7 +21,7 @@ use crate::{
     api::{SecureExporter, SecureExporterStatus},
     guests::expulsion,
     metrics::Metrics,
-    names::{FIELD_MANAGER, GENERATION_ANNOTATION, Owner},
+    names::{FIELD_MANAGER, Owner, published_generation},
     observe::Observed,
     render::Children,
 };
@@ -193,7 +193,10 @@ impl Writer<'_> {
                 if present.content() == wanted.content() && keeps(present, &wanted) {
                     return Ok(());
                 }
-                let (published, ours) = (generation(present), generation(&wanted));
+                let (published, ours) = (
+                    published_generation(present.meta()),
+                    published_generation(wanted.meta()),
+                );
                 if published > ours {
                     return Err(ApplyError::Older {
                         kind: K::KIND,
@@ -311,16 +314,6 @@ fn adopt_foreign_metadata<K: Resource>(wanted: &mut K, present: &K) {
     let (labels, annotations) = (&present.meta().labels, &present.meta().annotations);
     merge(&mut wanted.meta_mut().labels, labels);
     merge(&mut wanted.meta_mut().annotations, annotations);
-}
-
-fn generation<K: Resource>(object: &K) -> u64 {
-    object
-        .meta()
-        .annotations
-        .as_ref()
-        .and_then(|annotations| annotations.get(GENERATION_ANNOTATION))
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default()
 }
 
 fn failed(kind: &'static str, name: &str, source: kube::Error) -> ApplyError {

@@ -3,6 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::{api::parse_duration, rotation::timing::Timers};
 
 /// Reconciles SecureExporter resources: encrypted, authenticated and verified node metrics.
 #[derive(Parser, Debug)]
@@ -61,6 +64,59 @@ pub struct RunArguments {
     /// How long running work may take to end after a signal to stop, in seconds
     #[arg(long, default_value = "20", value_parser = seconds)]
     pub shutdown_deadline: Duration,
+
+    /// The waits of a rotation
+    #[command(flatten)]
+    pub timers: TimerArguments,
+}
+
+/// The waits of a rotation, with which its safety stands and falls. The defaults hold for every kubelet; shorter ones are
+/// for tests.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Waits of a rotation (such as 15m or 30s)")]
+pub struct TimerArguments {
+    /// How long scrapers are told to trust a new authority before it signs
+    #[arg(long, default_value = "15m", value_parser = wait)]
+    pub trust_soak: SignedDuration,
+
+    /// How long every exporter must have accepted a new password before scrapers are told it
+    #[arg(long, default_value = "30s", value_parser = wait)]
+    pub accept_soak: SignedDuration,
+
+    /// After how long an exporter that cannot be asked is believed to have followed, where its node is ready
+    #[arg(long, default_value = "15m", value_parser = wait)]
+    pub blind_wait: SignedDuration,
+
+    /// For how long nobody may have used an old password before it is dropped
+    #[arg(long, default_value = "1h", value_parser = wait)]
+    pub unused_for: SignedDuration,
+
+    /// Shortest spec.rotation.clientOverlap that takes effect
+    #[arg(long, default_value = "10m", value_parser = wait)]
+    pub minimum_overlap: SignedDuration,
+
+    /// How often exporters are asked while a rotation waits for them
+    #[arg(long, default_value = "15s", value_parser = wait)]
+    pub probe_interval: SignedDuration,
+
+    /// How often exporters are asked otherwise
+    #[arg(long, default_value = "10m", value_parser = wait)]
+    pub sample_interval: SignedDuration,
+}
+
+impl TimerArguments {
+    /// The waits as the machine takes them.
+    pub fn timers(&self) -> Timers {
+        Timers {
+            trust_soak: self.trust_soak,
+            accept_soak: self.accept_soak,
+            blind_wait: self.blind_wait,
+            unused_for: self.unused_for,
+            minimum_overlap: self.minimum_overlap,
+            probe_interval: self.probe_interval,
+            sample_interval: self.sample_interval,
+        }
+    }
 }
 
 /// How log lines are written.
@@ -100,6 +156,10 @@ impl RunArguments {
     }
 }
 
+fn wait(text: &str) -> Result<SignedDuration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .map(Duration::from_secs)
@@ -110,18 +170,23 @@ fn seconds(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    fn scope(namespaces: &str) -> Scope {
-        let words = [
-            "operator",
-            "run",
-            "--exporter-image=x",
-            "--watch-namespaces",
-            namespaces,
-        ];
-        match Arguments::parse_from(words).command {
-            Command::Run(run) => run.scope(),
+    fn run(more: &[&str]) -> RunArguments {
+        let words = ["operator", "run", "--exporter-image=x"];
+        match Arguments::parse_from(words.iter().chain(more)).command {
+            Command::Run(run) => run,
             Command::Crd => panic!("asked for run"),
         }
+    }
+
+    fn scope(namespaces: &str) -> Scope {
+        run(&["--watch-namespaces", namespaces]).scope()
+    }
+
+    #[test]
+    fn waits_that_are_not_set_are_those_of_the_machine() {
+        assert_eq!(run(&[]).timers.timers(), Timers::default());
+        let short = run(&["--trust-soak=2s"]).timers.timers();
+        assert_eq!(short.trust_soak, SignedDuration::from_secs(2));
     }
 
     #[test]

@@ -14,6 +14,11 @@ pub const CERTIFICATE_VALID: &str = "CertificateValid";
 pub const CREDENTIALS_PUBLISHED: &str = "CredentialsPublished";
 /// The exporter's port is in use by something else on at least one node.
 pub const PORT_CONFLICT: &str = "PortConflict";
+/// An authority or a password is on its way to the next one.
+pub const ROTATING: &str = "Rotating";
+/// Exporters or scrapers that do not come along hold a rotation up, or it is paused. Nothing fails by it: the old
+/// credential goes on working.
+pub const ROTATION_BLOCKED: &str = "RotationBlocked";
 /// A person must change something before this goes on.
 pub const STALLED: &str = "Stalled";
 

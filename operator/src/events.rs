@@ -55,6 +55,12 @@ impl Events {
         }
     }
 
+    /// Something holds things up since now; whoever calls knows that it is news.
+    pub async fn warn_once(&self, resource: &SecureExporter, reason: &str, note: &str) {
+        self.publish(resource, EventType::Warning, reason, note)
+            .await;
+    }
+
     /// Nothing is wrong any more: the next warning is news again.
     pub fn well(&self, resource: &SecureExporter) {
         if let Some(uid) = &resource.meta().uid {

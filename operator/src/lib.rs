@@ -5,6 +5,7 @@
 //! pure: no client, no clock, no randomness that is not passed in.
 #![forbid(unsafe_code)]
 
+pub mod announce;
 pub mod api;
 pub mod apply;
 pub mod arguments;
@@ -22,6 +23,7 @@ pub mod pki;
 pub mod reconcile;
 pub mod render;
 pub mod rotation;
+pub mod rotation_status;
 pub mod run;
 pub mod secret_text;
 pub mod status;

@@ -2,13 +2,17 @@
 
 use std::sync::{Mutex, PoisonError, atomic::AtomicU64};
 
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
-use crate::names::Owner;
+use crate::{
+    api::SecureExporterStatus, conditions::ROTATION_BLOCKED, names::Owner,
+    rotation::evidence::Exporter, status::Published,
+};
 
 /// The metrics, and the text in which they are served.
 pub struct Metrics {
@@ -16,6 +20,11 @@ pub struct Metrics {
     passes: Family<OutcomeLabels, Counter>,
     duration: Histogram,
     certificate_end: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
+    authority_end: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
+    success: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
+    exporters: Family<ExporterLabels, Gauge>,
+    rotation: Family<RotationLabels, Gauge<f64, AtomicU64>>,
+    blocked: Family<ResourceLabels, Gauge>,
     writes: Family<KindLabels, Counter>,
 }
 
@@ -27,6 +36,20 @@ struct OutcomeLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ExporterLabels {
+    namespace: String,
+    name: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RotationLabels {
+    namespace: String,
+    name: String,
+    subject: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,6 +80,36 @@ impl Default for Metrics {
             "When the published certificate ends, in seconds since 1970; alert when it is less than two weeks away",
             certificate_end.clone(),
         );
+        let authority_end = Family::default();
+        registry.register(
+            "authority_not_after_timestamp_seconds",
+            "When the certificate authority that signs ends, in seconds since 1970",
+            authority_end.clone(),
+        );
+        let success = Family::default();
+        registry.register(
+            "last_success_timestamp_seconds",
+            "When the last pass over the resource succeeded, in seconds since 1970",
+            success.clone(),
+        );
+        let exporters = Family::default();
+        registry.register(
+            "exporters",
+            "Exporters by what was seen when they were asked last: verified (serves the published certificate), outdated (serves another one), unreachable",
+            exporters.clone(),
+        );
+        let rotation = Family::default();
+        registry.register(
+            "rotation_stage_since_timestamp_seconds",
+            "Since when the stage of a rotation that is under way lasts, in seconds since 1970; 0 between rotations",
+            rotation.clone(),
+        );
+        let blocked = Family::default();
+        registry.register(
+            "rotation_blocked",
+            "1 where a rotation is held up: see the condition RotationBlocked",
+            blocked.clone(),
+        );
         let writes = Family::default();
         registry.register(
             "writes",
@@ -68,6 +121,11 @@ impl Default for Metrics {
             passes,
             duration,
             certificate_end,
+            authority_end,
+            success,
+            exporters,
+            rotation,
+            blocked,
             writes,
         }
     }
@@ -85,17 +143,66 @@ impl Metrics {
         self.writes.get_or_create(&KindLabels { kind }).inc();
     }
 
-    /// Notes when the published certificate of a resource ends, in seconds since 1970.
-    pub fn certificate_ends(&self, owner: &Owner, seconds: f64) {
-        self.certificate_end
-            .get_or_create(&ResourceLabels::of(&owner.namespace, &owner.name))
-            .set(seconds);
+    /// Notes what a pass that published everything saw.
+    pub fn published(
+        &self,
+        owner: &Owner,
+        seen: &Published<'_>,
+        status: &SecureExporterStatus,
+        now: Timestamp,
+    ) {
+        let resource = || ResourceLabels::of(&owner.namespace, &owner.name);
+        let set = |family: &Family<ResourceLabels, Gauge<f64, AtomicU64>>, time: Timestamp| {
+            family
+                .get_or_create(&resource())
+                .set(time.as_second() as f64);
+        };
+        set(&self.success, now);
+        if let Some(certificate) = &status.certificate {
+            set(&self.certificate_end, certificate.not_after.0);
+        }
+        if let Some(trust) = &status.trust {
+            set(&self.authority_end, trust.not_after.0);
+        }
+        let blocked = status
+            .conditions
+            .iter()
+            .any(|one| one.type_ == ROTATION_BLOCKED && one.status == "True");
+        self.blocked
+            .get_or_create(&resource())
+            .set(i64::from(blocked));
+        self.note_exporters(owner, seen.exporters, status);
+        for (subject, since) in [
+            ("authority", seen.state.authority_progress.map(|it| it.since)),
+            ("password", seen.state.password_progress.map(|it| it.since)),
+        ] {
+            let labels = RotationLabels {
+                namespace: owner.namespace.clone(),
+                name: owner.name.clone(),
+                subject,
+            };
+            self.rotation
+                .get_or_create(&labels)
+                .set(since.map_or(0.0, |time| time.as_second() as f64));
+        }
     }
 
-    /// Forgets a resource that is gone.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        self.certificate_end
-            .remove(&ResourceLabels::of(namespace, name));
+    fn note_exporters(&self, owner: &Owner, exporters: &[Exporter], status: &SecureExporterStatus) {
+        let verified = status.nodes.as_ref().map_or(0, |nodes| nodes.verified);
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let answered = exporters.iter().filter(|it| it.answer.is_some()).count();
+        for (state, number) in [
+            ("verified", i64::from(verified)),
+            ("outdated", count(answered) - i64::from(verified)),
+            ("unreachable", count(exporters.len() - answered)),
+        ] {
+            let labels = ExporterLabels {
+                namespace: owner.namespace.clone(),
+                name: owner.name.clone(),
+                state,
+            };
+            self.exporters.get_or_create(&labels).set(number);
+        }
     }
 
     /// The exposition.

@@ -23,6 +23,11 @@ pub const MAX_NAME_LENGTH: usize = 52;
 /// rendered from. A lower one is never published over a higher.
 pub const GENERATION_ANNOTATION: &str = "secureexporter.dev/state-generation";
 
+/// Annotation on a resource by which people ask for a rotation: see [`request`](crate::rotation::request).
+pub const ROTATE_ANNOTATION: &str = "secureexporter.dev/rotate";
+/// Annotation on a resource by which people end the trust in what has leaked.
+pub const DISTRUST_ANNOTATION: &str = "secureexporter.dev/distrust";
+
 /// Label with the application's name; its value is [`APP_NAME`].
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 /// Label with the name of the `SecureExporter`.
@@ -141,6 +146,15 @@ impl Owner {
             ..self.child(name)
         }
     }
+}
+
+/// The generation of the state that an object was rendered from; 0 where it does not say.
+pub fn published_generation(meta: &ObjectMeta) -> u64 {
+    meta.annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(GENERATION_ANNOTATION))
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

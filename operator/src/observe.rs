@@ -1,5 +1,10 @@
 //! Reads what there is: the children of a resource, and what its pods and the events of its DaemonSet complain about.
-//! One of the two modules that talk to the API server; it never writes.
+//! One of the two modules that talk to the API server; it never writes. The exporters themselves are asked in
+//! [`exporters`].
+
+pub mod exporters;
+pub mod sample;
+pub mod status_request;
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
@@ -13,6 +18,8 @@ use crate::{
     api::SecureExporter,
     complaints::{self, Complaint},
     names::{CONTAINER, Owner},
+    render::Children,
+    rotation::rebuild::Published,
 };
 
 /// The children of one resource as they are, each where it exists, and complaints.
@@ -58,6 +65,24 @@ impl Observed {
                         && reference.uid != owner.uid
                 })
         })
+    }
+
+    /// Whether what is generated stands there exactly as in `children`: it was read back, and not only sent.
+    pub fn shows(&self, children: &Children) -> bool {
+        let data = |secret: &Option<Secret>| secret.as_ref().and_then(|it| it.data.clone());
+        data(&self.server) == children.server_secret.data
+            && data(&self.scrape) == children.scrape_secret.data
+            && self.authority.as_ref().and_then(|it| it.data.as_ref())
+                == children.ca_config_map.data.as_ref()
+    }
+
+    /// What the state can be made again from.
+    pub fn published(&self) -> Published<'_> {
+        Published {
+            server: self.server.as_ref(),
+            scrape: self.scrape.as_ref(),
+            bundle: self.authority.as_ref(),
+        }
     }
 
     fn first(&self, is_it: impl Fn(&ObjectMeta) -> bool) -> Option<String> {

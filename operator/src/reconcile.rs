@@ -10,26 +10,40 @@ use jiff::Timestamp;
 use kube::{Client, Resource, runtime::controller::Action};
 
 use crate::{
-    api::{ImagePolicy, SecureExporter, SpecError, ValidSpec},
+    announce::announcement,
+    api::{Advance, ImagePolicy, SecureExporter, SpecError, ValidSpec},
     apply::{ApplyError, Writer},
     backoff::PerObject,
     clock::Clock,
     events::Events,
     metrics::Metrics,
     names::Owner,
-    observe::{Observed, observe},
+    observe::{
+        Observed,
+        exporters::{ask_all, running},
+        observe,
+        sample::Samples,
+        status_request::Question,
+    },
     pki::InspectError,
     render::{self, RenderError},
     rotation::{
-        RotationError, Step, carry_out, decide,
-        decide::next_deadline,
+        RotationError, Situation, Step, carry_out, decide,
+        decide::{awaits_exporters, next_deadline, tally},
+        evidence::Exporter,
+        rebuild::current_state,
+        request::Requests,
         state::{State, StateError},
+        timing::Timers,
     },
     status::{self, Published, Stalled},
 };
 
 /// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// How soon what was just written is read back.
+const AFTER_A_STEP: Duration = Duration::from_secs(1);
 
 /// What every pass needs.
 pub struct Context {
@@ -45,8 +59,21 @@ pub struct Context {
     pub events: Events,
     /// Failures in a row.
     pub backoff: PerObject,
-    /// The last state of each resource by uid: what brings a deleted state Secret back as it was.
-    pub remembered: Mutex<HashMap<String, State>>,
+    /// The waits of the rotation.
+    pub timers: Timers,
+    /// What the exporters said last.
+    pub samples: Samples,
+    /// What was last known of each resource, by uid.
+    pub remembered: Mutex<HashMap<String, Remembered>>,
+}
+
+/// What was last known of a resource.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// Its state: what brings a deleted state Secret back as it was.
+    state: State,
+    /// How often the clock had jumped by then.
+    clock_jumps: u64,
 }
 
 /// Why a pass ended early.
@@ -189,10 +216,30 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         .map_err(ReconcileError::Observe)?;
     check_ownership(&observed, &owner)?;
 
-    let now = context.clock.now();
+    let (now, clock_jumps) = (context.clock.now(), context.clock.jumps());
     let stored = stored_state(&observed, &owner)?;
-    let known = stored.clone().or_else(|| remembered(context, &owner));
-    let steps = decide(&spec, known.as_ref(), &owner.uid, now)?;
+    let before = remembered(context, &owner);
+    let (known, rebuilt) = current_state(
+        stored.as_ref(),
+        before.as_ref().map(|before| &before.state),
+        &observed.published(),
+        &spec,
+        now,
+    );
+    let requests = Requests::read(resource.meta().annotations.as_ref());
+    let mut situation = Situation {
+        spec: &spec,
+        requests: &requests,
+        uid: &owner.uid,
+        published: is_published(stored.as_ref(), &observed, &spec, &owner),
+        exporters: &[],
+        timers: &context.timers,
+        now,
+        clock_jumped: before.is_some_and(|before| before.clock_jumps != clock_jumps),
+    };
+    let exporters = exporters(known.as_ref(), &situation, &observed, context, &owner).await?;
+    situation.exporters = &exporters;
+    let steps = decide(known.as_ref(), &situation)?;
     let state = next_state(&steps, known, &spec, &owner, now).await?;
     let children = render::children(&spec, &owner, &state)?;
 
@@ -209,28 +256,85 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
             )
             .await?;
     }
-    remember(context, &owner, &state);
+    remember(context, &owner, &state, clock_jumps);
     writer.children(children, &observed).await?;
-    tell(resource, context, &steps).await;
+    tell(resource, context, &steps, rebuilt).await;
 
+    let waiting_for = tally(&state, &situation).filter(|_| awaits_exporters(&state, &situation));
     let seen = Published {
         spec: &spec,
         owner: &owner,
         state: &state,
         daemon_set: observed.daemon_set.as_ref(),
         complaints: &observed.complaints,
+        exporters: &exporters,
+        waiting_for: waiting_for.as_ref(),
+        requests: &requests,
     };
     let previous = resource.status.clone().unwrap_or_default();
     let status = status::published(&previous, resource.meta().generation, &seen, now)?;
-    if let Some(certificate) = &status.certificate {
-        let end = certificate.not_after.0.as_second() as f64;
-        context.metrics.certificate_ends(&owner, end);
+    context.metrics.published(&owner, &seen, &status, now);
+    if let Some(news) = status::newly_blocked(&previous, &status) {
+        context.events.warn_once(resource, "RotationBlocked", news).await;
     }
     writer.status(resource, &owner, &status).await?;
-    Ok(Action::requeue(pause(
-        next_deadline(&spec, &state, &owner.uid)?,
-        now,
-    )))
+    let deadline = next_deadline(&state, &situation)?;
+    Ok(Action::requeue(pause(&steps, deadline, &state, &situation)))
+}
+
+fn is_published(
+    stored: Option<&State>,
+    observed: &Observed,
+    spec: &ValidSpec,
+    owner: &Owner,
+) -> bool {
+    stored
+        .and_then(|state| render::children(spec, owner, state).ok())
+        .is_some_and(|children| observed.shows(&children))
+}
+
+/// What the exporters say: asked anew where something waits for it, else now and then.
+async fn exporters(
+    known: Option<&State>,
+    situation: &Situation<'_>,
+    observed: &Observed,
+    context: &Context,
+    owner: &Owner,
+) -> Result<Vec<Exporter>, ReconcileError> {
+    let (Some(state), Some(daemon_set)) = (known, &observed.daemon_set) else {
+        return Ok(Vec::new());
+    };
+    let age = sample_age(state, situation);
+    if let Some(recent) = context.samples.recent(&owner.uid, age) {
+        return Ok(recent);
+    }
+    let running = running(&context.client, owner, daemon_set)
+        .await
+        .map_err(ReconcileError::Observe)?;
+    let spec = situation.spec;
+    let question = match spec.rotation.advance {
+        Advance::Timed => None,
+        Advance::Observed => Some(Question::new(
+            state,
+            &spec.server_name,
+            &spec.username,
+            situation.now,
+        )?),
+    };
+    let exporters = ask_all(running, question.as_ref()).await;
+    context.samples.keep(&owner.uid, &exporters);
+    Ok(exporters)
+}
+
+/// How old answers may be.
+fn sample_age(state: &State, situation: &Situation<'_>) -> Duration {
+    let timers = situation.timers;
+    let age = if awaits_exporters(state, situation) {
+        timers.probe_interval
+    } else {
+        timers.sample_interval
+    };
+    age.unsigned_abs()
 }
 
 fn check_ownership(observed: &Observed, owner: &Owner) -> Result<(), ReconcileError> {
@@ -271,39 +375,35 @@ async fn next_state(
         .map_err(ReconcileError::Rotation)
 }
 
-fn remembered(context: &Context, owner: &Owner) -> Option<State> {
-    let states = context
+fn remembered(context: &Context, owner: &Owner) -> Option<Remembered> {
+    let known = context
         .remembered
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    states.get(&owner.uid).cloned()
+    known.get(&owner.uid).cloned()
 }
 
-fn remember(context: &Context, owner: &Owner, state: &State) {
-    let mut states = context
+fn remember(context: &Context, owner: &Owner, state: &State, clock_jumps: u64) {
+    let mut known = context
         .remembered
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    states.insert(owner.uid.clone(), state.clone());
+    let now = Remembered {
+        state: state.clone(),
+        clock_jumps,
+    };
+    known.insert(owner.uid.clone(), now);
 }
 
-async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step]) {
-    for step in steps {
-        let (reason, note) = match step {
-            Step::IssueAuthority { generation } => (
-                "AuthorityIssued",
-                format!("certificate authority of generation {generation}"),
-            ),
-            Step::IssueLeaf { because } => (
-                "CertificateIssued",
-                format!("serving certificate: {}", because.text()),
-            ),
-            Step::GeneratePassword { generation } => (
-                "PasswordGenerated",
-                format!("password of generation {generation}"),
-            ),
-            Step::HashAgain => ("PasswordHashed", "the bcrypt cost has changed".to_owned()),
-        };
+async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebuilt: bool) {
+    let rebuilt = rebuilt.then(|| {
+        let note = "the state was missing or older than what is published, and was made again from that; the keys of the authorities are lost, so a new one follows";
+        ("StateRebuilt", note.to_owned())
+    });
+    for (reason, note) in rebuilt
+        .into_iter()
+        .chain(steps.iter().filter_map(announcement))
+    {
         tracing::info!(resource = %name(resource), reason, note);
         context.events.done(resource, reason, &note).await;
     }
@@ -355,9 +455,21 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn pause(deadline: Timestamp, now: Timestamp) -> Duration {
-    let left = deadline.duration_since(now).as_secs().max(1);
-    Duration::from_secs(left.unsigned_abs()).min(LONGEST_PAUSE)
+/// After a step the next look confirms that it was published; otherwise the next one is due when time or exporters may
+/// bring something.
+fn pause(
+    steps: &[Step],
+    deadline: Timestamp,
+    state: &State,
+    situation: &Situation<'_>,
+) -> Duration {
+    if !steps.is_empty() {
+        return AFTER_A_STEP;
+    }
+    let left = deadline.duration_since(situation.now).as_secs().max(1);
+    Duration::from_secs(left.unsigned_abs())
+        .min(sample_age(state, situation))
+        .min(LONGEST_PAUSE)
 }
 
 fn name(resource: &SecureExporter) -> String {

@@ -44,7 +44,7 @@ pub enum RunError {
 /// As [`RunError`] says.
 pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let images = ImagePolicy::new(&arguments.exporter_image, &arguments.allowed_images)?;
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(SystemClock::default());
     let health = Arc::new(Health::new(clock.clone()));
     let metrics = Arc::new(Metrics::default());
     let client = Client::try_default().await?;
@@ -55,6 +55,8 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         images,
         metrics: metrics.clone(),
         backoff: PerObject::default(),
+        timers: arguments.timers.timers(),
+        samples: Default::default(),
         remembered: Default::default(),
     });
     let stop = stop_signal().map_err(RunError::Signals)?;

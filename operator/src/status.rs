@@ -12,7 +12,13 @@ use crate::{
     conditions::{self, Finding},
     names::Owner,
     pki::{InspectError, inspect::inspect},
-    rotation::{state::State, timing::renewal_time},
+    rotation::{
+        evidence::{Exporter, Tally},
+        request::{Requests, Subject},
+        state::State,
+        timing::renewal_time,
+    },
+    rotation_status,
 };
 
 /// A certificate that ends sooner than this should have been renewed long ago. Short certificates (in tests) are never
@@ -31,6 +37,12 @@ pub struct Published<'a> {
     pub daemon_set: Option<&'a DaemonSet>,
     /// What stands in the way of pods.
     pub complaints: &'a [Complaint],
+    /// What the exporters said when they were asked last.
+    pub exporters: &'a [Exporter],
+    /// The exporters that a rotation waits for; `None` where it waits for none.
+    pub waiting_for: Option<&'a Tally>,
+    /// What is asked for by annotation.
+    pub requests: &'a Requests,
 }
 
 /// Why a pass could not publish.
@@ -53,14 +65,15 @@ pub fn published(
     now: Timestamp,
 ) -> Result<SecureExporterStatus, InspectError> {
     let certificate = certificate(seen)?;
-    let nodes = nodes(seen.daemon_set);
+    let verified = verified(seen.exporters, &certificate);
+    let nodes = nodes(seen.daemon_set, verified);
     let findings = findings(seen, &certificate, &nodes, now);
     Ok(SecureExporterStatus {
         observed_generation: generation,
         trust: Some(trust(seen.state)?),
-        credentials: Some(CredentialsStatus {
-            active_generation: whole(seen.state.active_password),
-        }),
+        credentials: Some(credentials(seen)),
+        rotation: rotation_status::progress(seen.state, seen.waiting_for),
+        handled_requests: handled(seen.state),
         references: Some(references(seen.owner)),
         conditions: conditions::merge(&previous.conditions, findings, generation, now),
         certificate: Some(certificate),
@@ -82,6 +95,8 @@ pub fn stalled(
         Finding::unknown(conditions::CERTIFICATE_VALID, why.reason, kept),
         Finding::unknown(conditions::CREDENTIALS_PUBLISHED, why.reason, kept),
         Finding::unknown(conditions::PORT_CONFLICT, why.reason, kept),
+        Finding::unknown(conditions::ROTATING, why.reason, kept),
+        Finding::unknown(conditions::ROTATION_BLOCKED, why.reason, kept),
         Finding::new(conditions::STALLED, true, why.reason, &why.message),
     ];
     SecureExporterStatus {
@@ -155,6 +170,8 @@ fn findings(
             ),
         ),
         port,
+        rotation_status::rotating(seen.state, seen.waiting_for),
+        rotation_status::blocked(seen),
         stalled,
     ]
 }
@@ -263,7 +280,7 @@ fn explain(complaint: &Complaint, seen: &Published<'_>) -> (&'static str, String
     }
 }
 
-fn nodes(daemon_set: Option<&DaemonSet>) -> NodesStatus {
+fn nodes(daemon_set: Option<&DaemonSet>, verified: i32) -> NodesStatus {
     let Some(status) = daemon_set.and_then(|set| set.status.as_ref()) else {
         return NodesStatus {
             summary: "0/?".to_owned(),
@@ -271,6 +288,7 @@ fn nodes(daemon_set: Option<&DaemonSet>) -> NodesStatus {
         };
     };
     NodesStatus {
+        verified,
         desired: status.desired_number_scheduled,
         ready: status.number_ready,
         updated: status.updated_number_scheduled.unwrap_or_default(),
@@ -281,6 +299,59 @@ fn nodes(daemon_set: Option<&DaemonSet>) -> NodesStatus {
     }
 }
 
+/// How many exporters were seen to serve the published certificate.
+fn verified(exporters: &[Exporter], certificate: &CertificateStatus) -> i32 {
+    let serves = |exporter: &&Exporter| {
+        let answer = exporter.answer.as_ref();
+        answer.is_some_and(|answer| answer.serial_number == certificate.serial_number)
+    };
+    i32::try_from(exporters.iter().filter(serves).count()).unwrap_or(i32::MAX)
+}
+
+fn credentials(seen: &Published<'_>) -> CredentialsStatus {
+    let state = seen.state;
+    let created = state
+        .passwords
+        .get(&state.active_password)
+        .map(|active| active.created);
+    let interval = seen.spec.rotation.password_interval;
+    let next = created
+        .zip(interval)
+        .and_then(|(created, interval)| created.checked_add(interval).ok());
+    CredentialsStatus {
+        active_generation: whole(state.active_password),
+        accepted_generations: state.passwords.keys().copied().map(whole).collect(),
+        last_rotation_time: created.map(whole_seconds),
+        next_rotation_time: next.map(whole_seconds),
+    }
+}
+
+fn handled(state: &State) -> Vec<String> {
+    let all = Subject::ALL.into_iter();
+    all.filter_map(|subject| {
+        let token = state.handled.get(subject.name())?;
+        Some(format!("{}={token}", subject.name()))
+    })
+    .collect()
+}
+
+/// The condition's message, where a rotation has come to be held up since `previous`.
+pub fn newly_blocked<'a>(
+    previous: &SecureExporterStatus,
+    current: &'a SecureExporterStatus,
+) -> Option<&'a str> {
+    let blocked = |condition: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+        condition.type_ == conditions::ROTATION_BLOCKED && condition.status == "True"
+    };
+    let now = current.conditions.iter().find(blocked)?;
+    let before = previous.conditions.iter().find(blocked);
+    before.is_none().then_some(now.message.as_str())
+}
+
+fn whole_seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
 fn certificate(seen: &Published<'_>) -> Result<CertificateStatus, InspectError> {
     let facts = inspect(&seen.state.leaf.certificate_pem)?;
     let renewal = renewal_time(
@@ -289,7 +360,7 @@ fn certificate(seen: &Published<'_>) -> Result<CertificateStatus, InspectError> 
         &seen.owner.uid,
     );
     Ok(CertificateStatus {
-        renewal_time: Time(Timestamp::from_second(renewal.as_second()).unwrap_or(renewal)),
+        renewal_time: whole_seconds(renewal),
         serial_number: facts.serial_number,
         sha256_fingerprint: facts.sha256_fingerprint,
         not_before: Time(facts.not_before),

@@ -36,15 +36,20 @@ fn pem(kind: &str, text: &str) -> String {
 fn authority(generation: u64) -> Authority {
     Authority {
         certificate_pem: pem("CERTIFICATE", &format!("authority {generation}")),
-        key_pem: SecretText::new(pem("PRIVATE KEY", &format!("authority {generation}"))),
+        key_pem: Some(SecretText::new(pem(
+            "PRIVATE KEY",
+            &format!("authority {generation}"),
+        ))),
+        cross_pem: None,
     }
 }
 
 fn password(generation: u64) -> Password {
     Password {
-        password: SecretText::new(format!("password-of-generation-{generation}")),
+        password: Some(SecretText::new(format!("password-of-generation-{generation}"))),
         hash: SecretText::new(HASH.replacen("$......", &format!("$.....{generation}"), 1)),
         cost: 4,
+        created: jiff::Timestamp::UNIX_EPOCH,
     }
 }
 
@@ -61,6 +66,9 @@ fn state() -> State {
         },
         passwords: BTreeMap::from([(1, password(1))]),
         active_password: 1,
+        authority_progress: None,
+        password_progress: None,
+        handled: BTreeMap::new(),
     }
 }
 
@@ -225,7 +233,7 @@ fn during_an_overlap_scrapers_trust_both_authorities_and_use_the_active_password
     );
     assert_eq!(
         text(&rendered.scrape_secret, "password"),
-        password(1).password.expose()
+        password(1).password.unwrap().expose()
     );
 }
 

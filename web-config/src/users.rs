@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+
 /// bcrypt's own minimum; below it there is no hash.
 const MIN_COST: u32 = 4;
 /// Each step doubles the work. At 16 one login takes some five seconds, half of Prometheus' default scrape timeout.
@@ -15,6 +17,17 @@ pub struct BcryptHash {
 }
 
 impl BcryptHash {
+    /// The name by which the use of this hash is told, without telling the hash: the first 12 digits of its SHA-256,
+    /// lower-case hexadecimal. Operator and exporter both compute it, so its construction is a format.
+    pub fn id(&self) -> String {
+        let digest = Sha256::digest(self.as_str());
+        digest
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// Reads `$2a$`, `$2b$` or `$2y$` hashes of cost 4 to 16.
     ///
     /// # Errors

@@ -32,6 +32,12 @@ pub struct BasicAuthSpec {
     #[schemars(range(min = 4, max = 14))]
     #[serde(default = "default_bcrypt_cost")]
     pub bcrypt_cost: i32,
+
+    /// How often the password is followed by a new one: 2160h, or Never, for people who copy it by hand. Old and new
+    /// overlap by spec.rotation.clientOverlap.
+    #[schemars(length(max = 24), regex(pattern = r"^(Never|([0-9]{1,6}(h|m|s)){1,3})$"))]
+    #[serde(default = "default_rotation_interval")]
+    pub rotation_interval: String,
 }
 
 impl Default for BasicAuthSpec {
@@ -39,6 +45,7 @@ impl Default for BasicAuthSpec {
         Self {
             username: default_username(),
             bcrypt_cost: default_bcrypt_cost(),
+            rotation_interval: default_rotation_interval(),
         }
     }
 }
@@ -49,4 +56,8 @@ fn default_username() -> String {
 
 fn default_bcrypt_cost() -> i32 {
     10
+}
+
+fn default_rotation_interval() -> String {
+    "2160h".to_owned()
 }

@@ -15,6 +15,7 @@ mod duration;
 mod exporter;
 mod image;
 mod image_policy;
+mod rotation;
 #[cfg(test)]
 mod rules_tests;
 mod scrape;
@@ -32,13 +33,14 @@ pub use duration::{DurationError, parse_duration};
 pub use exporter::{Collectors, ExporterSpec, KNOWN_COLLECTORS, LogLevel};
 pub use image::{ImageReference, ImageReferenceError, ImageSpec, PullPolicy, PullSecret};
 pub use image_policy::{ImagePolicy, ImagePolicyError};
+pub use rotation::{Advance, RotationSpec, RotationState, Stragglers};
 pub use scrape::{ScrapeServiceAccount, ScrapeSpec};
 pub use status::{
-    CertificateStatus, CredentialsStatus, NodesStatus, References, SecureExporterStatus,
-    TrustStatus,
+    CertificateStatus, CredentialsStatus, NodesStatus, References, RotationStatus,
+    SecureExporterStatus, TrustStatus,
 };
 pub use tls::{CertificateSpec, KeyAlgorithm, MinTlsVersion, PrivateKeySpec, SubjectSpec, TlsSpec};
-pub use valid::{SpecError, ValidCertificate, ValidExporter, ValidImage, ValidScrape, ValidSpec};
+pub use valid::{SpecError, ValidCertificate, ValidExporter, ValidImage, ValidRotation, ValidScrape, ValidSpec};
 pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
 
 /// Node metrics, encrypted, authenticated and verified: a node exporter on every node, its certificates and passwords,
@@ -73,6 +75,8 @@ pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
     ),
     validation = Rule::new("self.metadata.name.size() <= 52")
         .message("metadata.name must be at most 52 characters, so that the names of the objects made from it fit"),
+    validation = Rule::new("self.spec.authentication.basicAuth.rotationInterval == 'Never' || duration(self.spec.authentication.basicAuth.rotationInterval) >= duration(self.spec.rotation.clientOverlap) + duration(self.spec.rotation.clientOverlap)")
+        .message("spec.authentication.basicAuth.rotationInterval must be Never or at least twice spec.rotation.clientOverlap, so that one rotation ends before the next begins"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', beginning with a letter"),
 )]
@@ -94,6 +98,10 @@ pub struct SecureExporterSpec {
     /// Who may read the metrics. There is no way to switch authentication off.
     #[serde(default)]
     pub authentication: AuthenticationSpec,
+
+    /// How the certificate authority and the password are followed by the next ones.
+    #[serde(default)]
+    pub rotation: RotationSpec,
 
     /// The scrape configuration that is generated for Prometheus into the Secret <name>-scrape.
     #[serde(default)]

@@ -28,6 +28,15 @@ pub struct SecureExporterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
 
+    /// The change of authority or password that is under way; absent between changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationStatus>,
+
+    /// The last requests by annotation that were acted on, as <subject>=<the annotation's value>.
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handled_requests: Vec<String>,
+
     /// Names of the objects made from this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references: Option<References>,
@@ -48,6 +57,9 @@ pub struct NodesStatus {
     pub ready: i32,
     /// On how many it runs in the current version.
     pub updated: i32,
+    /// On how many the operator saw the current certificate being served and verified it as Prometheus does, when it
+    /// asked last.
+    pub verified: i32,
     /// Ready of desired, for people: 12/12.
     pub summary: String,
 }
@@ -93,6 +105,30 @@ pub struct TrustStatus {
 pub struct CredentialsStatus {
     /// Generation of the password that scrapers are told to use.
     pub active_generation: i64,
+    /// Generations of all passwords that the exporters accept.
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub accepted_generations: Vec<i64>,
+    /// When the active password was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_rotation_time: Option<Time>,
+    /// When the next one will be made; absent where spec.authentication.basicAuth.rotationInterval is Never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_rotation_time: Option<Time>,
+}
+
+/// A change of authority or password that is under way.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationStatus {
+    /// What changes: Authority, Password, or both.
+    pub subject: String,
+    /// How far it has come: TrustPublished and LeafSwitched of an authority; Accepting and ClientSwitched of a password.
+    pub stage: String,
+    /// Since when it is known that all of this stage is published; absent until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage_time: Option<Time>,
+    /// By what it goes on: Observed, Timed where exporters could not be asked, or Waiting.
+    pub evidence: String,
 }
 
 /// Names of the objects made from this one, all in its namespace.

@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntO
 
 use super::duration::parse_duration;
 use super::{
+    Advance, RotationSpec, RotationState, Stragglers,
     AuthenticationSpec, CertificateSpec, ExporterSpec, ImagePolicy, KNOWN_COLLECTORS, KeyAlgorithm,
     LogLevel, MinTlsVersion, PrivateKeySpec, PullPolicy, Resources, ScrapeServiceAccount,
     ScrapeSpec, SecureExporterSpec, SubjectSpec, UpdateStrategy, WorkloadSpec,
@@ -39,6 +40,8 @@ pub struct ValidSpec {
     pub username: String,
     /// Cost of the bcrypt hash.
     pub bcrypt_cost: u32,
+    /// How authority and password are followed by the next.
+    pub rotation: ValidRotation,
     /// The scrape configuration.
     pub scrape: ValidScrape,
     /// Node labels that the pods need.
@@ -92,6 +95,21 @@ pub struct ValidCertificate {
     pub parameters: LeafParameters,
     /// At which remaining part of its life, in percent, a certificate is renewed.
     pub renew_before_percentage: u8,
+}
+
+/// How authority and password are followed by the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidRotation {
+    /// How long old credentials go on working.
+    pub client_overlap: SignedDuration,
+    /// How often the password is followed by a new one; `None` is never.
+    pub password_interval: Option<SignedDuration>,
+    /// What a rotation goes on by.
+    pub advance: Advance,
+    /// What happens to stragglers.
+    pub on_stragglers: Stragglers,
+    /// Whether anything rotates.
+    pub state: RotationState,
 }
 
 /// The scrape configuration.
@@ -163,6 +181,7 @@ impl ValidSpec {
             certificate,
             username,
             bcrypt_cost,
+            rotation: rotation(&spec.rotation, &spec.authentication)?,
             scrape: scrape(&spec.scrape, owner)?,
             node_selector: spec.workload.node_selector.clone(),
             tolerations: spec.workload.tolerations.clone(),
@@ -383,6 +402,37 @@ fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, u32), SpecError> {
         .filter(|cost| (4..=14).contains(cost))
         .ok_or_else(|| SpecError::new(format!("{FIELD}.bcryptCost"), "must be between 4 and 14"))?;
     Ok((username.clone(), cost))
+}
+
+fn rotation(
+    spec: &RotationSpec,
+    authentication: &AuthenticationSpec,
+) -> Result<ValidRotation, SpecError> {
+    const INTERVAL: &str = "spec.authentication.basicAuth.rotationInterval";
+    let second = SignedDuration::from_secs(1);
+    let client_overlap = duration(
+        "spec.rotation.clientOverlap",
+        &spec.client_overlap,
+        second,
+        MAX_DURATION,
+    )?;
+    let password_interval = match authentication.basic_auth.rotation_interval.as_str() {
+        "Never" => None,
+        text => Some(duration(INTERVAL, text, second, MAX_DURATION * 2)?),
+    };
+    if password_interval.is_some_and(|interval| interval < client_overlap * 2) {
+        return Err(SpecError::new(
+            INTERVAL,
+            "must be Never or at least twice spec.rotation.clientOverlap",
+        ));
+    }
+    Ok(ValidRotation {
+        client_overlap,
+        password_interval,
+        advance: spec.advance,
+        on_stragglers: spec.on_stragglers,
+        state: spec.state,
+    })
 }
 
 fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, SpecError> {

@@ -105,12 +105,22 @@ pub fn verify(
     server_name: &str,
     now: Timestamp,
 ) -> Result<(), InspectError> {
+    let (chain, roots) = (certificates(chain_pem)?, certificates(bundle_pem)?);
+    verify_chain(&chain, &roots, server_name, now)
+}
+
+/// As [`verify`], of certificates that were read already.
+pub fn verify_chain(
+    chain: &[CertificateDer<'static>],
+    bundle: &[CertificateDer<'static>],
+    server_name: &str,
+    now: Timestamp,
+) -> Result<(), InspectError> {
     let refused = |error: &dyn std::fmt::Display| InspectError::Refused(error.to_string());
-    let chain = certificates(chain_pem)?;
     let (leaf, intermediates) = chain.split_first().ok_or(InspectError::NoCertificate)?;
     let mut roots = RootCertStore::empty();
-    for root in certificates(bundle_pem)? {
-        roots.add(root).map_err(|error| refused(&error))?;
+    for root in bundle {
+        roots.add(root.clone()).map_err(|error| refused(&error))?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -126,7 +136,14 @@ pub fn verify(
         .map_err(|error| refused(&error))
 }
 
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, InspectError> {
+/// The serial number of the first certificate, lower-case hexadecimal.
+pub fn serial_number(chain: &[CertificateDer<'static>]) -> Result<String, InspectError> {
+    let der = chain.first().ok_or(InspectError::NoCertificate)?;
+    Ok(hex(parse(der)?.raw_serial()))
+}
+
+/// The certificates of a PEM text, at least one.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, InspectError> {
     let found = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| InspectError::Damaged(error.to_string()))?;

@@ -35,20 +35,32 @@ pub fn issue_authority(
     now: Timestamp,
     serial: Serial,
 ) -> Result<IssuedPair, IssueError> {
-    let mut params = CertificateParams::default();
-    params.serial_number = Some(SerialNumber::from_slice(&serial.0));
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(
-        DnType::CommonName,
-        authority_common_name(qualified_name, generation),
-    );
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = x509_time(before(now, BACKDATING)?)?;
-    params.not_after = x509_time(after(now, AUTHORITY_LIFE)?)?;
+    let end = after(now, AUTHORITY_LIFE)?;
+    let params = authority_params(qualified_name, generation, now, end, serial)?;
     let key = KeyType::EcdsaP256.generate()?;
     let certificate = params.self_signed(&key)?;
     Ok(IssuedPair::new(certificate.pem(), &key))
+}
+
+/// Certifies the key of an authority by the one before it, under the same name: with this certificate in its chain, a
+/// leaf of the new authority is verified by whoever trusts only the old one. It ends with the old one.
+pub fn cross_sign(
+    qualified_name: &str,
+    generation: u64,
+    key_pem: &SecretText,
+    old_certificate_pem: &str,
+    old_key_pem: &SecretText,
+    now: Timestamp,
+    serial: Serial,
+) -> Result<String, IssueError> {
+    let end = inspect::inspect(old_certificate_pem)
+        .map_err(IssueError::Authority)?
+        .not_after;
+    let mut params = authority_params(qualified_name, generation, now, end, serial)?;
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::from_pem(key_pem.expose())?;
+    let issuer = issuer(old_certificate_pem, old_key_pem)?;
+    Ok(unix_lines(params.signed_by(&key, &issuer)?.pem()))
 }
 
 /// Issues a leaf certificate, signed by `authority`. It ends `duration` from now, but never after its authority.
@@ -67,10 +79,7 @@ pub fn issue_leaf(
     if authority_end <= now {
         return Err(IssueError::AuthorityExpired(authority_end));
     }
-    inspect::check_key_matches(authority_certificate_pem, authority_key_pem)
-        .map_err(IssueError::Authority)?;
-    let authority_key = KeyPair::from_pem(authority_key_pem.expose())?;
-    let issuer = Issuer::from_ca_cert_pem(authority_certificate_pem, authority_key)?;
+    let issuer = issuer(authority_certificate_pem, authority_key_pem)?;
 
     let mut params = CertificateParams::default();
     params.serial_number = Some(SerialNumber::from_slice(&serial.0));
@@ -99,9 +108,8 @@ pub struct IssuedPair {
 impl IssuedPair {
     fn new(certificate_pem: String, key: &KeyPair) -> Self {
         Self {
-            // rcgen ends lines as MIME does; every other PEM file on the node ends them as Unix does.
-            certificate_pem: certificate_pem.replace("\r\n", "\n"),
-            key_pem: SecretText::new(key.serialize_pem().replace("\r\n", "\n")),
+            certificate_pem: unix_lines(certificate_pem),
+            key_pem: SecretText::new(unix_lines(key.serialize_pem())),
         }
     }
 }
@@ -305,6 +313,46 @@ pub enum IssueError {
     /// The cryptographic library refused.
     #[error("the certificate could not be made: {0}")]
     Crypto(#[from] rcgen::Error),
+}
+
+/// The generation of an authority by its subject, as [`issue_authority`] names it.
+pub fn authority_generation(subject: &str) -> Option<u64> {
+    subject.rsplit_once(" CA g")?.1.parse().ok()
+}
+
+fn authority_params(
+    qualified_name: &str,
+    generation: u64,
+    now: Timestamp,
+    end: Timestamp,
+    serial: Serial,
+) -> Result<CertificateParams, IssueError> {
+    let mut params = CertificateParams::default();
+    params.serial_number = Some(SerialNumber::from_slice(&serial.0));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(
+        DnType::CommonName,
+        authority_common_name(qualified_name, generation),
+    );
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = x509_time(before(now, BACKDATING)?)?;
+    params.not_after = x509_time(end)?;
+    Ok(params)
+}
+
+fn issuer(
+    certificate_pem: &str,
+    key_pem: &SecretText,
+) -> Result<Issuer<'static, KeyPair>, IssueError> {
+    inspect::check_key_matches(certificate_pem, key_pem).map_err(IssueError::Authority)?;
+    let key = KeyPair::from_pem(key_pem.expose())?;
+    Ok(Issuer::from_ca_cert_pem(certificate_pem, key)?)
+}
+
+/// rcgen ends lines as MIME does; every other PEM file on the node ends them as Unix does.
+fn unix_lines(pem: String) -> String {
+    pem.replace("\r\n", "\n")
 }
 
 fn authority_common_name(qualified_name: &str, generation: u64) -> String {

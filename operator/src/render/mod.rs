@@ -23,7 +23,8 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use crate::api::ValidSpec;
 use crate::names::Owner;
 use crate::pki::bundle::bundle;
-use crate::rotation::state::{Password, State};
+use crate::rotation::state::State;
+use crate::secret_text::SecretText;
 
 pub use state_secret::state_secret;
 
@@ -61,7 +62,7 @@ pub fn children(spec: &ValidSpec, owner: &Owner, state: &State) -> Result<Childr
     Ok(Children {
         service_account: service_account::service_account(owner),
         discovery: discovery::discovery(&spec.scrape, owner),
-        server_secret: server_secret::server_secret(spec, owner, state, &credentials)?,
+        server_secret: server_secret::server_secret(spec, owner, state)?,
         scrape_secret: scrape_secret::scrape_secret(spec, owner, state, &credentials)?,
         ca_config_map: ca_config_map::ca_config_map(owner, state, &credentials),
         service: service::service(spec, owner),
@@ -100,7 +101,7 @@ pub enum RenderError {
 /// The parts of the state that are published, present and not empty.
 struct Credentials<'a> {
     bundle: String,
-    password: &'a Password,
+    password: &'a SecretText,
 }
 
 impl<'a> Credentials<'a> {
@@ -121,10 +122,10 @@ impl<'a> Credentials<'a> {
                 generation: state.leaf.authority_generation,
             });
         }
-        let password =
-            state
-                .passwords
-                .get(&state.active_password)
+        let password = state
+            .passwords
+            .get(&state.active_password)
+            .and_then(|active| active.password.as_ref())
                 .ok_or(RenderError::MissingGeneration {
                     what: "password",
                     generation: state.active_password,

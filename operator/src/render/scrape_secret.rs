@@ -22,7 +22,7 @@ pub(super) fn scrape_secret(
         data: Some(secret_data([
             ("ca.crt", &credentials.bundle),
             ("username", &spec.username),
-            ("password", credentials.password.password.expose()),
+            ("password", credentials.password.expose()),
             // The only key that ends in .yaml: people write `scrape_config_files: [.../*.yaml]`.
             (
                 "scrape.yaml",

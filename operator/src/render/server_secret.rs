@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use secure_exporter_web_config::{BcryptHash, TlsServerConfig, TlsVersion, UserHashes, WebConfig};
 
-use super::{Credentials, RenderError, secret_data};
+use super::{RenderError, secret_data};
 use crate::api::{MinTlsVersion, ValidSpec};
 use crate::names::Owner;
 use crate::rotation::state::State;
@@ -14,9 +14,8 @@ pub(super) fn server_secret(
     spec: &ValidSpec,
     owner: &Owner,
     state: &State,
-    credentials: &Credentials<'_>,
 ) -> Result<Secret, RenderError> {
-    let web_config = web_config(spec, state, credentials)?;
+    let web_config = web_config(spec, state)?;
     Ok(Secret {
         metadata: owner.published(owner.server_secret(), state.generation),
         // The type lets other tools check that certificate and key are there.
@@ -31,18 +30,14 @@ pub(super) fn server_secret(
 }
 
 /// The web configuration file, as a person would have written it for node_exporter: paths relative to the file itself.
-fn web_config(
-    spec: &ValidSpec,
-    state: &State,
-    credentials: &Credentials<'_>,
-) -> Result<String, RenderError> {
+fn web_config(spec: &ValidSpec, state: &State) -> Result<String, RenderError> {
     // The active password first: it is the one that almost every request carries.
-    let active = (&state.active_password, credentials.password);
-    let others = state
+    let (active, others): (Vec<_>, Vec<_>) = state
         .passwords
         .iter()
-        .filter(|(generation, _)| **generation != state.active_password);
-    let hashes = std::iter::once(active)
+        .partition(|(generation, _)| **generation == state.active_password);
+    let hashes = active
+        .into_iter()
         .chain(others)
         .map(|(generation, password)| {
             BcryptHash::parse(password.hash.expose()).map_err(|_| RenderError::BadHash {

@@ -7,14 +7,15 @@ use jiff::Timestamp;
 
 use super::{
     decide::Step,
-    state::{Authority, Leaf, Password, State},
+    state::{Authority, AuthorityStage, Leaf, Password, PasswordStage, Progress, State},
 };
 use crate::{
     api::ValidSpec,
     names::Owner,
     pki::{
         IssueError, Serial,
-        issue::{issue_authority, issue_leaf},
+        inspect::inspect,
+        issue::{cross_sign, issue_authority, issue_leaf},
         password::{self, PasswordError},
     },
 };
@@ -33,7 +34,7 @@ pub enum RotationError {
     Incomplete(&'static str),
 }
 
-/// The state after `steps`. The generation rises by one where there was a step.
+/// The state after `steps`. The generation rises by one where anything that is published has changed.
 ///
 /// # Errors
 /// As [`RotationError`] says; the state that was given is not touched.
@@ -48,7 +49,7 @@ pub fn carry_out(
     for step in steps {
         draft.take(step, spec, owner, now)?;
     }
-    draft.finish(!steps.is_empty())
+    draft.finish(steps.iter().any(Step::is_published))
 }
 
 /// A state of which parts may still be missing.
@@ -57,9 +58,12 @@ struct Draft {
     generation: u64,
     authorities: BTreeMap<u64, Authority>,
     active_authority: u64,
+    authority_progress: Option<Progress<AuthorityStage>>,
     leaf: Option<Leaf>,
     passwords: BTreeMap<u64, Password>,
     active_password: u64,
+    password_progress: Option<Progress<PasswordStage>>,
+    handled: BTreeMap<String, String>,
 }
 
 impl Draft {
@@ -68,9 +72,12 @@ impl Draft {
             generation: state.generation,
             authorities: state.authorities,
             active_authority: state.active_authority,
+            authority_progress: state.authority_progress,
             leaf: Some(state.leaf),
             passwords: state.passwords,
             active_password: state.active_password,
+            password_progress: state.password_progress,
+            handled: state.handled,
         })
     }
 
@@ -82,60 +89,107 @@ impl Draft {
         now: Timestamp,
     ) -> Result<(), RotationError> {
         match step {
-            Step::IssueAuthority { generation } => {
-                let name = format!("{}.{}", owner.name, owner.namespace);
-                let pair = issue_authority(&name, *generation, now, Serial::random()?)?;
-                let authority = Authority {
-                    certificate_pem: pair.certificate_pem,
-                    key_pem: pair.key_pem,
-                };
-                self.authorities.insert(*generation, authority);
+            Step::ReplaceAuthority { generation } => {
+                let authority = new_authority(*generation, None, owner, now)?;
+                self.authorities = BTreeMap::from([(*generation, authority)]);
                 self.active_authority = *generation;
+                self.authority_progress = None;
             }
-            Step::IssueLeaf { .. } => {
-                let authority = self
-                    .authorities
-                    .get(&self.active_authority)
-                    .ok_or(RotationError::Incomplete("active authority"))?;
-                let parameters = &spec.certificate.parameters;
-                let pair = issue_leaf(
-                    parameters,
-                    &authority.certificate_pem,
-                    &authority.key_pem,
-                    now,
-                    Serial::random()?,
-                )?;
-                self.leaf = Some(Leaf {
-                    certificate_pem: pair.certificate_pem,
-                    key_pem: pair.key_pem,
-                    authority_generation: self.active_authority,
-                    parameters: parameters.fingerprint(),
-                });
+            Step::PrepareAuthority { generation } => {
+                let active = self.authorities.get(&self.active_authority);
+                let authority = new_authority(*generation, active, owner, now)?;
+                self.authorities.insert(*generation, authority);
+                self.authority_progress =
+                    Some(Progress::begin(AuthorityStage::TrustPublished, now));
             }
-            Step::GeneratePassword { generation } => {
-                let password = password::generate()?;
-                let hash = password::hash(&password, spec.bcrypt_cost)?;
-                let cost = spec.bcrypt_cost;
-                self.passwords.insert(
-                    *generation,
-                    Password {
-                        password,
-                        hash,
-                        cost,
-                    },
-                );
+            Step::SwitchAuthority => {
+                self.active_authority = newest(&self.authorities)?;
+                self.authority_progress = Some(Progress::begin(AuthorityStage::LeafSwitched, now));
+            }
+            Step::DropAuthorities => {
+                let active = self.active_authority;
+                self.authorities
+                    .retain(|generation, _| *generation == active);
+                self.authority_progress = None;
+            }
+            Step::IssueLeaf { .. } => self.leaf = Some(self.new_leaf(spec, now)?),
+            Step::ReplacePassword { generation } => {
+                let password = new_password(spec, now)?;
+                self.passwords = BTreeMap::from([(*generation, password)]);
                 self.active_password = *generation;
+                self.password_progress = None;
+            }
+            Step::PreparePassword { generation } => {
+                self.passwords
+                    .insert(*generation, new_password(spec, now)?);
+                self.password_progress = Some(Progress::begin(PasswordStage::Accepting, now));
+            }
+            Step::SwitchPassword => {
+                self.active_password = newest(&self.passwords)?;
+                self.password_progress = Some(Progress::begin(PasswordStage::ClientSwitched, now));
+            }
+            Step::DropPasswords => {
+                let active = self.active_password;
+                self.passwords.retain(|generation, _| *generation == active);
+                self.password_progress = None;
             }
             Step::HashAgain => {
                 let active = self
                     .passwords
                     .get_mut(&self.active_password)
                     .ok_or(RotationError::Incomplete("active password"))?;
-                active.hash = password::hash(&active.password, spec.bcrypt_cost)?;
+                let text = active
+                    .password
+                    .as_ref()
+                    .ok_or(RotationError::Incomplete("text of the active password"))?;
+                active.hash = password::hash(text, spec.bcrypt_cost)?;
                 active.cost = spec.bcrypt_cost;
+            }
+            Step::ConfirmAuthority => confirm(&mut self.authority_progress, now),
+            Step::ConfirmPassword => confirm(&mut self.password_progress, now),
+            Step::RestartTimers => {
+                restart(&mut self.authority_progress, now);
+                restart(&mut self.password_progress, now);
+            }
+            Step::Remember { subject, token } => {
+                self.handled.insert(subject.name().to_owned(), token.clone());
+            }
+            Step::Forget { subject } => {
+                self.handled.remove(subject.name());
             }
         }
         Ok(())
+    }
+
+    fn new_leaf(&self, spec: &ValidSpec, now: Timestamp) -> Result<Leaf, RotationError> {
+        let authority = self
+            .authorities
+            .get(&self.active_authority)
+            .ok_or(RotationError::Incomplete("active authority"))?;
+        let key = authority
+            .key_pem
+            .as_ref()
+            .ok_or(RotationError::Incomplete("key of the active authority"))?;
+        let parameters = &spec.certificate.parameters;
+        let pair = issue_leaf(
+            parameters,
+            &authority.certificate_pem,
+            key,
+            now,
+            Serial::random()?,
+        )?;
+        let mut certificate_pem = pair.certificate_pem;
+        if let Some(cross) = &authority.cross_pem
+            && inspect(cross).map_err(IssueError::Authority)?.not_after > now
+        {
+            certificate_pem.push_str(cross);
+        }
+        Ok(Leaf {
+            certificate_pem,
+            key_pem: pair.key_pem,
+            authority_generation: self.active_authority,
+            parameters: parameters.fingerprint(),
+        })
     }
 
     fn finish(self, changed: bool) -> Result<State, RotationError> {
@@ -143,9 +197,64 @@ impl Draft {
             generation: self.generation.saturating_add(u64::from(changed)),
             authorities: self.authorities,
             active_authority: self.active_authority,
+            authority_progress: self.authority_progress,
             leaf: self.leaf.ok_or(RotationError::Incomplete("leaf"))?,
             passwords: self.passwords,
             active_password: self.active_password,
+            password_progress: self.password_progress,
+            handled: self.handled,
         })
+    }
+}
+
+/// A new authority, and its key certified by the one before it where that can still sign.
+fn new_authority(
+    generation: u64,
+    before: Option<&Authority>,
+    owner: &Owner,
+    now: Timestamp,
+) -> Result<Authority, RotationError> {
+    let name = format!("{}.{}", owner.name, owner.namespace);
+    let pair = issue_authority(&name, generation, now, Serial::random()?)?;
+    let cross_pem = before
+        .and_then(|before| Some((&before.certificate_pem, before.key_pem.as_ref()?)))
+        .map(|(certificate, key)| {
+            let serial = Serial::random()?;
+            cross_sign(&name, generation, &pair.key_pem, certificate, key, now, serial)
+        })
+        .transpose()?;
+    Ok(Authority {
+        certificate_pem: pair.certificate_pem,
+        key_pem: Some(pair.key_pem),
+        cross_pem,
+    })
+}
+
+fn new_password(spec: &ValidSpec, now: Timestamp) -> Result<Password, RotationError> {
+    let password = password::generate()?;
+    Ok(Password {
+        hash: password::hash(&password, spec.bcrypt_cost)?,
+        password: Some(password),
+        cost: spec.bcrypt_cost,
+        created: now,
+    })
+}
+
+fn newest<V>(generations: &BTreeMap<u64, V>) -> Result<u64, RotationError> {
+    generations
+        .last_key_value()
+        .map(|(generation, _)| *generation)
+        .ok_or(RotationError::Incomplete("newest generation"))
+}
+
+fn confirm<S>(progress: &mut Option<Progress<S>>, now: Timestamp) {
+    if let Some(progress) = progress {
+        progress.confirmed = Some(now);
+    }
+}
+
+fn restart<S>(progress: &mut Option<Progress<S>>, now: Timestamp) {
+    if let Some(progress) = progress {
+        progress.confirmed = progress.confirmed.map(|_| now);
     }
 }

@@ -1,33 +1,87 @@
-//! What must be made anew, and why. Pure.
+//! What must be done next, and why. Pure: spec, state, what is published, what the exporters say, and the time.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{state::State, timing::renewal_time};
-use crate::{
-    api::ValidSpec,
-    pki::{InspectError, inspect::inspect},
+use super::{
+    authority,
+    evidence::{Exporter, Tally},
+    leaf, password,
+    request::{Requests, Subject},
+    state::State,
+    timing::Timers,
 };
+use crate::{api::ValidSpec, pki::InspectError};
 
-/// One thing to make. Steps are carried out in the order of the list.
+/// One change of the state. Steps are carried out in the order of the list, and stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A certificate authority of this generation, from then on the one that signs.
-    IssueAuthority {
+    /// A certificate authority of this generation, from now on the only one.
+    ReplaceAuthority {
         /// Its generation.
         generation: u64,
     },
+    /// A certificate authority of this generation, certified by the active one: scrapers are told to trust both.
+    PrepareAuthority {
+        /// Its generation.
+        generation: u64,
+    },
+    /// The newest authority signs from now on.
+    SwitchAuthority,
+    /// Scrapers are told to trust the active authority alone.
+    DropAuthorities,
     /// A leaf certificate, signed by the active authority.
     IssueLeaf {
         /// Why.
         because: Because,
     },
-    /// A password of this generation, from then on the active one.
-    GeneratePassword {
+    /// A password of this generation, from now on the only one.
+    ReplacePassword {
         /// Its generation.
         generation: u64,
     },
+    /// A password of this generation: the exporters accept it besides the active one.
+    PreparePassword {
+        /// Its generation.
+        generation: u64,
+    },
+    /// Scrapers are told to use the newest password.
+    SwitchPassword,
+    /// The exporters accept the active password alone.
+    DropPasswords,
     /// A new hash of the active password: the cost that is asked for has changed.
     HashAgain,
+    /// What the stage of the authority publishes was read back: its timers start.
+    ConfirmAuthority,
+    /// What the stage of the password publishes was read back: its timers start.
+    ConfirmPassword,
+    /// The clock has jumped: the timers that run start anew, which is later than needed and never earlier.
+    RestartTimers,
+    /// A request was acted on.
+    Remember {
+        /// What was asked for.
+        subject: Subject,
+        /// The annotation's value.
+        token: String,
+    },
+    /// A request is made no more.
+    Forget {
+        /// What was asked for.
+        subject: Subject,
+    },
+}
+
+impl Step {
+    /// Whether it changes anything that is published.
+    pub fn is_published(&self) -> bool {
+        !matches!(
+            self,
+            Self::ConfirmAuthority
+                | Self::ConfirmPassword
+                | Self::RestartTimers
+                | Self::Remember { .. }
+                | Self::Forget { .. }
+        )
+    }
 }
 
 /// Why a leaf is issued.
@@ -39,6 +93,10 @@ pub enum Because {
     Due,
     /// The spec asks for another one: other names, key, subject or duration.
     SpecChanged,
+    /// Another authority signs now.
+    NewAuthority,
+    /// Somebody asked for it.
+    Requested,
 }
 
 impl Because {
@@ -48,69 +106,176 @@ impl Because {
             Self::First => "the first one",
             Self::Due => "renewal time reached",
             Self::SpecChanged => "the spec asks for another one",
+            Self::NewAuthority => "a new authority signs",
+            Self::Requested => "asked for by annotation",
         }
     }
 }
 
-/// What has to be made for `spec`, where `state` is what there is. An empty list means that nothing changes.
+/// Everything that a decision rests on, besides the state.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// What is asked for.
+    pub spec: &'a ValidSpec,
+    /// What is asked for by annotation.
+    pub requests: &'a Requests,
+    /// The uid of the resource: spreads renewals.
+    pub uid: &'a str,
+    /// Whether everything that follows from the stored state was read back from the API server.
+    pub published: bool,
+    /// The exporters.
+    pub exporters: &'a [Exporter],
+    /// The waits.
+    pub timers: &'a Timers,
+    /// The time.
+    pub now: Timestamp,
+    /// Whether the clock has jumped since the last look at it.
+    pub clock_jumped: bool,
+}
+
+impl Situation<'_> {
+    /// The overlap between old and new credentials.
+    pub fn overlap(&self) -> SignedDuration {
+        self.spec
+            .rotation
+            .client_overlap
+            .max(self.timers.minimum_overlap)
+    }
+
+    /// Whether `wait` is over since `start`.
+    pub fn is_over(&self, wait: SignedDuration, start: Timestamp) -> bool {
+        self.now.duration_since(start) >= wait
+    }
+}
+
+/// What has to be done for `state`. An empty list means that nothing changes.
 ///
 /// # Errors
-/// The certificate in the state cannot be read.
-pub fn decide(
-    spec: &ValidSpec,
-    state: Option<&State>,
-    uid: &str,
-    now: Timestamp,
-) -> Result<Vec<Step>, InspectError> {
+/// A certificate in the state cannot be read.
+pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     let Some(state) = state else {
-        return Ok(vec![
-            Step::IssueAuthority { generation: 1 },
-            Step::IssueLeaf {
-                because: Because::First,
-            },
-            Step::GeneratePassword { generation: 1 },
-        ]);
+        return Ok(first());
     };
-    let mut steps = Vec::new();
-    if let Some(because) = leaf_is_out_of_date(spec, state, uid, now)? {
-        steps.push(Step::IssueLeaf { because });
+    if let Some(steps) = distrust(state, situation) {
+        return Ok(steps);
     }
-    match state.passwords.get(&state.active_password) {
-        None => steps.push(Step::GeneratePassword {
-            generation: state.active_password.saturating_add(1),
-        }),
-        Some(password) if password.cost != spec.bcrypt_cost => steps.push(Step::HashAgain),
-        Some(_) => {}
+    let mut steps = forget(state, situation);
+    if clock_is_unreliable(state, situation) {
+        steps.push(Step::RestartTimers);
+        steps.extend(leaf::renew(state, situation)?);
+        return Ok(steps);
+    }
+    steps.extend(authority::advance(state, situation)?);
+    steps.extend(password::advance(state, situation));
+    let leaf_is_new = steps
+        .iter()
+        .any(|step| matches!(step, Step::IssueLeaf { .. }));
+    if !leaf_is_new {
+        // It waits for nothing and nobody, at any stage of the others.
+        steps.extend(leaf::renew(state, situation)?);
     }
     Ok(steps)
+}
+
+/// Who holds up what, now; `None` where nothing waits for exporters.
+pub fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
+    let authority = authority::tally(state, situation);
+    let password = password::tally(state, situation);
+    match (authority, password) {
+        (Some(authority), Some(password)) if authority.is_settled() => Some(password),
+        (authority, password) => authority.or(password),
+    }
+}
+
+/// Whether the only thing that is still being waited for is what exporters say.
+pub fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
+    authority::awaits_exporters(state, situation) || password::awaits_exporters(state, situation)
 }
 
 /// When the state must be looked at again although nothing has happened.
 ///
 /// # Errors
-/// The certificate in the state cannot be read.
+/// A certificate in the state cannot be read.
 pub fn next_deadline(
-    spec: &ValidSpec,
     state: &State,
-    uid: &str,
+    situation: &Situation<'_>,
 ) -> Result<Timestamp, InspectError> {
-    let facts = inspect(&state.leaf.certificate_pem)?;
-    Ok(renewal_time(
-        &facts,
-        spec.certificate.renew_before_percentage,
-        uid,
-    ))
+    let times = [
+        Some(leaf::due(state, situation)?),
+        authority::deadline(state, situation)?,
+        password::deadline(state, situation),
+    ];
+    // What is past already waits for something else than time.
+    let coming = times.into_iter().flatten().filter(|time| *time > situation.now);
+    Ok(coming.min().unwrap_or(Timestamp::MAX))
 }
 
-fn leaf_is_out_of_date(
-    spec: &ValidSpec,
-    state: &State,
-    uid: &str,
-    now: Timestamp,
-) -> Result<Option<Because>, InspectError> {
-    if state.leaf.parameters != spec.certificate.parameters.fingerprint() {
-        return Ok(Some(Because::SpecChanged));
+fn first() -> Vec<Step> {
+    vec![
+        Step::ReplaceAuthority { generation: 1 },
+        Step::IssueLeaf {
+            because: Because::First,
+        },
+        Step::ReplacePassword { generation: 1 },
+    ]
+}
+
+/// What has leaked is replaced at once; scrapes fail until the scrapers have the new, and that is what was asked for.
+fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
+    let pending = |subject| situation.requests.is_pending(subject, &state.handled);
+    let all = pending(Subject::DistrustAll);
+    if !all && !pending(Subject::DistrustAuthority) {
+        return None;
     }
-    let due = next_deadline(spec, state, uid)? <= now;
-    Ok(due.then_some(Because::Due))
+    let mut steps = vec![
+        Step::ReplaceAuthority {
+            generation: next(state.authorities.keys()),
+        },
+        Step::IssueLeaf {
+            because: Because::NewAuthority,
+        },
+    ];
+    if all {
+        steps.push(Step::ReplacePassword {
+            generation: next(state.passwords.keys()),
+        });
+    }
+    let done = [Subject::DistrustAuthority, Subject::DistrustAll];
+    steps.extend(
+        done.into_iter()
+            .filter(|subject| pending(*subject))
+            .map(|subject| remember(subject, situation)),
+    );
+    Some(steps)
+}
+
+fn forget(state: &State, situation: &Situation<'_>) -> Vec<Step> {
+    let withdrawn = situation.requests.withdrawn(&state.handled);
+    withdrawn
+        .into_iter()
+        .map(|subject| Step::Forget { subject })
+        .collect()
+}
+
+/// Timers measure by the wall clock, because they outlive the process. Where it jumps they would end too early or never.
+fn clock_is_unreliable(state: &State, situation: &Situation<'_>) -> bool {
+    let confirmed = [
+        state.authority_progress.and_then(|it| it.confirmed),
+        state.password_progress.and_then(|it| it.confirmed),
+    ];
+    let mut running = confirmed.into_iter().flatten();
+    running.any(|start| situation.clock_jumped || start > situation.now)
+}
+
+/// The step by which a request counts as acted on.
+pub(super) fn remember(subject: Subject, situation: &Situation<'_>) -> Step {
+    Step::Remember {
+        subject,
+        token: situation.requests.token(subject).to_owned(),
+    }
+}
+
+/// The generation after the newest.
+pub(super) fn next<'a>(generations: impl Iterator<Item = &'a u64>) -> u64 {
+    generations.max().copied().unwrap_or(0).saturating_add(1)
 }

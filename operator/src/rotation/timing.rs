@@ -1,9 +1,58 @@
-//! When a certificate is renewed.
+//! When things happen: every timer of the machine, and when certificates and authorities are renewed.
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use crate::pki::{CertificateFacts, issue::BACKDATING};
+
+/// Every wait of the machine but the overlap, which a resource sets itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// How long scrapers are told to trust a new authority before anything is served by it. A courtesy: the cross
+    /// certificate serves those who learn of it later.
+    pub trust_soak: SignedDuration,
+    /// How long every exporter must have accepted a new password before scrapers are told to use it.
+    pub accept_soak: SignedDuration,
+    /// After how long an exporter that cannot be asked, on a node that is ready, is believed to have what was published:
+    /// more than twice the longest that a kubelet takes.
+    pub blind_wait: SignedDuration,
+    /// For how long nobody may have used an old password before it is dropped.
+    pub unused_for: SignedDuration,
+    /// The shortest overlap that a resource gets, whatever it asks for.
+    pub minimum_overlap: SignedDuration,
+    /// How often exporters are asked while something rotates.
+    pub probe_interval: SignedDuration,
+    /// How often they are asked otherwise.
+    pub sample_interval: SignedDuration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            trust_soak: SignedDuration::from_mins(15),
+            accept_soak: SignedDuration::from_secs(30),
+            blind_wait: SignedDuration::from_mins(15),
+            unused_for: SignedDuration::from_hours(1),
+            minimum_overlap: SignedDuration::from_mins(10),
+            probe_interval: SignedDuration::from_secs(15),
+            sample_interval: SignedDuration::from_mins(10),
+        }
+    }
+}
+
+/// When an authority must be followed by the next: early enough that a leaf which it signs until then, and the overlap
+/// on both sides of the change, end before it does.
+pub fn authority_due(
+    authority_end: Timestamp,
+    leaf_duration: SignedDuration,
+    overlap: SignedDuration,
+) -> Timestamp {
+    authority_end
+        .checked_sub(leaf_duration)
+        .and_then(|time| time.checked_sub(overlap))
+        .and_then(|time| time.checked_sub(overlap))
+        .unwrap_or(Timestamp::MIN)
+}
 
 /// At most this part of a certificate's life is given away so that not all resources renew at the same moment.
 const JITTER_PERCENT: i64 = 5;

@@ -1,0 +1,54 @@
+//! What people are told of a step, in the log and by an event. Pure.
+
+use crate::rotation::Step;
+
+/// A reason for programs and a sentence for people; `None` for steps that change nothing outside.
+pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
+    Some(match step {
+        Step::ReplaceAuthority { generation } => (
+            "AuthorityIssued",
+            format!("certificate authority of generation {generation}; no other is trusted"),
+        ),
+        Step::PrepareAuthority { generation } => (
+            "AuthorityPrepared",
+            format!("certificate authority of generation {generation}: scrapers are told to trust it besides the old one"),
+        ),
+        Step::SwitchAuthority => (
+            "AuthoritySwitched",
+            "the new certificate authority signs from now on".to_owned(),
+        ),
+        Step::DropAuthorities => (
+            "AuthorityDropped",
+            "scrapers are told to trust the new certificate authority alone".to_owned(),
+        ),
+        Step::IssueLeaf { because } => (
+            "CertificateIssued",
+            format!("serving certificate: {}", because.text()),
+        ),
+        Step::ReplacePassword { generation } => (
+            "PasswordGenerated",
+            format!("password of generation {generation}; no other is accepted"),
+        ),
+        Step::PreparePassword { generation } => (
+            "PasswordPrepared",
+            format!("password of generation {generation}: exporters accept it besides the old one"),
+        ),
+        Step::SwitchPassword => (
+            "PasswordSwitched",
+            "scrapers are told the new password".to_owned(),
+        ),
+        Step::DropPasswords => (
+            "PasswordDropped",
+            "exporters accept the new password alone".to_owned(),
+        ),
+        Step::HashAgain => ("PasswordHashed", "the bcrypt cost has changed".to_owned()),
+        Step::RestartTimers => (
+            "TimersRestarted",
+            "the clock has jumped: the waits of the rotation under way start anew".to_owned(),
+        ),
+        Step::ConfirmAuthority
+        | Step::ConfirmPassword
+        | Step::Remember { .. }
+        | Step::Forget { .. } => return None,
+    })
+}

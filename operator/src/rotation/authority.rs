@@ -1,0 +1,177 @@
+//! From one certificate authority to the next.
+//!
+//! | stage | exporters serve a leaf of | scrapers trust | ends when |
+//! | --- | --- | --- | --- |
+//! | none | g | g | due or asked for |
+//! | `TrustPublished` | g | g, g+1 | soaked |
+//! | `LeafSwitched` | g+1, with the cross certificate | g, g+1 | overlap over, and nobody serves g any more |
+//!
+//! A scraper that knows only g verifies a leaf of g+1 through the cross certificate (g+1's key, certified by g), so the
+//! switch waits for nobody; only the drop of g does.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    decide::{Because, Situation, Step, next, remember},
+    evidence::{Tally, serves_under},
+    request::Subject,
+    state::{Authority, AuthorityStage, Progress, State},
+    timing::authority_due,
+};
+use crate::{
+    api::{RotationState, Stragglers},
+    pki::{InspectError, inspect::inspect},
+};
+
+/// The next step, if it is time for one.
+pub(super) fn advance(
+    state: &State,
+    situation: &Situation<'_>,
+) -> Result<Vec<Step>, InspectError> {
+    let generation = next(state.authorities.keys());
+    if let Some(active) = state.authorities.get(&state.active_authority)
+        && end(active)? <= situation.now
+    {
+        // Nothing that it signed is valid any more, so there is nothing left to overlap with.
+        let because = Because::NewAuthority;
+        return Ok(vec![
+            Step::ReplaceAuthority { generation },
+            Step::IssueLeaf { because },
+        ]);
+    }
+    let newest = state.authorities.last_key_value();
+    let newest_signs = newest.is_some_and(|(_, newest)| newest.key_pem.is_some());
+    if !signs(state, state.active_authority) && !newest_signs {
+        // The keys were lost with the state. Until there is another authority no leaf can be renewed: it waits for nothing.
+        return Ok(vec![Step::PrepareAuthority { generation }]);
+    }
+    let paused = situation.spec.rotation.state == RotationState::Paused
+        && signs(state, state.active_authority);
+    let Some(progress) = state.authority_progress else {
+        return begin(state, situation, generation, paused);
+    };
+    let Some(confirmed) = progress.confirmed else {
+        let confirm = situation.published.then_some(Step::ConfirmAuthority);
+        return Ok(confirm.into_iter().collect());
+    };
+    if paused {
+        return Ok(Vec::new());
+    }
+    match progress.stage {
+        AuthorityStage::TrustPublished if situation.is_over(soak(state, situation), confirmed) => {
+            let because = Because::NewAuthority;
+            Ok(vec![Step::SwitchAuthority, Step::IssueLeaf { because }])
+        }
+        AuthorityStage::LeafSwitched if may_drop(state, situation, confirmed) => {
+            Ok(vec![Step::DropAuthorities])
+        }
+        AuthorityStage::LeafSwitched if due(state, situation)? <= situation.now => {
+            // Stragglers may hold the drop for years. They must not hold the next authority.
+            Ok(vec![Step::PrepareAuthority { generation }])
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The exporters that hold up the drop; `None` where none is being waited for.
+pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
+    let progress = state.authority_progress?;
+    let confirmed = progress.confirmed?;
+    if progress.stage != AuthorityStage::LeafSwitched {
+        return None;
+    }
+    let kept = BTreeSet::from([state.active_authority]);
+    let wait = situation.overlap().max(situation.timers.blind_wait);
+    let waited = situation.is_over(wait, confirmed);
+    Some(Tally::of(
+        situation.exporters,
+        waited,
+        serves_under(&kept),
+    ))
+}
+
+/// Whether the overlap is over, and only exporters hold up the drop.
+pub(super) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
+    let progress = state.authority_progress;
+    progress
+        .filter(|progress| progress.stage == AuthorityStage::LeafSwitched)
+        .and_then(|progress| progress.confirmed)
+        .is_some_and(|confirmed| situation.is_over(situation.overlap(), confirmed))
+}
+
+/// When time alone brings the next step.
+pub(super) fn deadline(
+    state: &State,
+    situation: &Situation<'_>,
+) -> Result<Option<Timestamp>, InspectError> {
+    let Some(Progress {
+        stage,
+        confirmed: Some(confirmed),
+        ..
+    }) = state.authority_progress
+    else {
+        return Ok(Some(due(state, situation)?));
+    };
+    let wait = match stage {
+        AuthorityStage::TrustPublished => soak(state, situation),
+        AuthorityStage::LeafSwitched => situation.overlap(),
+    };
+    Ok(confirmed.checked_add(wait).ok())
+}
+
+fn begin(
+    state: &State,
+    situation: &Situation<'_>,
+    generation: u64,
+    paused: bool,
+) -> Result<Vec<Step>, InspectError> {
+    let requested = situation
+        .requests
+        .is_pending(Subject::Authority, &state.handled);
+    let wanted = requested || due(state, situation)? <= situation.now;
+    if !wanted || paused {
+        return Ok(Vec::new());
+    }
+    let mut steps = vec![Step::PrepareAuthority { generation }];
+    if requested {
+        steps.push(remember(Subject::Authority, situation));
+    }
+    Ok(steps)
+}
+
+fn signs(state: &State, generation: u64) -> bool {
+    state
+        .authorities
+        .get(&generation)
+        .is_some_and(|authority| authority.key_pem.is_some())
+}
+
+/// Without a cross certificate every scraper must have the new authority before anything is served by it.
+fn soak(state: &State, situation: &Situation<'_>) -> SignedDuration {
+    let newest = state.authorities.last_key_value();
+    if newest.is_some_and(|(_, newest)| newest.cross_pem.is_some()) {
+        situation.timers.trust_soak
+    } else {
+        situation.overlap()
+    }
+}
+
+fn may_drop(state: &State, situation: &Situation<'_>, confirmed: Timestamp) -> bool {
+    let settled = || tally(state, situation).is_some_and(|tally| tally.is_settled());
+    let proceeds = situation.spec.rotation.on_stragglers == Stragglers::Proceed;
+    situation.is_over(situation.overlap(), confirmed) && (proceeds || settled())
+}
+
+fn due(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
+    let Some(active) = state.authorities.get(&state.active_authority) else {
+        return Ok(Timestamp::MIN);
+    };
+    let duration = situation.spec.certificate.parameters.duration;
+    Ok(authority_due(end(active)?, duration, situation.overlap()))
+}
+
+fn end(authority: &Authority) -> Result<Timestamp, InspectError> {
+    Ok(inspect(&authority.certificate_pem)?.not_after)
+}

@@ -1,0 +1,227 @@
+//! The state, made again from what is published: where its Secret was deleted while the operator was down, or an older
+//! one was restored from a backup. Pure.
+//!
+//! What scrapers and exporters hold goes on working, since all of it is read from what they were given. Lost are only the
+//! keys of the authorities, so that the next one is prepared at once (without a cross certificate), and the texts of
+//! passwords that nobody is told.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Secret},
+};
+use kube::Resource;
+use secure_exporter_web_config::{BcryptHash, WebConfig};
+
+use super::state::{
+    Authority, AuthorityStage, Leaf, Password, PasswordStage, Progress, State,
+};
+use crate::{
+    api::ValidSpec,
+    names::published_generation,
+    pki::{
+        inspect::{check_key_matches, inspect, verify},
+        issue::authority_generation,
+        password,
+    },
+    secret_text::SecretText,
+};
+
+/// What is published, each where it exists.
+#[derive(Clone, Copy, Debug)]
+pub struct Published<'a> {
+    /// What the exporters mount.
+    pub server: Option<&'a Secret>,
+    /// What Prometheus mounts.
+    pub scrape: Option<&'a Secret>,
+    /// The public bundle.
+    pub bundle: Option<&'a ConfigMap>,
+}
+
+/// The state to go on from, and whether it had to be made again: a state that is missing, or older than what is published
+/// since, would take back what scrapers and exporters hold. `remembered` is what this process knew last.
+pub fn current_state(
+    stored: Option<&State>,
+    remembered: Option<&State>,
+    published: &Published<'_>,
+    spec: &ValidSpec,
+    now: Timestamp,
+) -> (Option<State>, bool) {
+    let newest = published.generation();
+    let current = |state: &&State| state.generation >= newest;
+    if let Some(state) = stored.filter(current).or(remembered.filter(current)) {
+        return (Some(state.clone()), false);
+    }
+    let older = stored.or(remembered);
+    match rebuild(published, older, spec, newest.saturating_add(1), now) {
+        Some(state) => (Some(state), true),
+        // An older state is better than none; nothing of it will be published over what is newer.
+        None => (older.cloned(), false),
+    }
+}
+
+impl Published<'_> {
+    /// The highest generation of the state that anything here was rendered from.
+    fn generation(&self) -> u64 {
+        let objects = [
+            self.server.map(Resource::meta),
+            self.scrape.map(Resource::meta),
+            self.bundle.map(Resource::meta),
+        ];
+        let generations = objects.into_iter().flatten().map(published_generation);
+        generations.max().unwrap_or_default()
+    }
+}
+
+/// The state that `published` was rendered from, as far as it can be told. Where `older`, an earlier state, still has what
+/// is not published, it is taken from there. `None` where too little is left: then everything begins anew.
+fn rebuild(
+    published: &Published<'_>,
+    older: Option<&State>,
+    spec: &ValidSpec,
+    generation: u64,
+    now: Timestamp,
+) -> Option<State> {
+    let authorities = authorities(published, older)?;
+    let (leaf, cross) = leaf(published, &authorities, spec, now)?;
+    let passwords = passwords(published, older, now)?;
+    let (active_password, _) = passwords.last_key_value()?;
+    let mut state = State {
+        generation,
+        active_authority: leaf.authority_generation,
+        authority_progress: (authorities.len() > 1)
+            .then(|| Progress::begin(AuthorityStage::LeafSwitched, now)),
+        authorities,
+        leaf,
+        active_password: *active_password,
+        password_progress: (passwords.len() > 1)
+            .then(|| Progress::begin(PasswordStage::ClientSwitched, now)),
+        passwords,
+        handled: older.map(|older| older.handled.clone()).unwrap_or_default(),
+    };
+    if let (Some(cross), Some(active)) =
+        (cross, state.authorities.get_mut(&state.active_authority))
+    {
+        active.cross_pem = Some(cross);
+    }
+    Some(state)
+}
+
+fn authorities(
+    published: &Published<'_>,
+    older: Option<&State>,
+) -> Option<BTreeMap<u64, Authority>> {
+    let bundle = published
+        .scrape
+        .and_then(|secret| text(secret, "ca.crt"))
+        .or_else(|| Some(published.bundle?.data.as_ref()?.get("ca.crt")?.as_str()))?;
+    let mut authorities = BTreeMap::new();
+    for certificate_pem in single_certificates(bundle) {
+        let facts = inspect(&certificate_pem).ok()?;
+        let known = older
+            .into_iter()
+            .flat_map(|older| older.authorities.values())
+            .find(|known| known.certificate_pem.trim() == certificate_pem.trim());
+        let generation = authority_generation(&facts.subject)
+            .unwrap_or_else(|| authorities.len() as u64 + 1);
+        let authority = Authority {
+            certificate_pem,
+            key_pem: known.and_then(|known| known.key_pem.clone()),
+            cross_pem: known.and_then(|known| known.cross_pem.clone()),
+        };
+        authorities.insert(generation, authority);
+    }
+    (!authorities.is_empty()).then_some(authorities)
+}
+
+/// The served certificate, and the cross certificate behind it.
+fn leaf(
+    published: &Published<'_>,
+    authorities: &BTreeMap<u64, Authority>,
+    spec: &ValidSpec,
+    now: Timestamp,
+) -> Option<(Leaf, Option<String>)> {
+    let server = published.server?;
+    let chain = text(server, "tls.crt")?;
+    let key_pem = SecretText::new(text(server, "tls.key")?.to_owned());
+    check_key_matches(chain, &key_pem).ok()?;
+    let mut certificates = single_certificates(chain).into_iter();
+    let alone = certificates.next()?;
+    // When it has ended, it is still the same authority's.
+    let then = now.min(inspect(&alone).ok()?.not_after);
+    let authority_generation = authorities
+        .iter()
+        .rev()
+        .find(|(_, authority)| {
+            verify(&alone, &authority.certificate_pem, &spec.server_name, then).is_ok()
+        })
+        .map(|(generation, _)| *generation)?;
+    let leaf = Leaf {
+        certificate_pem: chain.to_owned(),
+        key_pem,
+        authority_generation,
+        parameters: spec.certificate.parameters.fingerprint(),
+    };
+    Some((leaf, certificates.next()))
+}
+
+/// The accepted hashes, the one whose text is published as the newest.
+fn passwords(
+    published: &Published<'_>,
+    older: Option<&State>,
+    now: Timestamp,
+) -> Option<BTreeMap<u64, Password>> {
+    let config = WebConfig::parse(text(published.server?, "web-config.yml")?).ok()?;
+    let told = published
+        .scrape
+        .and_then(|secret| text(secret, "password"))
+        .map(|text| SecretText::new(text.to_owned()));
+    let hashes = config.basic_auth_users.values();
+    let mut found: Vec<Password> = hashes
+        .flat_map(|hashes| hashes.as_slice())
+        .map(|hash| of_hash(hash, told.as_ref(), older, now))
+        .collect();
+    found.sort_by_key(|password| password.password.is_some());
+    let first = older.map_or(0, |older| older.active_password);
+    let numbered = (first + 1..).zip(found);
+    let passwords: BTreeMap<u64, Password> = numbered.collect();
+    (!passwords.is_empty()).then_some(passwords)
+}
+
+fn of_hash(
+    hash: &BcryptHash,
+    told: Option<&SecretText>,
+    older: Option<&State>,
+    now: Timestamp,
+) -> Password {
+    let stored = SecretText::new(hash.as_str().to_owned());
+    let is_its = |text: &&SecretText| password::verify(text, &stored).unwrap_or(false);
+    let known = older
+        .into_iter()
+        .flat_map(|older| older.passwords.values())
+        .find(|known| known.hash == stored);
+    Password {
+        password: told
+            .filter(is_its)
+            .cloned()
+            .or_else(|| known?.password.clone()),
+        cost: hash.cost(),
+        created: known.map_or(now, |known| known.created),
+        hash: stored,
+    }
+}
+
+fn single_certificates(pem: &str) -> Vec<String> {
+    const END: &str = "-----END CERTIFICATE-----";
+    pem.split_inclusive(END)
+        .filter(|part| part.contains(END))
+        .map(|part| format!("{}\n", part.trim()))
+        .collect()
+}
+
+fn text<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
+    let ByteString(bytes) = secret.data.as_ref()?.get(key)?;
+    std::str::from_utf8(bytes).ok()
+}

@@ -1,0 +1,171 @@
+//! What people ask for by annotation: a rotation now, or the end of trust in what has leaked. Pure.
+//!
+//! `secureexporter.dev/rotate: ca` (also `certificate`, `password`, or several, separated by commas) asks for a rotation
+//! with all its overlaps. `secureexporter.dev/distrust: ca` (or `all`) drops what there was at once. A word after a colon
+//! makes a value different from the last one: `password:2026-11-24`. Each different value is acted on once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::names::{DISTRUST_ANNOTATION, ROTATE_ANNOTATION};
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A new certificate.
+    Certificate,
+    /// A new authority, with overlap.
+    Authority,
+    /// A new password, with overlap.
+    Password,
+    /// A new authority and certificate at once; the old one is trusted no more.
+    DistrustAuthority,
+    /// The same, and a new password at once; the old one is accepted no more.
+    DistrustAll,
+}
+
+impl Subject {
+    /// Every subject.
+    pub const ALL: [Self; 5] = [
+        Self::Certificate,
+        Self::Authority,
+        Self::Password,
+        Self::DistrustAuthority,
+        Self::DistrustAll,
+    ];
+
+    /// Its name in the stored state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Authority => "ca",
+            Self::Password => "password",
+            Self::DistrustAuthority => "distrust-ca",
+            Self::DistrustAll => "distrust-all",
+        }
+    }
+}
+
+/// The annotations of a resource, understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    rotate: String,
+    distrust: String,
+    asked: BTreeSet<Subject>,
+    /// The first word that was not understood, with the mend.
+    pub problem: Option<String>,
+}
+
+impl Requests {
+    /// Reads the annotations of a resource.
+    pub fn read(annotations: Option<&BTreeMap<String, String>>) -> Self {
+        let value = |name: &str| {
+            let value = annotations.and_then(|all| all.get(name));
+            value.map(|text| text.trim().to_owned()).unwrap_or_default()
+        };
+        let mut requests = Self {
+            rotate: value(ROTATE_ANNOTATION),
+            distrust: value(DISTRUST_ANNOTATION),
+            ..Self::default()
+        };
+        for word in words(&requests.rotate.clone()) {
+            match word {
+                "certificate" => requests.ask(Subject::Certificate),
+                "ca" => requests.ask(Subject::Authority),
+                "password" => requests.ask(Subject::Password),
+                other => {
+                    requests.refuse(ROTATE_ANNOTATION, other, "certificate, ca and password")
+                }
+            }
+        }
+        for word in words(&requests.distrust.clone()) {
+            match word {
+                "ca" => requests.ask(Subject::DistrustAuthority),
+                "all" => requests.ask(Subject::DistrustAll),
+                other => requests.refuse(DISTRUST_ANNOTATION, other, "ca and all"),
+            }
+        }
+        requests
+    }
+
+    /// Whether this is asked for and was not acted on yet.
+    pub fn is_pending(&self, subject: Subject, handled: &BTreeMap<String, String>) -> bool {
+        self.asked.contains(&subject)
+            && handled.get(subject.name()).map(String::as_str) != Some(self.token(subject))
+    }
+
+    /// What to remember once it was acted on: the annotation's whole value.
+    pub fn token(&self, subject: Subject) -> &str {
+        match subject {
+            Subject::DistrustAuthority | Subject::DistrustAll => &self.distrust,
+            _ => &self.rotate,
+        }
+    }
+
+    /// The remembered requests that nobody makes any more: made again, they are new ones.
+    pub fn withdrawn(&self, handled: &BTreeMap<String, String>) -> Vec<Subject> {
+        let remembered = |subject: &Subject| handled.contains_key(subject.name());
+        let all = Subject::ALL.into_iter();
+        all.filter(|subject| remembered(subject) && !self.asked.contains(subject))
+            .collect()
+    }
+
+    fn ask(&mut self, subject: Subject) {
+        self.asked.insert(subject);
+    }
+
+    fn refuse(&mut self, annotation: &str, word: &str, known: &str) {
+        self.problem.get_or_insert_with(|| {
+            format!("annotation {annotation}: there is no {word:?}; there are {known}")
+        });
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(|part| {
+            part.split_once(':')
+                .map_or(part, |(subject, _)| subject)
+                .trim()
+        })
+        .filter(|word| !word.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requests(rotate: &str, distrust: &str) -> Requests {
+        let annotations = BTreeMap::from([
+            (ROTATE_ANNOTATION.to_owned(), rotate.to_owned()),
+            (DISTRUST_ANNOTATION.to_owned(), distrust.to_owned()),
+        ]);
+        Requests::read(Some(&annotations))
+    }
+
+    #[test]
+    fn each_value_is_acted_on_once_and_again_when_it_differs() {
+        let asked = requests("ca:1, password:1", "");
+        let mut handled = BTreeMap::new();
+        assert!(asked.is_pending(Subject::Authority, &handled));
+        assert!(asked.is_pending(Subject::Password, &handled));
+        assert!(!asked.is_pending(Subject::Certificate, &handled));
+        handled.insert("ca".to_owned(), asked.token(Subject::Authority).to_owned());
+        assert!(!asked.is_pending(Subject::Authority, &handled));
+        assert!(asked.is_pending(Subject::Password, &handled));
+        assert!(requests("ca:2", "").is_pending(Subject::Authority, &handled));
+        assert_eq!(requests("", "").withdrawn(&handled), [Subject::Authority]);
+        assert_eq!(asked.withdrawn(&handled), []);
+    }
+
+    #[test]
+    fn a_word_that_is_not_known_is_named_with_the_known_ones() {
+        let asked = requests("leaf", "password");
+        let problem = asked.problem.unwrap();
+        assert!(
+            problem.contains("\"leaf\"") && problem.contains("certificate"),
+            "{problem}"
+        );
+        assert!(asked.asked.is_empty());
+        assert_eq!(requests("", "all").problem, None);
+    }
+}

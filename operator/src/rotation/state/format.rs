@@ -1,0 +1,496 @@
+//! How the state lies in its Secret: PEM files and passwords under keys of their own, so that a person can read them with
+//! the usual tools, and everything that is not secret in `state.json`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use secure_exporter_web_config::BcryptHash;
+use serde::{Deserialize, Serialize};
+
+use super::{Authority, AuthorityStage, Leaf, Password, PasswordStage, Progress, State};
+use crate::pki::inspect::{InspectError, check_key_matches, inspect};
+use crate::secret_text::SecretText;
+
+/// Why a stored state was refused. It is never replaced silently: a new start would be a new authority, which every
+/// scraper refuses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// A key is missing from the Secret.
+    #[error("key {key:?} is missing")]
+    Missing {
+        /// The key.
+        key: String,
+    },
+    /// A key's value is damaged.
+    #[error("key {key:?} is damaged: {problem}")]
+    Damaged {
+        /// The key.
+        key: String,
+        /// What is wrong with it, without its content.
+        problem: String,
+    },
+}
+
+impl State {
+    /// The data of the Secret that holds this state.
+    pub fn to_data(&self) -> BTreeMap<String, ByteString> {
+        let mut data = BTreeMap::new();
+        let mut put = |key: String, text: &str| {
+            data.insert(key, ByteString(text.as_bytes().to_vec()));
+        };
+        for (generation, authority) in &self.authorities {
+            put(
+                authority_certificate_key(*generation),
+                &authority.certificate_pem,
+            );
+            if let Some(key) = &authority.key_pem {
+                put(authority_key_key(*generation), key.expose());
+            }
+            if let Some(cross) = &authority.cross_pem {
+                put(cross_key(*generation), cross);
+            }
+        }
+        put(LEAF_CERTIFICATE_KEY.to_owned(), &self.leaf.certificate_pem);
+        put(LEAF_KEY_KEY.to_owned(), self.leaf.key_pem.expose());
+        for (generation, password) in &self.passwords {
+            if let Some(text) = &password.password {
+                put(password_key(*generation), text.expose());
+            }
+            put(hash_key(*generation), password.hash.expose());
+        }
+        // Maps of plain values and times, which JSON can always hold.
+        let index = serde_json::to_string_pretty(&Index::of(self)).unwrap_or_default();
+        put(INDEX_KEY.to_owned(), &format!("{index}\n"));
+        data
+    }
+
+    /// Reads the state from the data of its Secret, and checks all that can be checked without a clock: that every
+    /// part is there, that keys belong to their certificates, that hashes are hashes.
+    ///
+    /// # Errors
+    /// [`StateError`] names the key of the Secret, and never its content. Keys that no part of the state names are
+    /// ignored.
+    pub fn from_data(data: &BTreeMap<String, ByteString>) -> Result<Self, StateError> {
+        let index = Index::read(data)?;
+        index.check_references()?;
+        let authorities = index
+            .authorities
+            .iter()
+            .map(|(generation, entry)| Ok((*generation, entry.read(data, *generation)?)))
+            .collect::<Result<_, StateError>>()?;
+        let passwords = index
+            .passwords
+            .iter()
+            .map(|(generation, entry)| Ok((*generation, entry.read(data, *generation)?)))
+            .collect::<Result<_, StateError>>()?;
+        Ok(Self {
+            generation: index.generation,
+            active_authority: index.active_authority,
+            authority_progress: index.authority_progress,
+            active_password: index.active_password,
+            password_progress: index.password_progress,
+            handled: index.handled,
+            leaf: index.leaf.read(data)?,
+            authorities,
+            passwords,
+        })
+    }
+}
+
+/// Version of the format of the Secret. A later one is refused, because what this version does not know it would lose.
+const FORMAT: u32 = 1;
+
+const INDEX_KEY: &str = "state.json";
+const LEAF_CERTIFICATE_KEY: &str = "leaf.crt";
+const LEAF_KEY_KEY: &str = "leaf.key";
+
+fn authority_certificate_key(generation: u64) -> String {
+    format!("ca-{generation}.crt")
+}
+
+fn authority_key_key(generation: u64) -> String {
+    format!("ca-{generation}.key")
+}
+
+fn cross_key(generation: u64) -> String {
+    format!("ca-{generation}.cross.crt")
+}
+
+fn password_key(generation: u64) -> String {
+    format!("password-{generation}")
+}
+
+fn hash_key(generation: u64) -> String {
+    format!("password-{generation}.bcrypt")
+}
+
+/// `state.json`: everything that is not secret, and which other keys there are.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Index {
+    format: u32,
+    generation: u64,
+    authorities: BTreeMap<u64, AuthorityEntry>,
+    active_authority: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authority_progress: Option<Progress<AuthorityStage>>,
+    leaf: LeafEntry,
+    passwords: BTreeMap<u64, PasswordEntry>,
+    active_password: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_progress: Option<Progress<PasswordStage>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    handled: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AuthorityEntry {
+    has_key: bool,
+    has_cross: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LeafEntry {
+    authority: u64,
+    parameters: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PasswordEntry {
+    has_text: bool,
+    cost: u32,
+    created: Timestamp,
+}
+
+impl Index {
+    fn of(state: &State) -> Self {
+        let authority = |authority: &Authority| AuthorityEntry {
+            has_key: authority.key_pem.is_some(),
+            has_cross: authority.cross_pem.is_some(),
+        };
+        let password = |password: &Password| PasswordEntry {
+            has_text: password.password.is_some(),
+            cost: password.cost,
+            created: password.created,
+        };
+        Self {
+            format: FORMAT,
+            generation: state.generation,
+            authorities: map(&state.authorities, authority),
+            active_authority: state.active_authority,
+            authority_progress: state.authority_progress,
+            leaf: LeafEntry {
+                authority: state.leaf.authority_generation,
+                parameters: state.leaf.parameters.clone(),
+            },
+            passwords: map(&state.passwords, password),
+            active_password: state.active_password,
+            password_progress: state.password_progress,
+            handled: state.handled.clone(),
+        }
+    }
+
+    fn read(data: &BTreeMap<String, ByteString>) -> Result<Self, StateError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let json = text(data, INDEX_KEY)?;
+        let problem = |error: serde_json::Error| damaged(INDEX_KEY, error.to_string());
+        let Version { format } = serde_json::from_str(json).map_err(problem)?;
+        if format != FORMAT {
+            return Err(damaged(
+                INDEX_KEY,
+                format!(
+                    "it has format {format}, and this operator reads format {FORMAT}: run the operator version that wrote it"
+                ),
+            ));
+        }
+        serde_json::from_str(json).map_err(problem)
+    }
+
+    /// Whatever is in use must be there.
+    fn check_references(&self) -> Result<(), StateError> {
+        let authorities: BTreeSet<_> = self.authorities.keys().collect();
+        let passwords: BTreeSet<_> = self.passwords.keys().collect();
+        for (what, generation, listed) in [
+            ("leaf.authority", &self.leaf.authority, &authorities),
+            ("activeAuthority", &self.active_authority, &authorities),
+            ("activePassword", &self.active_password, &passwords),
+        ] {
+            if !listed.contains(generation) {
+                return Err(damaged(
+                    INDEX_KEY,
+                    format!("it names {what} {generation}, which it does not list"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AuthorityEntry {
+    fn read(
+        &self,
+        data: &BTreeMap<String, ByteString>,
+        generation: u64,
+    ) -> Result<Authority, StateError> {
+        let certificate_key = authority_certificate_key(generation);
+        let (certificate_pem, key_pem) = if self.has_key {
+            let (certificate, key) = pair(data, &certificate_key, &authority_key_key(generation))?;
+            (certificate, Some(key))
+        } else {
+            (text(data, &certificate_key)?.to_owned(), None)
+        };
+        let cross_pem = self
+            .has_cross
+            .then(|| text(data, &cross_key(generation)).map(str::to_owned))
+            .transpose()?;
+        check_authority(&certificate_key, &certificate_pem)?;
+        if let Some(cross) = &cross_pem {
+            check_authority(&cross_key(generation), cross)?;
+        }
+        Ok(Authority {
+            certificate_pem,
+            key_pem,
+            cross_pem,
+        })
+    }
+}
+
+fn check_authority(key: &str, certificate_pem: &str) -> Result<(), StateError> {
+    let facts = inspect(certificate_pem).map_err(|error| damaged(key, error.to_string()))?;
+    if facts.is_authority {
+        return Ok(());
+    }
+    Err(damaged(key, "it is not a certificate authority".to_owned()))
+}
+
+impl LeafEntry {
+    fn read(self, data: &BTreeMap<String, ByteString>) -> Result<Leaf, StateError> {
+        let (certificate_pem, key_pem) = pair(data, LEAF_CERTIFICATE_KEY, LEAF_KEY_KEY)?;
+        Ok(Leaf {
+            certificate_pem,
+            key_pem,
+            authority_generation: self.authority,
+            parameters: self.parameters,
+        })
+    }
+}
+
+impl PasswordEntry {
+    fn read(
+        &self,
+        data: &BTreeMap<String, ByteString>,
+        generation: u64,
+    ) -> Result<Password, StateError> {
+        let (password_key, hash_key) = (password_key(generation), hash_key(generation));
+        let password = self
+            .has_text
+            .then(|| text(data, &password_key))
+            .transpose()?;
+        if password.is_some_and(str::is_empty) {
+            return Err(damaged(&password_key, "it is empty".to_owned()));
+        }
+        let hash = text(data, &hash_key)?;
+        let parsed = BcryptHash::parse(hash)
+            .map_err(|_| damaged(&hash_key, "it is not a bcrypt hash".to_owned()))?;
+        if parsed.cost() != self.cost {
+            return Err(damaged(
+                &hash_key,
+                format!("its cost is not {}, as {INDEX_KEY} says", self.cost),
+            ));
+        }
+        Ok(Password {
+            password: password.map(|text| SecretText::new(text.to_owned())),
+            hash: SecretText::new(hash.to_owned()),
+            cost: self.cost,
+            created: self.created,
+        })
+    }
+}
+
+fn map<V, E>(from: &BTreeMap<u64, V>, entry: impl Fn(&V) -> E) -> BTreeMap<u64, E> {
+    let entries = from.iter();
+    entries.map(|(key, value)| (*key, entry(value))).collect()
+}
+
+/// A certificate and the private key that belongs to it.
+fn pair(
+    data: &BTreeMap<String, ByteString>,
+    certificate_key: &str,
+    key_key: &str,
+) -> Result<(String, SecretText), StateError> {
+    let certificate_pem = text(data, certificate_key)?.to_owned();
+    let key_pem = SecretText::new(text(data, key_key)?.to_owned());
+    check_key_matches(&certificate_pem, &key_pem).map_err(|error| {
+        let key = match error {
+            InspectError::NoKey | InspectError::UnusableKey | InspectError::KeyMismatch => key_key,
+            _ => certificate_key,
+        };
+        damaged(key, error.to_string())
+    })?;
+    Ok((certificate_pem, key_pem))
+}
+
+fn text<'a>(data: &'a BTreeMap<String, ByteString>, key: &str) -> Result<&'a str, StateError> {
+    let bytes = data.get(key).ok_or_else(|| StateError::Missing {
+        key: key.to_owned(),
+    })?;
+    std::str::from_utf8(&bytes.0).map_err(|_| damaged(key, "it is not text".to_owned()))
+}
+
+fn damaged(key: &str, problem: String) -> StateError {
+    StateError::Damaged {
+        key: key.to_owned(),
+        problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::{Serial, issue, password};
+
+    fn now() -> Timestamp {
+        "2026-11-23T15:00:00Z".parse().unwrap()
+    }
+
+    fn authority(byte: u8) -> Authority {
+        let pair = issue::issue_authority("n.m", 1, now(), Serial::from_bytes([byte; 16])).unwrap();
+        Authority {
+            certificate_pem: pair.certificate_pem,
+            key_pem: Some(pair.key_pem),
+            cross_pem: None,
+        }
+    }
+
+    fn state() -> State {
+        let (one, mut two) = (authority(1), authority(2));
+        // What matters here is that it is an authority's certificate.
+        two.cross_pem = Some(one.certificate_pem.clone());
+        let password = |text: &str| Password {
+            password: Some(SecretText::new(text.to_owned())),
+            hash: password::hash(&SecretText::new(text.to_owned()), 4).unwrap(),
+            cost: 4,
+            created: now(),
+        };
+        State {
+            generation: 7,
+            // Which certificate the leaf is does not matter here, only that its key fits.
+            leaf: Leaf {
+                certificate_pem: two.certificate_pem.clone(),
+                key_pem: two.key_pem.clone().unwrap(),
+                authority_generation: 2,
+                parameters: "fingerprint".into(),
+            },
+            authorities: BTreeMap::from([(1, one), (2, two)]),
+            active_authority: 2,
+            passwords: BTreeMap::from([(3, password("old-secret")), (4, password("new-secret"))]),
+            active_password: 4,
+            authority_progress: Some(Progress {
+                confirmed: Some(now()),
+                ..Progress::begin(AuthorityStage::LeafSwitched, now())
+            }),
+            password_progress: Some(Progress::begin(PasswordStage::Accepting, now())),
+            handled: BTreeMap::from([("ca".into(), "ca:1".into())]),
+        }
+    }
+
+    #[test]
+    fn a_state_comes_back_as_it_went_in() {
+        let state = state();
+        let data = state.to_data();
+        assert_eq!(State::from_data(&data), Ok(state.clone()));
+        assert_eq!(State::from_data(&data).unwrap().to_data(), data);
+        let index = text(&data, INDEX_KEY).unwrap();
+        assert!(
+            !index.contains("secret") && !index.contains("$2b$"),
+            "{index}"
+        );
+    }
+
+    #[test]
+    fn a_missing_key_is_named_and_nothing_starts_anew() {
+        let complete = state().to_data();
+        for key in complete.keys() {
+            let mut data = complete.clone();
+            data.remove(key);
+            assert_eq!(
+                State::from_data(&data),
+                Err(StateError::Missing { key: key.clone() })
+            );
+        }
+        assert!(State::from_data(&BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_damaged_key_is_named_without_its_content() {
+        let complete = state().to_data();
+        for key in complete.keys() {
+            for bytes in [&b""[..], b"\xff\xfe", b"s3cret-garbage"] {
+                let is_password = !key.contains('.') && bytes == b"s3cret-garbage";
+                if is_password {
+                    continue; // Any text is a password.
+                }
+                let mut data = complete.clone();
+                data.insert(key.clone(), ByteString(bytes.to_vec()));
+                let error = State::from_data(&data).unwrap_err();
+                assert!(
+                    matches!(&error, StateError::Damaged { key: named, .. } if named == key),
+                    "{key}: {error}"
+                );
+                assert!(!error.to_string().contains("s3cret"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn exchanged_parts_are_refused() {
+        let complete = state().to_data();
+        for (to, from, named) in [
+            ("ca-1.key", "ca-2.key", "ca-1.key"),
+            ("leaf.crt", "ca-1.crt", "leaf.key"),
+        ] {
+            let mut data = complete.clone();
+            data.insert(to.to_owned(), complete[from].clone());
+            let error = State::from_data(&data).unwrap_err();
+            assert!(
+                matches!(&error, StateError::Damaged { key, .. } if key == named),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_index_that_names_what_is_not_there_is_refused() {
+        let complete = state().to_data();
+        for (from, to) in [
+            ("\"activeAuthority\": 2", "\"activeAuthority\": 3"),
+            ("\"activePassword\": 4", "\"activePassword\": 5"),
+            ("\"authority\": 2", "\"authority\": 9"),
+            ("\"format\": 1", "\"format\": 2"),
+            ("\"format\": 1", "\"format\": 1, \"stage\": \"new\""),
+            ("\"cost\": 4", "\"cost\": 5"),
+        ] {
+            let mut data = complete.clone();
+            let index = text(&complete, INDEX_KEY).unwrap();
+            assert!(index.contains(from), "{from} in {index}");
+            let changed = index.replacen(from, to, 1);
+            data.insert(INDEX_KEY.to_owned(), ByteString(changed.into_bytes()));
+            assert!(State::from_data(&data).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let shown = format!("{:?}", state());
+        for secret in ["old-secret", "new-secret", "$2b$", "PRIVATE"] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+}

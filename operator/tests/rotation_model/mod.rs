@@ -1,0 +1,518 @@
+//! A model of a cluster in the middle of rotations: API server, operator, nodes with their kubelets, and scrapers, each
+//! late in its own way. The machine, the rendering and the rebuilding are the real ones; only the world is a model.
+//!
+//! A step of time is a minute. In each, every scraper scrapes every exporter that can be reached: a pair that does not
+//! work ends the run.
+
+mod published;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use secure_exporter_operator::{
+    api::{ImagePolicy, ValidSpec},
+    names::{Owner, ROTATE_ANNOTATION},
+    render::children,
+    rotation::{
+        Situation, Step, carry_out, decide,
+        evidence::{Answer, Exporter},
+        rebuild::current_state,
+        request::Requests,
+        state::State,
+        timing::Timers,
+    },
+};
+use serde_json::json;
+
+use published::{Given, Served, Store};
+
+/// What happens next.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// This many minutes pass.
+    Pass(u8),
+    /// The operator is killed in its next pass after so many writes.
+    Kill(u8),
+    /// The operator starts again.
+    Start,
+    /// One generated Secret is deleted: 0 state, 1 server, 2 scrape, 3 bundle.
+    Delete(u8),
+    /// An earlier state is restored from a backup.
+    Restore(u8),
+    /// A node's kubelet stops: its exporter goes on with what it has.
+    Freeze(u8),
+    /// A node is cut off from everybody.
+    CutOff(u8),
+    /// A node is well again.
+    Return(u8),
+    /// The operator cannot reach a node's exporter, and scrapers can.
+    Deafen(u8),
+    /// A node's exporter starts anew with the files that it has.
+    Restart(u8),
+    /// Somebody asks for a rotation: 0 certificate, 1 authority, 2 password.
+    Ask(u8),
+    /// The operator's clock jumps by so many minutes.
+    Jump(i8),
+}
+
+/// What is broken in the machine on purpose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mutant {
+    /// Nothing.
+    Sound,
+    /// Old credentials end with the switch.
+    NoOverlap,
+    /// Timers start when something is decided on.
+    TimersFromIntent,
+    /// The leaf waits for the end of other rotations.
+    LeafQueues,
+    /// The cross certificate is left out of the chain.
+    NoCross,
+    /// Nobody is asked.
+    NoEvidence,
+    /// A clock that jumps is believed.
+    BelievesJumps,
+    /// A state from a backup is believed.
+    BelievesBackups,
+}
+
+const OVERLAP: i64 = 60;
+/// Longest lag of a scraper: less than the overlap, which is the bound that the promise has.
+const SCRAPER_LAG: u64 = 55;
+/// Longest lag of a kubelet whose exporter answers: longer than every timer.
+const KUBELET_LAG: u64 = 150;
+/// Longest lag of a kubelet whose exporter cannot be asked: less than `blind_wait`.
+const DEAF_LAG: u64 = 25;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Health {
+    Well,
+    Frozen,
+    CutOff,
+    Deaf,
+}
+
+struct Node {
+    health: Health,
+    served: Served,
+    /// When its kubelet brings what is published by then.
+    delivery: Option<Timestamp>,
+    started: Timestamp,
+    used: BTreeMap<String, Timestamp>,
+    well_since: Timestamp,
+}
+
+struct Scraper {
+    given: Given,
+    delivery: Option<Timestamp>,
+}
+
+/// The world.
+pub struct World {
+    now: Timestamp,
+    clock_offset: SignedDuration,
+    jumped: bool,
+    mutant: Mutant,
+    spec: ValidSpec,
+    owner: Owner,
+    timers: Timers,
+    requests: Requests,
+    asked: u32,
+    store: Store,
+    history: Vec<State>,
+    running: bool,
+    kill_after: Option<u8>,
+    remembered: Option<State>,
+    nodes: Vec<Node>,
+    scrapers: Vec<Scraper>,
+    dice: u64,
+}
+
+impl World {
+    /// A cluster whose exporters and scrapers have what the first pass published.
+    pub fn new(nodes: usize, mutant: Mutant, seed: u64) -> Self {
+        let owner = Owner {
+            name: "nodes".into(),
+            namespace: "monitoring".into(),
+            uid: "u".into(),
+        };
+        let now: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
+        let minutes = SignedDuration::from_mins;
+        let mut world = Self {
+            now,
+            clock_offset: SignedDuration::ZERO,
+            jumped: false,
+            mutant,
+            spec: spec(&owner),
+            owner,
+            timers: Timers {
+                trust_soak: minutes(5),
+                accept_soak: minutes(2),
+                blind_wait: minutes(30),
+                unused_for: minutes(20),
+                minimum_overlap: minutes(1),
+                probe_interval: minutes(1),
+                sample_interval: minutes(1),
+            },
+            requests: Requests::default(),
+            asked: 0,
+            store: Store::default(),
+            history: Vec::new(),
+            running: true,
+            kill_after: None,
+            remembered: None,
+            nodes: Vec::new(),
+            scrapers: Vec::new(),
+            dice: seed | 1,
+        };
+        world.operate().unwrap();
+        let (served, given) = (world.store.served().unwrap(), world.store.given().unwrap());
+        world.nodes = (0..nodes)
+            .map(|_| Node {
+                health: Health::Well,
+                served: served.clone(),
+                delivery: None,
+                started: now,
+                used: BTreeMap::new(),
+                well_since: now,
+            })
+            .collect();
+        world.scrapers = (0..2)
+            .map(|_| Scraper {
+                given: given.clone(),
+                delivery: None,
+            })
+            .collect();
+        world
+    }
+
+    /// Lets something happen.
+    ///
+    /// # Errors
+    /// A scrape failed, or something was lost: says what.
+    pub fn happen(&mut self, event: &Event) -> Result<(), String> {
+        let now = self.now;
+        match *event {
+            Event::Pass(minutes) => (0..=minutes % 30).try_for_each(|_| self.minute())?,
+            Event::Kill(writes) => self.kill_after = Some(writes % 6),
+            Event::Start => self.start(),
+            Event::Delete(which) => self.store.delete(which),
+            Event::Restore(age) => self.restore(usize::from(age)),
+            Event::Freeze(node) => self.node(node).health = Health::Frozen,
+            Event::CutOff(node) => self.node(node).health = Health::CutOff,
+            Event::Deafen(node) => self.deafen(node),
+            Event::Return(node) => {
+                let node = self.node(node);
+                if node.health != Health::Deaf && node.health != Health::Well {
+                    node.well_since = now;
+                }
+                node.health = Health::Well;
+                self.schedule();
+            }
+            Event::Restart(node) => {
+                let node = self.node(node);
+                node.started = now;
+                node.used.clear();
+            }
+            Event::Ask(subject) => self.ask(subject),
+            Event::Jump(minutes) => {
+                // A clock that is wrong by more than the backdating makes certificates that nobody accepts yet.
+                if self.running {
+                    self.clock_offset = SignedDuration::from_mins(i64::from(minutes % 50));
+                    self.jumped = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Heals everything and waits: all that was begun must end, and nothing may be lost.
+    ///
+    /// # Errors
+    /// It does not end, or a scrape failed.
+    pub fn settle(&mut self) -> Result<(), String> {
+        self.kill_after = None;
+        self.start();
+        for node in 0..self.nodes.len() {
+            self.happen(&Event::Return(node as u8))?;
+        }
+        for _ in 0..900 {
+            self.minute()?;
+            if self.is_steady() {
+                return Ok(());
+            }
+        }
+        Err(format!("a rotation does not end: {:?}", self.store.state))
+    }
+
+    fn is_steady(&self) -> bool {
+        let state = self.store.state.as_ref();
+        let is_quiet = state.is_some_and(|state| {
+            state.authority_progress.is_none()
+                && state.password_progress.is_none()
+                && state.authorities.len() == 1
+                && state.passwords.len() == 1
+                && state.authorities[&state.active_authority].key_pem.is_some()
+        });
+        let (served, given) = (self.store.served(), self.store.given());
+        is_quiet
+            && self.nodes.iter().all(|node| Some(&node.served) == served.as_ref())
+            && self.scrapers.iter().all(|it| Some(&it.given) == given.as_ref())
+    }
+
+    fn minute(&mut self) -> Result<(), String> {
+        self.now += SignedDuration::from_mins(1);
+        self.deliver();
+        self.scrape()?;
+        if self.running {
+            self.operate()?;
+            self.schedule();
+        }
+        Ok(())
+    }
+
+    fn scrape(&mut self) -> Result<(), String> {
+        let now = self.now;
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            if node.health == Health::CutOff {
+                continue;
+            }
+            let late = SignedDuration::from_mins(KUBELET_LAG as i64);
+            let was_away = node.health == Health::Frozen || now - node.well_since <= late;
+            if node.served.end <= now && was_away {
+                // Its node was gone for longer than a certificate lives.
+                continue;
+            }
+            for scraper in &self.scrapers {
+                node.served.meets(&scraper.given, now).map_err(|why| {
+                    format!("{now}: node {index} ({:?}): {why}", node.health)
+                })?;
+                if let Some(hash) = node.served.hash_of(&scraper.given.password) {
+                    node.used.insert(hash, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass, in the order in which the real one writes.
+    fn operate(&mut self) -> Result<(), String> {
+        let now = self.now + self.clock_offset;
+        let stored = self.store.state.clone();
+        let published = self.store.published();
+        let (known, _) = if self.mutant == Mutant::BelievesBackups && stored.is_some() {
+            (stored.clone(), false)
+        } else {
+            let remembered = self.remembered.as_ref();
+            current_state(stored.as_ref(), remembered, &published, &self.spec, now)
+        };
+        let exporters = self.exporters(known.as_ref());
+        let is_published = stored
+            .as_ref()
+            .is_some_and(|state| self.store.shows(&self.spec, &self.owner, state));
+        let situation = Situation {
+            spec: &self.spec,
+            requests: &self.requests,
+            uid: &self.owner.uid,
+            published: is_published || self.mutant == Mutant::TimersFromIntent,
+            exporters: &exporters,
+            timers: &self.timers,
+            now,
+            clock_jumped: self.jumped && self.mutant != Mutant::BelievesJumps,
+        };
+        self.jumped = false;
+        let mut steps = decide(known.as_ref(), &situation).map_err(|error| error.to_string())?;
+        if self.mutant == Mutant::LeafQueues
+            && known.as_ref().is_some_and(|state| {
+                state.authority_progress.is_some() || state.password_progress.is_some()
+            })
+            && !steps.contains(&Step::SwitchAuthority)
+        {
+            steps.retain(|step| !matches!(step, Step::IssueLeaf { .. }));
+        }
+        let mut state = known.clone();
+        if !steps.is_empty() || state.is_none() {
+            let carried = carry_out(&steps, known, &self.spec, &self.owner, now);
+            state = Some(carried.map_err(|error| error.to_string())?);
+        }
+        let mut state = state.ok_or("no state")?;
+        if self.mutant == Mutant::NoCross {
+            state.leaf.certificate_pem = published::first_certificate(&state.leaf.certificate_pem);
+        }
+        self.write(stored.as_ref(), state)
+    }
+
+    fn write(&mut self, stored: Option<&State>, state: State) -> Result<(), String> {
+        let rendered = children(&self.spec, &self.owner, &state).map_err(|it| it.to_string())?;
+        if stored != Some(&state) && self.may_write() {
+            self.history.push(state.clone());
+            self.store.state = Some(state.clone());
+        }
+        if !self.running {
+            return Ok(());
+        }
+        self.remembered = Some(state.clone());
+        for object in 0..3 {
+            if self.store.differs(object, &rendered) && self.may_write() {
+                self.store.put(object, &rendered, &state)?;
+            }
+            if !self.running {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn may_write(&mut self) -> bool {
+        match self.kill_after {
+            Some(0) => {
+                self.kill_after = None;
+                self.running = false;
+                self.remembered = None;
+                false
+            }
+            Some(left) => {
+                self.kill_after = Some(left - 1);
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn start(&mut self) {
+        self.running = true;
+    }
+
+    fn restore(&mut self, age: usize) {
+        // One loss at a time: the promise does not go further while the operator is down.
+        if self.store.is_whole() && self.history.len() > age + 1 {
+            self.store.state = Some(self.history[self.history.len() - 2 - age].clone());
+        }
+    }
+
+    fn ask(&mut self, subject: u8) {
+        self.asked += 1;
+        let word = ["certificate", "ca", "password"][usize::from(subject) % 3];
+        let value = format!("{word}:{}", self.asked);
+        let annotations = BTreeMap::from([(ROTATE_ANNOTATION.to_owned(), value)]);
+        self.requests = Requests::read(Some(&annotations));
+    }
+
+    fn deafen(&mut self, node: u8) {
+        let now = self.now;
+        let node = self.node(node);
+        if node.health == Health::Well {
+            node.health = Health::Deaf;
+            let latest = now + SignedDuration::from_mins(DEAF_LAG as i64);
+            node.delivery = node.delivery.map(|time| time.min(latest));
+        }
+    }
+
+    fn exporters(&self, known: Option<&State>) -> Vec<Exporter> {
+        if self.mutant == Mutant::NoEvidence {
+            return Vec::new();
+        }
+        let nodes = self.nodes.iter().enumerate();
+        nodes
+            .map(|(index, node)| Exporter {
+                node: index.to_string(),
+                ready: matches!(node.health, Health::Well | Health::Deaf),
+                answer: known.and_then(|state| self.answer(node, state)),
+            })
+            .collect()
+    }
+
+    fn answer(&self, node: &Node, state: &State) -> Option<Answer> {
+        let verified_by: BTreeSet<u64> = state
+            .authorities
+            .keys()
+            .copied()
+            .filter(|generation| node.served.is_verified_by(*generation))
+            .collect();
+        let reached = matches!(node.health, Health::Well | Health::Frozen);
+        if !reached || verified_by.is_empty() || node.served.end <= self.now {
+            return None;
+        }
+        let ago = |hash: &String| node.used.get(hash).map(|used| self.now - *used);
+        Some(Answer {
+            serial_number: node.served.serial_number.clone(),
+            verified_by,
+            accepted: node
+                .served
+                .hashes
+                .iter()
+                .map(|hash| (published::id(hash), ago(hash)))
+                .collect(),
+            uptime: self.now - node.started,
+        })
+    }
+
+    fn schedule(&mut self) {
+        let (served, given) = (self.store.served(), self.store.given());
+        for index in 0..self.nodes.len() {
+            let node = &self.nodes[index];
+            if served.is_some() && served.as_ref() != Some(&node.served) && node.delivery.is_none() {
+                let lag = match node.health {
+                    Health::Deaf => self.roll(DEAF_LAG),
+                    _ => self.roll(KUBELET_LAG),
+                };
+                self.nodes[index].delivery = Some(self.now + lag);
+            }
+        }
+        for index in 0..self.scrapers.len() {
+            let scraper = &self.scrapers[index];
+            if given.is_some() && given.as_ref() != Some(&scraper.given) && scraper.delivery.is_none() {
+                self.scrapers[index].delivery = Some(self.now + self.roll(SCRAPER_LAG));
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let (served, given) = (self.store.served(), self.store.given());
+        for node in &mut self.nodes {
+            let follows = matches!(node.health, Health::Well | Health::Deaf);
+            if follows && node.delivery.is_some_and(|time| time <= self.now) {
+                node.delivery = None;
+                node.served = served.clone().unwrap_or_else(|| node.served.clone());
+                node.used.retain(|hash, _| node.served.hashes.contains(hash));
+            }
+        }
+        for scraper in &mut self.scrapers {
+            if scraper.delivery.is_some_and(|time| time <= self.now) {
+                scraper.delivery = None;
+                scraper.given = given.clone().unwrap_or_else(|| scraper.given.clone());
+            }
+        }
+    }
+
+    fn node(&mut self, index: u8) -> &mut Node {
+        let count = self.nodes.len();
+        &mut self.nodes[usize::from(index) % count]
+    }
+
+    /// A lag of up to so many minutes, by xorshift: the same seed is the same run.
+    fn roll(&mut self, most: u64) -> SignedDuration {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        SignedDuration::from_mins((self.dice % most) as i64)
+    }
+
+    /// With overlaps of nothing, for the mutant without.
+    pub fn without_overlap(mut self) -> Self {
+        self.spec.rotation.client_overlap = SignedDuration::ZERO;
+        self.timers.minimum_overlap = SignedDuration::ZERO;
+        self.timers.unused_for = SignedDuration::ZERO;
+        self
+    }
+}
+
+fn spec(owner: &Owner) -> ValidSpec {
+    let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
+    let spec = json!({
+        "tls": {"certificate": {"duration": "10h", "renewBeforePercentage": 33}},
+        "authentication": {"basicAuth": {"bcryptCost": 4, "rotationInterval": "12h"}},
+        "rotation": {"clientOverlap": format!("{OVERLAP}m")},
+    });
+    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), owner, &images).unwrap()
+}

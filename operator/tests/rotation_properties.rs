@@ -1,0 +1,107 @@
+//! No reachable pair of scraper and exporter fails, whatever happens in whatever order; everything that was begun ends;
+//! and a machine that is broken on purpose is found out.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a test says so by failing"
+)]
+
+mod rotation_model;
+
+use proptest::{
+    collection::vec,
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{Config, TestRunner},
+};
+use rotation_model::{Event, Mutant, World};
+
+/// How many runs a mutant may survive before it counts as not found.
+const TRIES: usize = 60;
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        16 => any::<u8>().prop_map(Event::Pass),
+        2 => any::<u8>().prop_map(Event::Kill),
+        3 => Just(Event::Start),
+        2 => any::<u8>().prop_map(Event::Delete),
+        1 => (0..6_u8).prop_map(Event::Restore),
+        1 => any::<u8>().prop_map(Event::Freeze),
+        1 => any::<u8>().prop_map(Event::CutOff),
+        3 => any::<u8>().prop_map(Event::Return),
+        1 => any::<u8>().prop_map(Event::Deafen),
+        1 => any::<u8>().prop_map(Event::Restart),
+        5 => any::<u8>().prop_map(Event::Ask),
+        1 => any::<i8>().prop_map(Event::Jump),
+    ];
+    vec(event, 20..160)
+}
+
+fn run(nodes: usize, mutant: Mutant, seed: u64, events: &[Event]) -> Result<(), String> {
+    let mut world = World::new(nodes, mutant, seed);
+    if mutant == Mutant::NoOverlap {
+        world = world.without_overlap();
+    }
+    events.iter().try_for_each(|event| world.happen(event))?;
+    world.settle()
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 64, max_shrink_iters: 2000, ..Config::default() })]
+
+    #[test]
+    fn no_scrape_fails_and_every_rotation_ends(
+        nodes in 1..5_usize, seed in any::<u64>(), events in events()
+    ) {
+        prop_assert_eq!(run(nodes, Mutant::Sound, seed, &events), Ok(()));
+    }
+}
+
+/// Which run, if any, finds the mutant out.
+fn is_found(mutant: Mutant) -> bool {
+    let mut runner = TestRunner::deterministic();
+    let strategy = (1..5_usize, any::<u64>(), events());
+    (0..TRIES).any(|_| {
+        let (nodes, seed, events) = strategy.new_tree(&mut runner).unwrap().current();
+        run(nodes, mutant, seed, &events).is_err()
+    })
+}
+
+#[test]
+fn a_machine_without_overlap_is_found() {
+    assert!(is_found(Mutant::NoOverlap));
+}
+
+#[test]
+fn a_machine_that_starts_timers_from_intent_is_found() {
+    assert!(is_found(Mutant::TimersFromIntent));
+}
+
+#[test]
+fn a_machine_whose_leaf_queues_is_found() {
+    assert!(is_found(Mutant::LeafQueues));
+}
+
+#[test]
+fn a_machine_without_cross_certificates_is_found() {
+    assert!(is_found(Mutant::NoCross));
+}
+
+#[test]
+fn a_machine_that_asks_nobody_is_found() {
+    assert!(is_found(Mutant::NoEvidence));
+}
+
+#[test]
+fn a_machine_that_believes_jumping_clocks_is_found() {
+    assert!(is_found(Mutant::BelievesJumps));
+}
+
+#[test]
+fn a_machine_that_believes_backups_is_found() {
+    assert!(is_found(Mutant::BelievesBackups));
+}
