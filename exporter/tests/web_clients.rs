@@ -110,6 +110,14 @@ fn a_required_certificate_is_required_beside_the_password_and_not_of_probes() {
             "a foreign certificate ends the handshake"
         );
     }
+    let metrics = exporter.get("/metrics", &["-u", &password, "--cert", &right]);
+    for sample in [
+        "handshake_failures_total{reason=\"client_certificate\"}",
+        "authentications_total{result=\"certificate_missing\"}",
+    ] {
+        let count = metrics.sample(&format!("secure_exporter_{sample}"));
+        assert_eq!(count, Some(2.0), "{sample}");
+    }
 }
 
 #[test]
