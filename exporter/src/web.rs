@@ -1,9 +1,11 @@
 //! The server: credentials, connections, routes, and what it tells about itself.
 
 mod auth;
+mod client;
 mod client_certificate;
 mod counters;
 mod files;
+mod last_use;
 mod limits;
 mod reload;
 mod routes;
@@ -11,12 +13,12 @@ mod scrape;
 mod self_metrics;
 mod serve;
 mod snapshot;
+mod status;
 mod tls;
 pub mod version;
 
 use std::io;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -24,6 +26,7 @@ use tokio::sync::{Semaphore, watch};
 use self::auth::Authenticator;
 use self::counters::Counters;
 pub use self::files::FileSetError;
+use self::last_use::{ClientCertificates, unix_now};
 use self::reload::{Reloader, Store};
 use self::routes::Site;
 use self::scrape::Scraper;
@@ -85,9 +88,7 @@ fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
     let snapshot = Snapshot::load(path)?;
     snapshot.fulfils(flags.require)?;
     if let Some(tls) = &snapshot.tls {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |time| time.as_secs().cast_signed());
+        let now = unix_now();
         if now < tls.leaf.not_before || now > tls.leaf.not_after {
             tracing::warn!(
                 serial = tls.leaf.serial,
@@ -116,7 +117,9 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
     let site = Arc::new(Site {
         store: store.clone(),
         counters: counters.clone(),
+        start_time: unix_now(),
         authenticator: Authenticator::new()?,
+        client_certificates: ClientCertificates::default(),
         scraper,
         rate_limiter: limits::RateLimiter::default(),
         telemetry_path: flags.telemetry_path.clone(),

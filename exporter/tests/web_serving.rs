@@ -154,7 +154,7 @@ fn plain_http_on_the_tls_port_is_told_so() {
 }
 
 #[test]
-fn old_tls_and_an_unknown_authority_fail() {
+fn old_tls_and_an_unknown_authority_fail_and_are_told_apart() {
     let (exporter, volume, _) = secured();
     assert_ne!(
         exporter.get("/-/healthy", &["--tls-max", "1.1"]).curl,
@@ -168,6 +168,11 @@ fn old_tls_and_an_unknown_authority_fail() {
             .status,
         200
     );
+    let metrics = exporter.scrape();
+    for reason in ["incompatible", "refused_by_client"] {
+        let failures = format!("secure_exporter_handshake_failures_total{{reason=\"{reason}\"}}");
+        assert_eq!(metrics.sample(&failures), Some(1.0), "{reason}");
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256};
 const MIN_COST: u32 = 4;
 /// Each step doubles the work. At 16 one login takes some five seconds, half of Prometheus' default scrape timeout.
 const MAX_COST: u32 = 16;
+/// Of the SHA-256 that names a hash; 48 bits keep the few hashes of a fleet apart.
+const ID_BYTES: usize = 6;
 
 /// A bcrypt hash in its usual text form, `$2y$12$…`. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +63,18 @@ impl BcryptHash {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// A name for this hash that may be shown: the first 12 hexadecimal digits, in lower case, of the SHA-256 of the
+    /// text that [`BcryptHash::as_str`] gives. It is a format: whoever holds the hash computes the same name. It betrays
+    /// neither hash nor password: the text holds 128 bits of salt that nobody else knows.
+    #[must_use]
+    pub fn id(&self) -> String {
+        Sha256::digest(&self.text)
+            .iter()
+            .take(ID_BYTES)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// The base-2 logarithm of the number of rounds.
@@ -210,6 +224,18 @@ mod tests {
                 .to_string()
                 .contains("htpasswd -nbBC 12")
         );
+    }
+
+    #[test]
+    fn the_id_is_the_beginning_of_sha_256_of_the_text() {
+        let id = |prefix: &str| {
+            BcryptHash::parse(&format!("{prefix}10${TAIL}"))
+                .unwrap()
+                .id()
+        };
+        // printf %s HASH | sha256sum
+        assert_eq!(id("$2y$"), "7104508351fe");
+        assert_ne!(id("$2b$"), id("$2y$"));
     }
 
     #[test]

@@ -18,6 +18,8 @@ use sha2::Sha256;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use super::last_use::{CredentialUse, unix_now};
+
 /// Only successes are kept, so there is about one for each hash; more than this means rotations long past.
 const MAX_REMEMBERED: usize = 1024;
 /// Checks that may wait, the running one included: at cost 12 some five seconds of work.
@@ -28,11 +30,19 @@ const MAX_WAITING_PER_ADDRESS: usize = 4;
 const DECOY_TAIL: &str = "MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i";
 
 /// The users of one configuration, and what a failed check must cost.
+#[derive(Clone)]
 pub(super) struct Users {
-    by_name: BTreeMap<String, UserHashes>,
+    by_name: BTreeMap<String, Vec<Credential>>,
     most_hashes: usize,
     highest_cost: u32,
     decoys: Vec<String>,
+}
+
+/// One accepted hash. Users with the same hash share its use.
+#[derive(Clone)]
+struct Credential {
+    hash: BcryptHash,
+    usage: Arc<CredentialUse>,
 }
 
 /// What a request's credentials are worth.
@@ -66,47 +76,75 @@ impl Users {
         let decoys = (0..=highest_cost)
             .map(|cost| format!("$2y${cost:02}${DECOY_TAIL}"))
             .collect();
+        let mut uses = BTreeMap::new();
+        let mut credential = |hash: &BcryptHash| {
+            let usage = uses.entry(hash.id()).or_default();
+            Credential {
+                hash: hash.clone(),
+                usage: Arc::clone(usage),
+            }
+        };
+        let by_name = users.iter().map(|(name, hashes)| {
+            let credentials = hashes.as_slice().iter().map(&mut credential).collect();
+            (name.clone(), credentials)
+        });
         Some(Self {
-            by_name: users.clone(),
+            by_name: by_name.collect(),
             most_hashes,
             highest_cost,
             decoys,
         })
     }
 
-    fn hashes(&self, user: &str) -> &[BcryptHash] {
+    /// Goes on with what is known of the hashes that `before` accepted too; the others are forgotten.
+    pub(super) fn continue_uses(&mut self, before: &Self) {
+        let known = before.uses();
+        for credential in self.by_name.values_mut().flatten() {
+            if let Some(usage) = known.get(&credential.hash.id()) {
+                credential.usage = usage.clone();
+            }
+        }
+    }
+
+    /// The use of every accepted hash, by its id.
+    pub(super) fn uses(&self) -> BTreeMap<String, Arc<CredentialUse>> {
+        self.by_name
+            .values()
+            .flatten()
+            .map(|credential| (credential.hash.id(), credential.usage.clone()))
+            .collect()
+    }
+
+    fn credentials(&self, user: &str) -> &[Credential] {
         self.by_name
             .get(user)
-            .map(UserHashes::as_slice)
+            .map(Vec::as_slice)
             .unwrap_or_default()
     }
 
     /// Costs of the bcrypt runs that bring a failure up to `most_hashes` runs at `highest_cost`: each step of cost
     /// doubles the work, so a hash of cost c is completed by runs of cost c, c + 1, … below the highest.
-    fn padding(&self, hashes: &[BcryptHash]) -> Vec<u32> {
-        let completions = hashes
+    fn padding(&self, credentials: &[Credential]) -> Vec<u32> {
+        let completions = credentials
             .iter()
-            .flat_map(|hash| hash.cost()..self.highest_cost);
-        let missing = self.most_hashes.saturating_sub(hashes.len());
+            .flat_map(|credential| credential.hash.cost()..self.highest_cost);
+        let missing = self.most_hashes.saturating_sub(credentials.len());
         completions
             .chain(std::iter::repeat_n(self.highest_cost, missing))
             .collect()
     }
 
-    /// The hash that the password belongs to. Blocks for a long time.
-    fn verify(&self, credentials: &Credentials) -> Option<&BcryptHash> {
-        let hashes = self.hashes(&credentials.user);
-        let matches = |hash: &&BcryptHash| {
-            bcrypt::verify(credentials.password.as_slice(), hash.as_str()).unwrap_or(false)
+    /// The credential that was shown. Blocks for a long time.
+    fn verify(&self, shown: &Shown) -> Option<&Credential> {
+        let credentials = self.credentials(&shown.user);
+        let matches = |credential: &&Credential| {
+            bcrypt::verify(shown.password.as_slice(), credential.hash.as_str()).unwrap_or(false)
         };
-        let found = hashes.iter().find(matches);
+        let found = credentials.iter().find(matches);
         if found.is_none() {
-            for cost in self.padding(hashes) {
+            for cost in self.padding(credentials) {
                 if let Some(decoy) = self.decoys.get(cost as usize) {
-                    let _ = std::hint::black_box(bcrypt::verify(
-                        credentials.password.as_slice(),
-                        decoy,
-                    ));
+                    let _ = std::hint::black_box(bcrypt::verify(shown.password.as_slice(), decoy));
                 }
             }
         }
@@ -144,10 +182,11 @@ impl Authenticator {
         let Some(header) = header else {
             return Verdict::Missing;
         };
-        let Some(credentials) = Credentials::read(header) else {
+        let Some(shown) = Shown::read(header) else {
             return Verdict::Refused;
         };
-        if self.recognises(users, &credentials) {
+        if let Some(credential) = self.recognise(users, &shown) {
+            credential.usage.succeeded(unix_now());
             return Verdict::Accepted;
         }
         let Some(place) = Place::take(&self.queue, peer) else {
@@ -157,16 +196,18 @@ impl Authenticator {
             return Verdict::Busy;
         };
         // Whoever waited may have been waiting for the same password.
-        if self.recognises(users, &credentials) {
+        if let Some(credential) = self.recognise(users, &shown) {
+            credential.usage.succeeded(unix_now());
             return Verdict::Accepted;
         }
         let (users, key, remembered) = (users.clone(), self.key.clone(), self.remembered.clone());
         let check = tokio::task::spawn_blocking(move || {
             // Both are given back when the work is done, even if the client has long gone.
             let _held = (place, turn);
-            let matched = users.verify(&credentials);
-            if let Some(hash) = matched {
-                remember(&remembered, tag(&key, hash, &credentials));
+            let matched = users.verify(&shown);
+            if let Some(credential) = matched {
+                remember(&remembered, tag(&key, &credential.hash, &shown));
+                credential.usage.succeeded(unix_now());
             }
             matched.is_some()
         });
@@ -176,26 +217,24 @@ impl Authenticator {
         }
     }
 
-    fn recognises(&self, users: &Users, credentials: &Credentials) -> bool {
-        let tags = users
-            .hashes(&credentials.user)
-            .iter()
-            .map(|hash| tag(&self.key, hash, credentials));
-        let tags: Vec<_> = tags.collect();
-        let remembered = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        tags.iter().any(|tag| remembered.contains(tag))
+    fn recognise<'a>(&self, users: &'a Users, shown: &Shown) -> Option<&'a Credential> {
+        users.credentials(&shown.user).iter().find(|credential| {
+            let tag = tag(&self.key, &credential.hash, shown);
+            self.remembered
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&tag)
+        })
     }
 }
 
-struct Credentials {
+/// What a request shows of itself.
+struct Shown {
     user: String,
     password: Zeroizing<Vec<u8>>,
 }
 
-impl Credentials {
+impl Shown {
     fn read(header: &HeaderValue) -> Option<Self> {
         let (scheme, encoded) = header.to_str().ok()?.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -213,14 +252,14 @@ impl Credentials {
 
 /// A keyed hash over all that made a check succeed: a changed hash forgets by itself. User names cannot contain a colon,
 /// and hashes have one length, so no two checks share an input.
-fn tag(key: &[u8; 32], hash: &BcryptHash, credentials: &Credentials) -> [u8; 32] {
+fn tag(key: &[u8; 32], hash: &BcryptHash, shown: &Shown) -> [u8; 32] {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return [0; 32];
     };
     mac.update(hash.as_str().as_bytes());
-    mac.update(credentials.user.as_bytes());
+    mac.update(shown.user.as_bytes());
     mac.update(b":");
-    mac.update(&credentials.password);
+    mac.update(&shown.password);
     mac.finalize().into_bytes().into()
 }
 
@@ -297,9 +336,9 @@ mod tests {
     fn every_failure_costs_the_same() {
         let users = users();
         let work = |user: &str| -> u64 {
-            let hashes = users.hashes(user);
-            let own = hashes.iter().map(BcryptHash::cost);
-            own.chain(users.padding(hashes))
+            let credentials = users.credentials(user);
+            let own = credentials.iter().map(|one| one.hash.cost());
+            own.chain(users.padding(credentials))
                 .map(|cost| 1_u64 << cost)
                 .sum()
         };
@@ -350,10 +389,50 @@ mod tests {
                 .await;
         }
         assert_eq!(authenticator.remembered.lock().unwrap().len(), 1);
-        let credentials = Credentials::read(&basic("bob:secret")).unwrap();
-        assert!(authenticator.recognises(&users, &credentials));
+        let shown = Shown::read(&basic("bob:secret")).unwrap();
+        assert!(authenticator.recognise(&users, &shown).is_some());
         let changed = BTreeMap::from([("bob".to_owned(), hash("other", 4).into())]);
-        assert!(!authenticator.recognises(&Users::new(&changed).unwrap(), &credentials));
+        let changed = Users::new(&changed).unwrap();
+        assert!(authenticator.recognise(&changed, &shown).is_none());
+    }
+
+    #[tokio::test]
+    async fn each_use_is_known_by_its_hash_until_the_hash_is_no_longer_accepted() {
+        let (authenticator, before) = (Authenticator::new().unwrap(), users());
+        for text in ["alice:old", "alice:old", "alice:wrong", "bob:old"] {
+            authenticator
+                .check(&before, Some(&basic(text)), peer(1))
+                .await;
+        }
+        let successes = |users: &Users| -> Vec<u64> {
+            let credentials = users.by_name.values().flatten();
+            credentials.map(|one| one.usage.successes()).collect()
+        };
+        assert_eq!(successes(&before), [2, 0, 0]);
+
+        let [old, new] = [0, 1].map(|n| before.credentials("alice")[n].hash.clone());
+        let next = |before: &Users, hashes: &[&BcryptHash]| {
+            let hashes = hashes.iter().copied().cloned().collect();
+            let hashes = UserHashes::new(hashes).unwrap();
+            let mut next = Users::new(&BTreeMap::from([("al".to_owned(), hashes)])).unwrap();
+            next.continue_uses(before);
+            next
+        };
+        let overlap = next(&before, &[&new, &old]);
+        assert_eq!(successes(&overlap), [0, 2]);
+        let dropped = next(&overlap, &[&new]);
+        let again = next(&dropped, &[&new, &old]);
+        assert_eq!(successes(&again), [0, 0]);
+    }
+
+    #[test]
+    fn users_with_the_same_hash_share_its_use() {
+        let same = hash("x", 4);
+        let both = ["a", "b"].map(|name| (name.to_owned(), same.clone().into()));
+        let users = Users::new(&BTreeMap::from(both)).unwrap();
+        users.credentials("a")[0].usage.succeeded(7);
+        assert_eq!(users.credentials("b")[0].usage.last_used(), Some(7));
+        assert_eq!(users.uses().len(), 1);
     }
 
     #[tokio::test]

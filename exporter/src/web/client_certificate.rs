@@ -1,4 +1,5 @@
-//! Which client certificates are good enough, decided after the handshake.
+//! Which client certificates are good enough, decided after the handshake, and again when the handshake was another's:
+//! a resumed session skips it, and a connection may outlive the snapshot that it began with.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use x509_parser::extensions::GeneralName;
 #[derive(Debug, Clone)]
 pub(super) struct ClientPolicy {
     required: bool,
+    verified: bool,
+    /// The one of the handshake; `None` where none is asked for.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     allowed_sans: Option<Vec<String>>,
 }
 
@@ -26,21 +30,58 @@ pub(super) struct ClientPolicy {
 pub(super) enum Standing {
     Fine,
     CertificateMissing,
+    /// Its authority is gone, or its time is over.
+    NotTrusted,
     NameNotAllowed,
 }
 
 impl ClientPolicy {
-    pub(super) fn new(kind: ClientAuthType, allowed_sans: Option<Vec<String>>) -> Self {
+    pub(super) fn new(
+        kind: ClientAuthType,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+        allowed_sans: Option<Vec<String>>,
+    ) -> Self {
         let required = matches!(
             kind,
             ClientAuthType::RequireAnyClientCert | ClientAuthType::RequireAndVerifyClientCert
         );
+        let verified = matches!(
+            kind,
+            ClientAuthType::VerifyClientCertIfGiven | ClientAuthType::RequireAndVerifyClientCert
+        );
         Self {
             required,
+            verified,
+            verifier,
             allowed_sans,
         }
     }
 
+    /// Whether the handshake takes only certificates of an authority.
+    pub(super) fn verifies(&self) -> bool {
+        self.verified
+    }
+
+    /// Judges a chain that this policy's own handshake has not verified now.
+    pub(super) fn verify_and_judge(
+        &self,
+        presented: Option<&[CertificateDer<'_>]>,
+        now: UnixTime,
+    ) -> Standing {
+        let trusted = match (&self.verifier, presented.and_then(<[_]>::split_first)) {
+            (Some(verifier), Some((leaf, intermediates))) => verifier
+                .verify_client_cert(leaf, intermediates, now)
+                .is_ok(),
+            _ => true,
+        };
+        if trusted {
+            self.judge(presented)
+        } else {
+            Standing::NotTrusted
+        }
+    }
+
+    /// Judges a chain that the handshake has just verified.
     pub(super) fn judge(&self, presented: Option<&[CertificateDer<'_>]>) -> Standing {
         match (presented.and_then(<[_]>::first), &self.allowed_sans) {
             (None, _) if self.required => Standing::CertificateMissing,
@@ -140,6 +181,12 @@ impl ClientCertVerifier for AnyCertificate {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
+    use rustls::RootCertStore;
+    use rustls::server::WebPkiClientVerifier;
+
     use super::*;
 
     #[test]
@@ -150,7 +197,8 @@ mod tests {
         let certificate = rcgen::generate_simple_self_signed(names).unwrap().cert;
         let chain = [certificate.der().clone()];
         let judge = |kind, allowed: Option<&str>, presented| {
-            ClientPolicy::new(kind, allowed.map(|name| vec![name.to_owned()])).judge(presented)
+            ClientPolicy::new(kind, None, allowed.map(|name| vec![name.to_owned()]))
+                .judge(presented)
         };
         let required = ClientAuthType::RequireAndVerifyClientCert;
         assert_eq!(judge(required, None, None), Standing::CertificateMissing);
@@ -169,5 +217,44 @@ mod tests {
             judge(required, Some("*.example"), Some(&chain)),
             Standing::NameNotAllowed
         );
+    }
+    #[test]
+    fn an_earlier_verdict_does_not_outlive_authority_or_certificate() {
+        let (ours, other) = (authority(), authority());
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["prometheus.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2025, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2026, 1, 1);
+        let chain = [params.signed_by(&key, &ours).unwrap().der().clone()];
+        let judge = |authority: &CertifiedIssuer<'_, KeyPair>, allowed: &str, seconds| {
+            let mut roots = RootCertStore::empty();
+            roots.add(authority.der().clone()).unwrap();
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let kind = ClientAuthType::RequireAndVerifyClientCert;
+            ClientPolicy::new(
+                kind,
+                Some(verifier.unwrap()),
+                Some(vec![allowed.to_owned()]),
+            )
+            .verify_and_judge(
+                Some(&chain),
+                UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+            )
+        };
+        const IN_TIME: u64 = 1_750_000_000;
+        const LATER: u64 = 1_800_000_000;
+        let name = "prometheus.example";
+        assert_eq!(judge(&ours, name, IN_TIME), Standing::Fine);
+        assert_eq!(judge(&ours, "x", IN_TIME), Standing::NameNotAllowed);
+        assert_eq!(judge(&ours, name, LATER), Standing::NotTrusted);
+        assert_eq!(judge(&other, name, IN_TIME), Standing::NotTrusted);
+    }
+
+    fn authority() -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
     }
 }

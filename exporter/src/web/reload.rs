@@ -104,7 +104,7 @@ impl Reloader {
                     tracing::info!("configuration is the one that is served");
                 }
             }
-            Ok(snapshot) => {
+            Ok(mut snapshot) => {
                 *reported = None;
                 self.counters.reload_succeeded();
                 let serial = snapshot
@@ -112,6 +112,7 @@ impl Reloader {
                     .as_ref()
                     .map_or("none", |tls| tls.leaf.serial.as_str());
                 tracing::info!(file = %self.path.display(), certificate_serial = serial, "configuration reloaded");
+                snapshot.follow(&served);
                 self.store.0.send_replace(Arc::new(snapshot));
             }
             Err(error) => {

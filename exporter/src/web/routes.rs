@@ -1,12 +1,11 @@
 //! What is answered to whom.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -15,21 +14,27 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::auth::{Authenticator, Verdict};
+use super::client::{Client, Outdated};
 use super::client_certificate::Standing;
 use super::counters::Counters;
-use super::limits::{Activity, RateLimiter, SCRAPE};
+use super::last_use::{ClientCertificates, unix_now};
+use super::limits::{RateLimiter, SCRAPE};
 use super::reload::Store;
 use super::scrape::Scraper;
 use super::snapshot::Snapshot;
+use super::status::Status;
 use super::version;
 
 /// Open to everybody and says nothing but that the process answers.
 const HEALTHY: &str = "/-/healthy";
+/// What is served and which credentials are in use, for whoever rotates them.
+const STATUS: &str = "/-/status";
 /// Exactly what node_exporter says, so that byte-wise comparisons hold.
 const EXPOSITION: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=UTF-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -37,30 +42,30 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) struct Site {
     pub(super) store: Store,
     pub(super) counters: Arc<Counters>,
+    /// When the process began to serve, in seconds since 1970.
+    pub(super) start_time: i64,
     pub(super) authenticator: Authenticator,
+    pub(super) client_certificates: ClientCertificates,
     pub(super) scraper: Scraper,
     pub(super) rate_limiter: RateLimiter,
     pub(super) telemetry_path: String,
     pub(super) scrapes: Option<(usize, Semaphore)>,
 }
 
-/// What is known of the connection that a request came by.
-pub(super) struct Client {
-    pub(super) address: IpAddr,
-    pub(super) standing: Standing,
-    /// The snapshot that the connection began with.
-    pub(super) began_with: Arc<Snapshot>,
-    pub(super) activity: Arc<Activity>,
-}
-
 impl Site {
-    pub(super) async fn answer<B>(&self, client: &Client, request: &Request<B>) -> Answer {
+    pub(super) async fn answer<B>(
+        &self,
+        client: &Client,
+        request: &Request<B>,
+    ) -> Result<Answer, Outdated> {
         let snapshot = self.store.current();
         let mut answer = if request.uri().path() == HEALTHY {
             text(StatusCode::OK, "Healthy\n".into())
         } else {
-            match self.admit(client, &snapshot, request.headers()).await {
-                Ok(()) => self.route(request).await,
+            let standing = client.standing(&snapshot)?;
+            let admission = self.admit(client, standing, &snapshot, request.headers());
+            match admission.await {
+                Ok(()) => self.route(&snapshot, request).await,
                 Err(refusal) => refusal,
             }
         };
@@ -76,12 +81,13 @@ impl Site {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        answer
+        Ok(answer)
     }
 
     async fn admit(
         &self,
         client: &Client,
+        standing: Standing,
         snapshot: &Snapshot,
         headers: &HeaderMap,
     ) -> Result<(), Answer> {
@@ -91,12 +97,19 @@ impl Site {
                 "Too Many Requests\n".into(),
             ));
         }
-        match client.standing {
+        self.counters.certificate_judged(standing);
+        match standing {
             Standing::Fine => {}
             Standing::CertificateMissing => {
                 return Err(text(
                     StatusCode::FORBIDDEN,
                     "A client certificate is required.\n".into(),
+                ));
+            }
+            Standing::NotTrusted => {
+                return Err(text(
+                    StatusCode::FORBIDDEN,
+                    "The client certificate is not trusted any more.\n".into(),
                 ));
             }
             Standing::NameNotAllowed => {
@@ -123,14 +136,18 @@ impl Site {
                 }
             }
         }
+        if let Some(certificate) = &client.presented.usage {
+            certificate.used(unix_now());
+        }
         client.activity.is_a_friend();
         Ok(())
     }
 
-    async fn route<B>(&self, request: &Request<B>) -> Answer {
+    async fn route<B>(&self, snapshot: &Snapshot, request: &Request<B>) -> Answer {
         match request.uri().path() {
             path if path == self.telemetry_path => self.metrics(request).await,
             "/" => self.landing_page(),
+            STATUS => self.status(snapshot),
             _ => text(StatusCode::NOT_FOUND, "404 page not found\n".into()),
         }
     }
@@ -180,6 +197,16 @@ impl Site {
                 .headers_mut()
                 .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
+        answer
+    }
+
+    fn status(&self, snapshot: &Snapshot) -> Answer {
+        let status = Status::of(snapshot, &self.client_certificates, self.start_time);
+        let mut answer = Response::new(Full::new(Bytes::from(status.to_json())));
+        answer.headers_mut().insert(CONTENT_TYPE, JSON);
+        answer
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
     }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
+use super::auth::Users;
 use super::counters::Counters;
 use super::reload::Store;
+use super::snapshot::Snapshot;
 use super::version;
 use crate::exposition::{Exposition, MetricKind};
 
@@ -35,7 +37,11 @@ impl SelfMetrics {
         if self.process {
             process(&mut self.exposition);
         }
-        certificate(&mut self.exposition, &self.store);
+        let snapshot = self.store.current();
+        served(&mut self.exposition, &snapshot);
+        if let Some(users) = &snapshot.users {
+            credentials(&mut self.exposition, users);
+        }
         counters(&mut self.exposition, &self.counters);
         self.exposition.append_sorted(out);
     }
@@ -57,8 +63,14 @@ fn build_info(out: &mut Exposition) {
         .sample(&labels, 1_u64);
 }
 
-fn certificate(out: &mut Exposition, store: &Store) {
-    let snapshot = store.current();
+fn served(out: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Number of the configuration that is served, counted by this process from 1.";
+    out.family(
+        &["secure_exporter_config_snapshot"],
+        &[help],
+        MetricKind::Gauge,
+    )
+    .sample(&[], snapshot.number);
     let Some(tls) = &snapshot.tls else { return };
     let help = "When the served certificate expires, in seconds since 1970.";
     out.family(
@@ -75,6 +87,33 @@ fn certificate(out: &mut Exposition, store: &Store) {
         MetricKind::Gauge,
     )
     .sample(&[("serial", tls.leaf.serial.as_bytes())], 1_u64);
+}
+
+/// By the id of the hash, which tells neither user nor password. Those that are no longer accepted are gone.
+fn credentials(out: &mut Exposition, users: &Users) {
+    let uses = users.uses();
+    let help = "Requests that were let in, by the id of the hash that their password belongs to.";
+    let mut successes = out.family(
+        &["secure_exporter_credential_authentications_total"],
+        &[help],
+        MetricKind::Counter,
+    );
+    for (id, usage) in &uses {
+        successes.sample(&[("credential", id.as_bytes())], usage.successes());
+    }
+    drop(successes);
+    let help =
+        "When the hash last let a request in, in seconds since 1970; absent before the first.";
+    let mut last_used = out.family(
+        &["secure_exporter_credential_last_used_timestamp_seconds"],
+        &[help],
+        MetricKind::Gauge,
+    );
+    for (id, usage) in &uses {
+        if let Some(time) = usage.last_used() {
+            last_used.sample(&[("credential", id.as_bytes())], time as f64);
+        }
+    }
 }
 
 fn counters(out: &mut Exposition, counters: &Counters) {

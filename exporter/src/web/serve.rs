@@ -14,12 +14,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::client_certificate::Standing;
+use super::client::{Client, Presented};
 use super::counters::HandshakeFailure;
 use super::limits::{
     Activity, DRAIN, HANDSHAKE, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, MAX_STREAMS, Watched,
 };
-use super::routes::{Client, Site};
+use super::routes::Site;
 use super::snapshot::Snapshot;
 use super::tls::Tls;
 use crate::flags::ListenAddress;
@@ -134,15 +134,16 @@ async fn connection(
     let snapshot = site.store.current();
     let address = peer.ip().to_canonical();
     let Some(tls) = &snapshot.tls else {
-        return http(stream, false, Standing::Fine, address, snapshot, site, stop).await;
+        let presented = Presented::nothing();
+        return http(stream, false, presented, address, snapshot, site, stop).await;
     };
     let handshake = tokio::time::timeout(HANDSHAKE, handshake(stream, tls));
     match handshake.await.unwrap_or(Err(HandshakeFailure::Timeout)) {
         Ok(stream) => {
             let (_, session) = stream.get_ref();
             let http2 = session.alpn_protocol() == Some(b"h2");
-            let standing = tls.clients.judge(session.peer_certificates());
-            http(stream, http2, standing, address, snapshot, site, stop).await;
+            let presented = Presented::in_session(session, &tls.clients, &site.client_certificates);
+            http(stream, http2, presented, address, snapshot, site, stop).await;
         }
         Err(failure) => {
             site.counters.handshake_failed(failure);
@@ -168,7 +169,19 @@ async fn handshake(
     TlsAcceptor::from(tls.server.clone())
         .accept(stream)
         .await
-        .map_err(|_| HandshakeFailure::Tls)
+        .map_err(|error| reason(&error))
+}
+
+fn reason(error: &io::Error) -> HandshakeFailure {
+    let error = error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>());
+    match error {
+        Some(rustls::Error::InvalidCertificate(_)) => HandshakeFailure::ClientCertificate,
+        Some(rustls::Error::PeerIncompatible(_)) => HandshakeFailure::Incompatible,
+        Some(rustls::Error::AlertReceived(_)) => HandshakeFailure::RefusedByClient,
+        _ => HandshakeFailure::Tls,
+    }
 }
 
 async fn refuse_plain_http(stream: &mut TcpStream) {
@@ -182,7 +195,7 @@ async fn refuse_plain_http(stream: &mut TcpStream) {
 async fn http<S>(
     stream: S,
     http2: bool,
-    standing: Standing,
+    presented: Presented,
     address: IpAddr,
     began_with: Arc<Snapshot>,
     site: Arc<Site>,
@@ -194,7 +207,7 @@ async fn http<S>(
     let mut snapshots = site.store.subscribe();
     let client = Arc::new(Client {
         address,
-        standing,
+        presented,
         began_with: began_with.clone(),
         activity: activity.clone(),
     });
@@ -207,7 +220,7 @@ async fn http<S>(
         async move {
             let answer = site.answer(&client, &request).await;
             drop(busy);
-            Ok::<_, std::convert::Infallible>(answer)
+            answer
         }
     });
     let builder = connection_builder(http2);

@@ -14,6 +14,8 @@ use crate::flags::Require;
 /// What is served by, until the next snapshot takes its place.
 #[derive(Debug)]
 pub(super) struct Snapshot {
+    /// Counted by this process, from 1.
+    pub(super) number: u64,
     /// `None` serves plain HTTP.
     pub(super) tls: Option<Tls>,
     /// `None` asks nobody for a password.
@@ -60,6 +62,7 @@ impl Snapshot {
     /// Without a configuration file: plain HTTP, open to everybody, as node_exporter serves it.
     pub(super) fn open() -> Self {
         Self {
+            number: 1,
             tls: None,
             users: None,
             headers: Vec::new(),
@@ -93,6 +96,7 @@ impl Snapshot {
             _ => None,
         };
         Ok(Self {
+            number: 1,
             tls,
             users: Users::new(&config.basic_auth_users).map(Arc::new),
             headers: headers(config),
@@ -113,6 +117,14 @@ impl Snapshot {
                 Err(SnapshotError::Required("basic_auth_users"))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Takes the number after that of `served`, and goes on with what is known of the credentials that both accept.
+    pub(super) fn follow(&mut self, served: &Self) {
+        self.number = served.number + 1;
+        if let (Some(users), Some(before)) = (&mut self.users, &served.users) {
+            Arc::make_mut(users).continue_uses(before);
         }
     }
 

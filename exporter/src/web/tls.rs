@@ -12,9 +12,11 @@ use rustls::{
     CipherSuite as Suite, NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
 use secure_exporter_web_config::{CipherSuite, ClientAuthType, Curve, TlsServerConfig, TlsVersion};
+use sha2::{Digest as _, Sha256};
 
 use super::client_certificate::{AnyCertificate, ClientPolicy};
 use super::files::Pem;
+use super::last_use::hexadecimal;
 
 /// TLS as one snapshot serves it.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(super) struct Tls {
 pub(super) struct Leaf {
     /// Lower-case hexadecimal, without separators or leading zeros.
     pub(super) serial: String,
+    /// SHA-256 of its DER, in lower-case hexadecimal.
+    pub(super) sha256_fingerprint: String,
     /// Seconds since 1970.
     pub(super) not_before: i64,
     /// Seconds since 1970.
@@ -83,8 +87,8 @@ pub(super) fn build(
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions(config))
         .map_err(settings)?;
-    let builder = match verifier {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    let builder = match &verifier {
+        Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
         None => builder.with_no_client_auth(),
     };
     let mut server = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
@@ -94,7 +98,7 @@ pub(super) fn build(
     } else {
         vec![b"http/1.1".to_vec()]
     };
-    let clients = ClientPolicy::new(kind, config.client_allowed_sans.clone());
+    let clients = ClientPolicy::new(kind, verifier, config.client_allowed_sans.clone());
     Ok(Tls {
         server: Arc::new(server),
         clients,
@@ -176,18 +180,14 @@ fn describe(pair: &CertifiedKey, certificate: &Pem) -> Result<Leaf, TlsError> {
     };
     let der = pair.cert.first().ok_or_else(wrong)?;
     let (_, leaf) = x509_parser::parse_x509_certificate(der).map_err(|_| wrong())?;
-    let hex: String = leaf
-        .raw_serial()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let serial = match hex.trim_start_matches('0') {
+    let serial = match hexadecimal(leaf.raw_serial()).trim_start_matches('0') {
         "" => "0".to_owned(),
         serial => serial.to_owned(),
     };
     let validity = leaf.validity();
     Ok(Leaf {
         serial,
+        sha256_fingerprint: hexadecimal(&Sha256::digest(der)),
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
     })

@@ -30,6 +30,11 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Seconds since 1970.
+pub fn unix_now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
 /// A running exporter; killed when dropped.
 pub struct Exporter {
     child: Child,
@@ -327,10 +332,16 @@ pub struct Connection(rustls::StreamOwned<rustls::ClientConnection, TcpStream>);
 
 impl Connection {
     pub fn open(exporter: &Exporter, trusted: &Pair) -> std::io::Result<Self> {
-        let config = client_config(trusted);
+        Self::open_by(exporter, Arc::new(client_config(trusted)))
+    }
+
+    /// By a client of its own settings, whose sessions are kept in them.
+    pub fn open_by(
+        exporter: &Exporter,
+        config: Arc<rustls::ClientConfig>,
+    ) -> std::io::Result<Self> {
         let session =
-            rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap())
-                .unwrap();
+            rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
         let mut connection = Self(rustls::StreamOwned::new(session, exporter.tcp()));
         while connection.0.conn.is_handshaking() {
             connection.0.conn.complete_io(&mut connection.0.sock)?;
@@ -358,6 +369,10 @@ impl Connection {
         let mut body = vec![0; length];
         self.0.read_exact(&mut body)?;
         Ok(head)
+    }
+
+    pub fn is_resumed(&self) -> bool {
+        self.0.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 
     pub fn write_raw(&mut self, bytes: &[u8]) {
