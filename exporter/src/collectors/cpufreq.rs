@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::cpu::parse_ranges;
 use super::device::{Device, name_after};
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{fields, list_numbered};
+use crate::sources::{fields, list_numbered, read_attribute};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cpufreq",
@@ -68,11 +69,19 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for Cpufreq {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let mut buffer = Vec::new();
+        let offline = read_attribute(&self.directory.join("offline"), &mut buffer);
+        // The files of a CPU that is switched off stay and cannot be read.
+        let offline = parse_ranges(offline.unwrap_or_default());
         gather(out, |samples| {
             for path in list_numbered(&self.directory, "cpu") {
+                let cpu = name_after(&path, "cpu");
+                if offline.iter().any(|offline| offline.as_bytes() == cpu) {
+                    continue;
+                }
                 match Device::open(&path.join("cpufreq")) {
-                    Ok(mut device) => add_cpu(&mut device, &name_after(&path, "cpu"), samples)?,
-                    // Most virtual machines cannot choose, nor can a CPU that is switched off.
+                    Ok(mut device) => add_cpu(&mut device, &cpu, samples)?,
+                    // Most virtual machines cannot choose.
                     Err(error) if error.is_absent() => {}
                     Err(error) => return Err(error.into()),
                 }

@@ -1,5 +1,6 @@
 //! `xfs`: what XFS file systems did, from `/sys/fs/xfs`.
 
+use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 
 use super::samples::{Samples, gather};
@@ -184,8 +185,8 @@ fn add_file_system(
     samples: &mut Samples,
 ) -> Result<(), CollectError> {
     let bytes = match read_attribute(path, buffer) {
-        // The sum of all file systems lies elsewhere.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        // The sum of all file systems lies where a file system's directory would be.
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(()),
         other => other.map_err(|source| ReadError::new(path, source))?,
     };
     for line in lines(bytes) {
