@@ -13,7 +13,11 @@ pub enum MetricKind {
     Counter,
     /// A value that goes up and down.
     Gauge,
-    /// A value whose source does not say which of the two it is.
+    /// Counts of observations by their size.
+    Histogram,
+    /// Quantiles of observations.
+    Summary,
+    /// A value whose source does not say what it is.
     Untyped,
 }
 
@@ -49,6 +53,7 @@ pub struct Exposition {
 struct FamilySpan {
     name: Range<usize>,
     text: Range<usize>,
+    samples_start: usize,
 }
 
 /// A point to which an [`Exposition`] can be cut back.
@@ -98,17 +103,21 @@ impl Exposition {
         self.bytes.extend_from_slice(match kind {
             MetricKind::Counter => b" counter\n",
             MetricKind::Gauge => b" gauge\n",
+            MetricKind::Histogram => b" histogram\n",
+            MetricKind::Summary => b" summary\n",
             MetricKind::Untyped => b" untyped\n",
         });
+        let samples_start = self.bytes.len();
         Family {
             exposition: self,
             start,
             name,
-            samples: 0,
+            samples_start,
         }
     }
 
-    /// Appends all families to `out` in order of their names. Equal names keep the order in which they were written.
+    /// Appends all families to `out` in order of their names. Of equal names the first one written describes the family,
+    /// and their samples follow each other: files of other programs may add to any family.
     pub fn append_sorted(&mut self, out: &mut Vec<u8>) {
         let bytes = &self.bytes;
         let name_of = |span: &FamilySpan| bytes.get(span.name.clone()).unwrap_or_default();
@@ -118,8 +127,15 @@ impl Exposition {
                 .then(a.text.start.cmp(&b.text.start))
         });
         out.reserve(bytes.len());
+        let mut before: &[u8] = b"";
         for span in &self.families {
-            out.extend_from_slice(bytes.get(span.text.clone()).unwrap_or_default());
+            let text = if name_of(span) == before {
+                span.samples_start..span.text.end
+            } else {
+                span.text.clone()
+            };
+            out.extend_from_slice(bytes.get(text).unwrap_or_default());
+            before = name_of(span);
         }
     }
 }
@@ -130,15 +146,21 @@ pub struct Family<'a> {
     exposition: &'a mut Exposition,
     start: usize,
     name: Range<usize>,
-    samples: usize,
+    samples_start: usize,
 }
 
 impl Family<'_> {
     /// Writes one sample. Labels are name and value, ordered by name; a value that is not UTF-8 has each run of
     /// foreign bytes replaced by U+FFFD.
     pub fn sample(&mut self, labels: &[(&str, &[u8])], value: impl Into<Value>) {
+        self.part("", labels, value);
+    }
+
+    /// Writes one sample of a histogram or summary, whose name is the family's with a suffix.
+    pub fn part(&mut self, suffix: &str, labels: &[(&str, &[u8])], value: impl Into<Value>) {
         let out = &mut self.exposition.bytes;
         out.extend_from_within(self.name.clone());
+        out.extend_from_slice(suffix.as_bytes());
         let mut separator = b'{';
         for (name, value) in labels {
             out.push(separator);
@@ -157,19 +179,19 @@ impl Family<'_> {
             Value::Float(value) => write_float(out, value),
         }
         out.push(b'\n');
-        self.samples += 1;
     }
 }
 
 impl Drop for Family<'_> {
     fn drop(&mut self) {
-        if self.samples == 0 {
+        if self.exposition.bytes.len() == self.samples_start {
             self.exposition.bytes.truncate(self.start);
         } else {
             let text = self.start..self.exposition.bytes.len();
             self.exposition.families.push(FamilySpan {
                 name: self.name.clone(),
                 text,
+                samples_start: self.samples_start,
             });
         }
     }
@@ -446,6 +468,25 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "kept\n# HELP a_x f\\\\irst\\n\"x\"\n# TYPE a_x counter\na_x{l=\"v\",m=\"\"} 3\n\
              # HELP b second\n# TYPE b gauge\nb 2.5\n"
+        );
+    }
+
+    #[test]
+    fn a_family_written_twice_is_described_once() {
+        let mut exposition = Exposition::default();
+        let mut write = |name: &str, help: &str, value: u64| {
+            exposition
+                .family(&[name], &[help], MetricKind::Gauge)
+                .part("_x", &[], value);
+        };
+        write("b", "first", 1);
+        write("a", "other", 2);
+        write("b", "second", 3);
+        let mut out = Vec::new();
+        exposition.append_sorted(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "# HELP a other\n# TYPE a gauge\na_x 2\n# HELP b first\n# TYPE b gauge\nb_x 1\nb_x 3\n"
         );
     }
 

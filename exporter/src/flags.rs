@@ -170,7 +170,9 @@ fn collectors(matches: &ArgMatches) -> Settings {
 
 fn option_value(matches: &ArgMatches, flag: &str, kind: OptionKind) -> Option<String> {
     if kind != OptionKind::Switch {
-        return matches.get_one::<String>(flag).cloned();
+        let values = matches.get_many::<String>(flag)?;
+        let lines: Vec<&str> = values.map(String::as_str).collect();
+        return Some(lines.join("\n"));
     }
     match (
         matches.get_flag(flag),

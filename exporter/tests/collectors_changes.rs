@@ -131,6 +131,150 @@ fn a_changed_file_is_seen_by_the_next_scrape() {
             "ROTATION_RATE_RPM=5400",
             "node_disk_ata_rotation_rate_rpm{device=\"sda\"} 5400",
         ),
+        (
+            "proc/pressure/cpu",
+            "total=14036781",
+            "total=5000000",
+            "node_pressure_cpu_waiting_seconds_total 5",
+        ),
+        (
+            "proc/pressure/io",
+            "total=159229614",
+            "total=6000000",
+            "node_pressure_io_stalled_seconds_total 6",
+        ),
+        (
+            "proc/schedstat",
+            " 4767485306",
+            " 7",
+            "node_schedstat_timeslices_total{cpu=\"0\"} 7",
+        ),
+        (
+            "proc/sys/fs/file-nr",
+            "1024",
+            "1025",
+            "node_filefd_allocated 1025",
+        ),
+        (
+            "proc/sys/kernel/random/entropy_avail",
+            "256",
+            "17",
+            "node_entropy_available_bits 17",
+        ),
+        (
+            "proc/sys/kernel/hung_task_detect_count",
+            "3",
+            "4",
+            "node_kernel_hung_tasks_total 4",
+        ),
+        (
+            "root/etc/os-release",
+            "VERSION_ID=\"22.04\"",
+            "VERSION_ID=\"24.04\"",
+            "node_os_version{id=\"ubuntu\",id_like=\"debian\",name=\"Ubuntu\"} 24.04",
+        ),
+        (
+            "sys/fs/selinux/enforce",
+            "1",
+            "0",
+            "node_selinux_current_mode 0",
+        ),
+        (
+            "root/etc/selinux/config",
+            "permissive",
+            "enforcing",
+            "node_selinux_config_mode 1",
+        ),
+        (
+            "sys/class/thermal/thermal_zone0/temp",
+            "49925",
+            "50000",
+            "node_thermal_zone_temp{type=\"bcm2835_thermal\",zone=\"0\"} 50",
+        ),
+        (
+            "sys/class/thermal/cooling_device0/cur_state",
+            "0",
+            "3",
+            "node_cooling_device_cur_state{name=\"0\",type=\"Processor\"} 3",
+        ),
+        (
+            "sys/class/hwmon/hwmon0/device/temp1_input",
+            "55000",
+            "56000",
+            "node_hwmon_temp_celsius{chip=\"hwmon0_device\",sensor=\"temp1\"} 56",
+        ),
+        (
+            "proc/mdstat",
+            "[8/7] [_U",
+            "[8/8] [UU",
+            "node_md_disks{device=\"md3\",state=\"active\"} 8",
+        ),
+        (
+            "sys/block/md3/md/degraded",
+            "1",
+            "0",
+            "node_md_degraded{device=\"md3\"} 0",
+        ),
+        (
+            "sys/class/nvme/nvme0/nvme0n1/nuse",
+            "488281250",
+            "1",
+            "node_nvme_namespace_used_bytes{device=\"nvme0\",nsid=\"1\"} 4096",
+        ),
+        (
+            "sys/devices/system/edac/mc/mc0/csrow0/ch1_ce_count",
+            "9",
+            "10",
+            "node_edac_channel_correctable_errors_total{channel=\"1\",controller=\"0\",csrow=\"0\",dimm_label=\"unknown\"} 10",
+        ),
+        (
+            "sys/class/power_supply/BAT0/capacity",
+            "98",
+            "97",
+            "node_power_supply_capacity{power_supply=\"BAT0\"} 97",
+        ),
+        (
+            "sys/class/watchdog/watchdog0/timeleft",
+            "300",
+            "299",
+            "node_watchdog_timeleft_seconds{name=\"watchdog0\"} 299",
+        ),
+        (
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",
+            "1699981",
+            "2000000",
+            "node_cpu_scaling_frequency_hertz{cpu=\"0\"} 2e+09",
+        ),
+        (
+            "sys/class/scsi_tape/st0/stats/in_flight",
+            "1",
+            "2",
+            "node_tape_io_now{device=\"st0\"} 2",
+        ),
+        (
+            "sys/fs/xfs/sda1/stats/stats",
+            "rw 28 0",
+            "rw 28 9",
+            "node_xfs_read_calls_total{device=\"sda1\"} 9",
+        ),
+        (
+            "sys/fs/btrfs/0abb23a9-579b-43e6-ad30-227ef47fcb9d/commit_stats",
+            "258051",
+            "258052",
+            "node_btrfs_commits_total{uuid=\"0abb23a9-579b-43e6-ad30-227ef47fcb9d\"} 258052",
+        ),
+        (
+            "proc/spl/kstat/zfs/arcstats",
+            "8772612",
+            "5",
+            "node_zfs_arc_hits 5",
+        ),
+        (
+            "proc/spl/kstat/zfs/pool1/objset-1",
+            "28",
+            "29",
+            "node_zfs_zpool_dataset_nread{dataset=\"pool1/data set\",zpool=\"pool1\"} 29",
+        ),
     ];
     let mut host = Host::new();
     for (file, from, to, expected) in cases {
@@ -157,6 +301,51 @@ fn a_udev_entry_replaced_by_renaming_is_seen() {
     let expected =
         "node_disk_info{device=\"sdb\",major=\"8\",minor=\"16\",model=\"Other\",path=\"\",";
     assert!(host.scrape().contains(expected));
+}
+
+#[test]
+fn energy_is_counted_by_zone_and_read_anew() {
+    let mut host = Host::new();
+    let series = |host: &Host, zone: &str, index: u8| {
+        let path = host.path("sys/class/powercap").join(zone);
+        let name = if zone.matches(':').count() > 1 {
+            "core"
+        } else {
+            "package"
+        };
+        let path = path.display();
+        format!("\nnode_rapl_{name}_joules_total{{index=\"{index}\",path=\"{path}\"}} ")
+    };
+    let first = host.scrape();
+    assert!(first.contains(&format!(
+        "{}240422.366267\n",
+        series(&host, "intel-rapl:0", 0)
+    )));
+    assert!(first.contains(&format!("{}3e-06\n", series(&host, "intel-rapl:1:0", 1))));
+    host.replace(
+        "sys/class/powercap/intel-rapl:1:0/energy_uj",
+        "3",
+        "5000000",
+    );
+    assert!(
+        host.scrape()
+            .contains(&format!("{}5\n", series(&host, "intel-rapl:1:0", 1)))
+    );
+}
+
+#[test]
+fn hardware_comes_and_goes_while_the_exporter_runs() {
+    let mut host = Host::new();
+    assert!(
+        host.scrape()
+            .contains("node_watchdog_info{identity=\"Other\"")
+    );
+    std::fs::remove_dir_all(host.path("sys/class/watchdog/watchdog1")).unwrap();
+    std::fs::create_dir(host.path("sys/class/watchdog/watchdog2")).unwrap();
+    std::fs::write(host.path("sys/class/watchdog/watchdog2/identity"), "New\n").unwrap();
+    let after = host.scrape();
+    assert!(!after.contains("node_watchdog_info{identity=\"Other\""));
+    assert!(after.contains("node_watchdog_info{identity=\"New\",name=\"watchdog2\""));
 }
 
 #[test]
@@ -230,12 +419,27 @@ fn an_empty_host_fails_quietly() {
         [
             "cpu",
             "diskstats",
+            "dmi",
+            "entropy",
+            "filefd",
             "filesystem",
+            "hwmon",
+            "kernel_hung",
             "loadavg",
+            "mdadm",
             "meminfo",
             "netdev",
+            "nvme",
+            "os",
+            "powersupplyclass",
+            "pressure",
+            "rapl",
+            "schedstat",
             "stat",
-            "vmstat"
+            "tapestats",
+            "vmstat",
+            "watchdog",
+            "zfs"
         ]
     );
 }

@@ -16,7 +16,12 @@ const VOLATILE_VALUE: [&str; 7] = [
     "node_scrape_collector_duration_seconds{",
     "node_time_seconds ",
 ];
-const VOLATILE_LABELS: [&str; 2] = ["node_time_zone_offset_seconds{", "node_uname_info{"];
+const VOLATILE_LABELS: [&str; 4] = [
+    "node_rapl_core_joules_total{",
+    "node_rapl_package_joules_total{",
+    "node_time_zone_offset_seconds{",
+    "node_uname_info{",
+];
 
 fn settings() -> Settings {
     let fixtures = Path::new(FIXTURES);

@@ -319,7 +319,7 @@ fn read_count(file: &mut KeptFile) -> Option<u64> {
 }
 
 /// The members of a list such as `1,3-5`, in order of their text. What is not such a list has none.
-fn parse_ranges(list: &[u8]) -> Vec<String> {
+pub(super) fn parse_ranges(list: &[u8]) -> Vec<String> {
     let mut members = Vec::new();
     for range in list
         .split(|&byte| byte == b',')

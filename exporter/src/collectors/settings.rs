@@ -40,6 +40,8 @@ pub struct OptionSpec {
 pub enum OptionKind {
     /// A regular expression.
     Pattern,
+    /// Any text; the flag may be given several times, and its values are lines.
+    Texts,
     /// Nothing: `--flag` is `true`, `--no-flag` is `false`.
     Switch,
 }
@@ -55,6 +57,17 @@ impl OptionSpec {
             flag,
             kind: OptionKind::Pattern,
             default,
+            help,
+            deprecated_by: None,
+        }
+    }
+
+    /// A flag that takes any text and may be given several times.
+    pub(super) const fn texts(flag: &'static str, help: &'static str) -> Self {
+        Self {
+            flag,
+            kind: OptionKind::Texts,
+            default: "",
             help,
             deprecated_by: None,
         }
@@ -182,6 +195,11 @@ impl<'a> BuildContext<'a> {
                 value: other.to_owned(),
             }),
         }
+    }
+
+    /// The values of a flag that may be given several times; empty ones are none.
+    pub fn texts(&self, flag: &str) -> impl Iterator<Item = &'a str> {
+        self.value(flag).lines().filter(|text| !text.is_empty())
     }
 
     /// The regular expression of a flag; an empty one is none.

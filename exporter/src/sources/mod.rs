@@ -7,7 +7,7 @@ mod kept_file;
 mod parse;
 mod statfs;
 
-pub use attribute::{list_numbered, read_attribute};
+pub use attribute::{Directory, list_directories, list_numbered, read_attribute};
 pub use kept_file::{KeptFile, ReadError};
-pub use parse::{fields, lines, parse_u64, trim};
+pub use parse::{fields, lines, parse_hex, parse_prefixed, parse_signed, parse_u64, trim};
 pub use statfs::{Answer, FileSystem, Prober};

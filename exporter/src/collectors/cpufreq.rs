@@ -1,0 +1,121 @@
+//! `cpufreq`: the frequencies of the CPUs, from `/sys/devices/system/cpu/cpu*/cpufreq`.
+
+use std::path::PathBuf;
+
+use super::cpu::parse_ranges;
+use super::device::{Device, name_after};
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::{fields, list_numbered, read_attribute};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "cpufreq",
+    default_enabled: true,
+    summary: "Frequencies of the CPUs, from sysfs.",
+    options: &[],
+    build,
+};
+
+/// The attributes in kilohertz, each with its metric and what it means.
+const FREQUENCIES: [(&str, &str, &str); 7] = [
+    (
+        "cpuinfo_avg_freq",
+        "node_cpu_frequency_avg_hertz",
+        "Average frequency at which the CPU ran lately.",
+    ),
+    (
+        "cpuinfo_cur_freq",
+        "node_cpu_frequency_hertz",
+        "Frequency at which the CPU runs, as the hardware tells it.",
+    ),
+    (
+        "cpuinfo_max_freq",
+        "node_cpu_frequency_max_hertz",
+        "The highest frequency of which the CPU is capable.",
+    ),
+    (
+        "cpuinfo_min_freq",
+        "node_cpu_frequency_min_hertz",
+        "The lowest frequency of which the CPU is capable.",
+    ),
+    (
+        "scaling_cur_freq",
+        "node_cpu_scaling_frequency_hertz",
+        "Frequency at which the kernel believes the CPU to run.",
+    ),
+    (
+        "scaling_max_freq",
+        "node_cpu_scaling_frequency_max_hertz",
+        "The highest frequency that the kernel may choose.",
+    ),
+    (
+        "scaling_min_freq",
+        "node_cpu_scaling_frequency_min_hertz",
+        "The lowest frequency that the kernel may choose.",
+    ),
+];
+const HERTZ: f64 = 1000.0;
+
+struct Cpufreq {
+    directory: PathBuf,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Cpufreq {
+        directory: context.sysfs("devices/system/cpu"),
+    }))
+}
+
+impl Collector for Cpufreq {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let mut buffer = Vec::new();
+        let offline = read_attribute(&self.directory.join("offline"), &mut buffer);
+        // The files of a CPU that is switched off stay and cannot be read.
+        let offline = parse_ranges(offline.unwrap_or_default());
+        gather(out, |samples| {
+            for path in list_numbered(&self.directory, "cpu") {
+                let cpu = name_after(&path, "cpu");
+                if offline.iter().any(|offline| offline.as_bytes() == cpu) {
+                    continue;
+                }
+                match Device::open(&path.join("cpufreq")) {
+                    Ok(mut device) => add_cpu(&mut device, &cpu, samples)?,
+                    // Most virtual machines cannot choose.
+                    Err(error) if error.is_absent() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn add_cpu(device: &mut Device, cpu: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
+    for (attribute, name, help) in FREQUENCIES {
+        // A driver that does not know the frequency says so in words.
+        if device
+            .text(attribute)?
+            .is_some_and(|text| text.starts_with(b"<"))
+        {
+            continue;
+        }
+        if let Some(kilohertz) = device.number(attribute)? {
+            samples.gauge(name, help, &[("cpu", cpu)], kilohertz * HERTZ);
+        }
+    }
+    let governor = device.label("scaling_governor")?;
+    if governor.is_empty() {
+        return Ok(());
+    }
+    let available = device.label("scaling_available_governors")?;
+    for name in fields(&available) {
+        samples.gauge(
+            "node_cpu_scaling_governor",
+            "Whether the governor is the one that chooses the CPU's frequency.",
+            &[("cpu", cpu), ("governor", name)],
+            u64::from(name == governor),
+        );
+    }
+    Ok(())
+}

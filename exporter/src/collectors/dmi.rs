@@ -1,0 +1,81 @@
+//! `dmi`: what the firmware says of the machine, from `/sys/class/dmi/id`.
+
+use std::path::PathBuf;
+
+use super::device::Device;
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::{Exposition, MetricKind};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "dmi",
+    default_enabled: true,
+    summary: "Maker and model of the machine, from /sys/class/dmi.",
+    options: &[],
+    build,
+};
+
+/// The labels in order, each with the attribute that it shows.
+const LABELS: [(&str, &str); 20] = [
+    ("bios_date", "bios_date"),
+    ("bios_release", "bios_release"),
+    ("bios_vendor", "bios_vendor"),
+    ("bios_version", "bios_version"),
+    ("board_asset_tag", "board_asset_tag"),
+    ("board_name", "board_name"),
+    ("board_serial", "board_serial"),
+    ("board_vendor", "board_vendor"),
+    ("board_version", "board_version"),
+    ("chassis_asset_tag", "chassis_asset_tag"),
+    ("chassis_serial", "chassis_serial"),
+    ("chassis_vendor", "chassis_vendor"),
+    ("chassis_version", "chassis_version"),
+    ("product_family", "product_family"),
+    ("product_name", "product_name"),
+    ("product_serial", "product_serial"),
+    ("product_sku", "product_sku"),
+    ("product_uuid", "product_uuid"),
+    ("product_version", "product_version"),
+    ("system_vendor", "sys_vendor"),
+];
+
+struct Dmi {
+    directory: PathBuf,
+    labels: Vec<(&'static str, Vec<u8>)>,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Dmi {
+        directory: context.sysfs("class/dmi/id"),
+        labels: Vec::new(),
+    }))
+}
+
+impl Collector for Dmi {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        // The firmware is asked once: the kernel keeps its answers until the next boot.
+        if self.labels.is_empty() {
+            self.discover()?;
+        }
+        let labels: Vec<(&str, &[u8])> = self
+            .labels
+            .iter()
+            .map(|(name, value)| (*name, value.as_slice()))
+            .collect();
+        let help = "What the firmware says of the machine, in labels; those that may not be read are left out.";
+        out.family(&["node_dmi_info"], &[help], MetricKind::Gauge)
+            .sample(&labels, 1);
+        Ok(())
+    }
+}
+
+impl Dmi {
+    fn discover(&mut self) -> Result<(), CollectError> {
+        let mut device = Device::open(&self.directory).map_err(CollectError::optional)?;
+        for (label, attribute) in LABELS {
+            if let Some(text) = device.text(attribute)? {
+                self.labels.push((label, text.to_vec()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! `mdadm`: arrays of disks made by the kernel, from `/proc/mdstat` and sysfs.
+
+use std::path::{Path, PathBuf};
+
+use super::device::Device;
+use super::mdstat::{self, Array};
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::{KeptFile, fields, list_numbered, parse_u64};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "mdadm",
+    default_enabled: true,
+    summary: "Arrays of disks made by the kernel, from /proc/mdstat.",
+    options: &[],
+    build,
+};
+
+/// The states that are shown, each with the activity that it stands for.
+const STATES: [(&str, &[u8]); 5] = [
+    ("active", b"active"),
+    ("check", b"checking"),
+    ("inactive", b"inactive"),
+    ("recovering", b"recovering"),
+    ("resync", b"resyncing"),
+];
+/// The levels that can lose a disk and go on.
+const REDUNDANT: [&[u8]; 5] = [b"raid1", b"raid4", b"raid5", b"raid6", b"raid10"];
+/// What is no array itself but holds some.
+const CONTAINERS: [&[u8]; 4] = [b"container", b"ddf", b"imsm", b""];
+
+struct Mdadm {
+    file: KeptFile,
+    block_devices: PathBuf,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Mdadm {
+        file: KeptFile::new(context.procfs(mdstat::FILE)),
+        block_devices: context.sysfs("block"),
+    }))
+}
+
+impl Collector for Mdadm {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let bytes = self.file.read().map_err(CollectError::optional)?;
+        let arrays = mdstat::parse(bytes)?;
+        gather(out, |samples| {
+            for array in &arrays {
+                add_array(array, samples);
+            }
+            for path in list_numbered(&self.block_devices, "md") {
+                add_from_sysfs(&path, samples)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn add_array(array: &Array<'_>, samples: &mut Samples) {
+    let device = ("device", array.name);
+    for (name, help, value) in [
+        ("node_md_blocks", "Blocks of the array.", array.blocks),
+        (
+            "node_md_blocks_synced",
+            "Blocks of the array that are in step.",
+            array.blocks_synced,
+        ),
+        (
+            "node_md_disks_required",
+            "Disks of a complete array.",
+            array.disks,
+        ),
+    ] {
+        samples.gauge(name, help, &[device], value);
+    }
+    for (state, count) in [
+        ("active", array.active),
+        ("failed", array.failed),
+        ("spare", array.spare),
+    ] {
+        let help = "Disks of the array by their state.";
+        let labels = [device, ("state", state.as_bytes())];
+        samples.gauge("node_md_disks", help, &labels, count);
+    }
+    for (state, activity) in STATES {
+        let help = "Whether the array is in the state.";
+        let labels = [device, ("state", state.as_bytes())];
+        samples.gauge(
+            "node_md_state",
+            help,
+            &labels,
+            u64::from(array.activity == activity),
+        );
+    }
+}
+
+fn add_from_sysfs(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
+    let mut device = match Device::open(&path.join("md")) {
+        Err(error) if error.is_absent() => return Ok(()),
+        other => other?,
+    };
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let level = device.label("level")?;
+    let labels = [("device", name)];
+    // While an array is reshaped, the former number of disks follows in brackets.
+    let disks = device.label("raid_disks")?;
+    if !CONTAINERS.contains(&level.as_slice())
+        && let Some(disks) = fields(&disks).next().and_then(parse_u64)
+    {
+        let help = "Disks of the array as it was made.";
+        samples.gauge("node_md_raid_disks", help, &labels, disks);
+    }
+    let degraded = match REDUNDANT.contains(&level.as_slice()) {
+        true => device.required("degraded")?,
+        false => 0.0,
+    };
+    let help = "Disks that the array lacks.";
+    samples.gauge("node_md_degraded", help, &labels, degraded);
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! `nvme`: NVMe controllers and their namespaces, from `/sys/class/nvme`.
+
+use std::path::{Path, PathBuf};
+
+use super::device::Device;
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::list_directories;
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "nvme",
+    default_enabled: true,
+    summary: "NVMe controllers and namespaces, from /sys/class/nvme.",
+    options: &[],
+    build,
+};
+
+struct Nvme {
+    directory: PathBuf,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Nvme {
+        directory: context.sysfs("class/nvme"),
+    }))
+}
+
+impl Collector for Nvme {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let names = list_directories(&self.directory).map_err(CollectError::optional)?;
+        gather(out, |samples| {
+            for name in &names {
+                let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
+                add_controller(&path, name, samples)?;
+                for namespace in list_directories(&path)? {
+                    if let Some(id) = namespace_id(&namespace) {
+                        let path = path.join(String::from_utf8_lossy(&namespace).as_ref());
+                        add_namespace(&path, name, id, samples)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn add_controller(path: &Path, name: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
+    let mut device = Device::open(path)?;
+    samples.gauge(
+        "node_nvme_info",
+        "What the controller says of itself, in labels.",
+        &[
+            ("cntlid", &device.label("cntlid")?),
+            ("device", name),
+            ("firmware_revision", &device.label("firmware_rev")?),
+            ("model", &device.label("model")?),
+            ("serial", &device.label("serial")?),
+            ("state", &device.label("state")?),
+        ],
+        1,
+    );
+    Ok(())
+}
+
+/// The number of a namespace's directory, which is called `nvme0n1`.
+fn namespace_id(directory: &[u8]) -> Option<&[u8]> {
+    let rest = directory.strip_prefix(b"nvme")?;
+    let split = rest.iter().rposition(|&byte| byte == b'n')?;
+    let (controller, [_, id @ ..]) = rest.split_at_checked(split)? else {
+        return None;
+    };
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    (digits(controller) && digits(id)).then_some(id)
+}
+
+fn add_namespace(
+    path: &Path,
+    device: &[u8],
+    id: &[u8],
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
+    let mut namespace = Device::open(path)?;
+    let state = match namespace.text("ana_state")? {
+        Some(state) => state.to_vec(),
+        None => b"unknown".to_vec(),
+    };
+    let labels = [
+        ("ana_state", state.as_slice()),
+        ("device", device),
+        ("nsid", id),
+    ];
+    let help = "The namespace and its state among several paths, in labels.";
+    samples.gauge("node_nvme_namespace_info", help, &labels, 1);
+
+    let block = namespace.required("queue/logical_block_size")?;
+    let size = namespace.required("size")? * block;
+    let used = namespace.required("nuse")? * block;
+    let labels = [("device", device), ("nsid", id)];
+    for (name, help, bytes) in [
+        (
+            "node_nvme_namespace_capacity_bytes",
+            "Bytes that the namespace can hold.",
+            size,
+        ),
+        (
+            "node_nvme_namespace_logical_block_size_bytes",
+            "Bytes in a block of the namespace.",
+            block,
+        ),
+        (
+            "node_nvme_namespace_size_bytes",
+            "Bytes in all blocks of the namespace.",
+            size,
+        ),
+        (
+            "node_nvme_namespace_used_bytes",
+            "Bytes in the blocks of the namespace that are in use.",
+            used,
+        ),
+    ] {
+        samples.gauge(name, help, &labels, bytes);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_among_other_directories() {
+        assert_eq!(namespace_id(b"nvme0n1"), Some(b"1".as_slice()));
+        assert_eq!(namespace_id(b"nvme12n34"), Some(b"34".as_slice()));
+        for other in ["nvme0", "power", "nvmen1", "nvme0n", "hwmon1"] {
+            assert_eq!(namespace_id(other.as_bytes()), None, "{other}");
+        }
+    }
+}

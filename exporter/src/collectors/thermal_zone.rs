@@ -1,0 +1,83 @@
+//! `thermal_zone`: temperatures and cooling devices, from `/sys/class/thermal`.
+
+use std::path::{Path, PathBuf};
+
+use super::device::{Device, name_after};
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::list_numbered;
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "thermal_zone",
+    default_enabled: true,
+    summary: "Temperatures and cooling devices, from /sys/class/thermal.",
+    options: &[],
+    build,
+};
+
+const ZONE: &str = "thermal_zone";
+const COOLING: &str = "cooling_device";
+
+struct ThermalZone {
+    directory: PathBuf,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(ThermalZone {
+        directory: context.sysfs("class/thermal"),
+    }))
+}
+
+impl Collector for ThermalZone {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        gather(out, |samples| {
+            for path in list_numbered(&self.directory, ZONE) {
+                add_zone(&path, samples)?;
+            }
+            for path in list_numbered(&self.directory, COOLING) {
+                add_cooling_device(&path, samples)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn add_zone(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
+    let mut device = Device::open(path)?;
+    // A sensor that is switched off has no temperature, which is not the same as zero degrees.
+    let Some(millidegrees) = device.number("temp")? else {
+        return Ok(());
+    };
+    let (kind, zone) = (device.label("type")?, name_after(path, ZONE));
+    samples.gauge(
+        "node_thermal_zone_temp",
+        "Temperature of the zone in degrees Celsius.",
+        &[("type", &kind), ("zone", &zone)],
+        millidegrees / 1000.0,
+    );
+    Ok(())
+}
+
+fn add_cooling_device(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
+    let mut device = Device::open(path)?;
+    let (Some(current), Some(most)) = (device.number("cur_state")?, device.number("max_state")?)
+    else {
+        return Ok(());
+    };
+    let (name, kind) = (name_after(path, COOLING), device.label("type")?);
+    let labels: [(&str, &[u8]); 2] = [("name", &name), ("type", &kind)];
+    samples.gauge(
+        "node_cooling_device_cur_state",
+        "How strongly the device cools or throttles now, as a step.",
+        &labels,
+        current,
+    );
+    samples.gauge(
+        "node_cooling_device_max_state",
+        "The strongest step of the cooling device.",
+        &labels,
+        most,
+    );
+    Ok(())
+}

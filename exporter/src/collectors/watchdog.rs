@@ -1,0 +1,105 @@
+//! `watchdog`: the timers that reset a machine that hangs, from `/sys/class/watchdog`.
+
+use std::path::PathBuf;
+
+use super::device::Device;
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::list_directories;
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "watchdog",
+    default_enabled: true,
+    summary: "Timers that reset a machine that hangs, from /sys/class/watchdog.",
+    options: &[],
+    build,
+};
+
+/// The attributes that are numbers, each with its metric and what it means.
+const NUMBERS: [(&str, &str, &str); 7] = [
+    (
+        "access_cs0",
+        "node_watchdog_access_cs0",
+        "Whether the machine booted from its second flash chip.",
+    ),
+    (
+        "bootstatus",
+        "node_watchdog_bootstatus",
+        "Flags that the driver set when the machine booted.",
+    ),
+    (
+        "fw_version",
+        "node_watchdog_fw_version",
+        "Version of the watchdog's firmware.",
+    ),
+    (
+        "nowayout",
+        "node_watchdog_nowayout",
+        "Whether the watchdog cannot be stopped once it runs.",
+    ),
+    (
+        "pretimeout",
+        "node_watchdog_pretimeout_seconds",
+        "Seconds before the reset at which the watchdog warns.",
+    ),
+    (
+        "timeleft",
+        "node_watchdog_timeleft_seconds",
+        "Seconds until the watchdog resets the machine.",
+    ),
+    (
+        "timeout",
+        "node_watchdog_timeout_seconds",
+        "Seconds after which the watchdog resets a machine that does not answer.",
+    ),
+];
+
+struct Watchdog {
+    directory: PathBuf,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Watchdog {
+        directory: context.sysfs("class/watchdog"),
+    }))
+}
+
+impl Collector for Watchdog {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let names = list_directories(&self.directory).map_err(CollectError::optional)?;
+        gather(out, |samples| {
+            for name in &names {
+                let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
+                add_watchdog(&mut Device::open(&path)?, name, samples)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn add_watchdog(
+    device: &mut Device,
+    name: &[u8],
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
+    for (attribute, metric, help) in NUMBERS {
+        if let Some(value) = device.number(attribute)? {
+            samples.gauge(metric, help, &[("name", name)], value);
+        }
+    }
+    samples.gauge(
+        "node_watchdog_info",
+        "What the watchdog says of itself, in labels.",
+        &[
+            ("identity", &device.label("identity")?),
+            ("name", name),
+            ("options", &device.label("options")?),
+            ("pretimeout_governor", &device.label("pretimeout_governor")?),
+            ("state", &device.label("state")?),
+            ("status", &device.label("status")?),
+        ],
+        1,
+    );
+    Ok(())
+}
