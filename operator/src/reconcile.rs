@@ -321,8 +321,8 @@ async fn exporters(
             situation.now,
         )?),
     };
-    let exporters = ask_all(running, question.as_ref()).await;
-    context.samples.keep(&owner.uid, &exporters);
+    let mut exporters = ask_all(running, question.as_ref()).await;
+    context.samples.keep(&owner.uid, &mut exporters);
     Ok(exporters)
 }
 

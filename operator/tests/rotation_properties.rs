@@ -27,7 +27,6 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         16 => any::<u8>().prop_map(Event::Pass),
         2 => any::<u8>().prop_map(Event::Kill),
-        3 => Just(Event::Start),
         2 => any::<u8>().prop_map(Event::Delete),
         1 => (0..6_u8).prop_map(Event::Restore),
         1 => any::<u8>().prop_map(Event::Freeze),
@@ -51,7 +50,7 @@ fn run(nodes: usize, mutant: Mutant, seed: u64, events: &[Event]) -> Result<(), 
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 64, max_shrink_iters: 2000, ..Config::default() })]
+    #![proptest_config(Config { cases: 64, max_shrink_iters: 500, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn no_scrape_fails_and_every_rotation_ends(

@@ -19,17 +19,6 @@ pub struct BcryptHash {
 }
 
 impl BcryptHash {
-    /// The name by which the use of this hash is told, without telling the hash: the first 12 digits of its SHA-256,
-    /// lower-case hexadecimal. Operator and exporter both compute it, so its construction is a format.
-    pub fn id(&self) -> String {
-        let digest = Sha256::digest(self.as_str());
-        digest
-            .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
-
     /// Reads `$2a$`, `$2b$` or `$2y$` hashes of cost 4 to 16.
     ///
     /// # Errors

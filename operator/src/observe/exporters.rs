@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
+use jiff::SignedDuration;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
     core::v1::{Container, Pod},
@@ -57,7 +58,8 @@ pub async fn running(
     Ok(pods.items.iter().filter(ours).filter_map(of_pod).collect())
 }
 
-/// Asks them all. Without a question nobody is asked, and nobody answers.
+/// Asks them all. Without a question nobody is asked, and nobody answers. For how long each has been silent is known to
+/// [`Samples`](super::sample::Samples).
 pub async fn ask_all(running: Vec<Running>, question: Option<&Question>) -> Vec<Exporter> {
     stream::iter(running)
         .map(|exporter| async move {
@@ -80,6 +82,7 @@ pub async fn ask_all(running: Vec<Running>, question: Option<&Question>) -> Vec<
                 node: exporter.node,
                 ready: exporter.ready,
                 answer,
+                silent_for: SignedDuration::ZERO,
             }
         })
         .buffer_unordered(AT_ONCE)

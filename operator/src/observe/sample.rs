@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::SignedDuration;
+
 use crate::rotation::evidence::Exporter;
 
 /// The last answers, by uid of the resource.
@@ -16,6 +18,8 @@ pub struct Samples(Mutex<HashMap<String, Sample>>);
 struct Sample {
     taken: Instant,
     exporters: Vec<Exporter>,
+    /// When each node's exporter answered last, or was first asked.
+    heard: HashMap<String, Instant>,
 }
 
 impl Samples {
@@ -26,19 +30,27 @@ impl Samples {
         (sample.taken.elapsed() < age).then(|| sample.exporters.clone())
     }
 
-    /// Keeps new answers.
-    pub fn keep(&self, uid: &str, exporters: &[Exporter]) {
+    /// Keeps new answers, and notes in each for how long the exporter has been silent.
+    pub fn keep(&self, uid: &str, exporters: &mut [Exporter]) {
+        let taken = Instant::now();
+        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = samples.remove(uid).map(|sample| sample.heard);
+        let before = before.unwrap_or_default();
+        let mut heard = HashMap::new();
+        for exporter in exporters.iter_mut() {
+            let last = match exporter.answer {
+                Some(_) => taken,
+                None => before.get(&exporter.node).copied().unwrap_or(taken),
+            };
+            exporter.silent_for =
+                SignedDuration::try_from(taken.duration_since(last)).unwrap_or_default();
+            heard.insert(exporter.node.clone(), last);
+        }
         let sample = Sample {
-            taken: Instant::now(),
+            taken,
             exporters: exporters.to_vec(),
+            heard,
         };
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         samples.insert(uid.to_owned(), sample);
-    }
-
-    /// Forgets a resource, or what was seen of it before something changed.
-    pub fn forget(&self, uid: &str) {
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.remove(uid);
     }
 }

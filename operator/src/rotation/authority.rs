@@ -88,6 +88,7 @@ pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     Some(Tally::of(
         situation.exporters,
         waited,
+        situation.timers.blind_wait,
         serves_under(&kept),
     ))
 }

@@ -17,6 +17,8 @@ pub struct Exporter {
     pub ready: bool,
     /// What it said when it was asked; `None` where it could not be reached.
     pub answer: Option<Answer>,
+    /// For how long it has not answered, since it did last or since this process began to ask.
+    pub silent_for: SignedDuration,
 }
 
 /// What an exporter said of itself, over a connection that verified.
@@ -78,10 +80,12 @@ impl Holding {
 
 impl Tally {
     /// Counts the exporters. `test` says of an answer what it lacks; `waited` is whether the wait for those that cannot
-    /// be asked is over.
+    /// be asked is over, and `silence` for how long each of them must not have answered: one that said lately that it has
+    /// not come along is not believed to have, as soon as it falls silent.
     pub fn of(
         exporters: &[Exporter],
         waited: bool,
+        silence: SignedDuration,
         test: impl Fn(&Answer) -> Option<Holding>,
     ) -> Self {
         let mut tally = Self::default();
@@ -89,7 +93,8 @@ impl Tally {
             let holding = match &exporter.answer {
                 Some(answer) => test(answer),
                 None if !exporter.ready => Some(Holding::Unreachable),
-                None => (!waited).then_some(Holding::Unanswered),
+                None if waited && exporter.silent_for >= silence => None,
+                None => Some(Holding::Unanswered),
             };
             match holding {
                 Some(why) => tally.holding.push((exporter.node.clone(), why)),
@@ -173,17 +178,21 @@ mod tests {
 
     #[test]
     fn who_cannot_be_asked_follows_late_if_ready_and_else_holds() {
-        let exporter = |ready| Exporter {
+        let exporter = |ready, silent| Exporter {
             node: "a".into(),
             ready,
             answer: None,
+            silent_for: SignedDuration::from_mins(silent),
         };
-        let tally = |ready, waited| Tally::of(&[exporter(ready)], waited, accepts("x"));
-        assert_eq!(tally(true, false).holding[0].1, Holding::Unanswered);
-        assert_eq!(tally(true, true).timed, 1);
-        for waited in [false, true] {
-            assert_eq!(tally(false, waited).holding[0].1, Holding::Unreachable);
+        let tally = |ready, waited, silent| {
+            Tally::of(&[exporter(ready, silent)], waited, HOUR, accepts("x"))
+        };
+        assert_eq!(tally(true, true, 60).timed, 1);
+        for (waited, silent) in [(false, 60), (true, 59)] {
+            let holding = tally(true, waited, silent).holding;
+            assert_eq!(holding[0].1, Holding::Unanswered);
         }
+        assert_eq!(tally(false, true, 60).holding[0].1, Holding::Unreachable);
     }
 
     #[test]
@@ -192,8 +201,9 @@ mod tests {
             node: "a".into(),
             ready: false,
             answer: Some(answer(None, 1)),
+            silent_for: SignedDuration::ZERO,
         };
-        let tally = Tally::of(&[answered], true, serves_under(&BTreeSet::from([2, 3])));
+        let tally = Tally::of(&[answered], true, HOUR, serves_under(&BTreeSet::from([2, 3])));
         assert!(tally.is_settled() && tally.observed == 1);
     }
 }

@@ -183,7 +183,13 @@ fn passwords(
         .flat_map(|hashes| hashes.as_slice())
         .map(|hash| of_hash(hash, told.as_ref(), older, now))
         .collect();
-    found.sort_by_key(|password| password.password.is_some());
+    // The one that scrapers are told stays the one that they are told; next comes the one that they were told before.
+    let before = older.and_then(|older| older.passwords.get(&older.active_password));
+    found.sort_by_key(|password| {
+        let is_told = told.is_some() && password.password == told;
+        let was_told = before.is_some_and(|before| before.hash == password.hash);
+        (is_told, was_told, password.password.is_some())
+    });
     let first = older.map_or(0, |older| older.active_password);
     let numbered = (first + 1..).zip(found);
     let passwords: BTreeMap<u64, Password> = numbered.collect();

@@ -31,10 +31,8 @@ use published::{Given, Served, Store};
 pub enum Event {
     /// This many minutes pass.
     Pass(u8),
-    /// The operator is killed in its next pass after so many writes.
+    /// The operator is killed after so many further writes, and is back within an hour and a half.
     Kill(u8),
-    /// The operator starts again.
-    Start,
     /// One generated Secret is deleted: 0 state, 1 server, 2 scrape, 3 bundle.
     Delete(u8),
     /// An earlier state is restored from a backup.
@@ -84,6 +82,9 @@ const KUBELET_LAG: u64 = 150;
 /// Longest lag of a kubelet whose exporter cannot be asked: less than `blind_wait`.
 const DEAF_LAG: u64 = 25;
 
+/// How long the operator may be away: less than what is left of a certificate when it is renewed.
+const LONGEST_ABSENCE: u64 = 90;
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Health {
     Well,
@@ -99,6 +100,8 @@ struct Node {
     delivery: Option<Timestamp>,
     started: Timestamp,
     used: BTreeMap<String, Timestamp>,
+    /// When the operator that runs heard of it last, or began to ask.
+    heard: Timestamp,
     well_since: Timestamp,
 }
 
@@ -118,9 +121,12 @@ pub struct World {
     timers: Timers,
     requests: Requests,
     asked: u32,
+    /// Whether a restored state was not looked at yet: that is a loss, and the promise is about one at a time.
+    restored: bool,
     store: Store,
     history: Vec<State>,
     running: bool,
+    back: Timestamp,
     kill_after: Option<u8>,
     remembered: Option<State>,
     nodes: Vec<Node>,
@@ -156,9 +162,11 @@ impl World {
             },
             requests: Requests::default(),
             asked: 0,
+            restored: false,
             store: Store::default(),
             history: Vec::new(),
             running: true,
+            back: now,
             kill_after: None,
             remembered: None,
             nodes: Vec::new(),
@@ -174,6 +182,7 @@ impl World {
                 delivery: None,
                 started: now,
                 used: BTreeMap::new(),
+                heard: now,
                 well_since: now,
             })
             .collect();
@@ -192,11 +201,12 @@ impl World {
     /// A scrape failed, or something was lost: says what.
     pub fn happen(&mut self, event: &Event) -> Result<(), String> {
         let now = self.now;
+        if std::env::var_os("TRACE").is_some() && !matches!(event, Event::Pass(_)) { eprintln!("{now} {event:?} whole={}", self.store.is_whole()); }
         match *event {
             Event::Pass(minutes) => (0..=minutes % 30).try_for_each(|_| self.minute())?,
             Event::Kill(writes) => self.kill_after = Some(writes % 6),
-            Event::Start => self.start(),
-            Event::Delete(which) => self.store.delete(which),
+            Event::Delete(which) if !self.restored => self.store.delete(which),
+            Event::Delete(_) => {}
             Event::Restore(age) => self.restore(usize::from(age)),
             Event::Freeze(node) => self.node(node).health = Health::Frozen,
             Event::CutOff(node) => self.node(node).health = Health::CutOff,
@@ -232,7 +242,7 @@ impl World {
     /// It does not end, or a scrape failed.
     pub fn settle(&mut self) -> Result<(), String> {
         self.kill_after = None;
-        self.start();
+        self.running = true;
         for node in 0..self.nodes.len() {
             self.happen(&Event::Return(node as u8))?;
         }
@@ -262,6 +272,10 @@ impl World {
 
     fn minute(&mut self) -> Result<(), String> {
         self.now += SignedDuration::from_mins(1);
+        if !self.running && self.back <= self.now {
+            self.running = true;
+            self.nodes.iter_mut().for_each(|node| node.heard = self.now);
+        }
         self.deliver();
         self.scrape()?;
         if self.running {
@@ -278,7 +292,7 @@ impl World {
                 continue;
             }
             let late = SignedDuration::from_mins(KUBELET_LAG as i64);
-            let was_away = node.health == Health::Frozen || now - node.well_since <= late;
+            let was_away = node.health == Health::Frozen || now.duration_since(node.well_since) <= late;
             if node.served.end <= now && was_away {
                 // Its node was gone for longer than a certificate lives.
                 continue;
@@ -300,13 +314,18 @@ impl World {
         let now = self.now + self.clock_offset;
         let stored = self.store.state.clone();
         let published = self.store.published();
-        let (known, _) = if self.mutant == Mutant::BelievesBackups && stored.is_some() {
+        let (known, rebuilt) = if self.mutant == Mutant::BelievesBackups && stored.is_some() {
             (stored.clone(), false)
         } else {
             let remembered = self.remembered.as_ref();
             current_state(stored.as_ref(), remembered, &published, &self.spec, now)
         };
         let exporters = self.exporters(known.as_ref());
+        for (node, exporter) in self.nodes.iter_mut().zip(&exporters) {
+            if exporter.answer.is_some() {
+                node.heard = self.now;
+            }
+        }
         let is_published = stored
             .as_ref()
             .is_some_and(|state| self.store.shows(&self.spec, &self.owner, state));
@@ -320,7 +339,7 @@ impl World {
             now,
             clock_jumped: self.jumped && self.mutant != Mutant::BelievesJumps,
         };
-        self.jumped = false;
+        (self.jumped, self.restored) = (false, false);
         let mut steps = decide(known.as_ref(), &situation).map_err(|error| error.to_string())?;
         if self.mutant == Mutant::LeafQueues
             && known.as_ref().is_some_and(|state| {
@@ -330,6 +349,7 @@ impl World {
         {
             steps.retain(|step| !matches!(step, Step::IssueLeaf { .. }));
         }
+        if std::env::var_os("TRACE").is_some() && (!steps.is_empty()||rebuilt) { eprintln!("{} rebuilt={rebuilt} {steps:?}", self.now); }
         let mut state = known.clone();
         if !steps.is_empty() || state.is_none() {
             let carried = carry_out(&steps, known, &self.spec, &self.owner, now);
@@ -368,6 +388,7 @@ impl World {
             Some(0) => {
                 self.kill_after = None;
                 self.running = false;
+                self.back = self.now + self.roll(LONGEST_ABSENCE);
                 self.remembered = None;
                 false
             }
@@ -379,14 +400,11 @@ impl World {
         }
     }
 
-    fn start(&mut self) {
-        self.running = true;
-    }
-
     fn restore(&mut self, age: usize) {
         // One loss at a time: the promise does not go further while the operator is down.
         if self.store.is_whole() && self.history.len() > age + 1 {
             self.store.state = Some(self.history[self.history.len() - 2 - age].clone());
+            self.restored = true;
         }
     }
 
@@ -418,6 +436,7 @@ impl World {
                 node: index.to_string(),
                 ready: matches!(node.health, Health::Well | Health::Deaf),
                 answer: known.and_then(|state| self.answer(node, state)),
+                silent_for: self.now.duration_since(node.heard),
             })
             .collect()
     }
@@ -433,7 +452,7 @@ impl World {
         if !reached || verified_by.is_empty() || node.served.end <= self.now {
             return None;
         }
-        let ago = |hash: &String| node.used.get(hash).map(|used| self.now - *used);
+        let ago = |hash: &String| node.used.get(hash).map(|used| self.now.duration_since(*used));
         Some(Answer {
             serial_number: node.served.serial_number.clone(),
             verified_by,
@@ -443,7 +462,7 @@ impl World {
                 .iter()
                 .map(|hash| (published::id(hash), ago(hash)))
                 .collect(),
-            uptime: self.now - node.started,
+            uptime: self.now.duration_since(node.started),
         })
     }
 
@@ -510,7 +529,7 @@ impl World {
 fn spec(owner: &Owner) -> ValidSpec {
     let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
     let spec = json!({
-        "tls": {"certificate": {"duration": "10h", "renewBeforePercentage": 33}},
+        "tls": {"certificate": {"duration": "20h", "renewBeforePercentage": 33}},
         "authentication": {"basicAuth": {"bcryptCost": 4, "rotationInterval": "12h"}},
         "rotation": {"clientOverlap": format!("{OVERLAP}m")},
     });
