@@ -11,7 +11,9 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
         ),
         Step::PrepareAuthority { generation } => (
             "AuthorityPrepared",
-            format!("certificate authority of generation {generation}: scrapers are told to trust it besides the old one"),
+            format!(
+                "certificate authority of generation {generation}: scrapers are told to trust it besides the old one"
+            ),
         ),
         Step::SwitchAuthority => (
             "AuthoritySwitched",

@@ -20,7 +20,7 @@ pub struct Arguments {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Watch SecureExporters and keep what they ask for
-    Run(RunArguments),
+    Run(Box<RunArguments>),
     /// Print the CustomResourceDefinition
     Crd,
 }
@@ -173,7 +173,7 @@ mod tests {
     fn run(more: &[&str]) -> RunArguments {
         let words = ["operator", "run", "--exporter-image=x"];
         match Arguments::parse_from(words.iter().chain(more)).command {
-            Command::Run(run) => run,
+            Command::Run(run) => *run,
             Command::Crd => panic!("asked for run"),
         }
     }

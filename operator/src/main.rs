@@ -20,7 +20,9 @@ async fn main() -> ExitCode {
         }
         Command::Run(arguments) => {
             match telemetry::start(arguments.log_format, &arguments.log_level) {
-                Ok(()) => run::run(arguments).await.map_err(|error| error.to_string()),
+                Ok(()) => run::run(*arguments)
+                    .await
+                    .map_err(|error| error.to_string()),
                 Err(problem) => Err(problem),
             }
         }

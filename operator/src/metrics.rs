@@ -173,7 +173,10 @@ impl Metrics {
             .set(i64::from(blocked));
         self.note_exporters(owner, seen.exporters, status);
         for (subject, since) in [
-            ("authority", seen.state.authority_progress.map(|it| it.since)),
+            (
+                "authority",
+                seen.state.authority_progress.map(|it| it.since),
+            ),
             ("password", seen.state.password_progress.map(|it| it.since)),
         ] {
             let labels = RotationLabels {

@@ -275,7 +275,10 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     let status = status::published(&previous, resource.meta().generation, &seen, now)?;
     context.metrics.published(&owner, &seen, &status, now);
     if let Some(news) = status::newly_blocked(&previous, &status) {
-        context.events.warn_once(resource, "RotationBlocked", news).await;
+        context
+            .events
+            .warn_once(resource, "RotationBlocked", news)
+            .await;
     }
     writer.status(resource, &owner, &status).await?;
     let deadline = next_deadline(&state, &situation)?;

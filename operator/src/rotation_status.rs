@@ -69,7 +69,8 @@ pub fn blocked(seen: &Published<'_>) -> Finding {
         return finding(true, "InvalidRequest", problem.clone());
     }
     if seen.spec.rotation.state == RotationState::Paused {
-        let message = "spec.rotation.state is Paused; the serving certificate is renewed all the same";
+        let message =
+            "spec.rotation.state is Paused; the serving certificate is renewed all the same";
         return finding(true, "Paused", message.to_owned());
     }
     match seen.waiting_for {

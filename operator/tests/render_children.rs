@@ -46,7 +46,9 @@ fn authority(generation: u64) -> Authority {
 
 fn password(generation: u64) -> Password {
     Password {
-        password: Some(SecretText::new(format!("password-of-generation-{generation}"))),
+        password: Some(SecretText::new(format!(
+            "password-of-generation-{generation}"
+        ))),
         hash: SecretText::new(HASH.replacen("$......", &format!("$.....{generation}"), 1)),
         cost: 4,
         created: jiff::Timestamp::UNIX_EPOCH,

@@ -13,8 +13,7 @@ use std::{fs, path::Path, process::Command};
 
 use jiff::{SignedDuration, Timestamp};
 use secure_exporter_operator::pki::{
-    IssuedPair, KeyType, LeafParameters, Serial, Subject, cross_sign,
-    inspect::verify,
+    IssuedPair, KeyType, LeafParameters, Serial, Subject, cross_sign, inspect::verify,
     issue_authority, issue_leaf,
 };
 use tempfile::TempDir;
@@ -158,7 +157,13 @@ fn openssl_sees_the_table_with_every_kind_of_key() {
             let verified = Command::new("openssl")
                 .current_dir(folder.path())
                 .args(["verify", "-CAfile", "bundle.pem", "-untrusted", "chain.pem"])
-                .args(["-verify_hostname", NAME, "-purpose", "sslserver", "chain.pem"])
+                .args([
+                    "-verify_hostname",
+                    NAME,
+                    "-purpose",
+                    "sslserver",
+                    "chain.pem",
+                ])
                 .output()
                 .expect("openssl is needed: apt-get install openssl");
             assert_eq!(

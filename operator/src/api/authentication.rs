@@ -35,7 +35,10 @@ pub struct BasicAuthSpec {
 
     /// How often the password is followed by a new one: 2160h, or Never, for people who copy it by hand. Old and new
     /// overlap by spec.rotation.clientOverlap.
-    #[schemars(length(max = 24), regex(pattern = r"^(Never|([0-9]{1,6}(h|m|s)){1,3})$"))]
+    #[schemars(
+        length(max = 24),
+        regex(pattern = r"^(Never|([0-9]{1,6}(h|m|s)){1,3})$")
+    )]
     #[serde(default = "default_rotation_interval")]
     pub rotation_interval: String,
 }

@@ -40,7 +40,9 @@ pub use status::{
     SecureExporterStatus, TrustStatus,
 };
 pub use tls::{CertificateSpec, KeyAlgorithm, MinTlsVersion, PrivateKeySpec, SubjectSpec, TlsSpec};
-pub use valid::{SpecError, ValidCertificate, ValidExporter, ValidImage, ValidRotation, ValidScrape, ValidSpec};
+pub use valid::{
+    SpecError, ValidCertificate, ValidExporter, ValidImage, ValidRotation, ValidScrape, ValidSpec,
+};
 pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
 
 /// Node metrics, encrypted, authenticated and verified: a node exporter on every node, its certificates and passwords,

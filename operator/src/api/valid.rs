@@ -10,10 +10,10 @@ use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntO
 
 use super::duration::parse_duration;
 use super::{
-    Advance, RotationSpec, RotationState, Stragglers,
-    AuthenticationSpec, CertificateSpec, ExporterSpec, ImagePolicy, KNOWN_COLLECTORS, KeyAlgorithm,
-    LogLevel, MinTlsVersion, PrivateKeySpec, PullPolicy, Resources, ScrapeServiceAccount,
-    ScrapeSpec, SecureExporterSpec, SubjectSpec, UpdateStrategy, WorkloadSpec,
+    Advance, AuthenticationSpec, CertificateSpec, ExporterSpec, ImagePolicy, KNOWN_COLLECTORS,
+    KeyAlgorithm, LogLevel, MinTlsVersion, PrivateKeySpec, PullPolicy, Resources, RotationSpec,
+    RotationState, ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, Stragglers, SubjectSpec,
+    UpdateStrategy, WorkloadSpec,
 };
 use crate::names::{MAX_NAME_LENGTH, Owner};
 use crate::pki::{KeyType, LeafParameters, Subject};

@@ -188,7 +188,9 @@ fn verified_by(chain: &[CertificateDer<'static>], question: &Question) -> BTreeS
     question
         .authorities
         .iter()
-        .filter(|(_, roots)| verify_chain(chain, roots, &question.server_name, question.now).is_ok())
+        .filter(|(_, roots)| {
+            verify_chain(chain, roots, &question.server_name, question.now).is_ok()
+        })
         .map(|(generation, _)| *generation)
         .collect()
 }

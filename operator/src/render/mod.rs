@@ -126,10 +126,10 @@ impl<'a> Credentials<'a> {
             .passwords
             .get(&state.active_password)
             .and_then(|active| active.password.as_ref())
-                .ok_or(RenderError::MissingGeneration {
-                    what: "password",
-                    generation: state.active_password,
-                })?;
+            .ok_or(RenderError::MissingGeneration {
+                what: "password",
+                generation: state.active_password,
+            })?;
         Ok(Self { bundle, password })
     }
 }

@@ -26,10 +26,7 @@ use crate::{
 };
 
 /// The next step, if it is time for one.
-pub(super) fn advance(
-    state: &State,
-    situation: &Situation<'_>,
-) -> Result<Vec<Step>, InspectError> {
+pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     let generation = next(state.authorities.keys());
     if let Some(active) = state.authorities.get(&state.active_authority)
         && end(active)? <= situation.now

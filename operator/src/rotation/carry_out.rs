@@ -120,8 +120,7 @@ impl Draft {
                 self.password_progress = None;
             }
             Step::PreparePassword { generation } => {
-                self.passwords
-                    .insert(*generation, new_password(spec, now)?);
+                self.passwords.insert(*generation, new_password(spec, now)?);
                 self.password_progress = Some(Progress::begin(PasswordStage::Accepting, now));
             }
             Step::SwitchPassword => {
@@ -152,7 +151,8 @@ impl Draft {
                 restart(&mut self.password_progress, now);
             }
             Step::Remember { subject, token } => {
-                self.handled.insert(subject.name().to_owned(), token.clone());
+                self.handled
+                    .insert(subject.name().to_owned(), token.clone());
             }
             Step::Forget { subject } => {
                 self.handled.remove(subject.name());
@@ -220,7 +220,15 @@ fn new_authority(
         .and_then(|before| Some((&before.certificate_pem, before.key_pem.as_ref()?)))
         .map(|(certificate, key)| {
             let serial = Serial::random()?;
-            cross_sign(&name, generation, &pair.key_pem, certificate, key, now, serial)
+            cross_sign(
+                &name,
+                generation,
+                &pair.key_pem,
+                certificate,
+                key,
+                now,
+                serial,
+            )
         })
         .transpose()?;
     Ok(Authority {

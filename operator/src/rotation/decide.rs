@@ -196,17 +196,17 @@ pub fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
 ///
 /// # Errors
 /// A certificate in the state cannot be read.
-pub fn next_deadline(
-    state: &State,
-    situation: &Situation<'_>,
-) -> Result<Timestamp, InspectError> {
+pub fn next_deadline(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
     let times = [
         Some(leaf::due(state, situation)?),
         authority::deadline(state, situation)?,
         password::deadline(state, situation),
     ];
     // What is past already waits for something else than time.
-    let coming = times.into_iter().flatten().filter(|time| *time > situation.now);
+    let coming = times
+        .into_iter()
+        .flatten()
+        .filter(|time| *time > situation.now);
     Ok(coming.min().unwrap_or(Timestamp::MAX))
 }
 

@@ -203,7 +203,12 @@ mod tests {
             answer: Some(answer(None, 1)),
             silent_for: SignedDuration::ZERO,
         };
-        let tally = Tally::of(&[answered], true, HOUR, serves_under(&BTreeSet::from([2, 3])));
+        let tally = Tally::of(
+            &[answered],
+            true,
+            HOUR,
+            serves_under(&BTreeSet::from([2, 3])),
+        );
         assert!(tally.is_settled() && tally.observed == 1);
     }
 }

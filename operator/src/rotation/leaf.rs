@@ -11,10 +11,7 @@ use super::{
 use crate::pki::{InspectError, inspect::inspect};
 
 /// A new leaf, where one is due.
-pub(super) fn renew(
-    state: &State,
-    situation: &Situation<'_>,
-) -> Result<Vec<Step>, InspectError> {
+pub(super) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     let signs = state
         .authorities
         .get(&state.active_authority)

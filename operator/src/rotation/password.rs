@@ -60,7 +60,9 @@ pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     Some(match progress.stage {
         PasswordStage::Accepting => {
             let newest = state.passwords.last_key_value();
-            let id = newest.and_then(|(_, newest)| newest.id()).unwrap_or_default();
+            let id = newest
+                .and_then(|(_, newest)| newest.id())
+                .unwrap_or_default();
             let waited = situation.is_over(timers.blind_wait, confirmed);
             Tally::of(exporters, waited, timers.blind_wait, accepts(&id))
         }
@@ -72,7 +74,12 @@ pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
             let ids: BTreeSet<String> = old.filter_map(|(_, password)| password.id()).collect();
             let wait = situation.overlap().max(timers.blind_wait);
             let waited = situation.is_over(wait, confirmed);
-            Tally::of(exporters, waited, timers.blind_wait, unused(&ids, timers.unused_for))
+            Tally::of(
+                exporters,
+                waited,
+                timers.blind_wait,
+                unused(&ids, timers.unused_for),
+            )
         }
     })
 }

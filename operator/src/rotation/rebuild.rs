@@ -15,9 +15,7 @@ use k8s_openapi::{
 use kube::Resource;
 use secure_exporter_web_config::{BcryptHash, WebConfig};
 
-use super::state::{
-    Authority, AuthorityStage, Leaf, Password, PasswordStage, Progress, State,
-};
+use super::state::{Authority, AuthorityStage, Leaf, Password, PasswordStage, Progress, State};
 use crate::{
     api::ValidSpec,
     names::published_generation,
@@ -101,8 +99,7 @@ fn rebuild(
         passwords,
         handled: older.map(|older| older.handled.clone()).unwrap_or_default(),
     };
-    if let (Some(cross), Some(active)) =
-        (cross, state.authorities.get_mut(&state.active_authority))
+    if let (Some(cross), Some(active)) = (cross, state.authorities.get_mut(&state.active_authority))
     {
         active.cross_pem = Some(cross);
     }
@@ -124,8 +121,8 @@ fn authorities(
             .into_iter()
             .flat_map(|older| older.authorities.values())
             .find(|known| known.certificate_pem.trim() == certificate_pem.trim());
-        let generation = authority_generation(&facts.subject)
-            .unwrap_or_else(|| authorities.len() as u64 + 1);
+        let generation =
+            authority_generation(&facts.subject).unwrap_or_else(|| authorities.len() as u64 + 1);
         let authority = Authority {
             certificate_pem,
             key_pem: known.and_then(|known| known.key_pem.clone()),

@@ -72,9 +72,7 @@ impl Requests {
                 "certificate" => requests.ask(Subject::Certificate),
                 "ca" => requests.ask(Subject::Authority),
                 "password" => requests.ask(Subject::Password),
-                other => {
-                    requests.refuse(ROTATE_ANNOTATION, other, "certificate, ca and password")
-                }
+                other => requests.refuse(ROTATE_ANNOTATION, other, "certificate, ca and password"),
             }
         }
         for word in words(&requests.distrust.clone()) {

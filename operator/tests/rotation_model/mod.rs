@@ -201,10 +201,9 @@ impl World {
     /// A scrape failed, or something was lost: says what.
     pub fn happen(&mut self, event: &Event) -> Result<(), String> {
         let now = self.now;
-        if std::env::var_os("TRACE").is_some() && !matches!(event, Event::Pass(_)) { eprintln!("{now} {event:?} whole={}", self.store.is_whole()); }
         match *event {
             Event::Pass(minutes) => (0..=minutes % 30).try_for_each(|_| self.minute())?,
-            Event::Kill(writes) => self.kill_after = Some(writes % 6),
+            Event::Kill(writes) => self.kill_after = Some(writes % 12),
             Event::Delete(which) if !self.restored => self.store.delete(which),
             Event::Delete(_) => {}
             Event::Restore(age) => self.restore(usize::from(age)),
@@ -266,8 +265,14 @@ impl World {
         });
         let (served, given) = (self.store.served(), self.store.given());
         is_quiet
-            && self.nodes.iter().all(|node| Some(&node.served) == served.as_ref())
-            && self.scrapers.iter().all(|it| Some(&it.given) == given.as_ref())
+            && self
+                .nodes
+                .iter()
+                .all(|node| Some(&node.served) == served.as_ref())
+            && self
+                .scrapers
+                .iter()
+                .all(|it| Some(&it.given) == given.as_ref())
     }
 
     fn minute(&mut self) -> Result<(), String> {
@@ -292,15 +297,16 @@ impl World {
                 continue;
             }
             let late = SignedDuration::from_mins(KUBELET_LAG as i64);
-            let was_away = node.health == Health::Frozen || now.duration_since(node.well_since) <= late;
+            let was_away =
+                node.health == Health::Frozen || now.duration_since(node.well_since) <= late;
             if node.served.end <= now && was_away {
                 // Its node was gone for longer than a certificate lives.
                 continue;
             }
             for scraper in &self.scrapers {
-                node.served.meets(&scraper.given, now).map_err(|why| {
-                    format!("{now}: node {index} ({:?}): {why}", node.health)
-                })?;
+                node.served
+                    .meets(&scraper.given, now)
+                    .map_err(|why| format!("{now}: node {index} ({:?}): {why}", node.health))?;
                 if let Some(hash) = node.served.hash_of(&scraper.given.password) {
                     node.used.insert(hash, now);
                 }
@@ -314,11 +320,15 @@ impl World {
         let now = self.now + self.clock_offset;
         let stored = self.store.state.clone();
         let published = self.store.published();
-        let (known, rebuilt) = if self.mutant == Mutant::BelievesBackups && stored.is_some() {
+        let (known, _) = if self.mutant == Mutant::BelievesBackups && stored.is_some() {
             (stored.clone(), false)
         } else {
             let remembered = self.remembered.as_ref();
             current_state(stored.as_ref(), remembered, &published, &self.spec, now)
+        };
+        let known = match self.mutant {
+            Mutant::TimersFromIntent => known.map(confirmed_by_intent),
+            _ => known,
         };
         let exporters = self.exporters(known.as_ref());
         for (node, exporter) in self.nodes.iter_mut().zip(&exporters) {
@@ -333,7 +343,7 @@ impl World {
             spec: &self.spec,
             requests: &self.requests,
             uid: &self.owner.uid,
-            published: is_published || self.mutant == Mutant::TimersFromIntent,
+            published: is_published,
             exporters: &exporters,
             timers: &self.timers,
             now,
@@ -349,7 +359,6 @@ impl World {
         {
             steps.retain(|step| !matches!(step, Step::IssueLeaf { .. }));
         }
-        if std::env::var_os("TRACE").is_some() && (!steps.is_empty()||rebuilt) { eprintln!("{} rebuilt={rebuilt} {steps:?}", self.now); }
         let mut state = known.clone();
         if !steps.is_empty() || state.is_none() {
             let carried = carry_out(&steps, known, &self.spec, &self.owner, now);
@@ -452,7 +461,11 @@ impl World {
         if !reached || verified_by.is_empty() || node.served.end <= self.now {
             return None;
         }
-        let ago = |hash: &String| node.used.get(hash).map(|used| self.now.duration_since(*used));
+        let ago = |hash: &String| {
+            node.used
+                .get(hash)
+                .map(|used| self.now.duration_since(*used))
+        };
         Some(Answer {
             serial_number: node.served.serial_number.clone(),
             verified_by,
@@ -470,7 +483,8 @@ impl World {
         let (served, given) = (self.store.served(), self.store.given());
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
-            if served.is_some() && served.as_ref() != Some(&node.served) && node.delivery.is_none() {
+            if served.is_some() && served.as_ref() != Some(&node.served) && node.delivery.is_none()
+            {
                 let lag = match node.health {
                     Health::Deaf => self.roll(DEAF_LAG),
                     _ => self.roll(KUBELET_LAG),
@@ -480,7 +494,10 @@ impl World {
         }
         for index in 0..self.scrapers.len() {
             let scraper = &self.scrapers[index];
-            if given.is_some() && given.as_ref() != Some(&scraper.given) && scraper.delivery.is_none() {
+            if given.is_some()
+                && given.as_ref() != Some(&scraper.given)
+                && scraper.delivery.is_none()
+            {
                 self.scrapers[index].delivery = Some(self.now + self.roll(SCRAPER_LAG));
             }
         }
@@ -493,7 +510,8 @@ impl World {
             if follows && node.delivery.is_some_and(|time| time <= self.now) {
                 node.delivery = None;
                 node.served = served.clone().unwrap_or_else(|| node.served.clone());
-                node.used.retain(|hash, _| node.served.hashes.contains(hash));
+                node.used
+                    .retain(|hash, _| node.served.hashes.contains(hash));
             }
         }
         for scraper in &mut self.scrapers {
@@ -524,6 +542,16 @@ impl World {
         self.timers.unused_for = SignedDuration::ZERO;
         self
     }
+}
+
+fn confirmed_by_intent(mut state: State) -> State {
+    if let Some(progress) = &mut state.authority_progress {
+        progress.confirmed.get_or_insert(progress.since);
+    }
+    if let Some(progress) = &mut state.password_progress {
+        progress.confirmed.get_or_insert(progress.since);
+    }
+    state
 }
 
 fn spec(owner: &Owner) -> ValidSpec {

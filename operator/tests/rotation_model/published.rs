@@ -116,9 +116,12 @@ impl Served {
         let chain = text(secret, "tls.crt");
         let leaf = inspect(chain).unwrap();
         let rest = chain.replacen(first_certificate(chain).trim_end(), "", 1);
-        let cross = inspect(&rest)
-            .ok()
-            .map(|cross| (authority_generation(&cross.issuer).unwrap(), cross.not_after));
+        let cross = inspect(&rest).ok().map(|cross| {
+            (
+                authority_generation(&cross.issuer).unwrap(),
+                cross.not_after,
+            )
+        });
         let config = WebConfig::parse(text(secret, "web-config.yml")).unwrap();
         let hashes = config.basic_auth_users.values();
         Self {
@@ -179,7 +182,9 @@ impl Given {
     fn of(secret: &Secret) -> Self {
         const END: &str = "-----END CERTIFICATE-----";
         let bundle = text(secret, "ca.crt");
-        let certificates = bundle.split_inclusive(END).filter(|part| part.contains(END));
+        let certificates = bundle
+            .split_inclusive(END)
+            .filter(|part| part.contains(END));
         Self {
             trusted: certificates
                 .map(|pem| authority_generation(&inspect(pem).unwrap().subject).unwrap())
@@ -213,8 +218,8 @@ fn remembered_verify(secret: &SecretText, hash: &str) -> bool {
     }
     KNOWN.with_borrow_mut(|known| {
         let key = (secret.expose().to_owned(), hash.to_owned());
-        *known.entry(key).or_insert_with(|| {
-            password::verify(secret, &SecretText::new(hash.to_owned())).unwrap()
-        })
+        *known
+            .entry(key)
+            .or_insert_with(|| password::verify(secret, &SecretText::new(hash.to_owned())).unwrap())
     })
 }
