@@ -40,6 +40,17 @@ pub fn cluster(name: &str) -> Result<Cluster> {
     Ok(cluster)
 }
 
+/// Waits of a rotation as short as the kubelets of our clusters allow, for tests.
+pub const SHORT_WAITS: [&str; 7] = [
+    "rotation.trustSoak=2s",
+    "rotation.acceptSoak=1s",
+    "rotation.blindWait=20s",
+    "rotation.unusedFor=4s",
+    "rotation.minimumOverlap=1s",
+    "rotation.probeInterval=1s",
+    "rotation.sampleInterval=10s",
+];
+
 /// `helm install`, with the images of this working tree.
 ///
 /// # Errors

@@ -48,7 +48,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
     // Tests use a namespace each, so the operator must watch them all.
-    install::operator(cluster, &["watchNamespaces={*}"])?;
+    let values = [&["watchNamespaces={*}"][..], &install::SHORT_WAITS].concat();
+    install::operator(cluster, &values)?;
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let exporter = repository()
         .join("target")
