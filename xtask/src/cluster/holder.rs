@@ -28,7 +28,7 @@ const MOUNT: &str = r#"
 mount --make-rprivate /
 mount --make-rshared /
 mount -t proc proc /proc
-for folder in /run/netns /var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni; do
+for folder in /run/netns /run/containerd /var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni; do
   mkdir -p $folder; mount -t tmpfs tmpfs $folder; mount --make-rshared $folder
 done
 mount --bind "$FOLDER/hosts" /etc/hosts

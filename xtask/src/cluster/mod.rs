@@ -32,6 +32,8 @@ use crate::{
     shell::{output, step, wait_while},
 };
 
+const DEFAULT_NAME: &str = "dev";
+
 #[derive(Subcommand)]
 pub enum Action {
     /// Start it; nothing happens where it is up already
@@ -58,7 +60,7 @@ pub enum Action {
 #[derive(Args)]
 pub struct Name {
     /// Several clusters may run beside each other by different names
-    #[arg(long, default_value = "dev", value_parser = cluster_name)]
+    #[arg(long, default_value = DEFAULT_NAME, value_parser = cluster_name)]
     name: String,
 }
 
@@ -78,12 +80,16 @@ pub fn run(action: Action) -> Result<ExitCode> {
     match action {
         Action::Up { name, shape } => {
             let cluster = Cluster::up(Layout::named(&name.name).shaped(shape))?;
-            println!("\nkubectl:     cargo xtask cluster kubectl -- get nodes");
+            let name = match cluster.layout.name.as_str() {
+                DEFAULT_NAME => String::new(),
+                name => format!(" --name {name}"),
+            };
+            println!("\nkubectl:     cargo xtask cluster kubectl{name} -- get nodes");
             println!(
                 "or:          export KUBECONFIG={}",
                 cluster.kubeconfig().display()
             );
-            println!("take down:   cargo xtask cluster down");
+            println!("take down:   cargo xtask cluster down{name}");
         }
         Action::Down(name) => step("cluster down", || Cluster::named(&name.name).down())?,
         Action::Status(name) => Cluster::named(&name.name).status()?,
