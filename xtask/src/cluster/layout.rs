@@ -51,11 +51,10 @@ pub struct Node {
 impl Layout {
     /// The cluster of this name, with one node.
     pub fn named(name: &str) -> Self {
-        // Stable and spread: 10.77.x for nodes; a clash of two names would be refused by the kernel, not be silent.
+        // Stable and spread: 10.77.x for nodes. Where two names clash, the second cluster refuses to start.
         let network = name
             .bytes()
-            .fold(7_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte))
-            | 1;
+            .fold(7_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
         let user = rustix::process::geteuid();
         let (extent, folder) = if user.is_root() {
             (Extent::Whole, "secure-exporter".to_owned())

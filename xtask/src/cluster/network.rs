@@ -1,9 +1,9 @@
 //! The cluster's network: a bridge in the first node's namespace into which this machine and every further node are
 //! plugged, and a route to each node's pods.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{
     holder::Holder,
@@ -38,18 +38,33 @@ pub fn connect(layout: &Layout) -> Result<()> {
 }
 
 /// Takes this machine's end of the cable away. It goes with the namespace; where it did not (yet), it must not stand in
-/// the way of the next start.
+/// the way of the next start. That of another cluster stays.
 pub fn disconnect(layout: &Layout) {
-    let _ = ip(&format!("link del {}", layout.outside_interface()));
+    if owner(layout).is_some_and(|name| name == layout.name) {
+        let _ = ip(&format!("link del {}", layout.outside_interface()));
+    }
+}
+
+/// The name of the cluster that has this one's interface: the kernel keeps it as the interface's alias.
+fn owner(layout: &Layout) -> Option<String> {
+    let alias = format!("/sys/class/net/{}/ifalias", layout.outside_interface());
+    let name = fs::read_to_string(alias).ok()?.trim().to_owned();
+    (!name.is_empty()).then_some(name)
 }
 
 fn connect_first(layout: &Layout, first: &Node) -> Result<()> {
     let outside = layout.outside_interface();
     let inside = |line: &str| ip_inside(&first.holder, line);
-    let pid = first.holder.living_pid()?;
+    let (name, pid) = (&layout.name, first.holder.living_pid()?);
+    if let Some(owner) = owner(layout) {
+        bail!(
+            "the cluster `{owner}` has the addresses that `{name}` would have: take it down, or choose another --name"
+        );
+    }
     ip(&format!(
         "link add {outside} type veth peer name outside netns {pid}"
     ))?;
+    ip(&format!("link set {outside} alias {name}"))?;
     ip(&format!(
         "addr add {}/24 dev {outside}",
         layout.outside_address()

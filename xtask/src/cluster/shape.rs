@@ -51,9 +51,10 @@ impl Shape {
     ///
     /// It is what decides when a changed Secret shows up. A kubelet that watches Secrets knows of the change at once,
     /// but writes it to a pod's volume only when it looks at that pod for another reason (its container ended, its
-    /// object changed) or when the time since it last looked is over. It draws that time, evenly, between `syncFrequency`
-    /// and 1.5 of it, and asks once a second whether it is over. So what a change made at any moment waits is about evenly
-    /// spread between 0 and `syncFrequency`, rarely more, on average 0.63 of it, never more than 1.5 of it and a second.
+    /// object changed) or when the time since it last looked is over. It draws that time anew for each look, evenly
+    /// between `syncFrequency` and 1.5 of it, and asks once a second whether it is over. So a change made at any moment
+    /// waits, four times in five, evenly between 0 and `syncFrequency`; else longer, up to 1.5 of it and a second; on
+    /// average 0.63 of it and half a second. Pods of one node are looked at each in its own time.
     ///
     /// Hence the bound here: `syncFrequency` is drawn evenly from what leaves the longest wait below the lag.
     ///
