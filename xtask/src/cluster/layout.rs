@@ -97,12 +97,21 @@ impl Layout {
             cgroup: format!("{}{name}", self.cgroup_prefix()),
             holder: match index {
                 1 => self.holder(),
-                _ => self.holder_at(format!("{name} of `{}`", self.name), run.clone()),
+                _ => self.holder_at(
+                    format!("{name} of the cluster `{}`", self.name),
+                    run.clone(),
+                ),
             },
             index,
             name,
             run,
         }
+    }
+
+    /// All holders, that of the control plane first.
+    pub fn holders(&self) -> Vec<Holder> {
+        let further = self.nodes().into_iter().skip(1).map(|node| node.holder);
+        [self.holder()].into_iter().chain(further).collect()
     }
 
     /// Keeps the namespaces of the control plane, which are also those of the first node; that of every further node is

@@ -208,13 +208,11 @@ impl Cluster {
 
     fn hold(&self) -> Result<()> {
         let layout = &self.layout;
-        let (hosts, first) = (layout.hosts(), layout.holder());
-        first.start(&hosts, None)?;
-        layout
-            .nodes()
-            .iter()
-            .skip(1)
-            .try_for_each(|node| node.holder.start(&hosts, Some(&first)))
+        let (hosts, holders) = (layout.hosts(), layout.holders());
+        holders.iter().enumerate().try_for_each(|(at, holder)| {
+            let outer = if at == 0 { None } else { holders.first() };
+            holder.start(&hosts, outer)
+        })
     }
 
     fn start_node(&self, node: &Node, commands: &Path, pause: &Path) -> Result<[Server; 2]> {

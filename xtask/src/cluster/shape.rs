@@ -12,7 +12,7 @@ pub struct Shape {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub nodes: u8,
     /// A changed Secret reaches pods late, on each node by a random time of its own, of at most this many seconds
-    /// [without it: 2]
+    /// [without it: 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(3..=600))]
     pub lag: Option<u16>,
 }
