@@ -16,12 +16,11 @@ pub const NAMESPACE: &str = "monitoring";
 
 const IMAGES: &str = "target/images";
 
-/// A running cluster that has our images and Prometheus'.
+/// A running cluster whose nodes have our images and Prometheus'.
 ///
 /// # Errors
 /// Something could not be built or started.
-pub fn cluster(name: &str) -> Result<Cluster> {
-    let layout = Layout::named(name);
+pub fn cluster(layout: Layout) -> Result<Cluster> {
     if layout.extent != Extent::Whole {
         bail!("pods need a node, and a node needs root: run this by sudo");
     }

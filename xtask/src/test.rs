@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, Layout},
     install::{self, NAMESPACE},
     servers,
     shell::{repository, step, visibly},
@@ -38,7 +38,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let cluster = install::cluster("test")?;
+    let cluster = install::cluster(Layout::named("test"))?;
     let outcome = with_servers(&cluster, options);
     step("cluster down", || cluster.down())?;
     outcome?;
@@ -65,7 +65,7 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
             )
             .env("TEST_PROMETHEUS", servers::ensure(&servers::PROMETHEUS)?)
             .env("TEST_PROMTOOL", servers::ensure(&servers::PROMTOOL)?)
-            .env("TEST_NODE_ADDRESS", cluster.node_address())
+            .env("TEST_NODE_ADDRESS", cluster.node_address().to_string())
             .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
             .env("TEST_EXPORTER", exporter)
             .args(&options.arguments),
