@@ -60,6 +60,19 @@ pub struct Options {
     pub json: Option<PathBuf>,
 }
 
+impl Options {
+    /// What the tests run: every kind of rotation twice.
+    pub fn quick() -> Self {
+        Self {
+            rotations: 8,
+            nodes: 3,
+            lag: 6,
+            seed: 1,
+            json: None,
+        }
+    }
+}
+
 /// Runs it and says what was counted.
 ///
 /// # Errors

@@ -88,7 +88,8 @@ impl Layout {
         }
     }
 
-    fn node(&self, index: u8) -> Node {
+    /// The node of an index from 1.
+    pub fn node(&self, index: u8) -> Node {
         let name = format!("node{index}");
         let run = self.run.join(&name);
         Node {

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::{
     holder::Holder,
-    layout::{Layout, Node},
+    layout::{Extent, Layout, Node},
 };
 use crate::shell::output;
 
@@ -19,13 +19,14 @@ const NODES: &str = "nodes";
 /// # Errors
 /// An interface, address or route was refused.
 pub fn connect(layout: &Layout) -> Result<()> {
-    let nodes = layout.nodes();
-    let Some((first, further)) = nodes.split_first() else {
+    if layout.extent == Extent::ControlPlane {
         return Ok(());
-    };
-    connect_first(layout, first)?;
-    for node in further {
-        plug_in(layout, first, node)?;
+    }
+    // Where the control plane is, whether a kubelet runs there or not.
+    let (first, nodes) = (layout.node(1), layout.nodes());
+    connect_first(layout, &first)?;
+    for node in nodes.iter().skip(1) {
+        plug_in(layout, &first, node)?;
     }
     for there in &nodes {
         let route = format!("route replace {} via {}", there.pod_network, there.address);

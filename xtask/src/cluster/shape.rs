@@ -27,6 +27,12 @@ impl Default for Shape {
 }
 
 impl Shape {
+    /// A control plane without nodes, in a network of its own: for what needs no pods.
+    pub const CONTROL_PLANE: Self = Self {
+        nodes: 0,
+        lag: None,
+    };
+
     /// The shape that [`Self::write`] left in a file; none where there is no such file.
     pub fn read(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;
