@@ -179,6 +179,10 @@ fn an_older_state_from_a_backup_takes_nothing_back() -> Result<()> {
     wait_steady(&stage, &operator, 2)?;
     let scrape = secret(&stage, "scrape")?;
     drop(operator);
+    // The backup knows nothing of this request, and would act on it again.
+    stage
+        .kubectl
+        .run(&["annotate", "secexp", "nodes", "secureexporter.dev/rotate-"])?;
     stage.kubectl.run(&[
         "patch",
         "secret",
