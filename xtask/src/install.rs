@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::{
     cluster::{Cluster, Extent, Layout},
     image::{self, Content},
-    servers,
+    servers::{self, Server},
     shell::{output, repository, step},
 };
 
@@ -21,11 +21,19 @@ const IMAGES: &str = "target/images";
 /// # Errors
 /// Something could not be built or started.
 pub fn cluster(layout: Layout) -> Result<Cluster> {
+    cluster_with(layout, &servers::PROMETHEUS)
+}
+
+/// The same with a Prometheus of choice.
+///
+/// # Errors
+/// As [`cluster`].
+pub fn cluster_with(layout: Layout, prometheus: &Server) -> Result<Cluster> {
     if layout.extent != Extent::Whole {
         bail!("pods need a node, and a node needs root: run this by sudo");
     }
     let cluster = Cluster::up(layout)?;
-    let prometheus = servers::ensure(&servers::PROMETHEUS)?;
+    let prometheus = servers::ensure(prometheus)?;
     let mut archives = image::ours("localhost", "dev", Path::new(IMAGES))?;
     step("import images", || {
         let archive = repository().join(IMAGES).join("prometheus.tar");

@@ -66,6 +66,16 @@ pub const PROMETHEUS: Server = Server {
     link: "-X github.com/prometheus/common/version.Version=3.16.0",
 };
 
+/// The Prometheus of two years ago, 3.0.1 of November 2024: for what must hold with old scrapers as well.
+pub const PROMETHEUS_OLD: Server = Server {
+    name: "prometheus-old",
+    module: "prometheus-old",
+    version: "v0.300.1",
+    package: "github.com/prometheus/prometheus/cmd/prometheus",
+    tags: "netgo",
+    link: "-X github.com/prometheus/common/version.Version=3.0.1",
+};
+
 /// Checks scrape configurations and rules.
 pub const PROMTOOL: Server = Server {
     name: "promtool",

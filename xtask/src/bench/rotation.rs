@@ -15,12 +15,13 @@ mod fresh;
 use std::{fs, path::PathBuf, process::ExitCode, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::{
     cluster::{Cluster, Layout, Shape},
     install::{self, NAMESPACE},
+    servers,
     shell::{step, wait_for},
 };
 use chaos::{Chaos, Dice};
@@ -55,9 +56,21 @@ pub struct Options {
     /// What chance decides is decided again in the same way
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// The newest Prometheus, or that of two years ago
+    #[arg(long, value_enum, default_value_t = Age::Newest)]
+    pub prometheus: Age,
     /// Write the figures to a file
     #[arg(long)]
     pub json: Option<PathBuf>,
+}
+
+/// Which Prometheus scrapes.
+#[derive(ValueEnum, Clone, Copy)]
+pub enum Age {
+    /// The newest.
+    Newest,
+    /// That of two years ago.
+    Old,
 }
 
 impl Options {
@@ -68,6 +81,7 @@ impl Options {
             nodes: 3,
             lag: 6,
             seed: 1,
+            prometheus: Age::Newest,
             json: None,
         }
     }
@@ -82,7 +96,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         nodes: options.nodes,
         lag: Some(options.lag),
     };
-    let cluster = install::cluster(Layout::named("rotation").shaped(shape))?;
+    let prometheus = match options.prometheus {
+        Age::Newest => &servers::PROMETHEUS,
+        Age::Old => &servers::PROMETHEUS_OLD,
+    };
+    let layout = Layout::named("rotation").shaped(shape);
+    let cluster = install::cluster_with(layout, prometheus)?;
     let outcome = measure(&cluster, options);
     if outcome.is_err() {
         explain(&cluster);
