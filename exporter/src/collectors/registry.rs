@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::settings::{BuildContext, BuildError, Settings};
-use super::{Collector, TABLE};
+use super::{CollectError, Collector, TABLE};
 use crate::exposition::{Exposition, MetricKind};
 
 /// The enabled collectors, with the state and the buffers they keep between scrapes.
@@ -24,6 +24,8 @@ struct Entry {
 enum Outcome {
     Untried,
     Good,
+    /// The host has nothing of the kind.
+    Empty,
     Failed,
 }
 
@@ -87,35 +89,37 @@ impl Entry {
         let mark = out.mark();
         let result = catch_unwind(AssertUnwindSafe(|| self.collector.collect(out)));
         self.duration = begin.elapsed();
-        let failure = match result {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+        let (outcome, message) = match result {
+            Ok(Ok(())) => (Outcome::Good, String::new()),
+            Ok(Err(error @ CollectError::NoData(_))) => (Outcome::Empty, error.to_string()),
+            Ok(Err(error)) => (Outcome::Failed, error.to_string()),
             Err(_) => {
                 // A panic may have left half a line behind.
                 out.cut_back(mark);
-                Some("it panicked; this is a defect, please report it".to_owned())
+                let message = "it panicked; this is a defect, please report it";
+                (Outcome::Failed, message.to_owned())
             }
         };
-        self.note(failure);
+        self.note(outcome, &message);
     }
 
     /// Logs a change of fortune once, not at every scrape.
-    fn note(&mut self, failure: Option<String>) {
-        let outcome = if failure.is_some() {
-            Outcome::Failed
-        } else {
-            Outcome::Good
-        };
-        let changed = self.outcome != outcome;
-        match failure {
-            Some(error) if changed => {
-                tracing::warn!(collector = self.name, %error, "collector failed")
+    fn note(&mut self, outcome: Outcome, message: &str) {
+        let (name, before) = (self.name, self.outcome);
+        match outcome {
+            Outcome::Failed if before != Outcome::Failed => {
+                tracing::warn!(collector = name, error = message, "collector failed")
             }
-            Some(error) => tracing::debug!(collector = self.name, %error, "collector failed again"),
-            None if self.outcome == Outcome::Failed => {
-                tracing::info!(collector = self.name, "collector works again")
+            Outcome::Failed => {
+                tracing::debug!(collector = name, error = message, "collector failed again")
             }
-            None => {}
+            Outcome::Good if before == Outcome::Failed => {
+                tracing::info!(collector = name, "collector works again")
+            }
+            Outcome::Empty if before != Outcome::Empty => {
+                tracing::debug!(collector = name, reason = message, "collector has no data")
+            }
+            _ => {}
         }
         self.outcome = outcome;
     }
@@ -152,7 +156,6 @@ fn write_reports(entries: &[Entry], out: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collectors::CollectError;
 
     struct Fine;
     impl Collector for Fine {

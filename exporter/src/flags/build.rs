@@ -172,14 +172,18 @@ fn option(command: Command, option: &OptionSpec) -> Command {
         default => format!("{} [default: {default}]", option.help),
     };
     let hidden = option.deprecated_by.is_some();
-    if option.kind == OptionKind::Switch {
-        let off = format!("no-{}", option.flag);
-        return command
-            .arg(switch(option.flag, help).hide(hidden))
-            .arg(switch(off, "").hide(true).conflicts_with(option.flag));
-    }
     // The default stays with the collector: it must see whether the flag was given.
-    command.arg(value(option.flag, "REGEXP", help).hide(hidden))
+    let placeholder = match option.kind {
+        OptionKind::Pattern => "REGEXP",
+        OptionKind::List => "NAMES",
+        OptionKind::Switch => {
+            let off = format!("no-{}", option.flag);
+            return command
+                .arg(switch(option.flag, help).hide(hidden))
+                .arg(switch(off, "").hide(true).conflicts_with(option.flag));
+        }
+    };
+    command.arg(value(option.flag, placeholder, help).hide(hidden))
 }
 
 fn switch(name: impl Into<String>, help: impl Into<String>) -> Arg {

@@ -1,7 +1,110 @@
 //! Small files that are read rarely, and directories whose entries are numbered.
 
+use std::fs::FileType;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::ReadError;
+
+/// The kernel prints no attribute longer than a page.
+const LONGEST_ATTRIBUTE: usize = 4096;
+
+/// A directory of sysfs attributes, open while several of them are read. For objects of which a host may have
+/// hundreds: keeping each of their files open would cost a descriptor and a page of the kernel's memory apiece.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    descriptor: OwnedFd,
+}
+
+impl Directory {
+    /// Opens the directory.
+    ///
+    /// # Errors
+    ///
+    /// It is absent, hidden or no directory.
+    pub fn open(path: PathBuf) -> Result<Self, ReadError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(descriptor) => Ok(Self { path, descriptor }),
+            Err(errno) => Err(ReadError::new(&path, errno.into())),
+        }
+    }
+
+    /// An attribute without blanks around it, read into `buffer` in place of what was there. `None` when it is absent,
+    /// hidden, has no value at present, as of a link that is down, or what it told of has gone.
+    ///
+    /// # Errors
+    ///
+    /// The attribute is there and cannot be read.
+    pub fn read<'a>(
+        &self,
+        name: &str,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Option<&'a [u8]>, ReadError> {
+        buffer.resize(LONGEST_ATTRIBUTE, 0);
+        match self.read_once(name, buffer) {
+            Ok(length) => Ok(Some(super::trim(buffer.get(..length).unwrap_or_default()))),
+            Err(errno) if has_no_value(errno) => Ok(None),
+            Err(errno) => Err(ReadError::new(&self.path.join(name), errno.into())),
+        }
+    }
+
+    fn read_once(&self, name: &str, buffer: &mut [u8]) -> Result<usize, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.descriptor, name, flags, Mode::empty())?;
+        rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buffer))
+    }
+}
+
+fn has_no_value(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::NOENT
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::INVAL
+            | Errno::OPNOTSUPP
+            | Errno::NODEV
+            | Errno::SRCH
+    )
+}
+
+/// The names of a directory's entries that are no plain files, in order. In a class of sysfs these are its devices.
+///
+/// # Errors
+///
+/// The directory cannot be listed.
+pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
+    list(directory, |kind| !kind.is_file())
+}
+
+/// The names of a directory's plain files, in order.
+///
+/// # Errors
+///
+/// The directory cannot be listed.
+pub fn list_files(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
+    list(directory, |kind| kind.is_file())
+}
+
+fn list(directory: &Path, wanted: fn(FileType) -> bool) -> Result<Vec<Vec<u8>>, ReadError> {
+    let failure = |source| ReadError::new(directory, source);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(failure)? {
+        let entry = entry.map_err(failure)?;
+        if wanted(entry.file_type().map_err(failure)?) {
+            names.push(entry.file_name().into_vec());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
 
 /// Reads a whole file into `buffer`, in place of what was there, and gives it without blanks around it. For files
 /// that come and go or are replaced by renaming; [`super::KeptFile`] suits the others better.
@@ -47,6 +150,48 @@ mod tests {
             .collect();
         assert_eq!(names, ["cpu0", "cpu10", "cpu2"]);
         assert!(list_numbered(Path::new("/nonexistent"), "cpu").is_empty());
+    }
+
+    #[test]
+    fn directories_are_listed_in_order_without_plain_files() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("lo")).unwrap();
+        std::os::unix::fs::symlink("nowhere", directory.path().join("eth0")).unwrap();
+        std::fs::write(directory.path().join("bonding_masters"), "").unwrap();
+        assert_eq!(
+            list_directories(directory.path()).unwrap(),
+            [b"eth0".to_vec(), b"lo".to_vec()]
+        );
+        assert_eq!(
+            list_files(directory.path()).unwrap(),
+            [b"bonding_masters".to_vec()]
+        );
+        assert!(
+            list_directories(Path::new("/nonexistent"))
+                .unwrap_err()
+                .is_absent()
+        );
+    }
+
+    #[test]
+    fn attributes_of_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("mtu"), "1500\n").unwrap();
+        std::fs::create_dir(directory.path().join("queues")).unwrap();
+        let attributes = Directory::open(directory.path().to_owned()).unwrap();
+        let mut buffer = Vec::new();
+        assert_eq!(
+            attributes.read("mtu", &mut buffer).unwrap(),
+            Some(b"1500".as_slice())
+        );
+        assert_eq!(attributes.read("absent", &mut buffer).unwrap(), None);
+        let error = attributes.read("queues", &mut buffer).unwrap_err();
+        assert!(error.to_string().contains("/queues: "), "{error}");
+        assert!(
+            Directory::open(directory.path().join("gone"))
+                .unwrap_err()
+                .is_absent()
+        );
     }
 
     #[test]

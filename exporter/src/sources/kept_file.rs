@@ -35,6 +35,11 @@ impl ReadError {
         }
     }
 
+    /// Whether the file is absent.
+    pub fn is_absent(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
     /// Whether the file is absent or hidden from this process, rather than broken.
     pub fn is_out_of_reach(&self) -> bool {
         matches!(

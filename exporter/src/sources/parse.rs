@@ -27,6 +27,33 @@ pub fn parse_u64(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// A hexadecimal number without a prefix. `None` when it is not one or does not fit.
+pub fn parse_hex(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, &digit| {
+        let digit = char::from(digit).to_digit(16)?;
+        number.checked_mul(16)?.checked_add(u64::from(digit))
+    })
+}
+
+/// A number as sysfs prints it: decimal, or hexadecimal after `0x`.
+pub fn parse_prefixed(text: &[u8]) -> Option<u64> {
+    match text.strip_prefix(b"0x") {
+        Some(digits) => parse_hex(digits),
+        None => parse_u64(text),
+    }
+}
+
+/// A number that may be negative. It is a double because that is what it becomes in the exposition.
+pub fn parse_signed(text: &[u8]) -> Option<f64> {
+    match text.strip_prefix(b"-") {
+        Some(digits) => parse_u64(digits).map(|number| -(number as f64)),
+        None => parse_u64(text).map(|number| number as f64),
+    }
+}
+
 /// The bytes without blanks and line ends around them.
 pub fn trim(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
@@ -54,6 +81,26 @@ mod tests {
         for text in ["", "-1", "+1", "1 ", "0x1", "18446744073709551616"] {
             assert_eq!(parse_u64(text.as_bytes()), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn other_bases_and_signs() {
+        assert_eq!(parse_hex(b"00fF"), Some(255));
+        assert_eq!(parse_hex(b"ffffffffffffffff"), Some(u64::MAX));
+        assert_eq!(parse_prefixed(b"0x1003"), Some(0x1003));
+        assert_eq!(parse_prefixed(b"1003"), Some(1003));
+        assert_eq!(parse_signed(b"-1"), Some(-1.0));
+        assert_eq!(parse_signed(b"17"), Some(17.0));
+        for text in ["", "x", "0x", "-", "10000000000000000", "+1"] {
+            assert_eq!(parse_hex(text.as_bytes()), None, "{text:?}");
+            assert_eq!(
+                parse_prefixed(text.as_bytes()).filter(|_| text.len() < 9),
+                None,
+                "{text:?}"
+            );
+        }
+        assert_eq!(parse_signed(b"--1"), None);
+        assert_eq!(parse_signed(b"-"), None);
     }
 
     proptest! {
