@@ -3,7 +3,10 @@
 //! A collector parses bytes and writes families; what it reads comes through [`crate::sources`]. To add one: a file
 //! here, a line in [`TABLE`], captured input under `tests/fixtures`, and its families in the golden text.
 
+mod arp;
+mod bonding;
 mod btrfs;
+mod conntrack;
 mod cpu;
 mod cpufreq;
 mod device;
@@ -12,37 +15,59 @@ mod diskstats;
 mod dmi;
 mod edac;
 mod entropy;
+mod fibrechannel;
+mod field_selection;
 mod filefd;
 mod filesystem;
 mod hwmon;
 mod hwmon_names;
+mod infiniband;
+mod infiniband_counters;
+mod interrupts;
+mod ipvs;
 mod kernel_hung;
+mod lnstat;
 mod loadavg;
 mod mdadm;
 mod mdstat;
 mod meminfo;
 mod mounts;
+mod netclass;
 mod netdev;
+mod netdev_addresses;
+mod netstat;
+mod network_route;
+mod nfs;
+mod nfsd;
 mod nvme;
 mod os;
 mod powersupplyclass;
 mod pressure;
+mod processes;
+mod qdisc;
 mod rapl;
 mod registry;
+mod rpc_statistics;
 mod samples;
 mod schedstat;
 mod selinux;
 mod settings;
+mod sockstat;
+mod softirqs;
+mod softnet;
 mod stat;
 mod tapestats;
+mod tcpstat;
 mod text_format;
 mod textfile;
 mod thermal_zone;
 mod time;
 mod udev;
+mod udp_queues;
 mod uname;
 mod vmstat;
 mod watchdog;
+mod xfrm;
 mod xfs;
 mod zfs;
 
@@ -52,40 +77,61 @@ pub use registry::Registry;
 pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};
 
 use crate::exposition::Exposition;
-use crate::sources::ReadError;
+use crate::sources::{NetlinkError, ReadError};
 
 /// Every collector, in order of name.
 pub const TABLE: &[CollectorSpec] = &[
+    arp::SPEC,
+    bonding::SPEC,
     btrfs::SPEC,
+    conntrack::SPEC,
     cpu::SPEC,
     cpufreq::SPEC,
     diskstats::SPEC,
     dmi::SPEC,
     edac::SPEC,
     entropy::SPEC,
+    fibrechannel::SPEC,
     filefd::SPEC,
     filesystem::SPEC,
     hwmon::SPEC,
+    infiniband::SPEC,
+    interrupts::SPEC,
+    ipvs::SPEC,
     kernel_hung::SPEC,
+    lnstat::SPEC,
     loadavg::SPEC,
     mdadm::SPEC,
     meminfo::SPEC,
+    netclass::SPEC,
     netdev::SPEC,
+    netstat::SPEC,
+    network_route::SPEC,
+    nfs::SPEC,
+    nfsd::SPEC,
     nvme::SPEC,
     os::SPEC,
     powersupplyclass::SPEC,
     pressure::SPEC,
+    processes::SPEC,
+    qdisc::SPEC,
     rapl::SPEC,
     schedstat::SPEC,
     selinux::SPEC,
+    sockstat::SPEC,
+    softirqs::SPEC,
+    softnet::SPEC,
     stat::SPEC,
     tapestats::SPEC,
+    tcpstat::SPEC,
     textfile::SPEC,
     thermal_zone::SPEC,
     time::SPEC,
+    udp_queues::SPEC,
     uname::SPEC,
     vmstat::SPEC,
     watchdog::SPEC,
+    xfrm::SPEC,
     xfs::SPEC,
     zfs::SPEC,
 ];
@@ -118,6 +164,9 @@ pub enum CollectError {
         /// What is in it.
         text: String,
     },
+    /// The kernel did not answer over netlink.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
     /// A file was read and does not look as the kernel writes it.
     #[error("{file} is not as expected: {what}")]
     Malformed {

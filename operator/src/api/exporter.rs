@@ -5,17 +5,38 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The collectors that the exporter of this version knows.
-pub const KNOWN_COLLECTORS: [&str; 10] = [
+pub const KNOWN_COLLECTORS: [&str; 31] = [
+    "arp",
+    "bonding",
+    "conntrack",
     "cpu",
     "diskstats",
+    "fibrechannel",
     "filesystem",
+    "infiniband",
+    "interrupts",
+    "ipvs",
+    "lnstat",
     "loadavg",
     "meminfo",
+    "netclass",
     "netdev",
+    "netstat",
+    "network_route",
+    "nfs",
+    "nfsd",
+    "processes",
+    "qdisc",
+    "sockstat",
+    "softirqs",
+    "softnet",
     "stat",
+    "tcpstat",
     "time",
+    "udp_queues",
     "uname",
     "vmstat",
+    "xfrm",
 ];
 
 /// The exporter: its port, its log and its collectors.
