@@ -487,6 +487,72 @@ fn a_changed_file_is_seen_by_the_next_scrape() {
             "29",
             "node_zfs_zpool_dataset_nread{dataset=\"pool1/data set\",zpool=\"pool1\"} 29",
         ),
+        (
+            "sys/fs/bcache/deaddd54-c735-46d5-868e-f331c5fd7c74/bdev0/writeback_rate_debug",
+            "1.1M/sec",
+            "2.0M/sec",
+            "node_bcache_writeback_rate{backing_device=\"bdev0\",uuid=\"deaddd54-c735-46d5-868e-f331c5fd7c74\"} 2.097152e+06",
+        ),
+        (
+            "sys/block/sdk/device/state",
+            "offline",
+            "running",
+            "node_dmmultipath_device_paths_active{device=\"mpathA\",sysfs_name=\"dm-5\"} 2",
+        ),
+        (
+            "proc/buddyinfo",
+            "4381",
+            "7",
+            "node_buddyinfo_blocks{node=\"0\",size=\"0\",zone=\"Normal\"} 7",
+        ),
+        (
+            "proc/swaps",
+            "\t76\t",
+            "\t77\t",
+            "node_swap_used_bytes{device=\"/dev/zram0\",swap_type=\"partition\"} 78848",
+        ),
+        (
+            "proc/slabinfo",
+            "704",
+            "705",
+            "node_slabinfo_active_objects{slab=\"tw_sock_TCP\"} 705",
+        ),
+        (
+            "proc/cgroups",
+            "148",
+            "149",
+            "node_cgroups_cgroups{subsys_name=\"cpu\"} 149",
+        ),
+        (
+            "sys/kernel/mm/ksm/sleep_millisecs",
+            "20",
+            "250",
+            "node_ksmd_sleep_seconds 0.25",
+        ),
+        (
+            "sys/devices/system/cpu/vulnerabilities/tsx_async_abort",
+            "Vulnerable",
+            "Unknown: No mitigations",
+            "node_cpu_vulnerabilities_info{codename=\"tsx_async_abort\",mitigation=\"No mitigations\",state=\"unknown\"} 1",
+        ),
+        (
+            "sys/devices/system/node/node0/meminfo",
+            "707915 kB",
+            "2 kB",
+            "node_memory_numa_Active_anon{node=\"0\"} 2048",
+        ),
+        (
+            "proc/drbd",
+            "pe:1",
+            "pe:9",
+            "node_drbd_remote_pending{device=\"drbd0\"} 9",
+        ),
+        (
+            "proc/zoneinfo",
+            "2877",
+            "2878",
+            "node_zoneinfo_protection_1{node=\"0\",zone=\"DMA\"} 2878",
+        ),
     ];
     let mut host = Host::new();
     for (file, from, to, expected) in cases {
@@ -634,6 +700,7 @@ fn an_empty_host_fails_quietly() {
             "cpu",
             "diskstats",
             "dmi",
+            "dmmultipath",
             "entropy",
             "fibrechannel",
             "filefd",

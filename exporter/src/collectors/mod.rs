@@ -4,15 +4,22 @@
 //! here, a line in [`TABLE`], captured input under `tests/fixtures`, and its families in the golden text.
 
 mod arp;
+mod bcache;
+mod bcache_units;
 mod bonding;
 mod btrfs;
+mod buddyinfo;
+mod cgroups;
 mod conntrack;
 mod cpu;
+mod cpu_vulnerabilities;
 mod cpufreq;
 mod device;
 mod device_filter;
 mod diskstats;
 mod dmi;
+mod dmmultipath;
+mod drbd;
 mod edac;
 mod entropy;
 mod fibrechannel;
@@ -26,11 +33,13 @@ mod infiniband_counters;
 mod interrupts;
 mod ipvs;
 mod kernel_hung;
+mod ksmd;
 mod lnstat;
 mod loadavg;
 mod mdadm;
 mod mdstat;
 mod meminfo;
+mod meminfo_numa;
 mod mounts;
 mod netclass;
 mod netdev;
@@ -52,16 +61,20 @@ mod samples;
 mod schedstat;
 mod selinux;
 mod settings;
+mod slabinfo;
 mod sockstat;
 mod softirqs;
 mod softnet;
 mod stat;
+mod swap;
+mod sysctl;
 mod tapestats;
 mod tcpstat;
 mod text_format;
 mod textfile;
 mod thermal_zone;
 mod time;
+mod timex;
 mod udev;
 mod udp_queues;
 mod uname;
@@ -70,6 +83,7 @@ mod watchdog;
 mod xfrm;
 mod xfs;
 mod zfs;
+mod zoneinfo;
 
 use std::path::PathBuf;
 
@@ -82,13 +96,19 @@ use crate::sources::{NetlinkError, ReadError};
 /// Every collector, in order of name.
 pub const TABLE: &[CollectorSpec] = &[
     arp::SPEC,
+    bcache::SPEC,
     bonding::SPEC,
     btrfs::SPEC,
+    buddyinfo::SPEC,
+    cgroups::SPEC,
     conntrack::SPEC,
     cpu::SPEC,
+    cpu_vulnerabilities::SPEC,
     cpufreq::SPEC,
     diskstats::SPEC,
     dmi::SPEC,
+    dmmultipath::SPEC,
+    drbd::SPEC,
     edac::SPEC,
     entropy::SPEC,
     fibrechannel::SPEC,
@@ -99,10 +119,12 @@ pub const TABLE: &[CollectorSpec] = &[
     interrupts::SPEC,
     ipvs::SPEC,
     kernel_hung::SPEC,
+    ksmd::SPEC,
     lnstat::SPEC,
     loadavg::SPEC,
     mdadm::SPEC,
     meminfo::SPEC,
+    meminfo_numa::SPEC,
     netclass::SPEC,
     netdev::SPEC,
     netstat::SPEC,
@@ -118,15 +140,19 @@ pub const TABLE: &[CollectorSpec] = &[
     rapl::SPEC,
     schedstat::SPEC,
     selinux::SPEC,
+    slabinfo::SPEC,
     sockstat::SPEC,
     softirqs::SPEC,
     softnet::SPEC,
     stat::SPEC,
+    swap::SPEC,
+    sysctl::SPEC,
     tapestats::SPEC,
     tcpstat::SPEC,
     textfile::SPEC,
     thermal_zone::SPEC,
     time::SPEC,
+    timex::SPEC,
     udp_queues::SPEC,
     uname::SPEC,
     vmstat::SPEC,
@@ -134,6 +160,7 @@ pub const TABLE: &[CollectorSpec] = &[
     xfrm::SPEC,
     xfs::SPEC,
     zfs::SPEC,
+    zoneinfo::SPEC,
 ];
 
 /// One source of metrics, run once per scrape.
@@ -156,6 +183,14 @@ pub enum CollectError {
     /// news.
     #[error("nothing to show: {0}")]
     NoData(#[source] ReadError),
+    /// The kernel refused a system call.
+    #[error("{name} failed: {source}")]
+    SystemCall {
+        /// The system call.
+        name: &'static str,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
     /// A device's attribute should be a number and is not.
     #[error("{} holds {text:?} where a number is expected", path.display())]
     Attribute {
