@@ -553,6 +553,24 @@ fn a_changed_file_is_seen_by_the_next_scrape() {
             "2878",
             "node_zoneinfo_protection_1{node=\"0\",zone=\"DMA\"} 2878",
         ),
+        (
+            "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/dev-0/io_errors",
+            "197",
+            "198",
+            "node_bcachefs_device_io_errors_total{device=\"0\",type=\"read\",uuid=\"deadbeef-1234-5678-9012-abcdefabcdef\"} 198",
+        ),
+        (
+            "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/counters/fsync",
+            "9",
+            "10",
+            "node_bcachefs_fsync_total{uuid=\"deadbeef-1234-5678-9012-abcdefabcdef\"} 10",
+        ),
+        (
+            "proc/self/mountstats",
+            "age:\t13968",
+            "age:\t5",
+            "node_mountstats_nfs_age_seconds_total{export=\"192.168.1.1:/srv/test\",mountaddr=\"192.168.1.1\",protocol=\"tcp\"} 5",
+        ),
     ];
     let mut host = Host::new();
     for (file, from, to, expected) in cases {
@@ -665,7 +683,7 @@ fn without_the_first_processs_mounts_its_own_are_read() {
         "28 1 8:1 / {} rw - ext4 /dev/own rw\n",
         host.path("root").display()
     );
-    std::fs::create_dir(host.path("proc/self")).unwrap();
+    std::fs::create_dir_all(host.path("proc/self")).unwrap();
     std::fs::write(host.path("proc/self/mountinfo"), list).unwrap();
     let expected = "node_filesystem_device_error{device=\"/dev/own\",device_error=\"\",fstype=\"ext4\",mountpoint=\"/\"} 0\n";
     assert!(host.scrape().contains(expected));
@@ -695,6 +713,7 @@ fn an_empty_host_fails_quietly() {
     assert_eq!(
         failed,
         [
+            "bcachefs",
             "bonding",
             "conntrack",
             "cpu",

@@ -6,6 +6,8 @@
 mod arp;
 mod bcache;
 mod bcache_units;
+mod bcachefs;
+mod bcachefs_format;
 mod bonding;
 mod btrfs;
 mod buddyinfo;
@@ -22,6 +24,8 @@ mod dmmultipath;
 mod drbd;
 mod edac;
 mod entropy;
+#[cfg(test)]
+mod fake_systemd;
 mod fibrechannel;
 mod field_selection;
 mod filefd;
@@ -36,11 +40,14 @@ mod kernel_hung;
 mod ksmd;
 mod lnstat;
 mod loadavg;
+mod logind;
 mod mdadm;
 mod mdstat;
 mod meminfo;
 mod meminfo_numa;
 mod mounts;
+mod mountstats;
+mod mountstats_format;
 mod netclass;
 mod netdev;
 mod netdev_addresses;
@@ -68,6 +75,7 @@ mod softnet;
 mod stat;
 mod swap;
 mod sysctl;
+mod systemd;
 mod tapestats;
 mod tcpstat;
 mod text_format;
@@ -91,12 +99,13 @@ pub use registry::Registry;
 pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};
 
 use crate::exposition::Exposition;
-use crate::sources::{NetlinkError, ReadError};
+use crate::sources::{BusError, NetlinkError, ReadError};
 
 /// Every collector, in order of name.
 pub const TABLE: &[CollectorSpec] = &[
     arp::SPEC,
     bcache::SPEC,
+    bcachefs::SPEC,
     bonding::SPEC,
     btrfs::SPEC,
     buddyinfo::SPEC,
@@ -122,9 +131,11 @@ pub const TABLE: &[CollectorSpec] = &[
     ksmd::SPEC,
     lnstat::SPEC,
     loadavg::SPEC,
+    logind::SPEC,
     mdadm::SPEC,
     meminfo::SPEC,
     meminfo_numa::SPEC,
+    mountstats::SPEC,
     netclass::SPEC,
     netdev::SPEC,
     netstat::SPEC,
@@ -147,6 +158,7 @@ pub const TABLE: &[CollectorSpec] = &[
     stat::SPEC,
     swap::SPEC,
     sysctl::SPEC,
+    systemd::SPEC,
     tapestats::SPEC,
     tcpstat::SPEC,
     textfile::SPEC,
@@ -199,6 +211,9 @@ pub enum CollectError {
         /// What is in it.
         text: String,
     },
+    /// A service did not answer over the message bus.
+    #[error(transparent)]
+    Bus(#[from] BusError),
     /// The kernel did not answer over netlink.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),

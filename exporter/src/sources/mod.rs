@@ -4,13 +4,19 @@
 //! All roots are settable, so that a container reads its host and a test its captured tree.
 
 mod attribute;
+#[cfg(test)]
+mod fake_bus;
 mod kept_file;
 mod netlink;
 mod parse;
 mod statfs;
+mod system_bus;
 
 pub use attribute::{Directory, list_directories, list_files, list_numbered, read_attribute};
+#[cfg(test)]
+pub use fake_bus::FakeBus;
 pub use kept_file::{KeptFile, ReadError};
 pub use netlink::{Netlink, NetlinkError, attributes, u16_at, u32_at, u64_at};
 pub use parse::{fields, lines, parse_hex, parse_prefixed, parse_signed, parse_u64, trim};
 pub use statfs::{Answer, FileSystem, Prober};
+pub use system_bus::{BusError, Peer, SystemBus};
