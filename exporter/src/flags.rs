@@ -324,7 +324,7 @@ mod tests {
     fn what_node_exporter_has_and_we_do_not_is_refused_by_name() {
         let cases = [
             ("--collector.wifi", "wifi"),
-            ("--collector.netclass.netlink", "netclass"),
+            ("--collector.qdisc.fixtures=x", "qdisc"),
             ("--web.systemd-socket", "--web.systemd-socket"),
         ];
         for (flag, name) in cases {

@@ -22,6 +22,14 @@ const DUMP: u16 = 0x301;
 const ERROR: u16 = 2;
 /// `NLMSG_DONE`
 const DONE: u16 = 3;
+/// `GENL_ID_CTRL`: the family that knows all others.
+const CONTROL: u16 = 16;
+/// `struct genlmsghdr` with `CTRL_CMD_GETFAMILY`, version 2.
+const GET_FAMILY: [u8; 4] = [3, 2, 0, 0];
+/// `CTRL_ATTR_FAMILY_ID`
+const FAMILY_NUMBER: u16 = 1;
+/// `CTRL_ATTR_FAMILY_NAME`
+const FAMILY_NAME: u16 = 2;
 /// `NLA_TYPE_MASK`: the bits above it are flags.
 const KIND_OF_ATTRIBUTE: u16 = 0x3fff;
 
@@ -54,6 +62,11 @@ impl Netlink {
         Self::of(Some(netlink::SOCK_DIAG))
     }
 
+    /// A socket for the families that the kernel numbers when they register.
+    pub fn generic() -> Self {
+        Self::of(Some(netlink::GENERIC))
+    }
+
     fn of(protocol: Option<Protocol>) -> Self {
         Self {
             protocol,
@@ -81,6 +94,26 @@ impl Netlink {
             self.socket = None;
         }
         result.map_err(|source| NetlinkError { table, source })
+    }
+
+    /// The number of a generic family, which is the kind of its requests; `None` when this kernel does not have it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused, or the socket failed.
+    pub fn family(&mut self, name: &str) -> Result<Option<u16>, NetlinkError> {
+        let mut number = None;
+        self.dump("generic families", CONTROL, &GET_FAMILY, |entry| {
+            let all = || attributes(entry.get(GET_FAMILY.len()..).unwrap_or_default());
+            let named = all().any(|(kind, value)| {
+                kind == FAMILY_NAME && value.strip_suffix(b"\0") == Some(name.as_bytes())
+            });
+            if named {
+                let found = all().find(|(kind, _)| *kind == FAMILY_NUMBER);
+                number = found.and_then(|(_, value)| u16_at(value, 0));
+            }
+        })?;
+        Ok(number)
     }
 
     /// The name of a network device; `None` when it has gone.
@@ -222,6 +255,13 @@ mod tests {
         }
         assert_eq!(netlink.device_name(1).unwrap().as_str(), "lo");
         assert!(netlink.device_name(u32::MAX >> 1).is_none());
+    }
+
+    #[test]
+    fn generic_families_have_numbers() {
+        let mut netlink = Netlink::generic();
+        assert_eq!(netlink.family("nlctrl").unwrap(), Some(CONTROL));
+        assert_eq!(netlink.family("nlct").unwrap(), None);
     }
 
     #[test]
