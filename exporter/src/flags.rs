@@ -334,6 +334,7 @@ mod tests {
                 "{message}"
             );
         }
+        assert!(refused(&["--collector.wifi"]).contains("nl80211"));
         // Off is what it is anyway, and manifests in the field say so.
         run(&["--no-collector.wifi", "--no-collector.hwmon"]);
     }

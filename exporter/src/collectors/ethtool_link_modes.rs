@@ -98,14 +98,7 @@ fn parse(entry: &[u8]) -> Option<(u32, LinkMode)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut attribute = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        attribute.extend_from_slice(&kind.to_ne_bytes());
-        attribute.extend_from_slice(value);
-        attribute.resize(attribute.len().next_multiple_of(4), 0);
-        attribute
-    }
+    use crate::sources::attribute;
 
     #[test]
     fn speed_and_duplex_belong_to_a_device() {

@@ -58,6 +58,26 @@ const STATISTICS: [&str; 24] = [
     "transmit_compressed_total",
     "receive_nohandler_total",
 ];
+/// The attributes of a link under the kernel's names.
+mod attribute {
+    pub const IFLA_ADDRESS: u16 = 1;
+    pub const IFLA_BROADCAST: u16 = 2;
+    pub const IFLA_IFNAME: u16 = 3;
+    pub const IFLA_MTU: u16 = 4;
+    pub const IFLA_LINK: u16 = 5;
+    pub const IFLA_TXQLEN: u16 = 13;
+    pub const IFLA_OPERSTATE: u16 = 16;
+    pub const IFLA_LINKMODE: u16 = 17;
+    pub const IFLA_IFALIAS: u16 = 20;
+    pub const IFLA_STATS64: u16 = 23;
+    pub const IFLA_GROUP: u16 = 27;
+    pub const IFLA_CARRIER: u16 = 33;
+    pub const IFLA_CARRIER_CHANGES: u16 = 35;
+    pub const IFLA_CARRIER_UP_COUNT: u16 = 47;
+    pub const IFLA_CARRIER_DOWN_COUNT: u16 = 48;
+    pub const IFLA_PROP_LIST: u16 = 52;
+    pub const IFLA_ALT_IFNAME: u16 = 53;
+}
 /// What netlink does not tell: files that cost no more than a lock of their device.
 const FILES: [&str; 3] = ["addr_assign_type", "dev_id", "name_assign_type"];
 
@@ -220,30 +240,29 @@ fn parse(entry: &[u8]) -> Option<Device> {
 }
 
 impl Device {
-    /// Takes an attribute by its number, `IFLA_…`.
+    /// Takes an attribute, if it is one that is shown.
     fn take(&mut self, kind: u16, value: &[u8]) {
         let number = || u32_at(value, 0);
         let byte = || value.first().copied();
         match kind {
-            1 => self.address = value.to_vec(),
-            2 => self.broadcast = value.to_vec(),
-            3 => self.name = text(value).to_vec(),
-            4 => self.mtu = number().unwrap_or_default(),
-            5 => self.lower = number().unwrap_or_default(),
-            13 => self.queue = number(),
-            16 => self.state = byte().unwrap_or_default(),
-            17 => self.mode = byte(),
-            20 => self.alias = text(value).to_vec(),
-            23 => self.statistics = statistics(value),
-            27 => self.group = number(),
-            33 => self.carrier = byte(),
-            35 => self.carrier_changes = number(),
-            47 => self.carrier_ups = number(),
-            48 => self.carrier_downs = number(),
-            // A list of properties, of which there is only the alternative name.
-            52 => {
-                let names =
-                    attributes(value).filter(|(kind, name)| *kind == 53 && !name.is_empty());
+            attribute::IFLA_ADDRESS => self.address = value.to_vec(),
+            attribute::IFLA_BROADCAST => self.broadcast = value.to_vec(),
+            attribute::IFLA_IFNAME => self.name = text(value).to_vec(),
+            attribute::IFLA_MTU => self.mtu = number().unwrap_or_default(),
+            attribute::IFLA_LINK => self.lower = number().unwrap_or_default(),
+            attribute::IFLA_TXQLEN => self.queue = number(),
+            attribute::IFLA_OPERSTATE => self.state = byte().unwrap_or_default(),
+            attribute::IFLA_LINKMODE => self.mode = byte(),
+            attribute::IFLA_IFALIAS => self.alias = text(value).to_vec(),
+            attribute::IFLA_STATS64 => self.statistics = statistics(value),
+            attribute::IFLA_GROUP => self.group = number(),
+            attribute::IFLA_CARRIER => self.carrier = byte(),
+            attribute::IFLA_CARRIER_CHANGES => self.carrier_changes = number(),
+            attribute::IFLA_CARRIER_UP_COUNT => self.carrier_ups = number(),
+            attribute::IFLA_CARRIER_DOWN_COUNT => self.carrier_downs = number(),
+            attribute::IFLA_PROP_LIST => {
+                let names = attributes(value)
+                    .filter(|(kind, name)| *kind == attribute::IFLA_ALT_IFNAME && !name.is_empty());
                 self.other_names = names.map(|(_, name)| text(name).to_vec()).collect();
             }
             _ => {}
@@ -343,29 +362,26 @@ fn hardware_address(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut attribute = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        attribute.extend_from_slice(&kind.to_ne_bytes());
-        attribute.extend_from_slice(value);
-        attribute.resize(attribute.len().next_multiple_of(4), 0);
-        attribute
-    }
+    use crate::sources::attribute as encoded;
 
     #[test]
     fn attributes_become_a_device() {
         let counters: Vec<u8> = (0..25_u64).flat_map(u64::to_ne_bytes).collect();
-        let names = [attribute(53, b"enp1s0\0"), attribute(53, b"enx02\0")].concat();
+        let names = [
+            encoded(attribute::IFLA_ALT_IFNAME, b"enp1s0\0"),
+            encoded(attribute::IFLA_ALT_IFNAME, b"enx02\0"),
+        ]
+        .concat();
         let mut entry = vec![0, 0, 1, 0];
         for word in [7_u32, 0x1003, 0] {
             entry.extend_from_slice(&word.to_ne_bytes());
         }
         for part in [
-            attribute(3, b"eth0\0"),
-            attribute(1, &[2, 0, 0, 0, 0, 0xab]),
-            attribute(16, &[UP]),
-            attribute(23, &counters),
-            attribute(52, &names),
+            encoded(attribute::IFLA_IFNAME, b"eth0\0"),
+            encoded(attribute::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 0xab]),
+            encoded(attribute::IFLA_OPERSTATE, &[UP]),
+            encoded(attribute::IFLA_STATS64, &counters),
+            encoded(attribute::IFLA_PROP_LIST, &names),
         ] {
             entry.extend(part);
         }

@@ -11,6 +11,8 @@ mod statfs;
 
 pub use attribute::{Directory, list_directories, list_files, list_numbered, read_attribute};
 pub use kept_file::{KeptFile, ReadError};
+#[cfg(test)]
+pub(crate) use netlink::attribute;
 pub use netlink::{Netlink, NetlinkError, attributes, u16_at, u32_at, u64_at};
 pub use parse::{fields, lines, parse_hex, parse_prefixed, parse_signed, parse_u64, trim};
 pub use statfs::{Answer, FileSystem, Prober};

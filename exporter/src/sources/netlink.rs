@@ -229,6 +229,16 @@ pub fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(*bytes))
 }
 
+/// An attribute as the kernel lays it out.
+#[cfg(test)]
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut attribute = (4 + value.len() as u16).to_ne_bytes().to_vec();
+    attribute.extend_from_slice(&kind.to_ne_bytes());
+    attribute.extend_from_slice(value);
+    attribute.resize(attribute.len().next_multiple_of(4), 0);
+    attribute
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,9 +323,7 @@ mod tests {
         // A length of zero must not be walked for ever.
         assert!(walk(&[0; 64], 0, |_| {}).is_err());
         assert_eq!(attributes(&[0; 64]).count(), 0);
-        let mut attribute = 5_u16.to_ne_bytes().to_vec();
-        attribute.extend_from_slice(&(3_u16 | 0x8000).to_ne_bytes());
-        attribute.push(b'x');
+        let attribute = attribute(3 | 0x8000, b"x");
         assert_eq!(
             attributes(&attribute).collect::<Vec<_>>(),
             [(3, b"x".as_slice())]
