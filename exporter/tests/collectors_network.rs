@@ -160,6 +160,8 @@ fn interrupts_can_be_chosen_by_all_their_words() {
         samples("interrupts", &[include]),
         [device(0, 578), device(1, 0)]
     );
+    let contradiction = ("collector.interrupts.name-exclude", "ACPI");
+    assert!(samples("interrupts", &[include, contradiction]).is_empty());
     let zeros = ("collector.interrupts.include-zeros", "false");
     assert_eq!(samples("interrupts", &[include, zeros]), [device(0, 578)]);
     let exclude = ("collector.interrupts.name-exclude", "^24;");
