@@ -29,6 +29,7 @@ mod netstat;
 mod network_route;
 mod nfs;
 mod nfsd;
+mod nl80211;
 mod processes;
 mod qdisc;
 mod registry;
@@ -44,6 +45,7 @@ mod udev;
 mod udp_queues;
 mod uname;
 mod vmstat;
+mod wifi;
 mod xfrm;
 
 pub use registry::Registry;
@@ -84,6 +86,7 @@ pub const TABLE: &[CollectorSpec] = &[
     udp_queues::SPEC,
     uname::SPEC,
     vmstat::SPEC,
+    wifi::SPEC,
     xfrm::SPEC,
 ];
 
@@ -106,7 +109,7 @@ pub enum CollectError {
     /// The host has nothing of the kind that this collector shows. Counts as failed, as in node_exporter, and is no
     /// news.
     #[error("nothing to show: {0}")]
-    NoData(#[source] ReadError),
+    NoData(String),
     /// The kernel did not answer over netlink.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -124,7 +127,7 @@ impl CollectError {
     /// The failure to read what only some hosts have: absence is [`CollectError::NoData`].
     fn optional(error: ReadError) -> Self {
         if error.is_absent() {
-            Self::NoData(error)
+            Self::NoData(error.to_string())
         } else {
             Self::Read(error)
         }

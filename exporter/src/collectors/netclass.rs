@@ -116,7 +116,7 @@ impl Collector for Netclass {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         self.look().map_err(|error| {
             if error.is_out_of_reach() {
-                CollectError::NoData(error)
+                CollectError::NoData(error.to_string())
             } else {
                 CollectError::Read(error)
             }

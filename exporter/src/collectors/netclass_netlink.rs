@@ -13,7 +13,8 @@ use super::ethtool_link_modes::{LinkMode, LinkModes};
 use super::{CollectError, Collector};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
-    Directory, Netlink, ReadError, attributes, parse_prefixed, u16_at, u32_at, u64_at,
+    Directory, Netlink, ReadError, attributes, hardware_address, parse_prefixed, u16_at, u32_at,
+    u64_at,
 };
 
 /// `RTM_GETLINK`
@@ -352,11 +353,6 @@ fn write_other_names(devices: &[Device], out: &mut Exposition) {
     for (name, device) in &rows {
         family.sample(&[("altname", name), ("device", device)], 1);
     }
-}
-
-fn hardware_address(bytes: &[u8]) -> String {
-    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    bytes.join(":")
 }
 
 #[cfg(test)]

@@ -83,15 +83,6 @@ pub(super) const NODE_EXPORTER_COLLECTORS: &[&str] = &[
     "zoneinfo",
 ];
 
-/// Why some of them are not to be expected soon.
-const REASONS: [(&str, &str); 2] = [
-    (
-        "ethtool",
-        "the counters of drivers can be had by ioctl alone, for which there is no memory-safe interface",
-    ),
-    ("wifi", "it needs nl80211, which nothing here speaks"),
-];
-
 /// Why a flag that node_exporter has is not taken; `None` for one that it has not either.
 pub(super) fn refusal(flag: &str) -> Option<String> {
     let name = flag.trim_start_matches('-');
@@ -113,8 +104,11 @@ pub(super) fn refusal(flag: &str) -> Option<String> {
     let implemented = crate::collectors::TABLE
         .iter()
         .any(|spec| spec.name == collector);
-    let reason = REASONS.iter().find(|(name, _)| *name == collector);
-    let reason = reason.map_or(String::new(), |(_, reason)| format!(" ({reason})"));
+    // The counters of drivers can be had by ioctl alone.
+    let reason = match collector {
+        "ethtool" => " (it needs calls for which there is no memory-safe interface)",
+        _ => "",
+    };
     match (implemented, option) {
         (false, _) => Some(format!(
             "{flag}: node_exporter's collector {collector} is not implemented here{reason}: remove the flag"

@@ -51,6 +51,13 @@ pub struct NetlinkError {
     source: io::Error,
 }
 
+impl NetlinkError {
+    /// Whether the kernel knows the request and the driver does not serve it.
+    pub fn is_unsupported(&self) -> bool {
+        self.source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error())
+    }
+}
+
 impl Netlink {
     /// A socket for links, addresses, routes, neighbours and queueing disciplines; it is opened at the first dump.
     pub fn routing() -> Self {
@@ -211,6 +218,12 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
+/// A hardware address in the usual form, `02:00:00:00:00:ab`.
+pub fn hardware_address(bytes: &[u8]) -> String {
+    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(":")
+}
+
 /// The number of two bytes at `offset`, in this machine's order as all of netlink.
 pub fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     let bytes = bytes.get(offset..)?.first_chunk()?;
@@ -279,6 +292,7 @@ mod tests {
         let error = Netlink::routing()
             .dump("nonsense", u16::MAX, &[], |_| {})
             .unwrap_err();
+        assert!(error.is_unsupported());
         assert!(
             error
                 .to_string()

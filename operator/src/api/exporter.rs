@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The collectors that the exporter of this version knows.
-pub const KNOWN_COLLECTORS: [&str; 31] = [
+pub const KNOWN_COLLECTORS: [&str; 32] = [
     "arp",
     "bonding",
     "conntrack",
@@ -36,6 +36,7 @@ pub const KNOWN_COLLECTORS: [&str; 31] = [
     "udp_queues",
     "uname",
     "vmstat",
+    "wifi",
     "xfrm",
 ];
 
