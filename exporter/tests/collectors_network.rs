@@ -160,6 +160,8 @@ fn interrupts_can_be_chosen_by_all_their_words() {
         samples("interrupts", &[include]),
         [device(0, 578), device(1, 0)]
     );
+    let contradiction = ("collector.interrupts.name-exclude", "ACPI");
+    assert!(samples("interrupts", &[include, contradiction]).is_empty());
     let zeros = ("collector.interrupts.include-zeros", "false");
     assert_eq!(samples("interrupts", &[include, zeros]), [device(0, 578)]);
     let exclude = ("collector.interrupts.name-exclude", "^24;");
@@ -219,4 +221,53 @@ fn the_kernel_tells_of_this_machine_over_netlink() {
         line.starts_with("node_network_route_info{dest=")
             || line.starts_with("node_network_routes{device=")
     }));
+}
+
+#[test]
+fn network_devices_can_be_asked_for_over_netlink() {
+    let netlink = ("collector.netclass.netlink", "true");
+    let statistics = ("collector.netclass_rtnl.with-stats", "true");
+    let plain = samples("netclass", &[netlink]);
+    for line in [
+        "node_network_iface_id{device=\"lo\"} 1",
+        "node_network_mtu_bytes{device=\"lo\"} 65536",
+        "node_network_address_assign_type{device=\"lo\"} 0",
+    ] {
+        assert!(plain.contains(&line.to_owned()), "{line} in {plain:#?}");
+    }
+    assert!(
+        !plain
+            .iter()
+            .any(|line| line.starts_with("node_network_receive_"))
+    );
+    let traffic = "node_network_receive_bytes_total{device=\"lo\"} ";
+    assert!(
+        samples("netclass", &[netlink, statistics])
+            .iter()
+            .any(|line| line.starts_with(traffic))
+    );
+    let ignored = ("collector.netclass.ignored-devices", "^lo$");
+    assert!(
+        !samples("netclass", &[netlink, ignored])
+            .iter()
+            .any(|line| line.contains("device=\"lo\""))
+    );
+}
+
+#[test]
+fn traffic_is_shown_by_one_collector_only() {
+    let mut settings = Settings::default();
+    for flag in [
+        "collector.netclass.netlink",
+        "collector.netclass_rtnl.with-stats",
+    ] {
+        settings.options.insert(flag, "true".into());
+    }
+    let error = Registry::new(&settings).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "--collector.netclass_rtnl.with-stats and --collector.netdev are mutually exclusive: give only one of them"
+    );
+    settings.enabled.remove("netdev");
+    Registry::new(&settings).unwrap();
 }

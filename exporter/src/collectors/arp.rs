@@ -5,17 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::device_filter::{DeviceFilter, FilterFlags};
+use super::device_filter::DeviceFilter;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, Netlink, NetlinkError, fields, lines, u16_at, u32_at};
 
-const FLAGS: FilterFlags = FilterFlags {
-    exclude: "collector.arp.device-exclude",
-    include: "collector.arp.device-include",
-    former_exclude: None,
-    former_include: None,
-};
+const EXCLUDE: &str = "collector.arp.device-exclude";
+const INCLUDE: &str = "collector.arp.device-include";
 const NETLINK: &str = "collector.arp.netlink";
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
@@ -24,12 +20,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     summary: "Number of IPv4 neighbours of each network device.",
     options: &[
         OptionSpec::pattern(
-            FLAGS.exclude,
+            EXCLUDE,
             "",
             "Regular expression of network devices to leave out.",
         ),
         OptionSpec::pattern(
-            FLAGS.include,
+            INCLUDE,
             "",
             "Regular expression of the only network devices to show.",
         ),
@@ -69,7 +65,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     } else {
         Source::File(KeptFile::new(context.procfs(FILE)))
     };
-    let filter = DeviceFilter::from_flags(context, FLAGS)?;
+    let filter = DeviceFilter::from_both(context, EXCLUDE, INCLUDE)?;
     Ok(Box::new(Arp { source, filter }))
 }
 

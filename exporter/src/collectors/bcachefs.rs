@@ -7,7 +7,7 @@ use super::device::{Device, name_after};
 use super::samples::{Samples, gather, metric_name};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{ReadError, fields, lines, list_directories, list_files, parse_u64};
+use crate::sources::{fields, lines, list_directories, list_files, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "bcachefs",
@@ -31,11 +31,8 @@ impl Collector for Bcachefs {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         if names.is_empty() {
-            let source = std::io::ErrorKind::NotFound.into();
-            return Err(CollectError::NoData(ReadError::new(
-                &self.directory,
-                source,
-            )));
+            let reason = "no bcachefs file system is mounted";
+            return Err(CollectError::NoData(reason.to_owned()));
         }
         gather(out, |samples| {
             for uuid in &names {

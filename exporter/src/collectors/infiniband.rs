@@ -4,31 +4,23 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::device_filter::{DeviceFilter, FilterFlags};
+use super::device_filter::DeviceFilter;
 use super::infiniband_counters::{COUNTERS, Unit};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{Directory, ReadError, list_directories, parse_prefixed, parse_u64};
 
-const FLAGS: FilterFlags = FilterFlags {
-    exclude: "collector.infiniband.device-exclude",
-    include: "collector.infiniband.device-include",
-    former_exclude: None,
-    former_include: None,
-};
+const EXCLUDE: &str = "collector.infiniband.device-exclude";
+const INCLUDE: &str = "collector.infiniband.device-include";
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "infiniband",
     default_enabled: true,
     summary: "InfiniBand and RoCE adapters, from /sys/class/infiniband.",
     options: &[
+        OptionSpec::pattern(EXCLUDE, "", "Regular expression of adapters to leave out."),
         OptionSpec::pattern(
-            FLAGS.exclude,
-            "",
-            "Regular expression of adapters to leave out.",
-        ),
-        OptionSpec::pattern(
-            FLAGS.include,
+            INCLUDE,
             "",
             "Regular expression of the only adapters to show.",
         ),
@@ -67,7 +59,7 @@ struct Port {
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     Ok(Box::new(Infiniband {
         class: context.sysfs("class/infiniband"),
-        filter: DeviceFilter::from_flags(context, FLAGS)?,
+        filter: DeviceFilter::from_both(context, EXCLUDE, INCLUDE)?,
         buffer: Vec::new(),
     }))
 }

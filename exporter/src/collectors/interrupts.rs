@@ -1,16 +1,12 @@
 //! `interrupts`: interrupts by line and CPU, from `/proc/interrupts`.
 
-use super::device_filter::{DeviceFilter, FilterFlags};
+use super::device_filter::DeviceFilter;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_u64};
 
-const FLAGS: FilterFlags = FilterFlags {
-    exclude: "collector.interrupts.name-exclude",
-    include: "collector.interrupts.name-include",
-    former_exclude: None,
-    former_include: None,
-};
+const EXCLUDE: &str = "collector.interrupts.name-exclude";
+const INCLUDE: &str = "collector.interrupts.name-include";
 const INCLUDE_ZEROS: &str = "collector.interrupts.include-zeros";
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
@@ -24,12 +20,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
             "Show also what a CPU has never handled.",
         ),
         OptionSpec::pattern(
-            FLAGS.exclude,
+            EXCLUDE,
             "",
             "Regular expression of interrupts to leave out, each named TYPE;INFO;DEVICES.",
         ),
         OptionSpec::pattern(
-            FLAGS.include,
+            INCLUDE,
             "",
             "Regular expression of the only interrupts to show, each named TYPE;INFO;DEVICES.",
         ),
@@ -57,7 +53,7 @@ struct Row {
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     Ok(Box::new(Interrupts {
         file: KeptFile::new(context.procfs(FILE)),
-        filter: DeviceFilter::from_flags(context, FLAGS)?,
+        filter: DeviceFilter::from_both(context, EXCLUDE, INCLUDE)?,
         include_zeros: context.switch(INCLUDE_ZEROS)?,
     }))
 }

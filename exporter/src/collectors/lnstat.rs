@@ -37,7 +37,12 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for Lnstat {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let names = list_files(&self.directory)?;
+        let names = match list_files(&self.directory) {
+            Ok(names) => names,
+            // The kernel has no such caches.
+            Err(error) if error.is_absent() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         self.files.retain(|name, _| names.contains(name));
         let mut columns = Columns::new();
         for name in names {

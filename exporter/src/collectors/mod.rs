@@ -24,6 +24,7 @@ mod dmmultipath;
 mod drbd;
 mod edac;
 mod entropy;
+mod ethtool_link_modes;
 #[cfg(test)]
 mod fake_systemd;
 mod fibrechannel;
@@ -49,12 +50,14 @@ mod mounts;
 mod mountstats;
 mod mountstats_format;
 mod netclass;
+mod netclass_netlink;
 mod netdev;
 mod netdev_addresses;
 mod netstat;
 mod network_route;
 mod nfs;
 mod nfsd;
+mod nl80211;
 mod nvme;
 mod os;
 mod powersupplyclass;
@@ -88,6 +91,7 @@ mod udp_queues;
 mod uname;
 mod vmstat;
 mod watchdog;
+mod wifi;
 mod xfrm;
 mod xfs;
 mod zfs;
@@ -169,6 +173,7 @@ pub const TABLE: &[CollectorSpec] = &[
     uname::SPEC,
     vmstat::SPEC,
     watchdog::SPEC,
+    wifi::SPEC,
     xfrm::SPEC,
     xfs::SPEC,
     zfs::SPEC,
@@ -194,7 +199,7 @@ pub enum CollectError {
     /// The host has nothing of the kind that this collector shows. Counts as failed, as in node_exporter, and is no
     /// news.
     #[error("nothing to show: {0}")]
-    NoData(#[source] ReadError),
+    NoData(String),
     /// The kernel refused a system call.
     #[error("{name} failed: {source}")]
     SystemCall {
@@ -231,7 +236,7 @@ impl CollectError {
     /// The failure to read what only some hosts have: absence is [`CollectError::NoData`].
     fn optional(error: ReadError) -> Self {
         if error.is_absent() {
-            Self::NoData(error)
+            Self::NoData(error.to_string())
         } else {
             Self::Read(error)
         }

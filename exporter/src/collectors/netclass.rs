@@ -6,12 +6,15 @@ use std::path::PathBuf;
 
 use regex::bytes::Regex;
 
+use super::netclass_netlink::NetclassNetlink;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{Directory, ReadError, list_directories, parse_prefixed, parse_signed};
 
 const IGNORED: &str = "collector.netclass.ignored-devices";
 const IGNORE_INVALID_SPEED: &str = "collector.netclass.ignore-invalid-speed";
+const NETLINK: &str = "collector.netclass.netlink";
+const WITH_STATISTICS: &str = "collector.netclass_rtnl.with-stats";
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "netclass",
@@ -27,6 +30,16 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
             IGNORE_INVALID_SPEED,
             "false",
             "Leave the speed out where the driver says -1 for unknown.",
+        ),
+        OptionSpec::switch(
+            NETLINK,
+            "false",
+            "Ask the kernel over netlink instead of reading sysfs, which is dear with many devices.",
+        ),
+        OptionSpec::switch(
+            WITH_STATISTICS,
+            "false",
+            "Over netlink, show the traffic as well, in place of the collector netdev.",
         ),
     ],
     build,
@@ -80,9 +93,19 @@ struct Device {
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    let class = context.sysfs("class/net");
+    let ignored = context.pattern(IGNORED)?;
+    let with_statistics = context.switch(WITH_STATISTICS)?;
+    if context.switch(NETLINK)? {
+        if with_statistics && context.settings().enabled.contains("netdev") {
+            return Err(BuildError::Exclusive(WITH_STATISTICS, "collector.netdev"));
+        }
+        let collector = NetclassNetlink::new(class, ignored, with_statistics);
+        return Ok(Box::new(collector));
+    }
     Ok(Box::new(Netclass {
-        class: context.sysfs("class/net"),
-        ignored: context.pattern(IGNORED)?,
+        class,
+        ignored,
         ignore_invalid_speed: context.switch(IGNORE_INVALID_SPEED)?,
         buffer: Vec::new(),
         devices: Vec::new(),
@@ -93,7 +116,7 @@ impl Collector for Netclass {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         self.look().map_err(|error| {
             if error.is_out_of_reach() {
-                CollectError::NoData(error)
+                CollectError::NoData(error.to_string())
             } else {
                 CollectError::Read(error)
             }

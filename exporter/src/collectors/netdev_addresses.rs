@@ -114,14 +114,13 @@ fn scope(ip: IpAddr) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sources::attribute;
 
     fn entry(attributes: &[(u16, &[u8])]) -> Vec<u8> {
         let mut entry = vec![2, 24, 0, 0];
         entry.extend_from_slice(&7_u32.to_ne_bytes());
         for (kind, value) in attributes {
-            entry.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
-            entry.extend_from_slice(&kind.to_ne_bytes());
-            entry.extend_from_slice(value);
+            entry.extend(attribute(*kind, value));
         }
         entry
     }

@@ -210,13 +210,7 @@ fn protocol_name(protocol: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut attribute = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        attribute.extend_from_slice(&kind.to_ne_bytes());
-        attribute.extend_from_slice(value);
-        attribute
-    }
+    use crate::sources::attribute;
 
     fn entry(prefix: u8, kind: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
         let header = [2, prefix, 0, 0, 254, 16, 0, kind, 0, 0, 0, 0];

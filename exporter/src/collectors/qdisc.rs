@@ -185,14 +185,7 @@ fn write(rows: &[(Vec<u8>, Discipline)], out: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let mut attribute = (4 + value.len() as u16).to_ne_bytes().to_vec();
-        attribute.extend_from_slice(&kind.to_ne_bytes());
-        attribute.extend_from_slice(value);
-        attribute.resize(attribute.len().next_multiple_of(4), 0);
-        attribute
-    }
+    use crate::sources::attribute;
 
     fn entry(parent: u32) -> Vec<u8> {
         let words = |words: &[u32]| -> Vec<u8> {

@@ -1,7 +1,6 @@
 //! `slabinfo`: the kernel's caches of its own objects, from `/proc/slabinfo`.
 
-use regex::bytes::Regex;
-
+use super::device_filter::DeviceFilter;
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::Exposition;
@@ -37,39 +36,25 @@ const COLUMNS: [(&str, &str); 5] = [
 
 struct Slabinfo {
     file: KeptFile,
-    include: Option<Regex>,
-    exclude: Option<Regex>,
+    filter: DeviceFilter,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     Ok(Box::new(Slabinfo {
         file: KeptFile::new(context.procfs(FILE)),
-        include: context.pattern(INCLUDE)?,
-        exclude: context.pattern(EXCLUDE)?,
+        filter: DeviceFilter::from_both(context, EXCLUDE, INCLUDE)?,
     }))
 }
 
 impl Collector for Slabinfo {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let Self {
-            file,
-            include,
-            exclude,
-        } = self;
+        let Self { file, filter } = self;
         let bytes = file.read()?;
-        let shown = |name: &[u8]| {
-            include
-                .as_ref()
-                .is_none_or(|include| include.is_match(name))
-                && !exclude
-                    .as_ref()
-                    .is_some_and(|exclude| exclude.is_match(name))
-        };
         gather(out, |samples| {
             for line in lines(bytes) {
                 let heading = line.starts_with(b"#") || line.starts_with(b"slabinfo - version");
                 let name = fields(line).next().unwrap_or_default();
-                if !heading && shown(name) {
+                if !heading && !filter.ignores(name) {
                     add_cache(line, name, samples)
                         .ok_or_else(|| CollectError::malformed(FILE, line))?;
                 }

@@ -53,7 +53,7 @@ impl Collector for UdpQueues {
             }
         }
         match absent {
-            Some(error) if !present => Err(CollectError::NoData(error)),
+            Some(error) if !present => Err(CollectError::optional(error)),
             _ => Ok(()),
         }
     }

@@ -16,7 +16,9 @@ pub use attribute::{Directory, list_directories, list_files, list_numbered, read
 #[cfg(test)]
 pub use fake_bus::FakeBus;
 pub use kept_file::{KeptFile, ReadError};
-pub use netlink::{Netlink, NetlinkError, attributes, u16_at, u32_at, u64_at};
+#[cfg(test)]
+pub(crate) use netlink::attribute;
+pub use netlink::{Netlink, NetlinkError, attributes, hardware_address, u16_at, u32_at, u64_at};
 pub use parse::{fields, lines, parse_hex, parse_prefixed, parse_signed, parse_u64, trim};
 pub use statfs::{Answer, FileSystem, Prober};
 pub use system_bus::{BusError, Peer, SystemBus};

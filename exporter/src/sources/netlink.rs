@@ -22,6 +22,14 @@ const DUMP: u16 = 0x301;
 const ERROR: u16 = 2;
 /// `NLMSG_DONE`
 const DONE: u16 = 3;
+/// `GENL_ID_CTRL`: the family that knows all others.
+const CONTROL: u16 = 16;
+/// `struct genlmsghdr` with `CTRL_CMD_GETFAMILY`, version 2.
+const GET_FAMILY: [u8; 4] = [3, 2, 0, 0];
+/// `CTRL_ATTR_FAMILY_ID`
+const FAMILY_NUMBER: u16 = 1;
+/// `CTRL_ATTR_FAMILY_NAME`
+const FAMILY_NAME: u16 = 2;
 /// `NLA_TYPE_MASK`: the bits above it are flags.
 const KIND_OF_ATTRIBUTE: u16 = 0x3fff;
 
@@ -43,6 +51,13 @@ pub struct NetlinkError {
     source: io::Error,
 }
 
+impl NetlinkError {
+    /// Whether the kernel knows the request and the driver does not serve it.
+    pub fn is_unsupported(&self) -> bool {
+        self.source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error())
+    }
+}
+
 impl Netlink {
     /// A socket for links, addresses, routes, neighbours and queueing disciplines; it is opened at the first dump.
     pub fn routing() -> Self {
@@ -52,6 +67,11 @@ impl Netlink {
     /// A socket for lists of sockets.
     pub fn socket_diagnosis() -> Self {
         Self::of(Some(netlink::SOCK_DIAG))
+    }
+
+    /// A socket for the families that the kernel numbers when they register.
+    pub fn generic() -> Self {
+        Self::of(Some(netlink::GENERIC))
     }
 
     fn of(protocol: Option<Protocol>) -> Self {
@@ -81,6 +101,26 @@ impl Netlink {
             self.socket = None;
         }
         result.map_err(|source| NetlinkError { table, source })
+    }
+
+    /// The number of a generic family, which is the kind of its requests; `None` when this kernel does not have it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused, or the socket failed.
+    pub fn family(&mut self, name: &str) -> Result<Option<u16>, NetlinkError> {
+        let mut number = None;
+        self.dump("generic families", CONTROL, &GET_FAMILY, |entry| {
+            let all = || attributes(entry.get(GET_FAMILY.len()..).unwrap_or_default());
+            let named = all().any(|(kind, value)| {
+                kind == FAMILY_NAME && value.strip_suffix(b"\0") == Some(name.as_bytes())
+            });
+            if named {
+                let found = all().find(|(kind, _)| *kind == FAMILY_NUMBER);
+                number = found.and_then(|(_, value)| u16_at(value, 0));
+            }
+        })?;
+        Ok(number)
     }
 
     /// The name of a network device; `None` when it has gone.
@@ -178,6 +218,12 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
+/// A hardware address in the usual form, `02:00:00:00:00:ab`.
+pub fn hardware_address(bytes: &[u8]) -> String {
+    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(":")
+}
+
 /// The number of two bytes at `offset`, in this machine's order as all of netlink.
 pub fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     let bytes = bytes.get(offset..)?.first_chunk()?;
@@ -194,6 +240,16 @@ pub fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
 pub fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     let bytes = bytes.get(offset..)?.first_chunk()?;
     Some(u64::from_ne_bytes(*bytes))
+}
+
+/// An attribute as the kernel lays it out.
+#[cfg(test)]
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut attribute = (4 + value.len() as u16).to_ne_bytes().to_vec();
+    attribute.extend_from_slice(&kind.to_ne_bytes());
+    attribute.extend_from_slice(value);
+    attribute.resize(attribute.len().next_multiple_of(4), 0);
+    attribute
 }
 
 #[cfg(test)]
@@ -225,10 +281,18 @@ mod tests {
     }
 
     #[test]
+    fn generic_families_have_numbers() {
+        let mut netlink = Netlink::generic();
+        assert_eq!(netlink.family("nlctrl").unwrap(), Some(CONTROL));
+        assert_eq!(netlink.family("nlct").unwrap(), None);
+    }
+
+    #[test]
     fn a_refusal_names_the_table() {
         let error = Netlink::routing()
             .dump("nonsense", u16::MAX, &[], |_| {})
             .unwrap_err();
+        assert!(error.is_unsupported());
         assert!(
             error
                 .to_string()
@@ -273,9 +337,7 @@ mod tests {
         // A length of zero must not be walked for ever.
         assert!(walk(&[0; 64], 0, |_| {}).is_err());
         assert_eq!(attributes(&[0; 64]).count(), 0);
-        let mut attribute = 5_u16.to_ne_bytes().to_vec();
-        attribute.extend_from_slice(&(3_u16 | 0x8000).to_ne_bytes());
-        attribute.push(b'x');
+        let attribute = attribute(3 | 0x8000, b"x");
         assert_eq!(
             attributes(&attribute).collect::<Vec<_>>(),
             [(3, b"x".as_slice())]

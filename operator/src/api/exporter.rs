@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The collectors that the exporter of this version knows.
-pub const KNOWN_COLLECTORS: [&str; 70] = [
+pub const KNOWN_COLLECTORS: [&str; 71] = [
     "arp",
     "bcache",
     "bcachefs",
@@ -72,6 +72,7 @@ pub const KNOWN_COLLECTORS: [&str; 70] = [
     "uname",
     "vmstat",
     "watchdog",
+    "wifi",
     "xfrm",
     "xfs",
     "zfs",
