@@ -325,8 +325,8 @@ mod tests {
     #[test]
     fn what_node_exporter_has_and_we_do_not_is_refused_by_name() {
         let cases = [
-            ("--collector.wifi", "wifi"),
-            ("--collector.netclass.ignored-devices=^veth", "netclass"),
+            ("--collector.ethtool", "ethtool"),
+            ("--collector.qdisc.fixtures=x", "qdisc"),
             ("--web.systemd-socket", "--web.systemd-socket"),
         ];
         for (flag, name) in cases {
@@ -336,8 +336,9 @@ mod tests {
                 "{message}"
             );
         }
+        assert!(refused(&["--collector.ethtool"]).contains("memory-safe"));
         // Off is what it is anyway, and manifests in the field say so.
-        run(&["--no-collector.wifi", "--no-collector.hwmon"]);
+        run(&["--no-collector.ethtool", "--no-collector.wifi"]);
     }
 
     #[test]

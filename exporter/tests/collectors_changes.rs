@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use secure_exporter::collectors::{Registry, Settings};
+use secure_exporter::collectors::{Registry, Settings, TABLE};
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
@@ -18,13 +18,15 @@ impl Host {
         let directory = tempfile::tempdir().unwrap();
         copy(Path::new(FIXTURES), directory.path());
         let at = |name: &str| directory.path().join(name);
-        let settings = Settings {
+        let mut settings = Settings {
             procfs: at("proc"),
             sysfs: at("sys"),
             rootfs: at("root"),
             udev_data: at("udev"),
+            options: [("collector.arp.netlink", "false".into())].into(),
             ..Settings::default()
         };
+        settings.enabled = TABLE.iter().map(|spec| spec.name).collect();
         Self {
             registry: Registry::new(&settings).unwrap(),
             directory,
@@ -124,6 +126,216 @@ fn a_changed_file_is_seen_by_the_next_scrape() {
             "12",
             "13",
             "node_network_receive_nohandler_total{device=\"eth0\"} 13",
+        ),
+        (
+            "proc/net/arp",
+            "eth0\n172",
+            "br0\n172",
+            "node_arp_entries{device=\"br0\"} 2",
+        ),
+        (
+            "sys/class/net/bond0/lower_eth3/bonding_slave/mii_status",
+            "down",
+            "up",
+            "node_bonding_active{master=\"bond0\"} 2",
+        ),
+        (
+            "sys/class/net/bond0/bonding/slaves",
+            "eth2 eth3",
+            "eth2",
+            "node_bonding_slaves{master=\"bond0\"} 1",
+        ),
+        (
+            "proc/sys/net/netfilter/nf_conntrack_count",
+            "123",
+            "124",
+            "node_nf_conntrack_entries 124",
+        ),
+        (
+            "proc/sys/net/netfilter/nf_conntrack_max",
+            "65536",
+            "65537",
+            "node_nf_conntrack_entries_limit 65537",
+        ),
+        (
+            "proc/net/stat/nf_conntrack",
+            "00000a01",
+            "00000a02",
+            "node_nf_conntrack_stat_ignore 2563",
+        ),
+        (
+            "sys/class/fc_host/host0/port_state",
+            "Online",
+            "Linkdown",
+            "node_fibrechannel_info{dev_loss_tmo=\"30\",fabric_name=\"0\",fc_host=\"host0\",port_id=\"010203\",port_name=\"1000e0071bce95f2\",port_state=\"Linkdown\",port_type=\"NPort (fabric via point-to-point)\",speed=\"16 Gbit\",supported_classes=\"Class 3\",supported_speeds=\"4 Gbit, 8 Gbit, 16 Gbit\",symbolic_name=\"QLE2742 FW:v9.08.02\"} 1",
+        ),
+        (
+            "sys/class/fc_host/host0/statistics/tx_words",
+            "0xffffffffffffffff",
+            "0x11",
+            "node_fibrechannel_tx_words_total{fc_host=\"host0\"} 17",
+        ),
+        (
+            "sys/class/infiniband/mlx5_0/ports/2/state",
+            "1: DOWN",
+            "4: ACTIVE",
+            "node_infiniband_state_id{device=\"mlx5_0\",port=\"2\"} 4",
+        ),
+        (
+            "sys/class/infiniband/mlx5_0/ports/1/counters/port_xmit_data",
+            "33",
+            "34",
+            "node_infiniband_port_data_transmitted_bytes_total{device=\"mlx5_0\",port=\"1\"} 136",
+        ),
+        (
+            "sys/class/infiniband/mlx5_0/fw_ver",
+            "28.39.1002",
+            "28.40.1000",
+            "node_infiniband_info{board_id=\"MT_0000000838\",device=\"mlx5_0\",firmware_version=\"28.40.1000\",hca_type=\"MT4129\"} 1",
+        ),
+        (
+            "proc/net/ip_vs_stats",
+            "1F4A",
+            "1F4B",
+            "node_ipvs_connections_total 8011",
+        ),
+        (
+            "proc/net/ip_vs",
+            "Masq    2      9",
+            "Masq    2      8",
+            "node_ipvs_backend_connections_active{local_address=\"10.96.0.1\",local_mark=\"\",local_port=\"443\",proto=\"TCP\",remote_address=\"10.244.2.6\",remote_port=\"8000\"} 8",
+        ),
+        (
+            "sys/class/net/eth0/mtu",
+            "9000",
+            "1500",
+            "node_network_mtu_bytes{device=\"eth0\"} 1500",
+        ),
+        (
+            "sys/class/net/eth0/operstate",
+            "up",
+            "down",
+            "node_network_up{device=\"eth0\"} 0",
+        ),
+        (
+            "proc/net/netstat",
+            "4711 6 8",
+            "4711 7 8",
+            "node_netstat_TcpExt_ListenOverflows 7",
+        ),
+        (
+            "proc/net/snmp",
+            "57252008",
+            "57252009",
+            "node_netstat_Tcp_InSegs 5.7252009e+07",
+        ),
+        (
+            "proc/net/snmp6",
+            "\t460",
+            "\t461",
+            "node_netstat_Ip6_InOctets 461",
+        ),
+        (
+            "proc/net/rpc/nfs",
+            "rpc 9017",
+            "rpc 9018",
+            "node_nfs_rpcs_total 9018",
+        ),
+        (
+            "proc/net/rpc/nfs",
+            " 1001 ",
+            " 1 ",
+            "node_nfs_requests_total{method=\"Read\",proto=\"4\"} 1",
+        ),
+        (
+            "proc/net/rpc/nfsd",
+            "th 8",
+            "th 9",
+            "node_nfsd_server_threads 9",
+        ),
+        (
+            "proc/net/rpc/nfsd",
+            "wdeleg_getattr 16",
+            "wdeleg_getattr 17",
+            "node_nfsd_requests_total{method=\"WdelegGetattr\",proto=\"4\"} 17",
+        ),
+        (
+            "proc/net/sockstat",
+            "used 229",
+            "used 230",
+            "node_sockstat_sockets_used 230",
+        ),
+        (
+            "proc/net/sockstat6",
+            "inuse 17",
+            "inuse 18",
+            "node_sockstat_TCP6_inuse 18",
+        ),
+        (
+            "proc/net/softnet_stat",
+            "00000029",
+            "0000002a",
+            "node_softnet_dropped_total{cpu=\"10\"} 42",
+        ),
+        (
+            "proc/net/udp",
+            "00000300",
+            "00000301",
+            "node_udp_queues{ip=\"v4\",queue=\"rx\"} 770",
+        ),
+        (
+            "proc/net/udp6",
+            "00000002:00000000 00:",
+            "00000003:00000000 00:",
+            "node_udp_queues{ip=\"v6\",queue=\"tx\"} 3",
+        ),
+        (
+            "proc/net/xfrm_stat",
+            "24532",
+            "24533",
+            "node_xfrm_acquire_error_packets_total 24533",
+        ),
+        (
+            "proc/net/stat/arp_cache",
+            "000000ff",
+            "00000100",
+            "node_lnstat_hits_total{cpu=\"1\",subsystem=\"arp_cache\"} 256",
+        ),
+        (
+            "proc/softirqs",
+            "104281",
+            "104282",
+            "node_softirqs_functions_total{cpu=\"0\",type=\"NET_RX\"} 104282",
+        ),
+        (
+            "proc/interrupts",
+            "578",
+            "579",
+            "node_interrupts_total{cpu=\"0\",devices=\"5-edge ACPI:Ged\",info=\"IO-APIC\",type=\"24\"} 579",
+        ),
+        (
+            "proc/34/stat",
+            ") R 1",
+            ") Z 1",
+            "node_processes_state{state=\"Z\"} 1",
+        ),
+        (
+            "proc/34/task/36/stat",
+            ") D 1",
+            ") T 1",
+            "node_processes_threads_state{thread_state=\"T\"} 1",
+        ),
+        (
+            "proc/sys/kernel/pid_max",
+            "4194304",
+            "32768",
+            "node_processes_max_processes 32768",
+        ),
+        (
+            "proc/sys/kernel/threads-max",
+            "7801",
+            "7802",
+            "node_processes_max_threads 7802",
         ),
         (
             "udev/b8:0",
@@ -275,6 +487,90 @@ fn a_changed_file_is_seen_by_the_next_scrape() {
             "29",
             "node_zfs_zpool_dataset_nread{dataset=\"pool1/data set\",zpool=\"pool1\"} 29",
         ),
+        (
+            "sys/fs/bcache/deaddd54-c735-46d5-868e-f331c5fd7c74/bdev0/writeback_rate_debug",
+            "1.1M/sec",
+            "2.0M/sec",
+            "node_bcache_writeback_rate{backing_device=\"bdev0\",uuid=\"deaddd54-c735-46d5-868e-f331c5fd7c74\"} 2.097152e+06",
+        ),
+        (
+            "sys/block/sdk/device/state",
+            "offline",
+            "running",
+            "node_dmmultipath_device_paths_active{device=\"mpathA\",sysfs_name=\"dm-5\"} 2",
+        ),
+        (
+            "proc/buddyinfo",
+            "4381",
+            "7",
+            "node_buddyinfo_blocks{node=\"0\",size=\"0\",zone=\"Normal\"} 7",
+        ),
+        (
+            "proc/swaps",
+            "\t76\t",
+            "\t77\t",
+            "node_swap_used_bytes{device=\"/dev/zram0\",swap_type=\"partition\"} 78848",
+        ),
+        (
+            "proc/slabinfo",
+            "704",
+            "705",
+            "node_slabinfo_active_objects{slab=\"tw_sock_TCP\"} 705",
+        ),
+        (
+            "proc/cgroups",
+            "148",
+            "149",
+            "node_cgroups_cgroups{subsys_name=\"cpu\"} 149",
+        ),
+        (
+            "sys/kernel/mm/ksm/sleep_millisecs",
+            "20",
+            "250",
+            "node_ksmd_sleep_seconds 0.25",
+        ),
+        (
+            "sys/devices/system/cpu/vulnerabilities/tsx_async_abort",
+            "Vulnerable",
+            "Unknown: No mitigations",
+            "node_cpu_vulnerabilities_info{codename=\"tsx_async_abort\",mitigation=\"No mitigations\",state=\"unknown\"} 1",
+        ),
+        (
+            "sys/devices/system/node/node0/meminfo",
+            "707915 kB",
+            "2 kB",
+            "node_memory_numa_Active_anon{node=\"0\"} 2048",
+        ),
+        (
+            "proc/drbd",
+            "pe:1",
+            "pe:9",
+            "node_drbd_remote_pending{device=\"drbd0\"} 9",
+        ),
+        (
+            "proc/zoneinfo",
+            "2877",
+            "2878",
+            "node_zoneinfo_protection_1{node=\"0\",zone=\"DMA\"} 2878",
+        ),
+        (
+            "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/dev-0/io_errors",
+            "197",
+            "198",
+            "node_bcachefs_device_io_errors_total{device=\"0\",type=\"read\",uuid=\"deadbeef-1234-5678-9012-abcdefabcdef\"} 198",
+        ),
+        (
+            "sys/fs/bcachefs/deadbeef-1234-5678-9012-abcdefabcdef/counters/fsync",
+            "9",
+            "10",
+            "node_bcachefs_fsync_total{uuid=\"deadbeef-1234-5678-9012-abcdefabcdef\"} 10",
+        ),
+        (
+            "proc/self/mountstats",
+            "age:\t13968",
+            "age:\t5",
+            "node_mountstats_nfs_age_seconds_total{export=\"192.168.1.1:/srv/test\",mountaddr=\"192.168.1.1\",protocol=\"tcp\"} 5",
+        ),
     ];
     let mut host = Host::new();
     for (file, from, to, expected) in cases {
@@ -387,7 +683,7 @@ fn without_the_first_processs_mounts_its_own_are_read() {
         "28 1 8:1 / {} rw - ext4 /dev/own rw\n",
         host.path("root").display()
     );
-    std::fs::create_dir(host.path("proc/self")).unwrap();
+    std::fs::create_dir_all(host.path("proc/self")).unwrap();
     std::fs::write(host.path("proc/self/mountinfo"), list).unwrap();
     let expected = "node_filesystem_device_error{device=\"/dev/own\",device_error=\"\",fstype=\"ext4\",mountpoint=\"/\"} 0\n";
     assert!(host.scrape().contains(expected));
@@ -417,26 +713,39 @@ fn an_empty_host_fails_quietly() {
     assert_eq!(
         failed,
         [
+            "bcachefs",
+            "bonding",
+            "conntrack",
             "cpu",
             "diskstats",
             "dmi",
+            "dmmultipath",
             "entropy",
+            "fibrechannel",
             "filefd",
             "filesystem",
             "hwmon",
+            "infiniband",
+            "ipvs",
             "kernel_hung",
             "loadavg",
             "mdadm",
             "meminfo",
+            "netclass",
             "netdev",
+            "netstat",
+            "nfs",
+            "nfsd",
             "nvme",
             "os",
             "powersupplyclass",
             "pressure",
             "rapl",
             "schedstat",
+            "softnet",
             "stat",
             "tapestats",
+            "udp_queues",
             "vmstat",
             "watchdog",
             "zfs"

@@ -1,5 +1,7 @@
 //! The whole scrape of a captured host, beside the text that was compared with node_exporter's.
 
+#![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not what they share
+
 use std::path::Path;
 
 use secure_exporter::collectors::{Registry, Settings};
@@ -7,7 +9,7 @@ use secure_exporter::collectors::{Registry, Settings};
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
 /// What depends on the machine and the moment rather than on the captured files: the value, or the labels as well.
-const VOLATILE_VALUE: [&str; 7] = [
+const VOLATILE_VALUE: [&str; 8] = [
     "node_filesystem_avail_bytes{",
     "node_filesystem_files{",
     "node_filesystem_files_free{",
@@ -15,6 +17,7 @@ const VOLATILE_VALUE: [&str; 7] = [
     "node_filesystem_size_bytes{",
     "node_scrape_collector_duration_seconds{",
     "node_time_seconds ",
+    "node_timex_",
 ];
 const VOLATILE_LABELS: [&str; 4] = [
     "node_rapl_core_joules_total{",
@@ -30,6 +33,8 @@ fn settings() -> Settings {
         sysfs: fixtures.join("sys"),
         rootfs: fixtures.join("root"),
         udev_data: fixtures.join("udev"),
+        // Over netlink this machine would answer.
+        options: [("collector.arp.netlink", "false".into())].into(),
         ..Settings::default()
     }
 }
@@ -51,11 +56,43 @@ fn masked(text: &str) -> String {
 
 #[test]
 fn the_captured_host_gives_the_golden_text() {
-    let mut registry = Registry::new(&settings()).unwrap();
+    assert_golden(&settings(), "golden.txt");
+}
+
+#[test]
+fn optional_collectors_of_hardware_and_memory_give_their_golden_text() {
+    let mut settings = settings();
+    settings.enabled = [
+        "buddyinfo",
+        "cgroups",
+        "cpu_vulnerabilities",
+        "drbd",
+        "ksmd",
+        "meminfo_numa",
+        "mountstats",
+        "slabinfo",
+        "swap",
+        "sysctl",
+        "zoneinfo",
+    ]
+    .into();
+    let names = "kernel.threads-max\nfs.file-nr\nfs.file-nr:total,current,max";
+    settings
+        .options
+        .insert("collector.sysctl.include", names.into());
+    settings.options.insert(
+        "collector.sysctl.include-info",
+        "kernel.seccomp.actions_avail".into(),
+    );
+    assert_golden(&settings, "golden-optional.txt");
+}
+
+fn assert_golden(settings: &Settings, file: &str) {
+    let mut registry = Registry::new(settings).unwrap();
     let mut body = Vec::new();
     registry.scrape(&mut body);
     let found = masked(std::str::from_utf8(&body).unwrap());
-    let golden = Path::new(FIXTURES).join("golden.txt");
+    let golden = Path::new(FIXTURES).join(file);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&golden, &found).unwrap();
     }
@@ -64,7 +101,7 @@ fn the_captured_host_gives_the_golden_text() {
         assert_eq!(
             found,
             expected,
-            "line {} of golden.txt (UPDATE_GOLDEN=1 rewrites it)",
+            "line {} of {file} (UPDATE_GOLDEN=1 rewrites it)",
             number + 1
         );
     }
@@ -80,10 +117,82 @@ fn the_captured_host_gives_the_golden_text() {
 }
 
 #[test]
+fn flags_of_hardware_reach_their_collectors() {
+    let scrape = |flags: &[(&'static str, &str)]| {
+        let mut settings = settings();
+        let flags = flags
+            .iter()
+            .map(|(flag, value)| (*flag, (*value).to_owned()));
+        settings.options.extend(flags);
+        settings.enabled.insert("slabinfo");
+        let mut body = Vec::new();
+        Registry::new(&settings).unwrap().scrape(&mut body);
+        String::from_utf8(body).unwrap()
+    };
+    let all = scrape(&[]);
+    for (flag, value, gone) in [
+        (
+            "collector.hwmon.chip-exclude",
+            "^hwmon0_",
+            "chip=\"hwmon0_device\"",
+        ),
+        (
+            "collector.hwmon.chip-include",
+            "^hwmon0_",
+            "chip=\"nct6779\"",
+        ),
+        (
+            "collector.hwmon.sensor-exclude",
+            "^nct6779;fan2$",
+            "node_hwmon_fan_rpm{",
+        ),
+        ("collector.hwmon.sensor-include", "temp", "node_hwmon_pwm{"),
+        (
+            "collector.powersupply.ignored-supplies",
+            "^BAT",
+            "power_supply=\"BAT0\"",
+        ),
+        ("collector.tapestats.ignored-devices", "st", "node_tape_"),
+        (
+            "collector.slabinfo.slabs-exclude",
+            "^tw_",
+            "slab=\"tw_sock_TCP\"",
+        ),
+        (
+            "collector.slabinfo.slabs-include",
+            "^dma",
+            "slab=\"tw_sock_TCP\"",
+        ),
+    ] {
+        assert!(all.contains(gone), "{gone} without --{flag}");
+        assert!(
+            !scrape(&[(flag, value)]).contains(gone),
+            "{gone} with --{flag}={value}"
+        );
+    }
+    for (flag, there) in [
+        (
+            "collector.rapl.enable-zone-label",
+            "rapl_zone=\"package\"} 240422.366267\n",
+        ),
+        (
+            "collector.bcache.priorityStats",
+            "\nnode_bcache_priority_stats_unused_percent{",
+        ),
+    ] {
+        assert!(!all.contains(there), "{there} without --{flag}");
+        assert!(
+            scrape(&[(flag, "true")]).contains(there),
+            "no {there} with --{flag}"
+        );
+    }
+}
+
+#[test]
 fn a_scrape_is_appended_to_what_is_there() {
     let mut body = b"before\n".to_vec();
     Registry::new(&settings()).unwrap().scrape(&mut body);
-    assert!(body.starts_with(b"before\n# HELP node_boot_time_seconds "));
+    assert!(body.starts_with(b"before\n# HELP node_arp_entries "));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use regex::bytes::Regex;
 
 use super::settings::{BuildContext, BuildError, compile};
 
-/// A pair of unanchored patterns, of which at most one comes from the user.
+/// A pair of unanchored patterns.
 #[derive(Debug, Default)]
 pub(super) struct DeviceFilter {
     exclude: Option<Regex>,
@@ -41,6 +41,18 @@ impl DeviceFilter {
         Ok(Self {
             exclude: compile(flags.exclude, exclude)?,
             include: compile(flags.include, include.unwrap_or_default())?,
+        })
+    }
+
+    /// Reads a pair of flags of which both may be given: what is shown must be included and not excluded.
+    pub(super) fn from_both(
+        context: &BuildContext<'_>,
+        exclude: &'static str,
+        include: &'static str,
+    ) -> Result<Self, BuildError> {
+        Ok(Self {
+            exclude: context.pattern(exclude)?,
+            include: context.pattern(include)?,
         })
     }
 
@@ -113,6 +125,17 @@ mod tests {
         let included = filter(&[("x.include", "^default")]).unwrap();
         assert!(!included.ignores(b"default1"));
         assert!(included.ignores(b"sda"));
+    }
+
+    #[test]
+    fn where_both_may_be_given_both_count() {
+        let mut settings = Settings::default();
+        settings.options.insert("x.exclude", "1$".into());
+        settings.options.insert("x.include", "^eth".into());
+        let context = BuildContext::new(&settings, OPTIONS);
+        let filter = DeviceFilter::from_both(&context, "x.exclude", "x.include").unwrap();
+        assert!(!filter.ignores(b"eth0"));
+        assert!(filter.ignores(b"eth1") && filter.ignores(b"lo"));
     }
 
     #[test]

@@ -4,25 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::device::Device;
-use super::device_filter::{DeviceFilter, FilterFlags};
+use super::device_filter::DeviceFilter;
 use super::hwmon_names::{Reading, clean, explode};
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::Exposition;
 use crate::sources::list_directories;
 
-const CHIPS: FilterFlags = FilterFlags {
-    exclude: "collector.hwmon.chip-exclude",
-    include: "collector.hwmon.chip-include",
-    former_exclude: None,
-    former_include: None,
-};
-const SENSORS: FilterFlags = FilterFlags {
-    exclude: "collector.hwmon.sensor-exclude",
-    include: "collector.hwmon.sensor-include",
-    former_exclude: None,
-    former_include: None,
-};
+const CHIP_EXCLUDE: &str = "collector.hwmon.chip-exclude";
+const CHIP_INCLUDE: &str = "collector.hwmon.chip-include";
+const SENSOR_EXCLUDE: &str = "collector.hwmon.sensor-exclude";
+const SENSOR_INCLUDE: &str = "collector.hwmon.sensor-include";
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "hwmon",
@@ -30,22 +22,18 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     summary: "Fans, temperatures, voltages and other sensors, from /sys/class/hwmon.",
     options: &[
         OptionSpec::pattern(
-            CHIPS.exclude,
+            CHIP_EXCLUDE,
             "",
             "Regular expression of the chips to leave out.",
         ),
+        OptionSpec::pattern(CHIP_INCLUDE, "", "Regular expression of the chips to show."),
         OptionSpec::pattern(
-            CHIPS.include,
-            "",
-            "Regular expression of the chips to show.",
-        ),
-        OptionSpec::pattern(
-            SENSORS.exclude,
+            SENSOR_EXCLUDE,
             "",
             "Regular expression of the sensors to leave out, written chip;sensor.",
         ),
         OptionSpec::pattern(
-            SENSORS.include,
+            SENSOR_INCLUDE,
             "",
             "Regular expression of the sensors to show, written chip;sensor.",
         ),
@@ -75,8 +63,8 @@ type Sensors = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     Ok(Box::new(Hwmon {
         directory: context.sysfs("class/hwmon"),
-        chips: DeviceFilter::from_flags(context, CHIPS)?,
-        sensors: DeviceFilter::from_flags(context, SENSORS)?,
+        chips: DeviceFilter::from_both(context, CHIP_EXCLUDE, CHIP_INCLUDE)?,
+        sensors: DeviceFilter::from_both(context, SENSOR_EXCLUDE, SENSOR_INCLUDE)?,
     }))
 }
 

@@ -1,17 +1,18 @@
 //! `netdev`: traffic of each network device, from `/proc/net/dev`.
 //!
 //! The kernel prints this file for the network namespace of whoever opens it; its columns are sums of the finer
-//! counters of netlink, the same sums by which node_exporter keeps its names. Packets without a handler are not among
-//! them and come from sysfs.
+//! counters of netlink, the same sums by which node_exporter keeps its names. The finer counters themselves, and packets
+//! without a handler, come from sysfs, which has the same numbers as netlink.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::device_filter::{DeviceFilter, FilterFlags};
+use super::netdev_addresses::Addresses;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
-use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64, trim};
+use crate::exposition::{Exposition, Family, MetricKind};
+use crate::sources::{Directory, KeptFile, ReadError, fields, lines, parse_u64, trim};
 
 const FLAGS: FilterFlags = FilterFlags {
     exclude: "collector.netdev.device-exclude",
@@ -19,6 +20,11 @@ const FLAGS: FilterFlags = FilterFlags {
     former_exclude: Some("collector.netdev.device-blacklist"),
     former_include: Some("collector.netdev.device-whitelist"),
 };
+
+const ADDRESS_INFO: &str = "collector.netdev.address-info";
+const DETAILED: &str = "collector.netdev.enable-detailed-metrics";
+const LABEL_ALIAS: &str = "collector.netdev.label-ifalias";
+const NETLINK: &str = "collector.netdev.netlink";
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "netdev",
@@ -35,6 +41,26 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
             "",
             "Regular expression of the only network devices to show.",
         ),
+        OptionSpec::switch(
+            ADDRESS_INFO,
+            "false",
+            "Show the IP addresses of each device.",
+        ),
+        OptionSpec::switch(
+            DETAILED,
+            "false",
+            "Show the kernel's own counters, under other names, instead of the sums in /proc/net/dev.",
+        ),
+        OptionSpec::switch(
+            LABEL_ALIAS,
+            "false",
+            "Add the device's alias as the label ifalias.",
+        ),
+        OptionSpec::switch(
+            NETLINK,
+            "true",
+            "Show all that netlink would; off, only what is in /proc/net/dev.",
+        ),
         OptionSpec::former("collector.netdev.device-blacklist", FLAGS.exclude),
         OptionSpec::former("collector.netdev.device-whitelist", FLAGS.include),
     ],
@@ -44,8 +70,10 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 const FILE: &str = "net/dev";
 /// The lines of headings above the devices.
 const HEADINGS: usize = 2;
-/// The columns of a device's line as node_exporter names them.
-const COLUMNS: [&str; 16] = [
+/// The columns of a device's line.
+const COLUMNS: usize = 16;
+/// The columns as node_exporter names them.
+const SUMS: [&str; COLUMNS] = [
     "receive_bytes",
     "receive_packets",
     "receive_errs",
@@ -63,10 +91,71 @@ const COLUMNS: [&str; 16] = [
     "transmit_carrier",
     "transmit_compressed",
 ];
+/// The columns where neither netlink nor the older names are wanted.
+const SUMS_NAMED_ANEW: [&str; COLUMNS] = [
+    "receive_bytes",
+    "receive_packets",
+    "receive_errors",
+    "receive_dropped",
+    "receive_fifo",
+    "receive_frame",
+    "receive_compressed",
+    "receive_multicast",
+    "transmit_bytes",
+    "transmit_packets",
+    "transmit_errors",
+    "transmit_dropped",
+    "transmit_fifo",
+    "transmit_colls",
+    "transmit_carrier",
+    "transmit_compressed",
+];
+/// The kernel's own counters: the file in sysfs and the name.
+const DETAILS: [(&str, &str); 24] = [
+    ("collisions", "collisions"),
+    ("multicast", "multicast"),
+    ("rx_bytes", "receive_bytes"),
+    ("rx_compressed", "receive_compressed"),
+    ("rx_crc_errors", "receive_crc_errors"),
+    ("rx_dropped", "receive_dropped"),
+    ("rx_errors", "receive_errors"),
+    ("rx_fifo_errors", "receive_fifo_errors"),
+    ("rx_frame_errors", "receive_frame_errors"),
+    ("rx_length_errors", "receive_length_errors"),
+    ("rx_missed_errors", "receive_missed_errors"),
+    ("rx_nohandler", NO_HANDLER),
+    ("rx_over_errors", "receive_over_errors"),
+    ("rx_packets", "receive_packets"),
+    ("tx_aborted_errors", "transmit_aborted_errors"),
+    ("tx_bytes", "transmit_bytes"),
+    ("tx_carrier_errors", "transmit_carrier_errors"),
+    ("tx_compressed", "transmit_compressed"),
+    ("tx_dropped", "transmit_dropped"),
+    ("tx_errors", "transmit_errors"),
+    ("tx_fifo_errors", "transmit_fifo_errors"),
+    ("tx_heartbeat_errors", "transmit_heartbeat_errors"),
+    ("tx_packets", "transmit_packets"),
+    ("tx_window_errors", "transmit_window_errors"),
+];
+const NO_HANDLER: &str = "receive_nohandler";
 
 struct Netdev {
     file: KeptFile,
     devices: Devices,
+    view: View,
+    label_alias: bool,
+    addresses: Option<Addresses>,
+}
+
+/// Which counters are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum View {
+    /// The columns of the file, and packets without a handler.
+    Default,
+    /// The columns of the file alone.
+    File(&'static [&'static str; COLUMNS]),
+    /// [`DETAILS`]
+    Details,
 }
 
 /// The devices of the last scrape, in order of name.
@@ -74,13 +163,16 @@ struct Devices {
     filter: DeviceFilter,
     class: PathBuf,
     known: Vec<Device>,
+    buffer: Vec<u8>,
 }
 
 struct Device {
     name: Vec<u8>,
     ignored: bool,
     present: bool,
-    counters: [u64; COLUMNS.len()],
+    counters: [u64; COLUMNS],
+    details: [Option<u64>; DETAILS.len()],
+    alias: Option<Vec<u8>>,
     no_handler: KeptFile,
 }
 
@@ -90,18 +182,44 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
         filter,
         class: context.sysfs("class/net"),
         known: Vec::new(),
+        buffer: Vec::new(),
+    };
+    let view = match (context.switch(NETLINK)?, context.switch(DETAILED)?) {
+        (true, false) => View::Default,
+        (true, true) => View::Details,
+        (false, false) => View::File(&SUMS),
+        (false, true) => View::File(&SUMS_NAMED_ANEW),
     };
     Ok(Box::new(Netdev {
         file: KeptFile::new(context.procfs(FILE)),
         devices,
+        view,
+        label_alias: context.switch(LABEL_ALIAS)?,
+        addresses: context.switch(ADDRESS_INFO)?.then(Addresses::default),
     }))
 }
 
 impl Collector for Netdev {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         self.devices.update(self.file.read()?)?;
-        self.devices.write(out);
-        Ok(())
+        if self.label_alias {
+            self.devices.read_aliases()?;
+        }
+        match self.view {
+            View::Default => {
+                self.devices.write_columns(&SUMS, out);
+                self.devices.write_no_handler(out);
+            }
+            View::File(names) => self.devices.write_columns(names, out),
+            View::Details => {
+                self.devices.read_details()?;
+                self.devices.write_details(out);
+            }
+        }
+        match &mut self.addresses {
+            Some(addresses) => addresses.collect(&self.devices.filter, out),
+            None => Ok(()),
+        }
     }
 }
 
@@ -143,42 +261,102 @@ impl Devices {
             ignored: self.filter.ignores(name),
             present: true,
             counters: Default::default(),
+            details: Default::default(),
+            alias: None,
             no_handler: KeptFile::new(no_handler),
         }
     }
 
-    fn write(&mut self, out: &mut Exposition) {
-        for (column, name) in COLUMNS.iter().enumerate() {
-            let mut family = out.family(
-                &["node_network_", name, "_total"],
-                &["Network devices: ", name, "."],
-                MetricKind::Counter,
-            );
-            for device in self.known.iter().filter(|device| !device.ignored) {
-                let count = device.counters.get(column).copied().unwrap_or_default();
-                family.sample(&[("device", &device.name)], count);
+    fn read_aliases(&mut self) -> Result<(), ReadError> {
+        for device in shown(&mut self.known) {
+            let path = self.class.join(OsStr::from_bytes(&device.name));
+            device.alias = match Directory::open(path) {
+                Ok(directory) => {
+                    let alias = directory.read("ifalias", &mut self.buffer)?;
+                    Some(alias.unwrap_or_default().to_vec())
+                }
+                // It went after the file was read, or it is hidden from this container.
+                Err(error) if error.is_out_of_reach() => None,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(())
+    }
+
+    fn read_details(&mut self) -> Result<(), ReadError> {
+        for device in shown(&mut self.known) {
+            let path = self.class.join(OsStr::from_bytes(&device.name));
+            device.details = Default::default();
+            let statistics = match Directory::open(path.join("statistics")) {
+                Ok(statistics) => statistics,
+                Err(error) if error.is_out_of_reach() => continue,
+                Err(error) => return Err(error),
+            };
+            for (slot, (file, _)) in device.details.iter_mut().zip(DETAILS) {
+                *slot = statistics.read(file, &mut self.buffer)?.and_then(parse_u64);
             }
         }
-        let help = "Network devices: receive_nohandler.";
-        let mut family = out.family(
-            &["node_network_receive_nohandler_total"],
-            &[help],
-            MetricKind::Counter,
-        );
-        for device in self.known.iter_mut().filter(|device| !device.ignored) {
+        Ok(())
+    }
+
+    fn write_columns(&mut self, names: &[&str; COLUMNS], out: &mut Exposition) {
+        for (column, name) in names.iter().enumerate() {
+            let mut family = family(name, out);
+            for device in shown(&mut self.known) {
+                let count = device.counters.get(column).copied().unwrap_or_default();
+                device.write(count, &mut family);
+            }
+        }
+    }
+
+    fn write_no_handler(&mut self, out: &mut Exposition) {
+        let mut family = family(NO_HANDLER, out);
+        for device in shown(&mut self.known) {
             // A device may have gone since the file was read, and in a container it may be hidden.
             if let Some(count) = device.no_handler.read().ok().map(trim).and_then(parse_u64) {
-                family.sample(&[("device", &device.name)], count);
+                device.write(count, &mut family);
+            }
+        }
+    }
+
+    fn write_details(&mut self, out: &mut Exposition) {
+        for (place, (_, name)) in DETAILS.into_iter().enumerate() {
+            let mut family = family(name, out);
+            for device in shown(&mut self.known) {
+                if let Some(count) = device.details.get(place).copied().flatten() {
+                    device.write(count, &mut family);
+                }
             }
         }
     }
 }
 
-fn parse(line: &[u8]) -> Option<(&[u8], [u64; COLUMNS.len()])> {
+impl Device {
+    fn write(&self, count: u64, family: &mut Family<'_>) {
+        match &self.alias {
+            Some(alias) => family.sample(&[("device", &self.name), ("ifalias", alias)], count),
+            None => family.sample(&[("device", &self.name)], count),
+        }
+    }
+}
+
+fn shown(devices: &mut [Device]) -> impl Iterator<Item = &mut Device> {
+    devices.iter_mut().filter(|device| !device.ignored)
+}
+
+fn family<'a>(name: &str, out: &'a mut Exposition) -> Family<'a> {
+    out.family(
+        &["node_network_", name, "_total"],
+        &["Network devices: ", name, "."],
+        MetricKind::Counter,
+    )
+}
+
+fn parse(line: &[u8]) -> Option<(&[u8], [u64; COLUMNS])> {
     // An alias may have a colon in its name; the counters have none.
     let colon = line.iter().rposition(|&byte| byte == b':')?;
     let (name, rest) = line.split_at_checked(colon)?;
-    let mut counters = [0; COLUMNS.len()];
+    let mut counters = [0; COLUMNS];
     let mut columns = fields(rest.get(1..)?);
     for slot in &mut counters {
         *slot = columns.next().and_then(parse_u64)?;
@@ -212,6 +390,7 @@ mod tests {
             filter: DeviceFilter::default(),
             class: "/nonexistent".into(),
             known: Vec::new(),
+            buffer: Vec::new(),
         };
         let line = |name: &str| format!("{name}: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
         let file = |names: &[&str]| {

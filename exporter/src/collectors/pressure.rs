@@ -87,13 +87,15 @@ impl Collector for Pressure {
                     continue;
                 }
                 // They are there and cannot be opened where the kernel was started with psi=0.
-                Err(error) if error.is_unsupported() => return Err(CollectError::NoData(error)),
+                Err(error) if error.is_unsupported() => {
+                    return Err(CollectError::NoData(error.to_string()));
+                }
                 Err(error) => return Err(error.into()),
             }
             found = true;
         }
         match missing {
-            Some(error) if !found => Err(CollectError::NoData(error)),
+            Some(error) if !found => Err(CollectError::NoData(error.to_string())),
             _ => Ok(()),
         }
     }

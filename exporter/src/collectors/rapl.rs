@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::device::Device;
-use super::samples::{Samples, gather};
+use super::samples::{Samples, gather, metric_name};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::Exposition;
 use crate::sources::{list_directories, parse_u64};
@@ -112,19 +112,6 @@ impl Rapl {
     }
 }
 
-/// The zone's name as a part of a metric's: each run of other characters becomes one underscore.
-fn metric_name(zone: &str) -> String {
-    let mut name = String::new();
-    for part in zone.split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-        let part = part.trim_matches('_');
-        if !name.is_empty() && !part.is_empty() {
-            name.push('_');
-        }
-        name.push_str(part);
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,7 +121,5 @@ mod tests {
         assert_eq!(split("package-1"), ("package".into(), Some(1)));
         assert_eq!(split("core"), ("core".into(), None));
         assert_eq!(split("package-0-die-1"), ("package-0-die-1".into(), None));
-        assert_eq!(metric_name("package-0-die-1"), "package_0_die_1");
-        assert_eq!(metric_name("psys (all)"), "psys_all");
     }
 }

@@ -155,7 +155,10 @@ fn write_reports(entries: &[Entry], out: &mut Exposition) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::sources::ReadError;
 
     struct Fine;
     impl Collector for Fine {
@@ -184,6 +187,55 @@ mod tests {
                 .sample(&[], 1);
             Err(CollectError::malformed("proc/x", b"y"))
         }
+    }
+
+    /// Finds nothing of its kind.
+    struct Absent;
+    impl Collector for Absent {
+        fn collect(&mut self, _: &mut Exposition) -> Result<(), CollectError> {
+            let file = std::path::Path::new("/proc/x");
+            let error = std::io::Error::from(std::io::ErrorKind::NotFound);
+            Err(CollectError::optional(ReadError::new(file, error)))
+        }
+    }
+
+    /// What a registry of one collector logs from the level `INFO` on in two scrapes.
+    fn logged(name: &'static str, collector: Box<dyn Collector>) -> String {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&log);
+        let subscriber = tracing_subscriber::fmt()
+            .without_time()
+            .with_ansi(false)
+            .with_writer(move || Sink(Arc::clone(&sink)))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut registry = Registry::of(vec![(name, collector)]);
+            for _ in 0..2 {
+                let mut out = Vec::new();
+                registry.scrape(&mut out);
+                let success = format!("success{{collector=\"{name}\"}} 0\n");
+                assert!(String::from_utf8(out).unwrap().contains(&success));
+            }
+        });
+        String::from_utf8(log.lock().unwrap().clone()).unwrap()
+    }
+
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_failure_is_logged_once_and_absence_never() {
+        let failure = logged("fails", Box::new(Fails));
+        assert_eq!(failure.matches("collector failed").count(), 1, "{failure}");
+        assert_eq!(logged("absent", Box::new(Absent)), "");
     }
 
     #[test]

@@ -100,6 +100,25 @@ impl Samples {
     }
 }
 
+/// A kernel's name as a part of a metric's: each run of other characters, with the underscores around it, becomes one
+/// underscore.
+pub(super) fn metric_name(text: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut name = String::with_capacity(text.len());
+    let mut replaced = false;
+    for character in text.chars() {
+        if !allowed(character) {
+            name.truncate(name.trim_end_matches('_').len());
+            name.push('_');
+            replaced = true;
+        } else if character != '_' || !replaced {
+            name.push(character);
+            replaced = false;
+        }
+    }
+    name
+}
+
 /// Families by name, in them the samples with fewer labels first, then by the values of the labels.
 fn order(a: &Row, b: &Row) -> Ordering {
     a.name
@@ -114,6 +133,18 @@ fn order(a: &Row, b: &Row) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_the_kernel_become_parts_of_names() {
+        for (text, name) in [
+            ("package-0-die-1", "package_0_die_1"),
+            ("fs.file-nr", "fs_file_nr"),
+            ("psys (all)_x", "psys_all_x"),
+            ("a_-_b__c", "a_b__c"),
+        ] {
+            assert_eq!(metric_name(text), name);
+        }
+    }
 
     #[test]
     fn families_are_whole_ordered_and_without_doubles() {

@@ -42,6 +42,8 @@ pub enum OptionKind {
     Pattern,
     /// Any text; the flag may be given several times, and its values are lines.
     Texts,
+    /// Names, separated by commas.
+    List,
     /// Nothing: `--flag` is `true`, `--no-flag` is `false`.
     Switch,
 }
@@ -68,6 +70,21 @@ impl OptionSpec {
             flag,
             kind: OptionKind::Texts,
             default: "",
+            help,
+            deprecated_by: None,
+        }
+    }
+
+    /// A flag that takes names, separated by commas.
+    pub(super) const fn list(
+        flag: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            flag,
+            kind: OptionKind::List,
+            default,
             help,
             deprecated_by: None,
         }
@@ -202,6 +219,29 @@ impl<'a> BuildContext<'a> {
         self.value(flag).lines().filter(|text| !text.is_empty())
     }
 
+    /// The names that a flag lists, each one of `known`.
+    ///
+    /// # Errors
+    ///
+    /// A name is unknown.
+    pub fn list(
+        &self,
+        flag: &'static str,
+        known: &[&'static str],
+    ) -> Result<Vec<&'static str>, BuildError> {
+        let names = self.value(flag).split(',').filter(|name| !name.is_empty());
+        names
+            .map(|name| {
+                let found = known.iter().find(|known| **known == name).copied();
+                found.ok_or_else(|| BuildError::Name {
+                    flag,
+                    name: name.to_owned(),
+                    known: known.join(", "),
+                })
+            })
+            .collect()
+    }
+
     /// The regular expression of a flag; an empty one is none.
     ///
     /// # Errors
@@ -234,6 +274,16 @@ pub enum BuildError {
     /// Two flags were given of which only one may be.
     #[error("--{0} and --{1} are mutually exclusive: give only one of them")]
     Exclusive(&'static str, &'static str),
+    /// A flag lists a name that means nothing.
+    #[error("--{flag} cannot have {name:?}: it is a list of {known}")]
+    Name {
+        /// The flag without its dashes.
+        flag: &'static str,
+        /// What was given.
+        name: String,
+        /// What may be given.
+        known: String,
+    },
     /// A flag's value is no regular expression.
     #[error("--{flag} is not a valid regular expression: {source}")]
     Pattern {
@@ -259,6 +309,7 @@ mod tests {
     const OPTIONS: &[OptionSpec] = &[
         OptionSpec::pattern("collector.x.fields", "^a", "Fields."),
         OptionSpec::switch("collector.x.on", "true", "Switch."),
+        OptionSpec::list("collector.x.labels", "b,a", "Labels."),
     ];
 
     #[test]
@@ -268,6 +319,10 @@ mod tests {
         assert_eq!(context.value("collector.x.fields"), "^a");
         assert!(context.given("collector.x.fields").is_none());
         assert!(context.switch("collector.x.on").unwrap());
+        assert_eq!(
+            context.list("collector.x.labels", &["a", "b"]).unwrap(),
+            ["b", "a"]
+        );
     }
 
     #[test]
@@ -286,5 +341,15 @@ mod tests {
         );
         let error = context.switch("collector.x.on").unwrap_err().to_string();
         assert_eq!(error, "--collector.x.on must be true or false, not \"yes\"");
+        settings.options.insert("collector.x.labels", "b,c".into());
+        let context = BuildContext::new(&settings, OPTIONS);
+        let error = context
+            .list("collector.x.labels", &["a", "b"])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "--collector.x.labels cannot have \"c\": it is a list of a, b"
+        );
     }
 }

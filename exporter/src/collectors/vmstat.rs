@@ -1,7 +1,6 @@
 //! `vmstat`: chosen counters of `/proc/vmstat`.
 
-use regex::bytes::Regex;
-
+use super::field_selection::FieldSelection;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_u64};
@@ -24,21 +23,11 @@ const FILE: &str = "vmstat";
 
 struct Vmstat {
     file: KeptFile,
-    selection: Selection,
-}
-
-/// Which lines are shown. The kernel prints the same names in the same order each time, so the pattern's verdict on
-/// each line is kept.
-struct Selection {
-    pattern: Option<Regex>,
-    verdicts: Vec<(Vec<u8>, bool)>,
+    selection: FieldSelection,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
-    let selection = Selection {
-        pattern: context.pattern(FIELDS)?,
-        verdicts: Vec::new(),
-    };
+    let selection = FieldSelection::new(context.pattern(FIELDS)?);
     Ok(Box::new(Vmstat {
         file: KeptFile::new(context.procfs(FILE)),
         selection,
@@ -53,7 +42,7 @@ impl Collector for Vmstat {
 
 fn write(
     bytes: &[u8],
-    selection: &mut Selection,
+    selection: &mut FieldSelection,
     out: &mut Exposition,
 ) -> Result<(), CollectError> {
     for (place, line) in lines(bytes).enumerate() {
@@ -77,27 +66,12 @@ fn write(
     Ok(())
 }
 
-impl Selection {
-    fn shows(&mut self, place: usize, name: &[u8]) -> bool {
-        match self.verdicts.get(place) {
-            Some((known, verdict)) if known == name => return *verdict,
-            Some(_) => self.verdicts.truncate(place),
-            None => {}
-        }
-        let verdict = self
-            .pattern
-            .as_ref()
-            .is_none_or(|pattern| pattern.is_match(name));
-        self.verdicts.push((name.to_vec(), verdict));
-        verdict
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use regex::bytes::Regex;
 
-    fn names(bytes: &[u8], selection: &mut Selection) -> Vec<String> {
+    fn names(bytes: &[u8], selection: &mut FieldSelection) -> Vec<String> {
         let mut out = Exposition::default();
         write(bytes, selection, &mut out).unwrap();
         let mut text = Vec::new();
@@ -112,10 +86,7 @@ mod tests {
     #[test]
     fn the_pattern_chooses_and_a_changed_file_is_judged_anew() {
         let pattern = Some(Regex::new("^(oom_kill|pgpg).*").unwrap());
-        let mut selection = Selection {
-            pattern,
-            verdicts: Vec::new(),
-        };
+        let mut selection = FieldSelection::new(pattern);
         for _ in 0..2 {
             assert_eq!(
                 names(b"nr_free 5\npgpgin 7\noom_kill 0\n", &mut selection),
@@ -130,10 +101,7 @@ mod tests {
 
     #[test]
     fn a_line_without_a_number_is_an_error() {
-        let mut selection = Selection {
-            pattern: None,
-            verdicts: Vec::new(),
-        };
+        let mut selection = FieldSelection::new(None);
         let error = write(b"pgpgin\n", &mut selection, &mut Exposition::default()).unwrap_err();
         assert_eq!(
             error.to_string(),

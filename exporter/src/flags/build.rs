@@ -176,6 +176,7 @@ fn option(command: Command, option: &OptionSpec) -> Command {
     let (placeholder, action) = match option.kind {
         OptionKind::Pattern => ("REGEXP", ArgAction::Set),
         OptionKind::Texts => ("TEXT", ArgAction::Append),
+        OptionKind::List => ("NAMES", ArgAction::Set),
         OptionKind::Switch => {
             let off = format!("no-{}", option.flag);
             return command

@@ -104,9 +104,14 @@ pub(super) fn refusal(flag: &str) -> Option<String> {
     let implemented = crate::collectors::TABLE
         .iter()
         .any(|spec| spec.name == collector);
+    // The counters of drivers can be had by ioctl alone.
+    let reason = match collector {
+        "ethtool" => " (it needs calls for which there is no memory-safe interface)",
+        _ => "",
+    };
     match (implemented, option) {
         (false, _) => Some(format!(
-            "{flag}: node_exporter's collector {collector} is not implemented here: remove the flag"
+            "{flag}: node_exporter's collector {collector} is not implemented here{reason}: remove the flag"
         )),
         (true, Some(_)) => Some(format!(
             "{flag}: collector {collector} has no such option here (unknown or not implemented), try --help"

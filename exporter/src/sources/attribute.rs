@@ -1,5 +1,6 @@
 //! Small files that are read rarely, and directories whose entries are numbered.
 
+use std::fs::FileType;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
@@ -36,7 +37,7 @@ impl Directory {
     }
 
     /// An attribute without blanks around it, read into `buffer` in place of what was there. `None` when it is absent,
-    /// hidden, or has no value at present: drivers answer so for a link that is down, or for what they do not support.
+    /// hidden, has no value at present, as of a link that is down, or what it told of has gone.
     ///
     /// # Errors
     ///
@@ -64,7 +65,13 @@ impl Directory {
 fn has_no_value(errno: Errno) -> bool {
     matches!(
         errno,
-        Errno::NOENT | Errno::ACCESS | Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NODEV
+        Errno::NOENT
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::INVAL
+            | Errno::OPNOTSUPP
+            | Errno::NODEV
+            | Errno::SRCH
     )
 }
 
@@ -74,11 +81,24 @@ fn has_no_value(errno: Errno) -> bool {
 ///
 /// The directory cannot be listed.
 pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
+    list(directory, |kind| !kind.is_file())
+}
+
+/// The names of a directory's plain files, in order.
+///
+/// # Errors
+///
+/// The directory cannot be listed.
+pub fn list_files(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
+    list(directory, |kind| kind.is_file())
+}
+
+fn list(directory: &Path, wanted: fn(FileType) -> bool) -> Result<Vec<Vec<u8>>, ReadError> {
     let failure = |source| ReadError::new(directory, source);
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failure)? {
         let entry = entry.map_err(failure)?;
-        if !entry.file_type().map_err(failure)?.is_file() {
+        if wanted(entry.file_type().map_err(failure)?) {
             names.push(entry.file_name().into_vec());
         }
     }
@@ -141,6 +161,10 @@ mod tests {
         assert_eq!(
             list_directories(directory.path()).unwrap(),
             [b"eth0".to_vec(), b"lo".to_vec()]
+        );
+        assert_eq!(
+            list_files(directory.path()).unwrap(),
+            [b"bonding_masters".to_vec()]
         );
         assert!(
             list_directories(Path::new("/nonexistent"))

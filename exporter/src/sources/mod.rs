@@ -1,13 +1,24 @@
-//! How the host is read: files kept open and read again in place, listings, and file systems that may hang.
+//! How the host is read: files kept open and read again in place, listings, the kernel's tables over netlink, and file
+//! systems that may hang.
 //!
 //! All roots are settable, so that a container reads its host and a test its captured tree.
 
 mod attribute;
+#[cfg(test)]
+mod fake_bus;
 mod kept_file;
+mod netlink;
 mod parse;
 mod statfs;
+mod system_bus;
 
-pub use attribute::{Directory, list_directories, list_numbered, read_attribute};
+pub use attribute::{Directory, list_directories, list_files, list_numbered, read_attribute};
+#[cfg(test)]
+pub use fake_bus::FakeBus;
 pub use kept_file::{KeptFile, ReadError};
+#[cfg(test)]
+pub(crate) use netlink::attribute;
+pub use netlink::{Netlink, NetlinkError, attributes, hardware_address, u16_at, u32_at, u64_at};
 pub use parse::{fields, lines, parse_hex, parse_prefixed, parse_signed, parse_u64, trim};
 pub use statfs::{Answer, FileSystem, Prober};
+pub use system_bus::{BusError, Peer, SystemBus};

@@ -1,0 +1,349 @@
+//! `bcache`: disks that cache other disks, from `/sys/fs/bcache`.
+
+use std::path::{Path, PathBuf};
+
+use super::bcache_units::bytes;
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::exposition::{Exposition, MetricKind};
+use crate::sources::{Directory, fields, lines, list_directories, list_numbered, parse_u64};
+
+const PRIORITY_STATS: &str = "collector.bcache.priorityStats";
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "bcache",
+    default_enabled: true,
+    summary: "Disks that cache other disks, from /sys/fs/bcache.",
+    options: &[OptionSpec::switch(
+        PRIORITY_STATS,
+        "false",
+        "Show how full the caches are, which is costly to find out.",
+    )],
+    build,
+};
+
+use MetricKind::{Counter, Gauge};
+
+/// A family that shows an attribute: the attribute's file, the end of the name, what it means, its kind.
+type Attribute = (&'static str, &'static str, &'static str, MetricKind);
+
+const OF_SET: [Attribute; 10] = [
+    (
+        "average_key_size",
+        "average_key_size_sectors",
+        "Sectors that a key of the index stands for on average.",
+        Gauge,
+    ),
+    (
+        "btree_cache_size",
+        "btree_cache_size_bytes",
+        "Memory that the index uses.",
+        Gauge,
+    ),
+    (
+        "cache_available_percent",
+        "cache_available_percent",
+        "Share of the cache that could take new data.",
+        Gauge,
+    ),
+    (
+        "congested",
+        "congested",
+        "How congested the cache is.",
+        Gauge,
+    ),
+    (
+        "internal/active_journal_entries",
+        "active_journal_entries",
+        "Entries of the journal that are newer than the index.",
+        Gauge,
+    ),
+    (
+        "internal/btree_nodes",
+        "btree_nodes",
+        "Nodes of the index.",
+        Gauge,
+    ),
+    (
+        "internal/cache_read_races",
+        "cache_read_races_total",
+        "Reads of the cache that were overtaken by its reuse.",
+        Counter,
+    ),
+    (
+        "root_usage_percent",
+        "root_usage_percent",
+        "Share of the index's root that is used.",
+        Gauge,
+    ),
+    ("tree_depth", "tree_depth", "Levels of the index.", Gauge),
+    (
+        "internal/btree_read_average_duration_us",
+        "btree_read_average_duration_seconds",
+        "Average time that reading a node of the index takes.",
+        Gauge,
+    ),
+];
+const OF_BACKING_DEVICE: [Attribute; 7] = [
+    (
+        "dirty_data",
+        "dirty_data_bytes",
+        "Data that is in the cache and not yet on the device.",
+        Gauge,
+    ),
+    (
+        "stats_total/bypassed",
+        "bypassed_bytes_total",
+        "Data read and written past the cache.",
+        Counter,
+    ),
+    (
+        "stats_total/cache_bypass_hits",
+        "cache_bypass_hits_total",
+        "Requests past the cache that it could have served.",
+        Counter,
+    ),
+    (
+        "stats_total/cache_bypass_misses",
+        "cache_bypass_misses_total",
+        "Requests past the cache that it could not have served.",
+        Counter,
+    ),
+    (
+        "stats_total/cache_hits",
+        "cache_hits_total",
+        "Requests that the cache served.",
+        Counter,
+    ),
+    (
+        "stats_total/cache_miss_collisions",
+        "cache_miss_collisions_total",
+        "Requests whose data was written while it was being put into the cache.",
+        Counter,
+    ),
+    (
+        "stats_total/cache_misses",
+        "cache_misses_total",
+        "Requests that the cache could not serve.",
+        Counter,
+    ),
+];
+const READAHEADS: Attribute = (
+    "stats_total/cache_readaheads",
+    "cache_readaheads_total",
+    "Reads ahead of what was asked for.",
+    Counter,
+);
+const OF_CACHE_DEVICE: [Attribute; 3] = [
+    (
+        "io_errors",
+        "io_errors",
+        "Errors of late; old ones fade away.",
+        Gauge,
+    ),
+    (
+        "metadata_written",
+        "metadata_written_bytes_total",
+        "Bytes of the index and other metadata that were written.",
+        Counter,
+    ),
+    (
+        "written",
+        "written_bytes_total",
+        "Bytes of data that were written.",
+        Counter,
+    ),
+];
+/// The lines of `writeback_rate_debug` that are shown.
+const WRITEBACK: [(&str, &str, &str); 5] = [
+    (
+        "change",
+        "writeback_change",
+        "Latest change of the rate at which data is written back.",
+    ),
+    (
+        "integral",
+        "writeback_rate_integral_term",
+        "Part that the past has in that rate.",
+    ),
+    (
+        "proportional",
+        "writeback_rate_proportional_term",
+        "Part that the present has in that rate.",
+    ),
+    (
+        "rate",
+        "writeback_rate",
+        "Bytes that are written back in a second.",
+    ),
+    (
+        "target",
+        "dirty_target_bytes",
+        "How much data may be in the cache alone.",
+    ),
+];
+/// The lines of `priority_stats` that are shown.
+const PRIORITIES: [(&str, &str, &str); 2] = [
+    (
+        "Metadata",
+        "priority_stats_metadata_percent",
+        "Share of the cache that metadata uses.",
+    ),
+    (
+        "Unused",
+        "priority_stats_unused_percent",
+        "Share of the cache that holds nothing.",
+    ),
+];
+
+struct Bcache {
+    directory: PathBuf,
+    priority_stats: bool,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Bcache {
+        directory: context.sysfs("fs/bcache"),
+        priority_stats: context.switch(PRIORITY_STATS)?,
+    }))
+}
+
+impl Collector for Bcache {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        gather(out, |samples| {
+            // Without the kernel's module there is no directory, and nothing amiss.
+            for uuid in list_directories(&self.directory).unwrap_or_default() {
+                if uuid.contains(&b'-') {
+                    self.add_set(&uuid, samples)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Bcache {
+    fn add_set(&self, uuid: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
+        let path = self.directory.join(String::from_utf8_lossy(uuid).as_ref());
+        let labels = [("uuid", uuid)];
+        let mut set = Object::open(&path)?;
+        for attribute in OF_SET {
+            set.add(&attribute, &labels, samples)?;
+        }
+        for path in list_numbered(&path, "bdev") {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            let labels = [("backing_device", name), ("uuid", uuid)];
+            let mut device = Object::open(&path)?;
+            for attribute in OF_BACKING_DEVICE {
+                device.add(&attribute, &labels, samples)?;
+            }
+            // Newer kernels no longer count these.
+            if device.value(READAHEADS.0)? != 0 {
+                device.add(&READAHEADS, &labels, samples)?;
+            }
+            device.add_lines("writeback_rate_debug", &WRITEBACK, &labels, samples)?;
+        }
+        for path in list_numbered(&path, "cache") {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            let labels = [("cache_device", name), ("uuid", uuid)];
+            let mut device = Object::open(&path)?;
+            for attribute in OF_CACHE_DEVICE {
+                device.add(&attribute, &labels, samples)?;
+            }
+            if self.priority_stats {
+                device.add_lines("priority_stats", &PRIORITIES, &labels, samples)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A set of caches or a device in it. Its numbers are printed for people: `1.1M`.
+struct Object {
+    directory: Directory,
+    buffer: Vec<u8>,
+}
+
+impl Object {
+    fn open(path: &Path) -> Result<Self, CollectError> {
+        Ok(Self {
+            directory: Directory::open(path.to_owned())?,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The value of an attribute; 0 for one that is absent.
+    fn value(&mut self, file: &'static str) -> Result<i64, CollectError> {
+        match self.directory.read(file, &mut self.buffer)? {
+            Some(text) => bytes(text).ok_or_else(|| CollectError::malformed(file, text)),
+            None => Ok(0),
+        }
+    }
+
+    fn add(
+        &mut self,
+        (file, name, help, kind): &Attribute,
+        labels: &[(&'static str, &[u8])],
+        samples: &mut Samples,
+    ) -> Result<(), CollectError> {
+        let value = self.value(file)? as f64;
+        // The file's name says microseconds; node_exporter takes it for nanoseconds.
+        let value = if name.ends_with("_seconds") {
+            value * 1e-9
+        } else {
+            value
+        };
+        samples.add(*kind, format!("node_bcache_{name}"), *help, labels, value);
+        Ok(())
+    }
+
+    /// Adds what a file says in lines such as `rate: 1.1M/sec`.
+    fn add_lines(
+        &mut self,
+        file: &'static str,
+        shown: &[(&'static str, &'static str, &'static str)],
+        labels: &[(&'static str, &[u8])],
+        samples: &mut Samples,
+    ) -> Result<(), CollectError> {
+        let text = self
+            .directory
+            .read(file, &mut self.buffer)?
+            .unwrap_or_default();
+        for (word, name, help) in shown {
+            let is_it = |line: &&[u8]| {
+                line.strip_prefix(word.as_bytes())
+                    .is_some_and(|rest| rest.starts_with(b":"))
+            };
+            let value = match lines(text).find(is_it) {
+                Some(line) => {
+                    line_value(line).ok_or_else(|| CollectError::malformed(file, line))?
+                }
+                None => 0,
+            };
+            samples.gauge(format!("node_bcache_{name}"), *help, labels, value as f64);
+        }
+        Ok(())
+    }
+}
+
+/// The last word of a line as a number, without what it is counted in.
+fn line_value(line: &[u8]) -> Option<i64> {
+    let word = fields(line).last()?;
+    if let Some(percent) = word.strip_suffix(b"%") {
+        return parse_u64(percent).and_then(|percent| i64::try_from(percent).ok());
+    }
+    bytes(word.strip_suffix(b"/sec").unwrap_or(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_lines() {
+        assert_eq!(line_value(b"change:         -321.5k/sec"), Some(-329_204));
+        assert_eq!(line_value(b"Unused:         99%"), Some(99));
+        assert_eq!(line_value(b"next io:        17ms"), None);
+        assert_eq!(line_value(b""), None);
+    }
+}

@@ -1,0 +1,254 @@
+//! `bcachefs`: bcachefs file systems, from `/sys/fs/bcachefs`.
+
+use std::path::{Path, PathBuf};
+
+use super::bcachefs_format::{amount, errors_since_creation, io_done, since_creation};
+use super::device::{Device, name_after};
+use super::samples::{Samples, gather, metric_name};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::{fields, lines, list_directories, list_files, parse_u64};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "bcachefs",
+    default_enabled: true,
+    summary: "bcachefs file systems, from /sys/fs/bcachefs.",
+    options: &[],
+    build,
+};
+
+struct Bcachefs {
+    directory: PathBuf,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Bcachefs {
+        directory: context.sysfs("fs/bcachefs"),
+    }))
+}
+
+impl Collector for Bcachefs {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let names = list_directories(&self.directory).map_err(CollectError::optional)?;
+        if names.is_empty() {
+            let reason = "no bcachefs file system is mounted";
+            return Err(CollectError::NoData(reason.to_owned()));
+        }
+        gather(out, |samples| {
+            for uuid in &names {
+                let path = self.directory.join(String::from_utf8_lossy(uuid).as_ref());
+                let mut attributes = Device::open(&path)?;
+                let mut file_system = FileSystem {
+                    path: &path,
+                    uuid,
+                    attributes: &mut attributes,
+                };
+                file_system.add(samples)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+struct FileSystem<'a> {
+    path: &'a Path,
+    uuid: &'a [u8],
+    attributes: &'a mut Device,
+}
+
+impl FileSystem<'_> {
+    fn add(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
+        let labels = [("uuid", self.uuid)];
+        samples.gauge(
+            "node_bcachefs_info",
+            "A file system that is mounted.",
+            &labels,
+            1,
+        );
+        let size = amount_of(self.attributes, "btree_cache_size")?;
+        let help = "Bytes of memory that cached parts of the trees use.";
+        samples.gauge("node_bcachefs_btree_cache_size_bytes", help, &labels, size);
+        self.add_compression(samples)?;
+        self.add_errors(samples)?;
+        self.add_writes(samples)?;
+        self.add_counters(samples)?;
+        for path in list_directories(self.path)? {
+            if path.starts_with(b"dev-") {
+                let path = self.path.join(String::from_utf8_lossy(&path).as_ref());
+                add_device(&path, self.uuid, samples)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a table: a heading, then lines of a name, its colon, and numbers.
+    fn add_compression(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
+        const FILE: &str = "compression_stats";
+        let table = self.attributes.label(FILE)?;
+        for line in lines(&table).skip(1) {
+            let mut words = fields(line);
+            let (Some(name), Some(compressed), Some(plain)) =
+                (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let malformed = || CollectError::malformed(FILE, line);
+            let labels = [
+                ("algorithm", name.strip_suffix(b":").unwrap_or(name)),
+                ("uuid", self.uuid),
+            ];
+            let help = "Bytes that compressed data takes.";
+            let bytes = amount(compressed).ok_or_else(malformed)?;
+            samples.gauge(
+                "node_bcachefs_compression_compressed_bytes",
+                help,
+                &labels,
+                bytes,
+            );
+            let help = "Bytes that compressed data stands for.";
+            let bytes = amount(plain).ok_or_else(malformed)?;
+            samples.gauge(
+                "node_bcachefs_compression_uncompressed_bytes",
+                help,
+                &labels,
+                bytes,
+            );
+        }
+        Ok(())
+    }
+
+    fn add_errors(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
+        const FILE: &str = "errors";
+        let table = self.attributes.label(FILE)?;
+        for line in lines(&table) {
+            let mut words = fields(line);
+            let (Some(name), Some(count)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let count = parse_u64(count).ok_or_else(|| CollectError::malformed(FILE, line))?;
+            let labels = [("error_type", name), ("uuid", self.uuid)];
+            let help = "Errors that were found in the file system, by their type.";
+            samples.counter("node_bcachefs_errors_total", help, &labels, count);
+        }
+        Ok(())
+    }
+
+    fn add_writes(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
+        const FILE: &str = "btree_write_stats";
+        let table = self.attributes.label(FILE)?;
+        for line in lines(&table).skip(1) {
+            let mut words = fields(line);
+            let (Some(name), Some(count), Some(size)) = (words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let malformed = || CollectError::malformed(FILE, line);
+            let labels = [
+                ("type", name.strip_suffix(b":").unwrap_or(name)),
+                ("uuid", self.uuid),
+            ];
+            let count = parse_u64(count).ok_or_else(malformed)?;
+            let help = "Writes of parts of the trees, by their cause.";
+            samples.counter("node_bcachefs_btree_writes_total", help, &labels, count);
+            let size = amount(size).ok_or_else(malformed)?;
+            let help = "Bytes in such a write on average.";
+            samples.gauge(
+                "node_bcachefs_btree_write_average_size_bytes",
+                help,
+                &labels,
+                size,
+            );
+        }
+        Ok(())
+    }
+
+    /// Adds the counters, of which every version of the file system has others.
+    fn add_counters(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
+        let directory = self.path.join("counters");
+        let names = match list_files(&directory) {
+            Err(error) if error.is_absent() => return Ok(()),
+            names => names?,
+        };
+        let mut counters = Device::open(&directory)?;
+        for name in names {
+            let name = String::from_utf8_lossy(&name);
+            let Some(text) = counters.text(&name)? else {
+                continue;
+            };
+            let count =
+                since_creation(text).ok_or_else(|| CollectError::malformed("counters", text))?;
+            let metric = format!("node_bcachefs_{}_total", metric_name(&name));
+            let help = format!("Counter {name} of the file system, since it was made.");
+            samples.counter(metric, help, &[("uuid", self.uuid)], count);
+        }
+        Ok(())
+    }
+}
+
+fn add_device(path: &Path, uuid: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
+    let mut device = Device::open(path)?;
+    let name = name_after(path, "dev-");
+    let labels = [("device", name.as_slice()), ("uuid", uuid)];
+    let [device_label, uuid_label] = labels;
+    let (label, state) = (device.label("label")?, device.label("state")?);
+    let info = [
+        device_label,
+        ("label", label.as_slice()),
+        ("state", state.as_slice()),
+        uuid_label,
+    ];
+    samples.gauge(
+        "node_bcachefs_device_info",
+        "A device of the file system, in labels.",
+        &info,
+        1,
+    );
+    let help = "Bytes in a bucket of the device.";
+    let size = amount_of(&mut device, "bucket_size")?;
+    samples.gauge(
+        "node_bcachefs_device_bucket_size_bytes",
+        help,
+        &labels,
+        size,
+    );
+    let help = "Buckets of the device.";
+    let buckets = device.number("nbuckets")?.unwrap_or_default();
+    samples.gauge("node_bcachefs_device_buckets", help, &labels, buckets);
+    let help = "How many copies one on the device counts for.";
+    let durability = device.number("durability")?.unwrap_or_default();
+    samples.gauge("node_bcachefs_device_durability", help, &labels, durability);
+
+    let text = device.label("io_done")?;
+    for (operation, kind, bytes) in io_done(&text) {
+        let bytes = bytes.ok_or_else(|| CollectError::malformed("io_done", &text))?;
+        let labels = [
+            ("data_type", kind),
+            device_label,
+            ("operation", operation),
+            uuid_label,
+        ];
+        let help = "Bytes read from and written to the device, by what they are.";
+        samples.counter(
+            "node_bcachefs_device_io_done_bytes_total",
+            help,
+            &labels,
+            bytes,
+        );
+    }
+    let text = device.label("io_errors")?;
+    for (kind, count) in errors_since_creation(&text) {
+        let count = count.ok_or_else(|| CollectError::malformed("io_errors", &text))?;
+        let labels = [device_label, ("type", kind), uuid_label];
+        let help = "Errors of the device since the file system was made.";
+        samples.counter("node_bcachefs_device_io_errors_total", help, &labels, count);
+    }
+    Ok(())
+}
+
+/// An attribute printed for people; 0 when it is absent.
+fn amount_of(device: &mut Device, file: &'static str) -> Result<u64, CollectError> {
+    match device.text(file)? {
+        None | Some(b"") => Ok(0),
+        Some(text) => amount(text).ok_or_else(|| CollectError::malformed(file, text)),
+    }
+}

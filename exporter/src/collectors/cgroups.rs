@@ -1,0 +1,51 @@
+//! `cgroups`: how many control groups there are, from `/proc/cgroups`.
+
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::{KeptFile, fields, lines, parse_u64};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "cgroups",
+    default_enabled: false,
+    summary: "How many control groups there are, from /proc/cgroups.",
+    options: &[],
+    build,
+};
+
+const FILE: &str = "cgroups";
+
+struct Cgroups {
+    file: KeptFile,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Cgroups {
+        file: KeptFile::new(context.procfs(FILE)),
+    }))
+}
+
+impl Collector for Cgroups {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let bytes = self.file.read()?;
+        gather(out, |samples| {
+            for line in lines(bytes).filter(|line| !line.starts_with(b"#")) {
+                add_controller(line, samples).ok_or_else(|| CollectError::malformed(FILE, line))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Reads a line: the controller's name, its hierarchy, its groups, and whether it is on.
+fn add_controller(line: &[u8], samples: &mut Samples) -> Option<()> {
+    let mut words = fields(line);
+    let labels = [("subsys_name", words.next()?)];
+    let groups = parse_u64(words.nth(1)?)?;
+    let enabled = parse_u64(words.next()?)?;
+    let help = "Control groups that the controller has.";
+    samples.gauge("node_cgroups_cgroups", help, &labels, groups);
+    let help = "Whether the controller is on.";
+    samples.gauge("node_cgroups_enabled", help, &labels, enabled);
+    Some(())
+}

@@ -1,0 +1,135 @@
+//! `conntrack`: how full the table of tracked connections is, and what happened to its entries.
+
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::{Exposition, MetricKind};
+use crate::sources::{KeptFile, fields, lines, parse_hex, parse_u64, trim};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "conntrack",
+    default_enabled: true,
+    summary: "Tracked connections, from /proc/sys/net/netfilter and /proc/net/stat.",
+    options: &[],
+    build,
+};
+
+const COUNT: &str = "sys/net/netfilter/nf_conntrack_count";
+const LIMIT: &str = "sys/net/netfilter/nf_conntrack_max";
+const STATISTICS: &str = "net/stat/nf_conntrack";
+/// The columns that are shown: their place, the rest of the metric's name, and what they count.
+const COLUMNS: [(usize, &str, &str); 8] = [
+    (
+        10,
+        "drop",
+        "Packets dropped because no entry could be made or a protocol's helper refused them.",
+    ),
+    (
+        11,
+        "early_drop",
+        "Entries dropped to make room in a full table.",
+    ),
+    (2, "found", "Lookups that found an entry."),
+    (5, "ignore", "Packets that had an entry already."),
+    (8, "insert", "Entries inserted."),
+    (
+        9,
+        "insert_failed",
+        "Entries that could not be inserted, as when another packet was faster.",
+    ),
+    (4, "invalid", "Packets that cannot be tracked."),
+    (
+        16,
+        "search_restart",
+        "Lookups begun anew because the table was resized.",
+    ),
+];
+/// The columns that every kernel prints; the last one came with Linux 2.6.35.
+const OLDEST_WIDTH: usize = 16;
+
+struct Conntrack {
+    count: KeptFile,
+    limit: KeptFile,
+    statistics: KeptFile,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Conntrack {
+        count: KeptFile::new(context.procfs(COUNT)),
+        limit: KeptFile::new(context.procfs(LIMIT)),
+        statistics: KeptFile::new(context.procfs(STATISTICS)),
+    }))
+}
+
+impl Collector for Conntrack {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        for (file, name, key, help) in [
+            (
+                &mut self.count,
+                COUNT,
+                "node_nf_conntrack_entries",
+                "Connections in the table.",
+            ),
+            (
+                &mut self.limit,
+                LIMIT,
+                "node_nf_conntrack_entries_limit",
+                "Connections that the table may hold.",
+            ),
+        ] {
+            let bytes = file.read().map_err(CollectError::optional)?;
+            let value =
+                parse_u64(trim(bytes)).ok_or_else(|| CollectError::malformed(name, bytes))?;
+            out.family(&[key], &[help], MetricKind::Gauge)
+                .sample(&[], value);
+        }
+        let bytes = self.statistics.read().map_err(CollectError::optional)?;
+        for ((_, name, help), sum) in COLUMNS.into_iter().zip(parse(bytes)?) {
+            out.family(
+                &["node_nf_conntrack_stat_", name],
+                &[help],
+                MetricKind::Gauge,
+            )
+            .sample(&[], sum);
+        }
+        Ok(())
+    }
+}
+
+/// The sums of the shown columns over all CPUs, each of which has a line.
+fn parse(bytes: &[u8]) -> Result<[u64; COLUMNS.len()], CollectError> {
+    let mut sums = [0_u64; COLUMNS.len()];
+    for line in lines(bytes).skip(1) {
+        let malformed = || CollectError::malformed(STATISTICS, line);
+        let mut width = 0;
+        for (place, field) in fields(line).enumerate() {
+            let value = parse_hex(field).ok_or_else(malformed)?;
+            width = place + 1;
+            let shown = COLUMNS.iter().position(|(column, ..)| *column == place);
+            if let Some(sum) = shown.and_then(|shown| sums.get_mut(shown)) {
+                *sum = sum.wrapping_add(value);
+            }
+        }
+        if width < OLDEST_WIDTH {
+            return Err(malformed());
+        }
+    }
+    Ok(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_summed_over_cpus_with_and_without_the_newest() {
+        let file = b"entries searched found new invalid ignore delete delete_list insert insert_failed drop early_drop \
+            icmp_error expect_new expect_create expect_delete search_restart\n\
+            21 0 a 0 b c 0 0 d e f 10 0 0 0 0 ff\n\
+            21 0 1 0 2 3 0 0 4 5 6 7 0 0 0 0 1\n";
+        let sums = parse(file).unwrap();
+        assert_eq!(sums, [21, 23, 11, 15, 17, 19, 13, 256]);
+        let old = b"heading\n21 0 a 0 b c 0 0 d e f 10 0 0 0 0\n";
+        assert_eq!(parse(old).unwrap()[7], 0);
+        assert!(parse(b"heading\n21 0 a\n").is_err());
+        assert!(parse(b"heading\n21 0 zz\n").is_err());
+    }
+}

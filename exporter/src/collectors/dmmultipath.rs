@@ -1,0 +1,118 @@
+//! `dmmultipath`: disks that are reached by several paths, from `/sys/block/dm-*`.
+
+use std::path::{Path, PathBuf};
+
+use super::device::Device;
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::{list_directories, list_numbered};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "dmmultipath",
+    default_enabled: true,
+    summary: "Disks that are reached by several paths, from sysfs.",
+    options: &[],
+    build,
+};
+
+/// What the kernel counts sizes of block devices in.
+const SECTOR: f64 = 512.0;
+/// The states of a path that can be used: of SCSI and of NVMe.
+const USABLE: [&[u8]; 2] = [b"running", b"live"];
+
+struct Dmmultipath {
+    block_devices: PathBuf,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Dmmultipath {
+        block_devices: context.sysfs("block"),
+    }))
+}
+
+impl Collector for Dmmultipath {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        // Without block devices at all there is nothing to say.
+        list_directories(&self.block_devices).map_err(CollectError::optional)?;
+        gather(out, |samples| {
+            for path in list_numbered(&self.block_devices, "dm-") {
+                self.add_mapping(&path, samples)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Dmmultipath {
+    /// Adds a mapping of the device mapper if it is one of several paths.
+    fn add_mapping(&self, path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
+        let mut device = Device::open(path)?;
+        let uuid = device.label("dm/uuid")?;
+        if !uuid.starts_with(b"mpath-") {
+            return Ok(());
+        }
+        let name = device.label("dm/name")?;
+        let sysfs_name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let labels = [("device", name.as_slice()), ("sysfs_name", sysfs_name)];
+        let [named, in_sysfs] = labels;
+        let help = "The mapping and its identity, in labels.";
+        let info = [named, in_sysfs, ("uuid", uuid.as_slice())];
+        samples.gauge("node_dmmultipath_device_info", help, &info, 1);
+        let states = self.add_paths(path, named, samples)?;
+        let usable = states
+            .iter()
+            .filter(|state| USABLE.contains(&state.as_slice()))
+            .count();
+        let active = device.required("dm/suspended")? != 1.0;
+        let size = device.required("size")? * SECTOR;
+        for (what, help, value) in [
+            (
+                "active",
+                "Whether the mapping is in use rather than suspended.",
+                f64::from(u8::from(active)),
+            ),
+            ("paths", "Paths of the mapping.", states.len() as f64),
+            (
+                "paths_active",
+                "Paths of the mapping that can be used.",
+                usable as f64,
+            ),
+            (
+                "paths_failed",
+                "Paths of the mapping that cannot be used.",
+                (states.len() - usable) as f64,
+            ),
+            ("size_bytes", "Bytes in the mapping.", size),
+        ] {
+            samples.gauge(
+                format!("node_dmmultipath_device_{what}"),
+                help,
+                &labels,
+                value,
+            );
+        }
+        Ok(())
+    }
+
+    /// Adds the paths and gives their states.
+    fn add_paths(
+        &self,
+        mapping: &Path,
+        name: (&'static str, &[u8]),
+        samples: &mut Samples,
+    ) -> Result<Vec<Vec<u8>>, CollectError> {
+        let mut states = Vec::new();
+        for path in list_directories(&mapping.join("slaves")).unwrap_or_default() {
+            let disk = self
+                .block_devices
+                .join(String::from_utf8_lossy(&path).as_ref());
+            let state = Device::open(&disk)?.label("device/state")?;
+            let labels = [name, ("path", path.as_slice()), ("state", state.as_slice())];
+            let help = "State of a path of the mapping.";
+            samples.gauge("node_dmmultipath_path_state", help, &labels, 1);
+            states.push(state);
+        }
+        Ok(states)
+    }
+}

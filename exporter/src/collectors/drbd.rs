@@ -1,0 +1,179 @@
+//! `drbd`: disks that are mirrored over the network, from `/proc/drbd`.
+
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::{Exposition, MetricKind};
+use crate::sources::{KeptFile, fields, parse_u64};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "drbd",
+    default_enabled: false,
+    summary: "Disks that are mirrored over the network, from /proc/drbd.",
+    options: &[],
+    build,
+};
+
+use MetricKind::{Counter, Gauge};
+
+const FILE: &str = "drbd";
+/// The numbers, each with the end of its metric's name, what it means, its kind and the factor to base units.
+const NUMBERS: [(&str, &str, &str, MetricKind, f64); 12] = [
+    (
+        "al",
+        "activitylog_writes_total",
+        "Writes of the log of active regions.",
+        Counter,
+        1.0,
+    ),
+    (
+        "ap",
+        "application_pending",
+        "Requests taken from applications and not yet answered.",
+        Gauge,
+        1.0,
+    ),
+    (
+        "bm",
+        "bitmap_writes_total",
+        "Writes of the bitmap of what is out of step.",
+        Counter,
+        1.0,
+    ),
+    (
+        "dr",
+        "disk_read_bytes_total",
+        "Bytes read from the local disk.",
+        Counter,
+        1024.0,
+    ),
+    (
+        "dw",
+        "disk_written_bytes_total",
+        "Bytes written to the local disk.",
+        Counter,
+        1024.0,
+    ),
+    ("ep", "epochs", "Epochs in progress.", Gauge, 1.0),
+    (
+        "lo",
+        "local_pending",
+        "Requests to the local disk that are open.",
+        Gauge,
+        1.0,
+    ),
+    // node_exporter does not scale this one, although the kernel prints kibibytes here too.
+    (
+        "nr",
+        "network_received_bytes_total",
+        "Data received from the peer.",
+        Counter,
+        1.0,
+    ),
+    (
+        "ns",
+        "network_sent_bytes_total",
+        "Bytes sent to the peer.",
+        Counter,
+        1024.0,
+    ),
+    (
+        "oos",
+        "out_of_sync_bytes",
+        "Bytes that are out of step.",
+        Gauge,
+        1024.0,
+    ),
+    (
+        "pe",
+        "remote_pending",
+        "Requests sent to the peer and not yet answered.",
+        Gauge,
+        1.0,
+    ),
+    (
+        "ua",
+        "remote_unacknowledged",
+        "Requests of the peer that are not yet answered.",
+        Gauge,
+        1.0,
+    ),
+];
+/// The pairs of a local and a remote state, each with the good state, its metric and what it means.
+const PAIRS: [(&str, &str, &str, &str); 2] = [
+    (
+        "ds",
+        "UpToDate",
+        "node_drbd_disk_state_is_up_to_date",
+        "Whether the node's disk is up to date.",
+    ),
+    (
+        "ro",
+        "Primary",
+        "node_drbd_node_role_is_primary",
+        "Whether the node is the primary one.",
+    ),
+];
+
+struct Drbd {
+    file: KeptFile,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Drbd {
+        file: KeptFile::new(context.procfs(FILE)),
+    }))
+}
+
+impl Collector for Drbd {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let bytes = self.file.read().map_err(CollectError::optional)?;
+        gather(out, |samples| {
+            let mut device = "unknown".to_owned();
+            for word in fields(bytes).filter_map(|word| std::str::from_utf8(word).ok()) {
+                match word.split_once(':') {
+                    Some((number, "")) if parse_u64(number.as_bytes()).is_some() => {
+                        device = format!("drbd{number}");
+                    }
+                    Some((key, value)) if !value.contains(':') => {
+                        add(key, value, device.as_bytes(), samples)
+                            .ok_or_else(|| CollectError::malformed(FILE, word.as_bytes()))?;
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Adds what a word such as `ns:17` says, if it is shown.
+fn add(key: &str, value: &str, device: &[u8], samples: &mut Samples) -> Option<()> {
+    let labels = [("device", device)];
+    if let Some((_, name, help, kind, factor)) = NUMBERS.iter().find(|(known, ..)| *known == key) {
+        let number = parse_u64(value.as_bytes())? as f64;
+        samples.add(
+            *kind,
+            format!("node_drbd_{name}"),
+            *help,
+            &labels,
+            number * factor,
+        );
+    }
+    if let Some((_, good, name, help)) = PAIRS.iter().find(|(known, ..)| *known == key) {
+        let (local, remote) = value.split_once('/')?;
+        for (node, state) in [("local", local), ("remote", remote)] {
+            let labels = [("device", device), ("node", node.as_bytes())];
+            samples.gauge(*name, *help, &labels, u64::from(state == *good));
+        }
+    }
+    if key == "cs" {
+        let help = "Whether the peer is connected.";
+        samples.gauge(
+            "node_drbd_connected",
+            help,
+            &labels,
+            u64::from(value == "Connected"),
+        );
+    }
+    Some(())
+}

@@ -1,0 +1,105 @@
+//! `ksmd`: memory pages that are shared because they are the same, from `/sys/kernel/mm/ksm`.
+
+use std::path::PathBuf;
+
+use super::device::Device;
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::{Exposition, MetricKind};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "ksmd",
+    default_enabled: false,
+    summary: "Pages that are shared because they are the same, from /sys/kernel/mm/ksm.",
+    options: &[],
+    build,
+};
+
+use MetricKind::{Counter, Gauge};
+
+/// The files, each with its metric, what it means, its kind and by what it is divided.
+const FILES: [(&str, &str, &str, MetricKind, f64); 9] = [
+    (
+        "full_scans",
+        "node_ksmd_full_scans_total",
+        "Times that all memory was searched.",
+        Counter,
+        1.0,
+    ),
+    (
+        "merge_across_nodes",
+        "node_ksmd_merge_across_nodes",
+        "Whether pages of different NUMA nodes are merged.",
+        Gauge,
+        1.0,
+    ),
+    (
+        "pages_shared",
+        "node_ksmd_pages_shared",
+        "Pages that stand for several.",
+        Gauge,
+        1.0,
+    ),
+    (
+        "pages_sharing",
+        "node_ksmd_pages_sharing",
+        "Pages for which another one stands: what is saved.",
+        Gauge,
+        1.0,
+    ),
+    (
+        "pages_to_scan",
+        "node_ksmd_pages_to_scan",
+        "Pages looked at between two pauses.",
+        Gauge,
+        1.0,
+    ),
+    (
+        "pages_unshared",
+        "node_ksmd_pages_unshared",
+        "Pages looked at that have no equal.",
+        Gauge,
+        1.0,
+    ),
+    (
+        "pages_volatile",
+        "node_ksmd_pages_volatile",
+        "Pages that change too fast to be merged.",
+        Gauge,
+        1.0,
+    ),
+    (
+        "run",
+        "node_ksmd_run",
+        "Whether pages are merged: 0 no, 1 yes, 2 no and all are parted again.",
+        Gauge,
+        1.0,
+    ),
+    (
+        "sleep_millisecs",
+        "node_ksmd_sleep_seconds",
+        "Length of a pause.",
+        Gauge,
+        1000.0,
+    ),
+];
+
+struct Ksmd {
+    directory: PathBuf,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Ksmd {
+        directory: context.sysfs("kernel/mm/ksm"),
+    }))
+}
+
+impl Collector for Ksmd {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let mut settings = Device::open(&self.directory)?;
+        for (file, name, help, kind, divisor) in FILES {
+            let value = settings.required(file)? / divisor;
+            out.family(&[name], &[help], kind).sample(&[], value);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! `meminfo_numa`: the memory of each NUMA node, from `/sys/devices/system/node`.
+
+use std::path::{Path, PathBuf};
+
+use super::device::name_after;
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::{ReadError, fields, lines, list_numbered, parse_u64, read_attribute};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "meminfo_numa",
+    default_enabled: false,
+    summary: "Memory of each NUMA node, from sysfs.",
+    options: &[],
+    build,
+};
+
+const MEMORY: &str = "meminfo";
+const STATISTICS: &str = "numastat";
+const KIBIBYTE: u64 = 1024;
+
+struct MeminfoNuma {
+    directory: PathBuf,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(MeminfoNuma {
+        directory: context.sysfs("devices/system/node"),
+    }))
+}
+
+impl Collector for MeminfoNuma {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        gather(out, |samples| {
+            let mut buffer = Vec::new();
+            for path in list_numbered(&self.directory, "node") {
+                let node = name_after(&path, "node");
+                for line in lines(read(&path.join(MEMORY), &mut buffer)?) {
+                    add_memory(line, &node, samples)
+                        .ok_or_else(|| CollectError::malformed(MEMORY, line))?;
+                }
+                for line in lines(read(&path.join(STATISTICS), &mut buffer)?) {
+                    add_statistic(line, &node, samples)
+                        .ok_or_else(|| CollectError::malformed(STATISTICS, line))?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn read<'a>(path: &Path, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadError> {
+    read_attribute(path, buffer).map_err(|source| ReadError::new(path, source))
+}
+
+/// Reads a line such as `Node 0 Active(anon): 1200 kB`.
+fn add_memory(line: &[u8], node: &[u8], samples: &mut Samples) -> Option<()> {
+    let mut words = fields(line).skip(2);
+    let name = std::str::from_utf8(words.next()?)
+        .ok()?
+        .trim_end_matches(':');
+    let number = parse_u64(words.next()?)?;
+    let value = match words.next() {
+        None => number,
+        Some(b"kB") => number.checked_mul(KIBIBYTE)?,
+        Some(_) => return None,
+    };
+    let name = name.replace('(', "_").replace(')', "");
+    let help = format!("Field {name} of the node's memory, in bytes unless it is a count.");
+    samples.gauge(
+        format!("node_memory_numa_{name}"),
+        help,
+        &[("node", node)],
+        value,
+    );
+    Some(())
+}
+
+/// Reads a line such as `numa_hit 17`.
+fn add_statistic(line: &[u8], node: &[u8], samples: &mut Samples) -> Option<()> {
+    let mut words = fields(line);
+    let name = std::str::from_utf8(words.next()?).ok()?;
+    let value = parse_u64(words.next()?)?;
+    let help = format!("Statistic {name} of the node's allocations of memory.");
+    samples.counter(
+        format!("node_memory_numa_{name}_total"),
+        help,
+        &[("node", node)],
+        value,
+    );
+    Some(())
+}

@@ -1,0 +1,278 @@
+//! `netclass`: what each network device is and how its link stands, from `/sys/class/net`.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use regex::bytes::Regex;
+
+use super::netclass_netlink::NetclassNetlink;
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::exposition::{Exposition, MetricKind};
+use crate::sources::{Directory, ReadError, list_directories, parse_prefixed, parse_signed};
+
+const IGNORED: &str = "collector.netclass.ignored-devices";
+const IGNORE_INVALID_SPEED: &str = "collector.netclass.ignore-invalid-speed";
+const NETLINK: &str = "collector.netclass.netlink";
+const WITH_STATISTICS: &str = "collector.netclass_rtnl.with-stats";
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "netclass",
+    default_enabled: true,
+    summary: "Properties of each network device, from /sys/class/net.",
+    options: &[
+        OptionSpec::pattern(
+            IGNORED,
+            "^$",
+            "Regular expression of network devices to leave out.",
+        ),
+        OptionSpec::switch(
+            IGNORE_INVALID_SPEED,
+            "false",
+            "Leave the speed out where the driver says -1 for unknown.",
+        ),
+        OptionSpec::switch(
+            NETLINK,
+            "false",
+            "Ask the kernel over netlink instead of reading sysfs, which is dear with many devices.",
+        ),
+        OptionSpec::switch(
+            WITH_STATISTICS,
+            "false",
+            "Over netlink, show the traffic as well, in place of the collector netdev.",
+        ),
+    ],
+    build,
+};
+
+/// Attributes that are numbers: the file and the rest of the metric's name.
+const NUMBERS: [(&str, &str); 17] = [
+    ("addr_assign_type", "address_assign_type"),
+    ("carrier", "carrier"),
+    ("carrier_changes", "carrier_changes_total"),
+    ("carrier_down_count", "carrier_down_changes_total"),
+    ("carrier_up_count", "carrier_up_changes_total"),
+    ("dev_id", "device_id"),
+    ("dormant", "dormant"),
+    ("flags", "flags"),
+    ("ifindex", "iface_id"),
+    ("iflink", "iface_link"),
+    ("link_mode", "iface_link_mode"),
+    ("mtu", "mtu_bytes"),
+    ("name_assign_type", "name_assign_type"),
+    ("netdev_group", "net_dev_group"),
+    ("speed", SPEED),
+    ("tx_queue_len", "transmit_queue_length"),
+    ("type", "protocol_type"),
+];
+/// The kernel says megabits per second.
+const SPEED: &str = "speed_bytes";
+const FLAGS: &str = "flags";
+/// `IFF_UP`
+const UP: u32 = 1;
+
+struct Netclass {
+    class: PathBuf,
+    ignored: Option<Regex>,
+    ignore_invalid_speed: bool,
+    buffer: Vec<u8>,
+    /// In order of name.
+    devices: Vec<Device>,
+}
+
+#[derive(Debug, Default)]
+struct Device {
+    name: Vec<u8>,
+    /// The values of [`NUMBERS`], of those that the driver gives.
+    numbers: [Option<f64>; NUMBERS.len()],
+    address: Vec<u8>,
+    broadcast: Vec<u8>,
+    duplex: Vec<u8>,
+    alias: Vec<u8>,
+    state: Vec<u8>,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    let class = context.sysfs("class/net");
+    let ignored = context.pattern(IGNORED)?;
+    let with_statistics = context.switch(WITH_STATISTICS)?;
+    if context.switch(NETLINK)? {
+        if with_statistics && context.settings().enabled.contains("netdev") {
+            return Err(BuildError::Exclusive(WITH_STATISTICS, "collector.netdev"));
+        }
+        let collector = NetclassNetlink::new(class, ignored, with_statistics);
+        return Ok(Box::new(collector));
+    }
+    Ok(Box::new(Netclass {
+        class,
+        ignored,
+        ignore_invalid_speed: context.switch(IGNORE_INVALID_SPEED)?,
+        buffer: Vec::new(),
+        devices: Vec::new(),
+    }))
+}
+
+impl Collector for Netclass {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        self.look().map_err(|error| {
+            if error.is_out_of_reach() {
+                CollectError::NoData(error.to_string())
+            } else {
+                CollectError::Read(error)
+            }
+        })?;
+        write_numbers(&self.devices, self.ignore_invalid_speed, out);
+        write_states(&self.devices, out);
+        Ok(())
+    }
+}
+
+impl Netclass {
+    fn look(&mut self) -> Result<(), ReadError> {
+        let ignored = self.ignored.as_ref();
+        let mut names = list_directories(&self.class)?;
+        names.retain(|name| !ignored.is_some_and(|pattern| pattern.is_match(name)));
+        self.devices.clear();
+        for name in names {
+            match Directory::open(self.class.join(OsStr::from_bytes(&name))) {
+                Ok(directory) => {
+                    self.devices
+                        .push(Device::read(name, &directory, &mut self.buffer)?)
+                }
+                // It went after the listing.
+                Err(error) if error.is_absent() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Device {
+    fn read(name: Vec<u8>, directory: &Directory, buffer: &mut Vec<u8>) -> Result<Self, ReadError> {
+        let mut device = Self {
+            name,
+            ..Self::default()
+        };
+        for (slot, (file, _)) in device.numbers.iter_mut().zip(NUMBERS) {
+            *slot = directory.read(file, buffer)?.and_then(parse);
+        }
+        for (slot, file) in [
+            (&mut device.address, "address"),
+            (&mut device.broadcast, "broadcast"),
+            (&mut device.duplex, "duplex"),
+            (&mut device.alias, "ifalias"),
+            (&mut device.state, "operstate"),
+        ] {
+            slot.extend_from_slice(directory.read(file, buffer)?.unwrap_or_default());
+        }
+        Ok(device)
+    }
+
+    fn number(&self, name: &str) -> Option<f64> {
+        let place = NUMBERS.iter().position(|(_, metric)| *metric == name)?;
+        self.numbers.get(place).copied().flatten()
+    }
+
+    fn administrative_state(&self) -> &'static [u8] {
+        match self.number(FLAGS) {
+            None => b"unknown",
+            Some(flags) if flags as u32 & UP != 0 => b"up",
+            Some(_) => b"down",
+        }
+    }
+}
+
+fn parse(text: &[u8]) -> Option<f64> {
+    match parse_prefixed(text) {
+        Some(number) => Some(number as f64),
+        None => parse_signed(text),
+    }
+}
+
+fn write_numbers(devices: &[Device], ignore_invalid_speed: bool, out: &mut Exposition) {
+    for (place, (_, name)) in NUMBERS.into_iter().enumerate() {
+        let kind = if name.ends_with("_total") {
+            MetricKind::Counter
+        } else {
+            MetricKind::Gauge
+        };
+        let help = ["Property of network devices: ", name, "."];
+        let mut family = out.family(&["node_network_", name], &help, kind);
+        for device in devices {
+            let value = match device.numbers.get(place).copied().flatten() {
+                Some(speed) if name == SPEED => bytes_per_second(speed, ignore_invalid_speed),
+                number => number,
+            };
+            if let Some(value) = value {
+                family.sample(&[("device", &device.name)], value);
+            }
+        }
+    }
+}
+
+/// The speed in bytes, cut to a whole number. Of a device without a known speed some drivers say -1, which is shown
+/// unless it is to be ignored.
+fn bytes_per_second(megabits: f64, ignore_invalid: bool) -> Option<f64> {
+    let bytes = (megabits * 1e6 / 8.0).trunc();
+    Some(bytes).filter(|_| megabits >= 0.0 || !ignore_invalid)
+}
+
+fn write_states(devices: &[Device], out: &mut Exposition) {
+    let mut rows: Vec<_> = devices
+        .iter()
+        .map(|device| {
+            [
+                ("address", device.address.as_slice()),
+                ("adminstate", device.administrative_state()),
+                ("broadcast", &device.broadcast),
+                ("device", &device.name),
+                ("duplex", &device.duplex),
+                ("ifalias", &device.alias),
+                ("operstate", &device.state),
+            ]
+        })
+        .collect();
+    rows.sort_unstable();
+    let help = "What a network device says in words; the value is always 1.";
+    let mut family = out.family(&["node_network_info"], &[help], MetricKind::Gauge);
+    for labels in &rows {
+        family.sample(labels, 1);
+    }
+    drop(family);
+    let help = "Whether the operational state of the network device is up.";
+    let mut family = out.family(&["node_network_up"], &[help], MetricKind::Gauge);
+    for device in devices {
+        family.sample(
+            &[("device", &device.name)],
+            u64::from(device.state == b"up"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_speed_is_shown_unless_ignored() {
+        assert_eq!(bytes_per_second(1000.0, false), Some(125_000_000.0));
+        assert_eq!(bytes_per_second(-1.0, false), Some(-125_000.0));
+        assert_eq!(bytes_per_second(-1.0, true), None);
+        assert_eq!(bytes_per_second(0.0, true), Some(0.0));
+    }
+
+    #[test]
+    fn the_administrative_state_is_a_flag() {
+        let place = NUMBERS
+            .iter()
+            .position(|(file, _)| *file == "flags")
+            .unwrap();
+        let mut device = Device::default();
+        assert_eq!(device.administrative_state(), b"unknown");
+        device.numbers[place] = parse(b"0x1003");
+        assert_eq!(device.administrative_state(), b"up");
+        device.numbers[place] = parse(b"0x1002");
+        assert_eq!(device.administrative_state(), b"down");
+    }
+}

@@ -1,0 +1,242 @@
+//! `netstat`: chosen counters of the network protocols, from `/proc/net/netstat`, `snmp` and `snmp6`.
+
+use super::field_selection::FieldSelection;
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::exposition::{Exposition, MetricKind, Value};
+use crate::sources::{KeptFile, fields, lines, parse_signed, parse_u64};
+
+const FIELDS: &str = "collector.netstat.fields";
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "netstat",
+    default_enabled: true,
+    summary: "Counters of IP, ICMP, TCP and UDP, from /proc/net/netstat, snmp and snmp6.",
+    options: &[OptionSpec::pattern(
+        FIELDS,
+        "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)|TcpExt_(Listen.*|\
+         Syncookies.*|TCPSynRetrans|TCPTimeouts|TCPOFOQueue|TCPRcvQDrop)|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|\
+         PassiveOpens|RetransSegs|CurrEstab)|Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$",
+        "Regular expression of the fields to show, each named PROTOCOL_FIELD.",
+    )],
+    build,
+};
+
+const EXTENDED: &str = "net/netstat";
+const IPV4: &str = "net/snmp";
+const IPV6: &str = "net/snmp6";
+
+struct Netstat {
+    extended: Source,
+    ipv4: Source,
+    ipv6: Source,
+}
+
+struct Source {
+    file: KeptFile,
+    shown: Shown,
+}
+
+/// What is shown of one file, and room to put a field's name together.
+struct Shown {
+    selection: FieldSelection,
+    name: Vec<u8>,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    let pattern = context.pattern(FIELDS)?;
+    let source = |file| Source {
+        file: KeptFile::new(context.procfs(file)),
+        shown: Shown {
+            selection: FieldSelection::new(pattern.clone()),
+            name: Vec::new(),
+        },
+    };
+    Ok(Box::new(Netstat {
+        extended: source(EXTENDED),
+        ipv4: source(IPV4),
+        ipv6: source(IPV6),
+    }))
+}
+
+impl Collector for Netstat {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        for (source, name) in [(&mut self.extended, EXTENDED), (&mut self.ipv4, IPV4)] {
+            write_tables(source.file.read()?, name, &mut source.shown, out)?;
+        }
+        match self.ipv6.file.read() {
+            Ok(bytes) => write_list(bytes, &mut self.ipv6.shown, out),
+            // The kernel was built or booted without IPv6.
+            Err(error) if error.is_absent() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Writes a file in which each protocol has a line of names and a line of values.
+fn write_tables(
+    bytes: &[u8],
+    file: &'static str,
+    shown: &mut Shown,
+    out: &mut Exposition,
+) -> Result<(), CollectError> {
+    let mut lines = lines(bytes);
+    let mut place = 0;
+    while let Some(line) = lines.next() {
+        let malformed = || CollectError::malformed(file, line);
+        let (mut names, mut values) = (fields(line), fields(lines.next().unwrap_or_default()));
+        let protocol = names.next().ok_or_else(malformed)?;
+        if values.next() != Some(protocol) {
+            return Err(malformed());
+        }
+        let protocol = protocol.strip_suffix(b":").ok_or_else(malformed)?;
+        for name in names {
+            let value = values.next().and_then(parse).ok_or_else(malformed)?;
+            shown
+                .write(place, protocol, name, value, out)
+                .ok_or_else(malformed)?;
+            place += 1;
+        }
+        if values.next().is_some() {
+            return Err(malformed());
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file with a name and a value in each line. The protocol is the name up to its 6.
+fn write_list(bytes: &[u8], shown: &mut Shown, out: &mut Exposition) -> Result<(), CollectError> {
+    let mut place = 0;
+    for line in lines(bytes) {
+        let malformed = || CollectError::malformed(IPV6, line);
+        let mut parts = fields(line);
+        let (Some(whole), Some(value)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let Some(six) = whole.iter().position(|&byte| byte == b'6') else {
+            continue;
+        };
+        let (protocol, name) = whole.split_at_checked(six + 1).ok_or_else(malformed)?;
+        let value = parse(value).ok_or_else(malformed)?;
+        shown
+            .write(place, protocol, name, value, out)
+            .ok_or_else(malformed)?;
+        place += 1;
+    }
+    Ok(())
+}
+
+impl Shown {
+    /// Writes one field if it is chosen. `None` when its name is no text.
+    fn write(
+        &mut self,
+        place: usize,
+        protocol: &[u8],
+        name: &[u8],
+        value: Value,
+        out: &mut Exposition,
+    ) -> Option<()> {
+        self.name.clear();
+        self.name.extend_from_slice(protocol);
+        self.name.push(b'_');
+        self.name.extend_from_slice(name);
+        if self.selection.shows(place, &self.name) {
+            let name = str::from_utf8(&self.name).ok()?;
+            out.family(
+                &["node_netstat_", name],
+                &["Counter ", name, " of the network protocols."],
+                MetricKind::Untyped,
+            )
+            .sample(&[], value);
+        }
+        Some(())
+    }
+}
+
+/// Nearly all are counters; `Tcp_MaxConn` is -1 for no limit.
+fn parse(text: &[u8]) -> Option<Value> {
+    match parse_u64(text) {
+        Some(number) => Some(number.into()),
+        None => parse_signed(text).map(Value::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown() -> Shown {
+        Shown {
+            selection: FieldSelection::new(None),
+            name: Vec::new(),
+        }
+    }
+
+    fn samples(out: &mut Exposition) -> Vec<String> {
+        let mut text = Vec::new();
+        out.append_sorted(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn two_lines_make_a_table() {
+        let mut out = Exposition::default();
+        write_tables(
+            b"Tcp: MaxConn InSegs\nTcp: -1 57252008\nUdp: NoPorts\nUdp: 120\n",
+            IPV4,
+            &mut shown(),
+            &mut out,
+        )
+        .unwrap();
+        assert_eq!(
+            samples(&mut out),
+            [
+                "node_netstat_Tcp_InSegs 5.7252008e+07",
+                "node_netstat_Tcp_MaxConn -1",
+                "node_netstat_Udp_NoPorts 120"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_protocol_ends_with_its_six() {
+        let mut out = Exposition::default();
+        write_list(
+            b"Ip6InOctets\t7\nUdpLite6InErrors 3\nOdd 9\n",
+            &mut shown(),
+            &mut out,
+        )
+        .unwrap();
+        assert_eq!(
+            samples(&mut out),
+            [
+                "node_netstat_Ip6_InOctets 7",
+                "node_netstat_UdpLite6_InErrors 3"
+            ]
+        );
+    }
+
+    #[test]
+    fn names_and_values_must_fit() {
+        for file in [
+            "Tcp: A B\nTcp: 1\n",
+            "Tcp: A\nTcp: 1 2\n",
+            "Tcp: A\n",
+            "Tcp: A\nUdp: 1\n",
+            "Tcp A\nTcp 1\n",
+            "Tcp: A\nTcp: x\n",
+        ] {
+            let result = write_tables(
+                file.as_bytes(),
+                IPV4,
+                &mut shown(),
+                &mut Exposition::default(),
+            );
+            assert!(result.is_err(), "{file:?}");
+        }
+        assert!(write_list(b"Ip6InOctets x\n", &mut shown(), &mut Exposition::default()).is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! `nfs`: what the NFS client has asked its servers, from `/proc/net/rpc/nfs`.
+
+use super::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, parse_numbers};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::{Exposition, MetricKind};
+use crate::sources::{KeptFile, fields, lines};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "nfs",
+    default_enabled: true,
+    summary: "Requests of the NFS client, from /proc/net/rpc/nfs.",
+    options: &[],
+    build,
+};
+
+const FILE: &str = "net/rpc/nfs";
+/// The procedures of NFS 4 in the kernel's order. They are numbered by the client alone and differ from the server's.
+const VERSION_4: [&str; 59] = [
+    "Null",
+    "Read",
+    "Write",
+    "Commit",
+    "Open",
+    "OpenConfirm",
+    "OpenNoattr",
+    "OpenDowngrade",
+    "Close",
+    "Setattr",
+    "FsInfo",
+    "Renew",
+    "SetClientID",
+    "SetClientIDConfirm",
+    "Lock",
+    "Lockt",
+    "Locku",
+    "Access",
+    "Getattr",
+    "Lookup",
+    "LookupRoot",
+    "Remove",
+    "Rename",
+    "Link",
+    "Symlink",
+    "Create",
+    "Pathconf",
+    "StatFs",
+    "ReadLink",
+    "ReadDir",
+    "ServerCaps",
+    "DelegReturn",
+    "GetACL",
+    "SetACL",
+    "FsLocations",
+    "ReleaseLockowner",
+    "Secinfo",
+    "FsidPresent",
+    "ExchangeID",
+    "CreateSession",
+    "DestroySession",
+    "Sequence",
+    "GetLeaseTime",
+    "ReclaimComplete",
+    "GetDeviceInfo",
+    "LayoutGet",
+    "LayoutCommit",
+    "LayoutReturn",
+    "SecinfoNoName",
+    "TestStateID",
+    "FreeStateID",
+    "GetDeviceList",
+    "BindConnToSession",
+    "DestroyClientID",
+    "Seek",
+    "Allocate",
+    "DeAllocate",
+    "LayoutStats",
+    "Clone",
+];
+
+const LINES: [Line; 3] = [
+    Line {
+        name: "proc2",
+        version: "2",
+        methods: &VERSION_2,
+    },
+    Line {
+        name: "proc3",
+        version: "3",
+        methods: &VERSION_3,
+    },
+    Line {
+        name: "proc4",
+        version: "4",
+        methods: &VERSION_4,
+    },
+];
+
+struct Nfs {
+    file: KeptFile,
+    statistics: Statistics,
+}
+
+struct Statistics {
+    udp: u64,
+    tcp: u64,
+    connections: u64,
+    calls: u64,
+    retransmissions: u64,
+    refreshes: u64,
+    procedures: Procedures,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Nfs {
+        file: KeptFile::new(context.procfs(FILE)),
+        statistics: Statistics::new(),
+    }))
+}
+
+impl Collector for Nfs {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let bytes = self.file.read().map_err(CollectError::optional)?;
+        self.statistics.update(bytes)?;
+        self.statistics.write(out);
+        Ok(())
+    }
+}
+
+impl Statistics {
+    fn new() -> Self {
+        Self {
+            udp: 0,
+            tcp: 0,
+            connections: 0,
+            calls: 0,
+            retransmissions: 0,
+            refreshes: 0,
+            procedures: Procedures::new(&LINES, &[]),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+        for line in lines(bytes) {
+            self.take(line)
+                .ok_or_else(|| CollectError::malformed(FILE, line))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, line: &[u8]) -> Option<()> {
+        let mut parts = fields(line);
+        match parts.next()? {
+            b"net" => [_, self.udp, self.tcp, self.connections] = parse_numbers(parts)?,
+            b"rpc" => [self.calls, self.retransmissions, self.refreshes] = parse_numbers(parts)?,
+            b"proc2" => self.procedures.take("proc2", parts)?,
+            b"proc3" => self.procedures.take("proc3", parts)?,
+            b"proc4" => self.procedures.take("proc4", parts)?,
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn write(&self, out: &mut Exposition) {
+        for (name, help, value) in [
+            (
+                "node_nfs_connections_total",
+                "TCP connections made to NFS servers.",
+                self.connections,
+            ),
+            (
+                "node_nfs_rpc_authentication_refreshes_total",
+                "Renewals of credentials for remote calls.",
+                self.refreshes,
+            ),
+            (
+                "node_nfs_rpc_retransmissions_total",
+                "Remote calls sent again.",
+                self.retransmissions,
+            ),
+            ("node_nfs_rpcs_total", "Remote calls made.", self.calls),
+        ] {
+            out.family(&[name], &[help], MetricKind::Counter)
+                .sample(&[], value);
+        }
+        let help = "Packets exchanged with NFS servers.";
+        let mut family = out.family(&["node_nfs_packets_total"], &[help], MetricKind::Counter);
+        family.sample(&[("protocol", b"tcp")], self.tcp);
+        family.sample(&[("protocol", b"udp")], self.udp);
+        drop(family);
+        let help = "Requests to NFS servers, by version and procedure.";
+        self.procedures.write(&mut out.family(
+            &["node_nfs_requests_total"],
+            &[help],
+            MetricKind::Counter,
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_later_kernels_are_passed_over_and_broken_ones_are_not() {
+        let mut statistics = Statistics::new();
+        statistics
+            .update(b"net 70 1 68 45\nrpc 1218785755 374636 1218815394\nproc9 1 2\n")
+            .unwrap();
+        assert_eq!(
+            (statistics.udp, statistics.tcp, statistics.connections),
+            (1, 68, 45)
+        );
+        assert_eq!(
+            (
+                statistics.calls,
+                statistics.retransmissions,
+                statistics.refreshes
+            ),
+            (1_218_785_755, 374_636, 1_218_815_394)
+        );
+        for line in ["net 1 2 3", "rpc 1 2 3 4", "rpc 1 x 3", "proc3 2 1"] {
+            assert!(statistics.update(line.as_bytes()).is_err(), "{line}");
+        }
+    }
+}

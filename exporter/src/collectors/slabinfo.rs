@@ -1,0 +1,73 @@
+//! `slabinfo`: the kernel's caches of its own objects, from `/proc/slabinfo`.
+
+use super::device_filter::DeviceFilter;
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::exposition::Exposition;
+use crate::sources::{KeptFile, fields, lines, parse_u64};
+
+const INCLUDE: &str = "collector.slabinfo.slabs-include";
+const EXCLUDE: &str = "collector.slabinfo.slabs-exclude";
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "slabinfo",
+    default_enabled: false,
+    summary: "The kernel's caches of its own objects, from /proc/slabinfo.",
+    options: &[
+        OptionSpec::pattern(
+            EXCLUDE,
+            "",
+            "Regular expression of the caches to leave out.",
+        ),
+        OptionSpec::pattern(INCLUDE, ".*", "Regular expression of the caches to show."),
+    ],
+    build,
+};
+
+const FILE: &str = "slabinfo";
+/// The columns behind a cache's name, each with its metric and what it means.
+const COLUMNS: [(&str, &str); 5] = [
+    ("node_slabinfo_active_objects", "Objects in use."),
+    ("node_slabinfo_objects", "Objects allocated, in use or not."),
+    ("node_slabinfo_object_size_bytes", "Bytes in an object."),
+    ("node_slabinfo_objects_per_slab", "Objects in a slab."),
+    ("node_slabinfo_pages_per_slab", "Pages in a slab."),
+];
+
+struct Slabinfo {
+    file: KeptFile,
+    filter: DeviceFilter,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Slabinfo {
+        file: KeptFile::new(context.procfs(FILE)),
+        filter: DeviceFilter::from_both(context, EXCLUDE, INCLUDE)?,
+    }))
+}
+
+impl Collector for Slabinfo {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let Self { file, filter } = self;
+        let bytes = file.read()?;
+        gather(out, |samples| {
+            for line in lines(bytes) {
+                let heading = line.starts_with(b"#") || line.starts_with(b"slabinfo - version");
+                let name = fields(line).next().unwrap_or_default();
+                if !heading && !filter.ignores(name) {
+                    add_cache(line, name, samples)
+                        .ok_or_else(|| CollectError::malformed(FILE, line))?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn add_cache(line: &[u8], name: &[u8], samples: &mut Samples) -> Option<()> {
+    let mut numbers = fields(line).skip(1).map(parse_u64);
+    for (metric, help) in COLUMNS {
+        samples.gauge(metric, help, &[("slab", name)], numbers.next()??);
+    }
+    Some(())
+}

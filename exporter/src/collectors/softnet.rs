@@ -1,0 +1,151 @@
+//! `softnet`: how each CPU gets along with its incoming packets, from `/proc/net/softnet_stat`.
+
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::exposition::MetricKind::{self, Counter, Gauge};
+use crate::sources::{KeptFile, fields, lines, parse_hex};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "softnet",
+    default_enabled: true,
+    summary: "Backlog of incoming packets of each CPU, from /proc/net/softnet_stat.",
+    options: &[],
+    build,
+};
+
+const FILE: &str = "net/softnet_stat";
+/// The columns that the oldest kernel prints.
+const OLDEST_WIDTH: usize = 9;
+const WIDEST: usize = 13;
+/// The column that holds the CPU's number, since Linux 5.14. Until then a line's place was its number.
+const CPU: usize = 12;
+/// The families in order: their column, name, help and type.
+const FAMILIES: [(usize, &str, &str, MetricKind); 7] = [
+    (
+        11,
+        "node_softnet_backlog_len",
+        "Packets that wait in each CPU's backlog.",
+        Gauge,
+    ),
+    (
+        8,
+        "node_softnet_cpu_collision_total",
+        "Collisions of CPUs for the lock of a device while they sent.",
+        Counter,
+    ),
+    (
+        1,
+        "node_softnet_dropped_total",
+        "Packets dropped because the backlog was full.",
+        Counter,
+    ),
+    (
+        10,
+        "node_softnet_flow_limit_count_total",
+        "Packets dropped because their flow had reached its limit.",
+        Counter,
+    ),
+    (
+        0,
+        "node_softnet_processed_total",
+        "Packets processed.",
+        Counter,
+    ),
+    (
+        9,
+        "node_softnet_received_rps_total",
+        "Wake-ups by other CPUs to take over packets.",
+        Counter,
+    ),
+    (
+        2,
+        "node_softnet_times_squeezed_total",
+        "Rounds that ended with packets left because time or budget was used up.",
+        Counter,
+    ),
+];
+
+struct Softnet {
+    file: KeptFile,
+    cpus: Vec<Cpu>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Cpu {
+    number: String,
+    /// Columns that the kernel does not print stay 0.
+    columns: [u64; WIDEST],
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Softnet {
+        file: KeptFile::new(context.procfs(FILE)),
+        cpus: Vec::new(),
+    }))
+}
+
+impl Collector for Softnet {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        parse(self.file.read()?, &mut self.cpus)?;
+        self.cpus.sort_unstable_by(|a, b| a.number.cmp(&b.number));
+        for (column, name, help, kind) in FAMILIES {
+            let mut family = out.family(&[name], &[help], kind);
+            for cpu in &self.cpus {
+                let value = cpu.columns.get(column).copied().unwrap_or_default();
+                family.sample(&[("cpu", cpu.number.as_bytes())], value);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse(bytes: &[u8], cpus: &mut Vec<Cpu>) -> Result<(), CollectError> {
+    cpus.clear();
+    for (place, line) in lines(bytes).enumerate() {
+        let malformed = || CollectError::malformed(FILE, line);
+        let mut columns = [0; WIDEST];
+        let mut width = 0;
+        for (slot, field) in columns.iter_mut().zip(fields(line)) {
+            *slot = parse_hex(field).ok_or_else(malformed)?;
+            width += 1;
+        }
+        if width < OLDEST_WIDTH {
+            return Err(malformed());
+        }
+        let number = match columns.get(CPU) {
+            Some(number) if width > CPU => number.to_string(),
+            _ => place.to_string(),
+        };
+        cpus.push(Cpu { number, columns });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_of_all_ages_are_read() {
+        let mut cpus = Vec::new();
+        parse(
+            b"1 2 3 0 0 0 0 0 4 5 6 7 b 0 0\nff 2 3 0 0 0 0 0 4\n1 2 3 0 0 0 0 0 4 5 6\n",
+            &mut cpus,
+        )
+        .unwrap();
+        let seen: Vec<_> = cpus
+            .iter()
+            .map(|cpu| (cpu.number.as_str(), cpu.columns))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("11", [1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6, 7, 11]),
+                ("1", [255, 2, 3, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]),
+                ("2", [1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6, 0, 0]),
+            ]
+        );
+        assert!(parse(b"1 2 3\n", &mut cpus).is_err());
+        assert!(parse(b"1 2 3 0 0 0 0 0 x\n", &mut cpus).is_err());
+    }
+}

@@ -1,0 +1,63 @@
+//! `swap`: the devices and files that memory is swapped out to, from `/proc/swaps`.
+
+use super::samples::{Samples, gather};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::Exposition;
+use crate::sources::{KeptFile, fields, lines, parse_signed, parse_u64};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "swap",
+    default_enabled: false,
+    summary: "Devices and files that memory is swapped out to, from /proc/swaps.",
+    options: &[],
+    build,
+};
+
+const FILE: &str = "swaps";
+const KIBIBYTE: u64 = 1024;
+
+struct Swap {
+    file: KeptFile,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Swap {
+        file: KeptFile::new(context.procfs(FILE)),
+    }))
+}
+
+impl Collector for Swap {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        let bytes = self.file.read()?;
+        gather(out, |samples| {
+            // Above the rows are their names.
+            for line in lines(bytes).skip(1) {
+                add_swap(line, samples).ok_or_else(|| CollectError::malformed(FILE, line))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn add_swap(line: &[u8], samples: &mut Samples) -> Option<()> {
+    let mut words = fields(line);
+    let labels = [("device", words.next()?), ("swap_type", words.next()?)];
+    let size = parse_u64(words.next()?)?.saturating_mul(KIBIBYTE);
+    let used = parse_u64(words.next()?)?.saturating_mul(KIBIBYTE);
+    let priority = parse_signed(words.next()?)?;
+    let help = "Which swap device is used first: the one with the highest priority.";
+    samples.gauge("node_swap_priority", help, &labels, priority);
+    samples.gauge(
+        "node_swap_size_bytes",
+        "Bytes that the swap device can hold.",
+        &labels,
+        size,
+    );
+    samples.gauge(
+        "node_swap_used_bytes",
+        "Bytes that the swap device holds.",
+        &labels,
+        used,
+    );
+    Some(())
+}

@@ -1,0 +1,106 @@
+//! `sysctl`: chosen settings of the kernel, from `/proc/sys`.
+
+use super::samples::{Samples, gather, metric_name};
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::exposition::{Exposition, MetricKind};
+use crate::sources::{KeptFile, fields, parse_signed};
+
+const INCLUDE: &str = "collector.sysctl.include";
+const INCLUDE_INFO: &str = "collector.sysctl.include-info";
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "sysctl",
+    default_enabled: false,
+    summary: "Chosen settings of the kernel, from /proc/sys.",
+    options: &[
+        OptionSpec::texts(
+            INCLUDE,
+            "Setting to show as a number, such as kernel.pid_max, or fs.file-nr:total,current,max to name its parts.",
+        ),
+        OptionSpec::texts(INCLUDE_INFO, "Setting to show as a text, in a label."),
+    ],
+    build,
+};
+
+struct Sysctl {
+    settings: Vec<Setting>,
+}
+
+/// A setting that is shown.
+struct Setting {
+    name: String,
+    /// The names of its parts; without them parts are numbered.
+    parts: Vec<String>,
+    numeric: bool,
+    file: KeptFile,
+}
+
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    let setting = |text: &str, numeric| {
+        let (name, parts) = text.split_once(':').unwrap_or((text, ""));
+        let parts = parts.split(',').filter(|part| !part.is_empty());
+        Setting {
+            name: name.to_owned(),
+            parts: parts.map(str::to_owned).collect(),
+            numeric,
+            file: KeptFile::new(context.procfs("sys").join(name.replace('.', "/"))),
+        }
+    };
+    let numbers = context.texts(INCLUDE).map(|text| setting(text, true));
+    let texts = context.texts(INCLUDE_INFO).map(|text| setting(text, false));
+    Ok(Box::new(Sysctl {
+        settings: numbers.chain(texts).collect(),
+    }))
+}
+
+impl Collector for Sysctl {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        gather(out, |samples| {
+            for setting in &mut self.settings {
+                setting.add(samples)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Setting {
+    fn add(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
+        let bytes = self.file.read()?;
+        let values: Vec<&[u8]> = fields(bytes).collect();
+        let parts = if self.numeric { values.len() } else { 0 };
+        if values.is_empty() || (!self.parts.is_empty() && self.parts.len() != parts) {
+            let (name, named, found) = (&self.name, self.parts.len(), values.len());
+            return Err(CollectError::Malformed {
+                file: "sys",
+                what: format!("{name} has {found} values, of which --{INCLUDE} names {named}"),
+            });
+        }
+        for (place, value) in values.iter().enumerate() {
+            let index = place.to_string();
+            if !self.numeric {
+                let labels = [
+                    ("index", index.as_bytes()),
+                    ("name", self.name.as_bytes()),
+                    ("value", value),
+                ];
+                let help = "A setting of the kernel, in labels.";
+                samples.gauge("node_sysctl_info", help, &labels, 1);
+                continue;
+            }
+            let number =
+                parse_signed(value).ok_or_else(|| CollectError::malformed("sys", value))?;
+            let name = format!("node_sysctl_{}", metric_name(&self.name));
+            let help = format!("Setting {} of the kernel.", self.name);
+            let (name, labels) = match self.parts.get(place) {
+                Some(part) => (format!("{name}_{part}"), None),
+                None => (
+                    name,
+                    Some(("index", index.as_bytes())).filter(|_| values.len() > 1),
+                ),
+            };
+            samples.add(MetricKind::Untyped, name, help, labels.as_slice(), number);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! `timex`: how well the clock keeps time, as adjtimex(2) tells it.
+
+use rtime_clock::adjtime::{Timex, adjtimex};
+
+use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::{Exposition, MetricKind};
+
+pub(super) const SPEC: CollectorSpec = CollectorSpec {
+    name: "timex",
+    default_enabled: true,
+    summary: "How well the clock keeps time, as adjtimex(2) tells it.",
+    options: &[],
+    build,
+};
+
+/// The state of a clock that no server keeps in step.
+const TIME_ERROR: i32 = 5;
+/// The flag of a clock that counts nanoseconds.
+const STA_NANO: i32 = 0x2000;
+const NANOSECONDS: f64 = 1e9;
+const MICROSECONDS: f64 = 1e6;
+/// Frequencies are in millionths, with sixteen bits after the point.
+const MILLIONTHS_SCALED: f64 = 1_000_000.0 * 65536.0;
+
+struct TimexCollector;
+
+fn build(_: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(TimexCollector))
+}
+
+impl Collector for TimexCollector {
+    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        // All zero is a question: it asks for no change.
+        let mut clock = Timex::default();
+        let state = adjtimex(&mut clock).map_err(|source| CollectError::SystemCall {
+            name: "adjtimex",
+            source,
+        })?;
+        write(state, &clock, out);
+        Ok(())
+    }
+}
+
+/// These fields' types differ between architectures.
+#[allow(clippy::unnecessary_cast)]
+fn write(state: i32, Timex(clock): &Timex, out: &mut Exposition) {
+    let precision = if clock.status & STA_NANO == 0 {
+        MICROSECONDS
+    } else {
+        NANOSECONDS
+    };
+    let mut gauge = |name: &str, help: &str, value: f64| {
+        out.family(&["node_timex_", name], &[help], MetricKind::Gauge)
+            .sample(&[], value);
+    };
+    gauge(
+        "estimated_error_seconds",
+        "Estimated error of the clock.",
+        clock.esterror as f64 / MICROSECONDS,
+    );
+    gauge(
+        "frequency_adjustment_ratio",
+        "By how much the clock is made faster or slower; 1 is not at all.",
+        1.0 + clock.freq as f64 / MILLIONTHS_SCALED,
+    );
+    gauge(
+        "loop_time_constant",
+        "How slowly the clock follows its reference: time constant of the control loop.",
+        clock.constant as f64,
+    );
+    gauge(
+        "maxerror_seconds",
+        "The greatest error that the clock can have.",
+        clock.maxerror as f64 / MICROSECONDS,
+    );
+    gauge(
+        "offset_seconds",
+        "Time by which the clock differs from its reference.",
+        clock.offset as f64 / precision,
+    );
+    gauge(
+        "status",
+        "Flags of the clock as a number.",
+        f64::from(clock.status),
+    );
+    gauge(
+        "sync_status",
+        "Whether a reliable server keeps the clock in step.",
+        f64::from(u8::from(state != TIME_ERROR)),
+    );
+    gauge(
+        "tai_offset_seconds",
+        "Seconds by which atomic time is ahead of UTC.",
+        f64::from(clock.tai),
+    );
+    gauge(
+        "tick_seconds",
+        "Time between two ticks of the clock.",
+        clock.tick as f64 / MICROSECONDS,
+    );
+    gauge(
+        "pps_frequency_hertz",
+        "Frequency error measured with the pulse that comes every second.",
+        clock.ppsfreq as f64 / MILLIONTHS_SCALED,
+    );
+    gauge(
+        "pps_jitter_seconds",
+        "By how much the pulse that comes every second wavers.",
+        clock.jitter as f64 / precision,
+    );
+    gauge(
+        "pps_shift_seconds",
+        "Length of the interval over which the pulse is measured.",
+        f64::from(clock.shift),
+    );
+    gauge(
+        "pps_stability_hertz",
+        "How much the measured frequency has changed lately.",
+        clock.stabil as f64 / MILLIONTHS_SCALED,
+    );
+    for (name, help, count) in [
+        (
+            "calibration",
+            "Intervals over which the pulse was measured.",
+            clock.calcnt,
+        ),
+        (
+            "error",
+            "Intervals whose measurement was thrown away.",
+            clock.errcnt,
+        ),
+        (
+            "jitter",
+            "Pulses that wavered more than is allowed.",
+            clock.jitcnt,
+        ),
+        (
+            "stability_exceeded",
+            "Intervals in which the frequency changed more than is allowed.",
+            clock.stbcnt,
+        ),
+    ] {
+        let name = ["node_timex_pps_", name, "_total"];
+        out.family(&name, &[help], MetricKind::Counter)
+            .sample(&[], count as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(state: i32, clock: &Timex) -> String {
+        let mut out = Exposition::default();
+        write(state, clock, &mut out);
+        let mut text = Vec::new();
+        out.append_sorted(&mut text);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn units_follow_the_clocks_flags() {
+        let mut clock = Timex::default();
+        clock.0.offset = 1500;
+        clock.0.freq = 65536 * 250_000;
+        clock.0.maxerror = 2_000_000;
+        clock.0.jitcnt = 7;
+        clock.0.tai = 37;
+        for (status, state, offset, synchronised) in
+            [(0x40, TIME_ERROR, "0.0015", 0), (0x2001, 0, "1.5e-06", 1)]
+        {
+            clock.0.status = status;
+            let text = text(state, &clock);
+            for line in [
+                format!("node_timex_offset_seconds {offset}"),
+                format!("node_timex_sync_status {synchronised}"),
+                format!("node_timex_status {status}"),
+                "node_timex_frequency_adjustment_ratio 1.25".to_owned(),
+                "node_timex_maxerror_seconds 2".to_owned(),
+                "node_timex_pps_jitter_total 7".to_owned(),
+                "node_timex_tai_offset_seconds 37".to_owned(),
+            ] {
+                assert!(text.contains(&format!("\n{line}\n")), "no {line} in {text}");
+            }
+        }
+    }
+}

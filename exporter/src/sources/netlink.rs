@@ -1,0 +1,347 @@
+//! Dumps of the kernel's tables over netlink, walked in place in one buffer.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::netdevice::{InlinedName, index_to_name_inlined};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink,
+};
+
+const HEADER: usize = 16;
+/// More than the kernel puts into one answer of a dump.
+const BUFFER: usize = 64 * 1024;
+/// The kernel answers at once, or while others change the same table; to some nonsense it never answers.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// `NLM_F_REQUEST | NLM_F_DUMP`
+const DUMP: u16 = 0x301;
+/// `NLMSG_ERROR`
+const ERROR: u16 = 2;
+/// `NLMSG_DONE`
+const DONE: u16 = 3;
+/// `GENL_ID_CTRL`: the family that knows all others.
+const CONTROL: u16 = 16;
+/// `struct genlmsghdr` with `CTRL_CMD_GETFAMILY`, version 2.
+const GET_FAMILY: [u8; 4] = [3, 2, 0, 0];
+/// `CTRL_ATTR_FAMILY_ID`
+const FAMILY_NUMBER: u16 = 1;
+/// `CTRL_ATTR_FAMILY_NAME`
+const FAMILY_NAME: u16 = 2;
+/// `NLA_TYPE_MASK`: the bits above it are flags.
+const KIND_OF_ATTRIBUTE: u16 = 0x3fff;
+
+/// A netlink socket, kept open between scrapes. The kernel answers for the network namespace of this process, whatever
+/// procfs and sysfs the other sources read.
+#[derive(Debug)]
+pub struct Netlink {
+    protocol: Option<Protocol>,
+    socket: Option<OwnedFd>,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+/// The kernel did not answer a dump, or not to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {table} over netlink: {source}")]
+pub struct NetlinkError {
+    table: &'static str,
+    source: io::Error,
+}
+
+impl NetlinkError {
+    /// Whether the kernel knows the request and the driver does not serve it.
+    pub fn is_unsupported(&self) -> bool {
+        self.source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error())
+    }
+}
+
+impl Netlink {
+    /// A socket for links, addresses, routes, neighbours and queueing disciplines; it is opened at the first dump.
+    pub fn routing() -> Self {
+        Self::of(None)
+    }
+
+    /// A socket for lists of sockets.
+    pub fn socket_diagnosis() -> Self {
+        Self::of(Some(netlink::SOCK_DIAG))
+    }
+
+    /// A socket for the families that the kernel numbers when they register.
+    pub fn generic() -> Self {
+        Self::of(Some(netlink::GENERIC))
+    }
+
+    fn of(protocol: Option<Protocol>) -> Self {
+        Self {
+            protocol,
+            socket: None,
+            sequence: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Asks for a whole table with a request of the given kind and gives the body of each entry to `each`. `table` names
+    /// it in an error.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused, or the socket failed. The next dump opens it anew, so that no answer is left over.
+    pub fn dump(
+        &mut self,
+        table: &'static str,
+        kind: u16,
+        request: &[u8],
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), NetlinkError> {
+        let result = self.dump_once(kind, request, each);
+        if result.is_err() {
+            self.socket = None;
+        }
+        result.map_err(|source| NetlinkError { table, source })
+    }
+
+    /// The number of a generic family, which is the kind of its requests; `None` when this kernel does not have it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused, or the socket failed.
+    pub fn family(&mut self, name: &str) -> Result<Option<u16>, NetlinkError> {
+        let mut number = None;
+        self.dump("generic families", CONTROL, &GET_FAMILY, |entry| {
+            let all = || attributes(entry.get(GET_FAMILY.len()..).unwrap_or_default());
+            let named = all().any(|(kind, value)| {
+                kind == FAMILY_NAME && value.strip_suffix(b"\0") == Some(name.as_bytes())
+            });
+            if named {
+                let found = all().find(|(kind, _)| *kind == FAMILY_NUMBER);
+                number = found.and_then(|(_, value)| u16_at(value, 0));
+            }
+        })?;
+        Ok(number)
+    }
+
+    /// The name of a network device; `None` when it has gone.
+    pub fn device_name(&self, index: u32) -> Option<InlinedName> {
+        index_to_name_inlined(self.socket.as_ref()?, index).ok()
+    }
+
+    fn dump_once(
+        &mut self,
+        kind: u16,
+        request: &[u8],
+        mut each: impl FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.buffer.clear();
+        write_request(&mut self.buffer, kind, self.sequence, request);
+        let socket = open(&mut self.socket, self.protocol)?;
+        rustix::net::send(socket, &self.buffer, SendFlags::empty())?;
+        self.buffer.resize(BUFFER, 0);
+        loop {
+            let receive =
+                || rustix::net::recv(socket, self.buffer.as_mut_slice(), RecvFlags::empty());
+            let (_, length) = rustix::io::retry_on_intr(receive)?;
+            let answer = self.buffer.get(..length).unwrap_or_default();
+            if walk(answer, self.sequence, &mut each)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn open(socket: &mut Option<OwnedFd>, protocol: Option<Protocol>) -> Result<&OwnedFd, Errno> {
+    match socket {
+        Some(socket) => Ok(socket),
+        none => {
+            let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
+            let opened = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, protocol)?;
+            set_socket_timeout(&opened, Timeout::Recv, Some(PATIENCE))?;
+            Ok(none.insert(opened))
+        }
+    }
+}
+
+fn write_request(out: &mut Vec<u8>, kind: u16, sequence: u32, request: &[u8]) {
+    let length = (HEADER + request.len()) as u32;
+    out.extend_from_slice(&length.to_ne_bytes());
+    out.extend_from_slice(&kind.to_ne_bytes());
+    out.extend_from_slice(&DUMP.to_ne_bytes());
+    out.extend_from_slice(&sequence.to_ne_bytes());
+    out.extend_from_slice(&0_u32.to_ne_bytes());
+    out.extend_from_slice(request);
+}
+
+/// Gives the body of each message to `each`; whether the dump has ended.
+fn walk(mut answer: &[u8], sequence: u32, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+    while !answer.is_empty() {
+        let (Some(length), Some(kind), Some(of)) =
+            (u32_at(answer, 0), u16_at(answer, 4), u32_at(answer, 8))
+        else {
+            return Err(broken());
+        };
+        let length = length as usize;
+        let body = answer.get(HEADER..length).ok_or_else(broken)?;
+        if of == sequence {
+            match kind {
+                ERROR | DONE => return verdict(body).map(|()| true),
+                _ => each(body),
+            }
+        }
+        answer = answer.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// An error and the end both carry an error number, negated; 0 is none.
+fn verdict(body: &[u8]) -> io::Result<()> {
+    match u32_at(body, 0).map(u32::cast_signed) {
+        None | Some(0) => Ok(()),
+        Some(errno) => Err(io::Error::from_raw_os_error(errno.wrapping_neg())),
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a message is cut short")
+}
+
+/// The attributes after a message's fixed part: kind and value.
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16_at(bytes, 0)?);
+        let kind = u16_at(bytes, 2)? & KIND_OF_ATTRIBUTE;
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+/// A hardware address in the usual form, `02:00:00:00:00:ab`.
+pub fn hardware_address(bytes: &[u8]) -> String {
+    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    bytes.join(":")
+}
+
+/// The number of two bytes at `offset`, in this machine's order as all of netlink.
+pub fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    let bytes = bytes.get(offset..)?.first_chunk()?;
+    Some(u16::from_ne_bytes(*bytes))
+}
+
+/// The number of four bytes at `offset`.
+pub fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    let bytes = bytes.get(offset..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*bytes))
+}
+
+/// The number of eight bytes at `offset`.
+pub fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
+    let bytes = bytes.get(offset..)?.first_chunk()?;
+    Some(u64::from_ne_bytes(*bytes))
+}
+
+/// An attribute as the kernel lays it out.
+#[cfg(test)]
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut attribute = (4 + value.len() as u16).to_ne_bytes().to_vec();
+    attribute.extend_from_slice(&kind.to_ne_bytes());
+    attribute.extend_from_slice(value);
+    attribute.resize(attribute.len().next_multiple_of(4), 0);
+    attribute
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET_LINK: u16 = 18;
+
+    #[test]
+    fn the_kernel_lists_its_loopback_again_and_again() {
+        let mut netlink = Netlink::routing();
+        for _ in 0..2 {
+            let mut names = Vec::new();
+            let request = [0; 16];
+            netlink
+                .dump("links", GET_LINK, &request, |body| {
+                    let attributes = attributes(body.get(16..).unwrap());
+                    names.extend(
+                        attributes
+                            .filter(|(kind, _)| *kind == 3)
+                            .map(|(_, name)| name.to_vec()),
+                    );
+                })
+                .unwrap();
+            assert!(names.contains(&b"lo\0".to_vec()), "{names:?}");
+        }
+        assert_eq!(netlink.device_name(1).unwrap().as_str(), "lo");
+        assert!(netlink.device_name(u32::MAX >> 1).is_none());
+    }
+
+    #[test]
+    fn generic_families_have_numbers() {
+        let mut netlink = Netlink::generic();
+        assert_eq!(netlink.family("nlctrl").unwrap(), Some(CONTROL));
+        assert_eq!(netlink.family("nlct").unwrap(), None);
+    }
+
+    #[test]
+    fn a_refusal_names_the_table() {
+        let error = Netlink::routing()
+            .dump("nonsense", u16::MAX, &[], |_| {})
+            .unwrap_err();
+        assert!(error.is_unsupported());
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot read nonsense over netlink: "),
+            "{error}"
+        );
+    }
+
+    fn message(kind: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
+        let mut message = Vec::new();
+        write_request(&mut message, kind, sequence, body);
+        message.resize(message.len().next_multiple_of(4), 0);
+        message
+    }
+
+    #[test]
+    fn only_answers_to_the_question_count_until_the_end() {
+        let mut seen = Vec::new();
+        let answer = [
+            message(16, 7, b"abcde"),
+            message(16, 6, b"left over"),
+            message(16, 7, b"f"),
+            message(DONE, 7, &[0; 4]),
+        ]
+        .concat();
+        assert!(walk(&answer, 7, |body| seen.push(body.to_vec())).unwrap());
+        assert_eq!(seen, [b"abcde".to_vec(), b"f".to_vec()]);
+        assert!(!walk(&message(16, 7, b""), 7, |_| {}).unwrap());
+        let refusal = message(ERROR, 7, &(-1_i32).to_ne_bytes());
+        assert_eq!(
+            walk(&refusal, 7, |_| {}).unwrap_err().kind(),
+            io::ErrorKind::PermissionDenied
+        );
+    }
+
+    #[test]
+    fn what_is_cut_short_is_an_error_or_the_end() {
+        let whole = message(16, 7, b"abcd");
+        for length in 1..whole.len() {
+            assert!(walk(&whole[..length], 7, |_| {}).is_err(), "{length}");
+        }
+        // A length of zero must not be walked for ever.
+        assert!(walk(&[0; 64], 0, |_| {}).is_err());
+        assert_eq!(attributes(&[0; 64]).count(), 0);
+        let attribute = attribute(3 | 0x8000, b"x");
+        assert_eq!(
+            attributes(&attribute).collect::<Vec<_>>(),
+            [(3, b"x".as_slice())]
+        );
+        assert_eq!(attributes(&attribute[..4]).count(), 0);
+    }
+}

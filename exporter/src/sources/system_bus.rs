@@ -1,0 +1,161 @@
+//! The system's message bus (D-Bus), over which systemd and its companions answer.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zbus::blocking::Connection;
+use zbus::blocking::connection::Builder;
+use zbus::zvariant::{DynamicType, OwnedValue, Type};
+
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A connection to the bus, made at the first call and kept until it breaks.
+#[derive(Debug, Default)]
+pub struct SystemBus {
+    /// Where the bus is, if not where the system has it.
+    address: Option<String>,
+    connection: Option<Connection>,
+}
+
+/// Whom to ask: a service, one of its objects, and a part of what the object can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// The service's name on the bus.
+    pub service: &'static str,
+    /// The object's path.
+    pub object: &'a str,
+    /// The interface.
+    pub interface: &'static str,
+}
+
+/// The bus could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// There is no connection.
+    #[error("cannot connect to the system's message bus: {0}")]
+    Connect(#[source] Box<zbus::Error>),
+    /// The service did not answer, or not as expected.
+    #[error("{service} does not answer {member}: {source}")]
+    Call {
+        /// The service.
+        service: &'static str,
+        /// What was called.
+        member: String,
+        /// What happened instead.
+        source: Box<zbus::Error>,
+    },
+}
+
+impl SystemBus {
+    /// A bus at another place than the system's.
+    #[cfg(test)]
+    pub fn at(address: impl Into<String>) -> Self {
+        Self {
+            address: Some(address.into()),
+            connection: None,
+        }
+    }
+
+    /// Calls a method and waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// There is no connection, or the method fails. The next call connects anew if need be.
+    pub fn call<Answer>(
+        &mut self,
+        peer: Peer<'_>,
+        member: &str,
+        arguments: &(impl Serialize + DynamicType),
+    ) -> Result<Answer, BusError>
+    where
+        Answer: DeserializeOwned + Type,
+    {
+        let connection = self.connection()?;
+        let answer = connection
+            .call_method(
+                Some(peer.service),
+                peer.object,
+                Some(peer.interface),
+                member,
+                arguments,
+            )
+            .and_then(|message| message.body().deserialize());
+        answer.map_err(|source| {
+            if !matches!(source, zbus::Error::MethodError(..)) {
+                self.connection = None;
+            }
+            BusError::Call {
+                service: peer.service,
+                member: member.to_owned(),
+                source: Box::new(source),
+            }
+        })
+    }
+
+    /// A property of an object; `None` when the object has gone or lacks the property.
+    ///
+    /// # Errors
+    ///
+    /// As for [`SystemBus::call`].
+    pub fn property<Property>(
+        &mut self,
+        peer: Peer<'_>,
+        name: &str,
+    ) -> Result<Option<Property>, BusError>
+    where
+        Property: TryFrom<OwnedValue>,
+    {
+        let properties = Peer {
+            interface: "org.freedesktop.DBus.Properties",
+            ..peer
+        };
+        match self.call::<OwnedValue>(properties, "Get", &(peer.interface, name)) {
+            Ok(value) => Ok(Property::try_from(value).ok()),
+            Err(BusError::Call { source, .. })
+                if matches!(*source, zbus::Error::MethodError(..)) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn connection(&mut self) -> Result<Connection, BusError> {
+        if let Some(connection) = &self.connection {
+            return Ok(connection.clone());
+        }
+        let builder = match &self.address {
+            Some(address) => Builder::address(address.as_str()),
+            None => Builder::system(),
+        };
+        let connection = builder.and_then(|builder| builder.method_timeout(PATIENCE).build());
+        let connection = connection.map_err(|error| BusError::Connect(Box::new(error)))?;
+        self.connection = Some(connection.clone());
+        Ok(connection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bus_that_is_not_there_is_an_error_that_says_so() {
+        let mut bus = SystemBus::at("unix:path=/nonexistent/bus");
+        let peer = Peer {
+            service: "org.example",
+            object: "/",
+            interface: "org.example",
+        };
+        let error = bus
+            .property::<String>(peer, "Name")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("cannot connect to the system's message bus: "),
+            "{error}"
+        );
+    }
+}
