@@ -127,10 +127,8 @@ fn read(name: Vec<u8>, path: PathBuf) -> Result<Host, ReadError> {
         };
         slot.extend_from_slice(word);
     }
-    let statistics = match Directory::open(path.join("statistics")) {
-        Ok(statistics) => statistics,
-        Err(error) if error.is_absent() => return Ok(host),
-        Err(error) => return Err(error),
+    let Some(statistics) = Directory::open_if_present(path.join("statistics"))? else {
+        return Ok(host);
     };
     for (slot, (file, ..)) in host.counters.iter_mut().zip(COUNTERS) {
         let counter = statistics.read(file, &mut buffer)?.and_then(parse_prefixed);

@@ -123,10 +123,8 @@ fn read_port(number: Vec<u8>, path: PathBuf, buffer: &mut Vec<u8>) -> Result<Por
 fn read_counters(port: &Path, buffer: &mut Vec<u8>) -> Result<Vec<Option<u64>>, ReadError> {
     let mut counters = vec![None; COUNTERS.len()];
     for directory in ["counters", "counters_ext", "hw_counters"] {
-        let opened = match Directory::open(port.join(directory)) {
-            Ok(opened) => opened,
-            Err(error) if error.is_absent() => continue,
-            Err(error) => return Err(error),
+        let Some(opened) = Directory::open_if_present(port.join(directory))? else {
+            continue;
         };
         for (slot, counter) in counters.iter_mut().zip(&COUNTERS) {
             if counter.directory == directory {
@@ -218,10 +216,9 @@ fn write_counters(devices: &[Device], out: &mut Exposition) {
 }
 
 fn ports(devices: &[Device]) -> impl Iterator<Item = (&Device, &Port)> {
-    let with_device = |device| move |port| (device, port);
     devices
         .iter()
-        .flat_map(move |device| device.ports.iter().map(with_device(device)))
+        .flat_map(|device| device.ports.iter().map(move |port| (device, port)))
 }
 
 fn labels<'a>(device: &'a Device, port: &'a Port) -> [(&'static str, &'a [u8]); 2] {

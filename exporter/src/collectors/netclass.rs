@@ -134,14 +134,10 @@ impl Netclass {
         names.retain(|name| !ignored.is_some_and(|pattern| pattern.is_match(name)));
         self.devices.clear();
         for name in names {
-            match Directory::open(self.class.join(OsStr::from_bytes(&name))) {
-                Ok(directory) => {
-                    self.devices
-                        .push(Device::read(name, &directory, &mut self.buffer)?)
-                }
-                // It went after the listing.
-                Err(error) if error.is_absent() => {}
-                Err(error) => return Err(error),
+            let path = self.class.join(OsStr::from_bytes(&name));
+            if let Some(directory) = Directory::open_if_present(path)? {
+                let device = Device::read(name, &directory, &mut self.buffer)?;
+                self.devices.push(device);
             }
         }
         Ok(())

@@ -181,11 +181,8 @@ impl NetclassNetlink {
 
     fn read_files(&mut self, device: &mut Device) -> Result<(), ReadError> {
         let path = self.class.join(OsStr::from_bytes(&device.name));
-        let directory = match Directory::open(path) {
-            Ok(directory) => directory,
-            // It went after the dump, or it is hidden from this container.
-            Err(error) if error.is_out_of_reach() => return Ok(()),
-            Err(error) => return Err(error),
+        let Some(directory) = Directory::open_if_present(path)? else {
+            return Ok(());
         };
         for (slot, file) in device.files.iter_mut().zip(FILES) {
             *slot = directory

@@ -270,14 +270,12 @@ impl Devices {
     fn read_aliases(&mut self) -> Result<(), ReadError> {
         for device in shown(&mut self.known) {
             let path = self.class.join(OsStr::from_bytes(&device.name));
-            device.alias = match Directory::open(path) {
-                Ok(directory) => {
+            device.alias = match Directory::open_if_present(path)? {
+                Some(directory) => {
                     let alias = directory.read("ifalias", &mut self.buffer)?;
                     Some(alias.unwrap_or_default().to_vec())
                 }
-                // It went after the file was read, or it is hidden from this container.
-                Err(error) if error.is_out_of_reach() => None,
-                Err(error) => return Err(error),
+                None => None,
             };
         }
         Ok(())
@@ -287,10 +285,8 @@ impl Devices {
         for device in shown(&mut self.known) {
             let path = self.class.join(OsStr::from_bytes(&device.name));
             device.details = Default::default();
-            let statistics = match Directory::open(path.join("statistics")) {
-                Ok(statistics) => statistics,
-                Err(error) if error.is_out_of_reach() => continue,
-                Err(error) => return Err(error),
+            let Some(statistics) = Directory::open_if_present(path.join("statistics"))? else {
+                continue;
             };
             for (slot, (file, _)) in device.details.iter_mut().zip(DETAILS) {
                 *slot = statistics.read(file, &mut self.buffer)?.and_then(parse_u64);

@@ -133,10 +133,8 @@ impl Processes {
 
     /// The state of a process or thread; `None` when it has gone or is hidden.
     fn look_at(&mut self, task: PathBuf) -> Result<Option<Stat>, CollectError> {
-        let directory = match Directory::open(task) {
-            Ok(directory) => directory,
-            Err(error) if error.is_out_of_reach() => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let Some(directory) = Directory::open_if_present(task)? else {
+            return Ok(None);
         };
         match directory.read("stat", &mut self.buffer)? {
             None => Ok(None),

@@ -36,6 +36,19 @@ impl Directory {
         }
     }
 
+    /// Opens the directory, if it is there and not hidden from this process. Devices come and go after they were listed.
+    ///
+    /// # Errors
+    ///
+    /// It is there and cannot be opened.
+    pub fn open_if_present(path: PathBuf) -> Result<Option<Self>, ReadError> {
+        match Self::open(path) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(error) if error.is_out_of_reach() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// An attribute without blanks around it, read into `buffer` in place of what was there. `None` when it is absent,
     /// hidden, has no value at present, as of a link that is down, or what it told of has gone.
     ///
@@ -187,11 +200,10 @@ mod tests {
         assert_eq!(attributes.read("absent", &mut buffer).unwrap(), None);
         let error = attributes.read("queues", &mut buffer).unwrap_err();
         assert!(error.to_string().contains("/queues: "), "{error}");
-        assert!(
-            Directory::open(directory.path().join("gone"))
-                .unwrap_err()
-                .is_absent()
-        );
+        let gone = directory.path().join("gone");
+        assert!(Directory::open(gone.clone()).unwrap_err().is_absent());
+        assert!(Directory::open_if_present(gone).unwrap().is_none());
+        assert!(Directory::open_if_present(directory.path().join("mtu")).is_err());
     }
 
     #[test]
