@@ -12,6 +12,7 @@ pub mod exporters;
 pub mod host;
 pub mod kubectl;
 pub mod namespace;
+pub mod operator;
 pub mod process;
 pub mod prometheus;
 pub mod secret;
