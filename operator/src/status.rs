@@ -11,7 +11,7 @@ use crate::{
     complaints::Complaint,
     conditions::{self, Finding},
     names::Owner,
-    pki::{InspectError, inspect::inspect},
+    pki::{BACKDATING, InspectError, inspect::inspect},
     rotation::{
         evidence::{Exporter, Tally},
         request::{Requests, Subject},
@@ -226,7 +226,8 @@ fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
 
 fn certificate_finding(certificate: &CertificateStatus, now: Timestamp) -> Finding {
     let end = certificate.not_after.0;
-    let life = end.duration_since(certificate.not_before.0);
+    // Validity begins earlier than the issue, which must not count.
+    let life = end.duration_since(certificate.not_before.0) - BACKDATING;
     let soon = EXPIRING.min(SignedDuration::from_secs(life.as_secs() / 10));
     let finding = |holds, reason, message| {
         Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)

@@ -32,6 +32,16 @@ pub fn exporter() -> Result<PathBuf> {
     variable("TEST_EXPORTER").map(PathBuf::from)
 }
 
+/// Our operator, as the image holds it.
+pub fn operator() -> Result<PathBuf> {
+    variable("TEST_OPERATOR").map(PathBuf::from)
+}
+
+/// The administrator's kubeconfig of a second cluster, which has no nodes and no operator.
+pub fn control_plane() -> Result<PathBuf> {
+    variable("TEST_CONTROL_PLANE").map(PathBuf::from)
+}
+
 /// The address of the cluster's one node.
 pub fn node_address() -> Result<String> {
     variable("TEST_NODE_ADDRESS")

@@ -1,6 +1,10 @@
 //! The API server, by kubectl.
 
-use std::{process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -9,6 +13,7 @@ use crate::{environment, process::output, wait::wait_until};
 
 /// kubectl, mostly for one namespace.
 pub struct Kubectl {
+    kubeconfig: Option<PathBuf>,
     namespace: String,
 }
 
@@ -16,6 +21,15 @@ impl Kubectl {
     /// For the objects of a namespace.
     pub fn of(namespace: &str) -> Self {
         Self {
+            kubeconfig: None,
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    /// For the objects of a namespace of another cluster.
+    pub fn at(kubeconfig: &Path, namespace: &str) -> Self {
+        Self {
+            kubeconfig: Some(kubeconfig.to_owned()),
             namespace: namespace.to_owned(),
         }
     }
@@ -87,10 +101,14 @@ impl Kubectl {
     }
 
     fn run_with(&self, arguments: &[&str], input: &str) -> Result<String> {
+        let kubeconfig = match &self.kubeconfig {
+            Some(file) => file.clone(),
+            None => environment::kubeconfig()?,
+        };
         let mut command = Command::new(environment::kubectl()?);
         command
             .arg("--kubeconfig")
-            .arg(environment::kubeconfig()?)
+            .arg(kubeconfig)
             .args(["--request-timeout=60s"]);
         if !self.namespace.is_empty() && !arguments.contains(&"--raw") {
             command.args(["-n", &self.namespace]);

@@ -1,11 +1,34 @@
 //! A real Prometheus' API.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{curl::Request, wait::wait_until};
+use crate::{curl::Request, namespace::Namespace, wait::wait_until};
+
+/// Starts the Prometheus of the example in a namespace, and says where its API answers.
+///
+/// # Errors
+/// It does not start.
+pub fn start(namespace: &Namespace) -> Result<String> {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/prometheus.yaml");
+    let example = example.to_str().context("a path that is no text")?;
+    namespace.kubectl.run(&["apply", "-f", example])?;
+    namespace.kubectl.run(&[
+        "rollout",
+        "status",
+        "deployment/prometheus",
+        "--timeout=150s",
+    ])?;
+    let pods = namespace
+        .kubectl
+        .list("pods", "app.kubernetes.io/name=prometheus")?;
+    let address = pods[0]["status"]["podIP"]
+        .as_str()
+        .context("prometheus has no address")?;
+    Ok(format!("http://{address}:9090"))
+}
 
 /// One series of an answer.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, time::Dura
 use anyhow::{Result, ensure};
 use serde_json::json;
 use system_tests::{
-    environment, exporters::Exporters, namespace::in_namespace, operator, process::output,
-    wait::wait_until,
+    environment, exporters::Exporters, installed_operator, namespace::in_namespace,
+    process::output, wait::wait_until,
 };
 
 #[test]
@@ -33,7 +33,7 @@ fn the_metrics_of_the_rules_are_told() -> Result<()> {
         let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": {"port": 9145}}))?;
         exporters.wait_ready()?;
         let exposed = exporters.scraper()?.get("/metrics").send()?.body;
-        let told = operator::metrics()? + &exposed;
+        let told = installed_operator::metrics()? + &exposed;
         let names: BTreeSet<&str> = told
             .lines()
             .filter_map(|line| line.split(['{', ' ']).next())
@@ -47,7 +47,7 @@ fn the_metrics_of_the_rules_are_told() -> Result<()> {
         namespace.kubectl.delete("secureexporter", "nodes")?;
         // Else its last success would be alerted on until the operator's end.
         wait_until("the end of its series", Duration::from_secs(60), || {
-            Ok((!operator::metrics()?.contains(&series)).then_some(()))
+            Ok((!installed_operator::metrics()?.contains(&series)).then_some(()))
         })
     })
 }

@@ -12,9 +12,9 @@ use system_tests::{
     certificate::served_serial,
     environment,
     exporters::{Exporters, Scraper, condition},
+    installed_operator,
     kubectl::Kubectl,
     namespace::{Namespace, in_namespace},
-    operator,
     wait::wait_until,
 };
 
@@ -204,7 +204,7 @@ fn no_secret_is_told() -> Result<()> {
                 "the operator's log",
                 log(&operator, "secure-exporter-operator")?,
             ),
-            ("the operator's metrics", operator::metrics()?),
+            ("the operator's metrics", installed_operator::metrics()?),
             (
                 "the events",
                 namespace.kubectl.run(&["get", "events", "-o", "yaml"])?,

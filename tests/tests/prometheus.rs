@@ -11,9 +11,9 @@ use serde_json::json;
 use system_tests::{
     environment,
     exporters::Exporters,
-    namespace::{Namespace, in_namespace},
+    namespace::in_namespace,
     process::output,
-    prometheus::{query, wait_for},
+    prometheus::{query, start, wait_for},
     wait::wait_until,
 };
 
@@ -32,7 +32,7 @@ fn the_example_scrapes_every_node_through_a_renewal() -> Result<()> {
         // The example mounts `nodes-scrape`.
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         exporters.wait_ready()?;
-        let address = start_prometheus(namespace)?;
+        let address = start(namespace)?;
 
         let up = wait_for(&address, "up", 1, "1")?;
         let labels = &up[0].labels;
@@ -111,25 +111,6 @@ fn the_scrape_configuration_is_one_that_promtool_accepts() -> Result<()> {
         }
         Ok(())
     })
-}
-
-fn start_prometheus(namespace: &Namespace) -> Result<String> {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/prometheus.yaml");
-    let example = example.to_str().context("a path that is no text")?;
-    namespace.kubectl.run(&["apply", "-f", example])?;
-    namespace.kubectl.run(&[
-        "rollout",
-        "status",
-        "deployment/prometheus",
-        "--timeout=150s",
-    ])?;
-    let pods = namespace
-        .kubectl
-        .list("pods", "app.kubernetes.io/name=prometheus")?;
-    let address = pods[0]["status"]["podIP"]
-        .as_str()
-        .context("prometheus has no address")?;
-    Ok(format!("http://{address}:9090"))
 }
 
 fn samples(address: &str) -> Result<u64> {

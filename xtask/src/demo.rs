@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, Layout},
     install::{self, NAMESPACE},
     shell::{output, step, wait_for},
 };
@@ -29,7 +29,7 @@ pub struct Options {
 /// A part did not do what it should: names it.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let begin = Instant::now();
-    let cluster = install::cluster("dev")?;
+    let cluster = install::cluster(Layout::named("dev"))?;
     let shown = show(&cluster);
     if shown.is_err() {
         explain(&cluster);

@@ -16,12 +16,11 @@ pub const NAMESPACE: &str = "monitoring";
 
 const IMAGES: &str = "target/images";
 
-/// A running cluster that has our images and Prometheus'.
+/// A running cluster whose nodes have our images and Prometheus'.
 ///
 /// # Errors
 /// Something could not be built or started.
-pub fn cluster(name: &str) -> Result<Cluster> {
-    let layout = Layout::named(name);
+pub fn cluster(layout: Layout) -> Result<Cluster> {
     if layout.extent != Extent::Whole {
         bail!("pods need a node, and a node needs root: run this by sudo");
     }
@@ -39,6 +38,17 @@ pub fn cluster(name: &str) -> Result<Cluster> {
     })?;
     Ok(cluster)
 }
+
+/// Waits of a rotation as short as the kubelets of our clusters allow, for tests.
+pub const SHORT_WAITS: [&str; 7] = [
+    "rotation.trustSoak=2s",
+    "rotation.acceptSoak=1s",
+    "rotation.blindWait=20s",
+    "rotation.unusedFor=4s",
+    "rotation.minimumOverlap=1s",
+    "rotation.probeInterval=1s",
+    "rotation.sampleInterval=10s",
+];
 
 /// `helm install`, with the images of this working tree.
 ///

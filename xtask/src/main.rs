@@ -1,6 +1,7 @@
 //! Everything that is run while developing: a real cluster, images, the demo, the tests, generated files.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod binaries;
 mod cluster;
 mod debian;
@@ -30,6 +31,11 @@ enum Task {
     Demo(demo::Options),
     /// All tests, those against real servers included
     Test(test::Options),
+    /// Claims, measured
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// A real Kubernetes on this machine, in namespaces of its own
     Cluster {
         #[command(subcommand)]
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Bench { bench } => bench::run(&bench),
         Task::Cluster { action } => cluster::run(action),
         Task::Image(options) => image::run(&options),
         Task::Generate(options) => generate::run(&options),

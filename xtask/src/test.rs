@@ -9,7 +9,8 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    cluster::Cluster,
+    bench::rotation,
+    cluster::{Cluster, Layout, Shape},
     install::{self, NAMESPACE},
     servers,
     shell::{repository, step, visibly},
@@ -38,22 +39,34 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let cluster = install::cluster("test")?;
+    let cluster = install::cluster(Layout::named("test"))?;
     let outcome = with_servers(&cluster, options);
     step("cluster down", || cluster.down())?;
     outcome?;
+    if options.arguments.is_empty() {
+        rotation::run(&rotation::Options::quick())?;
+    }
     println!("all tests took {:.0} s", begin.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
 }
 
 fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
     // Tests use a namespace each, so the operator must watch them all.
-    install::operator(cluster, &["watchNamespaces={*}"])?;
+    let values = [&["watchNamespaces={*}"][..], &install::SHORT_WAITS].concat();
+    install::operator(cluster, &values)?;
+    // For tests that start and kill an operator of their own.
+    let control_plane = Cluster::up(Layout::named("control-plane").shaped(Shape::CONTROL_PLANE))?;
+    let definition = repository().join("crds").display().to_string();
+    let outcome = control_plane
+        .kubectl(&["apply", "--server-side", "-f", &definition])
+        .and_then(|_| test(cluster, &control_plane, options));
+    step("control plane down", || control_plane.down())?;
+    outcome
+}
+
+fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result<()> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let exporter = repository()
-        .join("target")
-        .join(target)
-        .join("image/secure-exporter");
+    let binaries = repository().join("target").join(target).join("image");
     visibly(
         cargo_test()
             .args(["--features", "system-tests/servers"])
@@ -64,9 +77,11 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
             )
             .env("TEST_PROMETHEUS", servers::ensure(&servers::PROMETHEUS)?)
             .env("TEST_PROMTOOL", servers::ensure(&servers::PROMTOOL)?)
-            .env("TEST_NODE_ADDRESS", cluster.node_address())
+            .env("TEST_NODE_ADDRESS", cluster.node_address().to_string())
             .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
-            .env("TEST_EXPORTER", exporter)
+            .env("TEST_EXPORTER", binaries.join("secure-exporter"))
+            .env("TEST_OPERATOR", binaries.join("secure-exporter-operator"))
+            .env("TEST_CONTROL_PLANE", control_plane.kubeconfig())
             .args(&options.arguments),
     )
 }

@@ -1,6 +1,6 @@
 //! The cluster's own certificates and kubeconfigs. They live as long as the cluster, in memory.
 
-use std::{fs, net::IpAddr};
+use std::{fs, net::Ipv4Addr};
 
 use anyhow::Result;
 use rcgen::{
@@ -10,12 +10,11 @@ use rcgen::{
 
 use super::layout::Layout;
 
-/// Users of the API: file name, common name, organisation.
-const USERS: [(&str, &str, Option<&str>); 5] = [
+/// Users of the API but the kubelets: file name, common name, organisation.
+const USERS: [(&str, &str, Option<&str>); 4] = [
     ("admin", "admin", Some("system:masters")),
     ("controllers", "system:kube-controller-manager", None),
     ("scheduler", "system:kube-scheduler", None),
-    ("kubelet", "system:node:node1", Some("system:nodes")),
     (
         "apiserver-to-kubelet",
         "kube-apiserver-kubelet-client",
@@ -42,25 +41,31 @@ pub fn write(layout: &Layout) -> Result<()> {
         "localhost",
     ];
     let addresses = [
-        "127.0.0.1",
+        Ipv4Addr::LOCALHOST,
         layout.service_address(),
-        &layout.node_address(),
-    ]
-    .map(str::to_owned);
+        layout.api_address(),
+    ];
     serving(layout, &ca, "apiserver", &names, &addresses)?;
-    let node = [layout.node_name()];
-    serving(
-        layout,
-        &ca,
-        "kubelet-server",
-        &node,
-        &["127.0.0.1".to_owned(), layout.node_address()],
-    )?;
     for (file, name, organisation) in USERS {
-        let mut params = named(name, organisation);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        sign(layout, &ca, file, params)?;
-        fs::write(layout.kubeconfig(file), kubeconfig(layout, file))?;
+        user(layout, &ca, file, name, organisation)?;
+    }
+    for node in layout.nodes() {
+        let addresses = [Ipv4Addr::LOCALHOST, node.address];
+        serving(
+            layout,
+            &ca,
+            &node.kubelet_server(),
+            &[&node.name],
+            &addresses,
+        )?;
+        let name = format!("system:node:{}", node.name);
+        user(
+            layout,
+            &ca,
+            &node.kubelet_user(),
+            &name,
+            Some("system:nodes"),
+        )?;
     }
     let tokens = KeyPair::generate()?;
     fs::write(layout.pki("service-accounts.key"), tokens.serialize_pem())?;
@@ -70,12 +75,26 @@ pub fn write(layout: &Layout) -> Result<()> {
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
+fn user(
+    layout: &Layout,
+    ca: &Ca,
+    file: &str,
+    name: &str,
+    organisation: Option<&str>,
+) -> Result<()> {
+    let mut params = named(name, organisation);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    sign(layout, ca, file, params)?;
+    fs::write(layout.kubeconfig(file), kubeconfig(layout, file))?;
+    Ok(())
+}
+
 fn serving(
     layout: &Layout,
     ca: &Ca,
     file: &str,
     names: &[&str],
-    addresses: &[String],
+    addresses: &[Ipv4Addr],
 ) -> Result<()> {
     let mut params = named(file, None);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -87,7 +106,7 @@ fn serving(
     for address in addresses {
         params
             .subject_alt_names
-            .push(SanType::IpAddress(address.parse::<IpAddr>()?));
+            .push(SanType::IpAddress((*address).into()));
     }
     sign(layout, ca, file, params)
 }
@@ -121,7 +140,7 @@ fn kubeconfig(layout: &Layout, user: &str) -> String {
     serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "test",
         "clusters": [{"name": "test", "cluster": {
-            "server": format!("https://{}:{}", layout.node_address(), layout.api_port()),
+            "server": format!("https://{}:{}", layout.api_address(), layout.api_port()),
             "certificate-authority": path("ca.crt")}}],
         "users": [{"name": user, "user": {
             "client-certificate": path(&format!("{user}.crt")),

@@ -1,4 +1,4 @@
-//! The cgroup below which the kubelet puts every pod, in each hierarchy that the machine has.
+//! The cgroups below which each kubelet puts its pods, in each hierarchy that the machine has.
 
 use std::{
     fs,
@@ -6,60 +6,69 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::layout::{Extent, Layout};
 use crate::shell::wait_for;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Makes the cluster's cgroup.
+/// Makes one cgroup per node.
 ///
 /// # Errors
 /// The kernel refused.
 pub fn create(layout: &Layout) -> Result<()> {
-    for folder in folders(layout)? {
-        fs::create_dir_all(&folder)?;
-        // A cpuset (v1) begins empty and takes no process until it has both.
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            let parent = folder.parent().unwrap_or(Path::new(ROOT)).join(file);
-            if folder.ends_with(format!("cpuset/{}", layout.cgroup())) && parent.exists() {
-                fs::write(folder.join(file), fs::read(parent)?)?;
+    for hierarchy in hierarchies(layout)? {
+        for node in layout.nodes() {
+            let folder = hierarchy.join(node.cgroup);
+            fs::create_dir_all(&folder)?;
+            // A cpuset (v1) begins empty and takes no process until it has both.
+            if hierarchy.ends_with("cpuset") {
+                for file in ["cpuset.cpus", "cpuset.mems"] {
+                    fs::write(folder.join(file), fs::read(hierarchy.join(file))?)
+                        .with_context(|| format!("cannot fill {file} of {}", folder.display()))?;
+                }
             }
         }
     }
     Ok(())
 }
 
-/// Removes it and what the kubelet made below it.
+/// Removes them and what the kubelets made below them.
 ///
 /// # Errors
-/// A process is still in it after some seconds.
+/// A process is still in one after some seconds.
 pub fn remove(layout: &Layout) -> Result<()> {
     wait_for("cgroups empty", Duration::from_secs(10), || {
-        for folder in folders(layout)? {
-            remove_tree(&folder)?;
+        for hierarchy in hierarchies(layout)? {
+            for entry in fs::read_dir(hierarchy)?.flatten() {
+                let name = entry.file_name();
+                if name.to_string_lossy().starts_with(&layout.cgroup_prefix()) {
+                    remove_tree(&entry.path())?;
+                }
+            }
         }
         Ok(Some(()))
     })
 }
 
-fn folders(layout: &Layout) -> Result<Vec<PathBuf>> {
+fn hierarchies(layout: &Layout) -> Result<Vec<PathBuf>> {
     if layout.extent == Extent::ControlPlane {
         return Ok(Vec::new());
     }
-    let unified = Path::new(ROOT).join("cgroup.controllers").exists();
-    if unified {
-        return Ok(vec![Path::new(ROOT).join(layout.cgroup())]);
+    let root = Path::new(ROOT);
+    if root.join("cgroup.controllers").exists() {
+        return Ok(vec![root.to_owned()]);
     }
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(ROOT)? {
+    let mut hierarchies = Vec::new();
+    for entry in fs::read_dir(root)? {
         let entry = entry?;
+        // A link is another name of a hierarchy that is here anyway.
         if entry.file_type()?.is_dir() {
-            folders.push(entry.path().join(layout.cgroup()));
+            hierarchies.push(entry.path());
         }
     }
-    Ok(folders)
+    Ok(hierarchies)
 }
 
 fn remove_tree(folder: &Path) -> Result<()> {

@@ -4,10 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{
-    holder::{Server, spawn},
-    layout::Layout,
-};
+use super::{holder::Server, layout::Layout};
 use crate::shell::find_program;
 
 /// Starts etcd and the API server.
@@ -20,8 +17,7 @@ pub fn start_api(layout: &Layout, commands: &Path) -> Result<[Server; 2]> {
     let (clients, peers) = layout.etcd_ports();
     let (clients, peers) = (local(clients), local(peers));
     let data = layout.run.join("etcd").display().to_string();
-    let etcd = spawn(
-        layout,
+    let etcd = layout.holder().spawn(
         "etcd",
         &etcd,
         &flags(&[
@@ -40,15 +36,14 @@ pub fn start_api(layout: &Layout, commands: &Path) -> Result<[Server; 2]> {
     )?;
     let path = |file: &str| layout.pki(file).display().to_string();
     let scratch = layout.run.join("apiserver").display().to_string();
-    let api = spawn(
-        layout,
+    let api = layout.holder().spawn(
         "kube-apiserver",
         &commands.join("kube-apiserver"),
         &flags(&[
             ("etcd-servers", &clients),
             ("secure-port", &layout.api_port().to_string()),
             ("bind-address", "0.0.0.0"),
-            ("advertise-address", &layout.node_address()),
+            ("advertise-address", &layout.api_address().to_string()),
             ("service-cluster-ip-range", "10.96.0.0/24"),
             ("tls-cert-file", &path("apiserver.crt")),
             ("tls-private-key-file", &path("apiserver.key")),
@@ -86,8 +81,7 @@ pub fn start_controllers(layout: &Layout, commands: &Path) -> Result<[Server; 2]
     let scratch = |name: &str| layout.run.join(name).display().to_string();
     let (controller_port, scheduler_port) = layout.controller_ports();
     let controllers = config("controllers");
-    let controllers = spawn(
-        layout,
+    let controllers = layout.holder().spawn(
         "kube-controller-manager",
         &commands.join("kube-controller-manager"),
         &flags(&[
@@ -108,8 +102,7 @@ pub fn start_controllers(layout: &Layout, commands: &Path) -> Result<[Server; 2]
         ]),
     )?;
     let scheduler = config("scheduler");
-    let scheduler = spawn(
-        layout,
+    let scheduler = layout.holder().spawn(
         "kube-scheduler",
         &commands.join("kube-scheduler"),
         &flags(&[

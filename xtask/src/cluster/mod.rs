@@ -1,25 +1,29 @@
-//! A real Kubernetes on one Linux machine: etcd, the control plane, containerd and a kubelet, in network, mount and
-//! process namespaces of their own. Killing one process, the holder, ends all of it.
+//! A real Kubernetes on one Linux machine: etcd, the control plane, and for every node containerd and a kubelet in network,
+//! mount and process namespaces of their own. Killing one process, the holder, ends all of it.
 
 mod certificates;
 mod cgroup;
 mod control_plane;
 mod holder;
 mod layout;
+mod network;
 mod node;
 mod preflight;
+mod shape;
 
 use std::{
     fs,
-    path::PathBuf,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
-pub use layout::{Extent, Layout};
+pub use layout::{Extent, Layout, Node};
+pub use shape::Shape;
 
 use holder::Server;
 
@@ -28,35 +32,44 @@ use crate::{
     shell::{output, step, wait_while},
 };
 
+const DEFAULT_NAME: &str = "dev";
+
 #[derive(Subcommand)]
 pub enum Action {
     /// Start it; nothing happens where it is up already
     Up {
-        /// Several clusters may run beside each other by different names
-        #[arg(long, default_value = "dev")]
-        name: String,
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        shape: Shape,
     },
     /// Stop it and leave nothing behind
-    Down {
-        /// The name it was started by
-        #[arg(long, default_value = "dev")]
-        name: String,
-    },
+    Down(Name),
     /// What runs, and what it takes
-    Status {
-        /// The name it was started by
-        #[arg(long, default_value = "dev")]
-        name: String,
-    },
+    Status(Name),
     /// kubectl, against this cluster
     Kubectl {
-        /// The name it was started by
-        #[arg(long, default_value = "dev")]
-        name: String,
+        #[command(flatten)]
+        name: Name,
         /// What to hand to kubectl
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Args)]
+pub struct Name {
+    /// Several clusters may run beside each other by different names
+    #[arg(long, default_value = DEFAULT_NAME, value_parser = cluster_name)]
+    name: String,
+}
+
+fn cluster_name(text: &str) -> Result<String, &'static str> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.is_empty() || !text.bytes().all(allowed) {
+        return Err("a name is made of a-z, 0-9 and -");
+    }
+    Ok(text.to_owned())
 }
 
 /// Carries out `cargo xtask cluster …`.
@@ -65,19 +78,23 @@ pub enum Action {
 /// As each action says.
 pub fn run(action: Action) -> Result<ExitCode> {
     match action {
-        Action::Up { name } => {
-            let cluster = Cluster::up(Layout::named(&name))?;
-            println!("\nkubectl:     cargo xtask cluster kubectl -- get nodes");
+        Action::Up { name, shape } => {
+            let cluster = Cluster::up(Layout::named(&name.name).shaped(shape))?;
+            let name = match cluster.layout.name.as_str() {
+                DEFAULT_NAME => String::new(),
+                name => format!(" --name {name}"),
+            };
+            println!("\nkubectl:     cargo xtask cluster kubectl{name} -- get nodes");
             println!(
                 "or:          export KUBECONFIG={}",
                 cluster.kubeconfig().display()
             );
-            println!("take down:   cargo xtask cluster down");
+            println!("take down:   cargo xtask cluster down{name}");
         }
-        Action::Down { name } => step("cluster down", || Cluster::at(Layout::named(&name)).down())?,
-        Action::Status { name } => Cluster::at(Layout::named(&name)).status()?,
+        Action::Down(name) => step("cluster down", || Cluster::named(&name.name).down())?,
+        Action::Status(name) => Cluster::named(&name.name).status()?,
         Action::Kubectl { name, arguments } => {
-            let cluster = Cluster::at(Layout::named(&name));
+            let cluster = Cluster::named(&name.name);
             if !cluster.is_up() {
                 bail!("no cluster of this name is up: cargo xtask cluster up");
             }
@@ -98,25 +115,32 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster at a place, whether it runs or not.
-    pub fn at(layout: Layout) -> Self {
-        Self { layout }
+    /// The cluster of this name in the shape that it was started in, whether it runs or not.
+    pub fn named(name: &str) -> Self {
+        let layout = Layout::named(name);
+        let shape = Shape::read(&layout.shape_file()).unwrap_or_default();
+        Self {
+            layout: layout.shaped(shape),
+        }
     }
 
-    /// Starts a cluster and waits until its node is ready and the API's first namespace has its ServiceAccount.
+    /// Starts a cluster and waits until its nodes are ready and the API's first namespace has its ServiceAccount.
     ///
     /// # Errors
-    /// Something that it needs is missing or did not start: names it, and the log that tells more.
+    /// Something that it needs is missing or did not start: names it, and the log that tells more. Or a cluster of this
+    /// name is up in another shape.
     pub fn up(layout: Layout) -> Result<Self> {
-        let cluster = Self { layout };
-        if cluster.is_up() {
-            println!("✓ the cluster `{}` is up already", cluster.layout.name);
-            return Ok(cluster);
+        let running = Self::named(&layout.name);
+        if running.is_up() {
+            running.must_be(&layout)?;
+            println!("✓ the cluster `{}` is up already", layout.name);
+            return Ok(running);
         }
-        preflight::check(cluster.layout.extent)?;
+        preflight::check(layout.extent)?;
         debian::ensure()?;
         let commands = servers::kubernetes_commands()?;
         let pause = servers::ensure(&servers::PAUSE)?;
+        let cluster = Self { layout };
         // What a killed run left behind.
         cluster.down()?;
         if let Err(error) = cluster.start(&commands, &pause) {
@@ -130,13 +154,31 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn start(&self, commands: &std::path::Path, pause: &std::path::Path) -> Result<()> {
+    fn must_be(&self, wanted: &Layout) -> Result<()> {
+        let name = &wanted.name;
+        let (is, wanted) = (self.layout.shape, wanted.shape);
+        if is != wanted {
+            bail!(
+                "the cluster `{name}` is up in another shape ({is}) than wanted ({wanted}): cargo xtask cluster down --name {name}"
+            );
+        }
+        for node in self.nodes() {
+            node.holder.living_pid().with_context(|| {
+                format!("start it anew: cargo xtask cluster down --name {name}")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn start(&self, commands: &Path, pause: &Path) -> Result<()> {
         let layout = &self.layout;
         let begin = Instant::now();
         fs::create_dir_all(&layout.run)?;
+        layout.shape.write(&layout.shape_file())?;
         step("namespaces, network, cgroups, certificates", || {
             cgroup::create(layout)?;
-            holder::start(layout)?;
+            self.hold()?;
+            network::connect(layout)?;
             certificates::write(layout)
         })?;
         let mut servers = step("etcd, kube-apiserver", || {
@@ -147,12 +189,12 @@ impl Cluster {
         })?;
         if layout.extent == Extent::Whole {
             step(
-                "controllers, scheduler, containerd, kubelet; node ready",
+                "controllers, scheduler, containerd, kubelet; nodes ready",
                 || {
-                    servers.push(node::start_containerd(layout)?);
-                    node::import_pause(layout, pause)?;
-                    servers.push(node::start_kubelet(layout, commands)?);
-                    self.wait_for_node(&mut servers)
+                    for node in self.nodes() {
+                        servers.extend(self.start_node(&node, commands, pause)?);
+                    }
+                    self.wait_for_nodes(&mut servers)
                 },
             )?;
         }
@@ -164,12 +206,37 @@ impl Cluster {
         Ok(())
     }
 
+    fn hold(&self) -> Result<()> {
+        let layout = &self.layout;
+        let (hosts, holders) = (layout.hosts(), layout.holders());
+        holders.iter().enumerate().try_for_each(|(at, holder)| {
+            let outer = if at == 0 { None } else { holders.first() };
+            holder.start(&hosts, outer)
+        })
+    }
+
+    fn start_node(&self, node: &Node, commands: &Path, pause: &Path) -> Result<[Server; 2]> {
+        let sync_frequency = self.layout.shape.sync_frequency()?;
+        if self.layout.shape.lag.is_some() {
+            println!(
+                "  {}: a changed Secret reaches its pods within {:.1} s",
+                node.name,
+                shape::longest_wait(sync_frequency).as_secs_f32()
+            );
+        }
+        let containerd = node::start_containerd(node)?;
+        node::import_pause(node, pause)?;
+        let kubelet = node::start_kubelet(&self.layout, node, commands, sync_frequency)?;
+        Ok([containerd, kubelet])
+    }
+
     /// Ends every process of the cluster and removes what it had. Nothing happens where there is none.
     ///
     /// # Errors
     /// Something would not go away.
     pub fn down(&self) -> Result<()> {
-        holder::stop(&self.layout)?;
+        self.layout.holder().stop()?;
+        network::disconnect(&self.layout);
         cgroup::remove(&self.layout)?;
         if self.layout.run.exists() {
             fs::remove_dir_all(&self.layout.run)
@@ -184,7 +251,7 @@ impl Cluster {
 
     /// Whether its holder lives.
     pub fn is_up(&self) -> bool {
-        holder::pid(&self.layout).is_some() && self.kubeconfig().is_file()
+        self.layout.holder().pid().is_some() && self.kubeconfig().is_file()
     }
 
     /// The administrator's kubeconfig; good from this machine's own network too.
@@ -192,9 +259,14 @@ impl Cluster {
         self.layout.kubeconfig("admin")
     }
 
-    /// The node's address.
-    pub fn node_address(&self) -> String {
-        self.layout.node_address()
+    /// The first node's address, also that of the API server.
+    pub fn node_address(&self) -> Ipv4Addr {
+        self.layout.api_address()
+    }
+
+    /// Its nodes, the first one first.
+    pub fn nodes(&self) -> Vec<Node> {
+        self.layout.nodes()
     }
 
     /// kubectl with this cluster's kubeconfig, to be given its arguments.
@@ -215,12 +287,14 @@ impl Cluster {
         output(self.kubectl_command()?.args(arguments))
     }
 
-    /// Makes an image archive known to the node.
+    /// Makes an image archive known to every node.
     ///
     /// # Errors
-    /// containerd refused it.
-    pub fn import_image(&self, archive: &std::path::Path) -> Result<()> {
-        node::import(&self.layout, archive)
+    /// A node's containerd refused it.
+    pub fn import_image(&self, archive: &Path) -> Result<()> {
+        self.nodes()
+            .iter()
+            .try_for_each(|node| node::import(node, archive))
     }
 
     fn wait_for_api(&self, servers: &mut [Server]) -> Result<()> {
@@ -233,9 +307,9 @@ impl Cluster {
         Ok(())
     }
 
-    fn wait_for_node(&self, servers: &mut [Server]) -> Result<()> {
+    fn wait_for_nodes(&self, servers: &mut [Server]) -> Result<()> {
         wait_while(
-            "node ready",
+            "nodes ready",
             Duration::from_secs(90),
             || servers.iter_mut().try_for_each(Server::check),
             || {
@@ -246,7 +320,8 @@ impl Cluster {
                     "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}",
                 ])?;
                 self.kubectl(&["get", "serviceaccount", "default", "-n", "default"])?;
-                Ok((ready == "True").then_some(()))
+                let ready = ready.split(' ').filter(|status| *status == "True").count();
+                Ok((ready == self.nodes().len()).then_some(()))
             },
         )
     }
@@ -256,9 +331,13 @@ impl Cluster {
             println!("the cluster `{}` is not up", self.layout.name);
             return Ok(());
         }
-        for (name, kibibytes) in holder::processes(&self.layout)? {
+        println!("{}", self.layout.shape);
+        let mut total = 0;
+        for (name, kibibytes) in self.layout.holder().processes()? {
             println!("  {name:<28} {:>6} MiB", kibibytes / 1024);
+            total += kibibytes;
         }
+        println!("  {:<28} {:>6} MiB", "all", total / 1024);
         println!(
             "{}",
             self.kubectl(&["get", "nodes,pods", "-A", "-o", "wide"])?

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{
     control_plane::flags,
-    holder::{Server, command, spawn},
-    layout::Layout,
+    holder::Server,
+    layout::{Layout, Node},
 };
 use crate::{
     image::{self, Content},
@@ -21,12 +21,12 @@ const PAUSE_IMAGE: &str = "localhost/pause:1";
 ///
 /// # Errors
 /// It did not start.
-pub fn start_containerd(layout: &Layout) -> Result<Server> {
-    let run = layout.run.display();
-    fs::create_dir_all(layout.run.join("cni"))?;
+pub fn start_containerd(node: &Node) -> Result<Server> {
+    let run = node.run.display();
+    fs::create_dir_all(node.run.join("cni"))?;
     fs::write(
-        layout.run.join("cni/10-pods.conflist"),
-        network(layout).to_string(),
+        node.run.join("cni/10-pods.conflist"),
+        network(node).to_string(),
     )?;
     // restrict_oom_score_adj: without CAP_SYS_RESOURCE runc may not lower the score and would fail.
     let config = format!(
@@ -55,14 +55,13 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
     bin_dir = "/usr/lib/cni"
     conf_dir = "{run}/cni"
 "#,
-        socket = layout.containerd_socket().display(),
+        socket = node.containerd_socket().display(),
     );
-    let file = layout.run.join("containerd.toml");
+    let file = node.run.join("containerd.toml");
     fs::write(&file, config)?;
     let containerd = find_program("containerd").context("containerd is not installed")?;
-    let mut server = spawn(
-        layout,
-        "containerd",
+    let mut server = node.holder.spawn(
+        &format!("containerd-{}", node.name),
         &containerd,
         &["-c".into(), file.display().to_string()],
     )?;
@@ -70,7 +69,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
         "containerd answers",
         Duration::from_secs(30),
         || server.check(),
-        || ctr(layout, &["version"]).map(Some),
+        || ctr(node, &["version"]).map(Some),
     )?;
     Ok(server)
 }
@@ -79,81 +78,79 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 ///
 /// # Errors
 /// The image could not be written or was refused.
-pub fn import_pause(layout: &Layout, pause: &Path) -> Result<()> {
-    let archive = layout.run.join("pause.tar");
+pub fn import_pause(node: &Node, pause: &Path) -> Result<()> {
+    let archive = node.run.join("pause.tar");
     image::write(
         &archive,
         PAUSE_IMAGE,
         &Content::of("pause", fs::read(pause)?),
     )?;
-    import(layout, &archive)
+    import(node, &archive)
 }
 
 /// Makes an image known to containerd.
 ///
 /// # Errors
 /// containerd refused it.
-pub fn import(layout: &Layout, archive: &Path) -> Result<()> {
-    ctr(
-        layout,
-        &["images", "import", &archive.display().to_string()],
-    )?;
+pub fn import(node: &Node, archive: &Path) -> Result<()> {
+    ctr(node, &["images", "import", &archive.display().to_string()])?;
     Ok(())
 }
 
-/// Starts the kubelet.
+/// Starts the kubelet, which looks at each pod again after `sync_frequency`.
 ///
 /// # Errors
 /// It could not be started.
-pub fn start_kubelet(layout: &Layout, commands: &Path) -> Result<Server> {
-    let file = layout.run.join("kubelet.yaml");
-    fs::write(&file, kubelet_configuration(layout).to_string())?;
-    let root = layout.run.join("kubelet");
-    fs::create_dir_all(&root)?;
-    spawn(
-        layout,
-        "kubelet",
+pub fn start_kubelet(
+    layout: &Layout,
+    node: &Node,
+    commands: &Path,
+    sync_frequency: Duration,
+) -> Result<Server> {
+    let file = node.run.join("kubelet.yaml");
+    let configuration = kubelet_configuration(layout, node, sync_frequency);
+    fs::write(&file, configuration.to_string())?;
+    let folder = |name: &str| node.run.join(name).display().to_string();
+    fs::create_dir_all(folder("kubelet"))?;
+    let kubeconfig = layout.kubeconfig(&node.kubelet_user());
+    node.holder.spawn(
+        &format!("kubelet-{}", node.name),
         &commands.join("kubelet"),
         &flags(&[
             ("config", &file.display().to_string()),
-            (
-                "kubeconfig",
-                &layout.kubeconfig("kubelet").display().to_string(),
-            ),
-            ("root-dir", &root.display().to_string()),
-            (
-                "cert-dir",
-                &layout
-                    .run
-                    .join("kubelet-certificates")
-                    .display()
-                    .to_string(),
-            ),
-            ("hostname-override", layout.node_name()),
-            ("node-ip", &layout.node_address()),
+            ("kubeconfig", &kubeconfig.display().to_string()),
+            ("root-dir", &folder("kubelet")),
+            ("cert-dir", &folder("kubelet-certificates")),
+            ("hostname-override", &node.name),
+            ("node-ip", &node.address.to_string()),
             ("v", "2"),
         ]),
     )
 }
 
-fn kubelet_configuration(layout: &Layout) -> serde_json::Value {
+fn kubelet_configuration(
+    layout: &Layout,
+    node: &Node,
+    sync_frequency: Duration,
+) -> serde_json::Value {
+    let server = node.kubelet_server();
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "address": "0.0.0.0",
-        "tlsCertFile": layout.pki("kubelet-server.crt"),
-        "tlsPrivateKeyFile": layout.pki("kubelet-server.key"),
+        "tlsCertFile": layout.pki(&format!("{server}.crt")),
+        "tlsPrivateKeyFile": layout.pki(&format!("{server}.key")),
         "authentication": {
             "anonymous": {"enabled": false},
             "webhook": {"enabled": true},
             "x509": {"clientCAFile": layout.pki("ca.crt")},
         },
         "authorization": {"mode": "Webhook"},
-        "containerRuntimeEndpoint": format!("unix://{}", layout.containerd_socket().display()),
-        "podLogsDir": layout.run.join("pod-logs"),
-        "volumePluginDir": layout.run.join("volume-plugins"),
+        "containerRuntimeEndpoint": format!("unix://{}", node.containerd_socket().display()),
+        "podLogsDir": node.run.join("pod-logs"),
+        "volumePluginDir": node.run.join("volume-plugins"),
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": format!("/{}", layout.cgroup()),
+        "cgroupRoot": format!("/{}", node.cgroup),
         "enforceNodeAllocatable": ["pods"],
         "failCgroupV1": false,
         "failSwapOn": false,
@@ -169,30 +166,31 @@ fn kubelet_configuration(layout: &Layout) -> serde_json::Value {
         "registryPullQPS": 0,
         "resolvConf": "",
         "clusterDomain": "cluster.local",
-        // A changed Secret reaches a pod within a second or two instead of the default's minute.
+        // Together they decide how late a changed Secret reaches a pod: see `Shape::sync_frequency`.
         "configMapAndSecretChangeDetectionStrategy": "Watch",
-        "syncFrequency": "1s",
+        "syncFrequency": format!("{}ms", sync_frequency.as_millis()),
         "nodeStatusUpdateFrequency": "1s",
     })
 }
 
-fn network(layout: &Layout) -> serde_json::Value {
+fn network(node: &Node) -> serde_json::Value {
     json!({
         "cniVersion": "0.4.0", "name": "pods",
         "plugins": [{
             "type": "bridge", "bridge": "pods", "isGateway": true,
             "ipam": {
-                "type": "host-local", "subnet": layout.pod_network(),
-                "dataDir": layout.run.join("ipam"), "routes": [{"dst": "0.0.0.0/0"}],
+                "type": "host-local", "subnet": node.pod_network,
+                "dataDir": node.run.join("ipam"), "routes": [{"dst": "0.0.0.0/0"}],
             },
         }],
     })
 }
 
-fn ctr(layout: &Layout, arguments: &[&str]) -> Result<String> {
-    let socket = layout.containerd_socket().display().to_string();
+fn ctr(node: &Node, arguments: &[&str]) -> Result<String> {
+    let socket = node.containerd_socket().display().to_string();
     output(
-        command(layout, "ctr")?
+        node.holder
+            .command("ctr")?
             .args(["-a", &socket, "-n", "k8s.io"])
             .args(arguments),
     )

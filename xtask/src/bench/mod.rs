@@ -1,0 +1,24 @@
+//! Claims that are measured: each prints a table, and writes its figures as JSON where asked to.
+
+pub mod rotation;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub enum Bench {
+    /// Rotations, interleaved, under a real Prometheus that is never told, with the operator killed and Secrets deleted
+    Rotation(rotation::Options),
+}
+
+/// Runs a benchmark.
+///
+/// # Errors
+/// As each says.
+pub fn run(bench: &Bench) -> Result<ExitCode> {
+    match bench {
+        Bench::Rotation(options) => rotation::run(options),
+    }
+}
