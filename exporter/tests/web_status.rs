@@ -94,7 +94,12 @@ fn it_is_guarded_as_the_metrics_are_and_tells_what_is_served() {
         metrics.sample("secure_exporter_certificate_not_after_timestamp_seconds"),
         not_after
     );
-    assert!(certificate["notBefore"].as_f64() < not_after);
+    let not_before = certificate["notBefore"].as_f64();
+    assert_eq!(
+        metrics.sample("secure_exporter_certificate_not_before_timestamp_seconds"),
+        not_before
+    );
+    assert!(not_before < not_after);
 }
 
 #[test]

@@ -14,12 +14,18 @@ use crate::{
     rotation::evidence::Exporter, status::Published,
 };
 
+/// What was seen of an exporter: it serves the published certificate, serves another one, or gave no answer.
+const STATES: [&str; 3] = ["verified", "outdated", "unreachable"];
+/// What rotates by stages.
+const SUBJECTS: [&str; 2] = ["authority", "password"];
+
 /// The metrics, and the text in which they are served.
 pub struct Metrics {
     registry: Mutex<Registry>,
     passes: Family<OutcomeLabels, Counter>,
     duration: Histogram,
     certificate_end: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
+    certificate_renewal: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
     authority_end: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
     success: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
     exporters: Family<ExporterLabels, Gauge>,
@@ -80,6 +86,12 @@ impl Default for Metrics {
             "When the published certificate ends, in seconds since 1970; alert when it is less than two weeks away",
             certificate_end.clone(),
         );
+        let certificate_renewal = Family::default();
+        registry.register(
+            "certificate_renewal_timestamp_seconds",
+            "When the published certificate is to be renewed, in seconds since 1970",
+            certificate_renewal.clone(),
+        );
         let authority_end = Family::default();
         registry.register(
             "authority_not_after_timestamp_seconds",
@@ -121,6 +133,7 @@ impl Default for Metrics {
             passes,
             duration,
             certificate_end,
+            certificate_renewal,
             authority_end,
             success,
             exporters,
@@ -160,6 +173,7 @@ impl Metrics {
         set(&self.success, now);
         if let Some(certificate) = &status.certificate {
             set(&self.certificate_end, certificate.not_after.0);
+            set(&self.certificate_renewal, certificate.renewal_time.0);
         }
         if let Some(trust) = &status.trust {
             set(&self.authority_end, trust.not_after.0);
@@ -172,39 +186,56 @@ impl Metrics {
             .get_or_create(&resource())
             .set(i64::from(blocked));
         self.note_exporters(owner, seen.exporters, status);
-        for (subject, since) in [
-            (
-                "authority",
-                seen.state.authority_progress.map(|it| it.since),
-            ),
-            ("password", seen.state.password_progress.map(|it| it.since)),
-        ] {
-            let labels = RotationLabels {
-                namespace: owner.namespace.clone(),
-                name: owner.name.clone(),
-                subject,
-            };
+        let begun = [
+            seen.state.authority_progress.map(|it| it.since),
+            seen.state.password_progress.map(|it| it.since),
+        ];
+        for (subject, since) in SUBJECTS.into_iter().zip(begun) {
             self.rotation
-                .get_or_create(&labels)
+                .get_or_create(&RotationLabels::of(&owner.namespace, &owner.name, subject))
                 .set(since.map_or(0.0, |time| time.as_second() as f64));
         }
+    }
+
+    /// Forgets a resource that is gone: its times would grow old, and be alerted on, until the operator's end.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        let resource = ResourceLabels::of(namespace, name);
+        for times in self.times() {
+            times.remove(&resource);
+        }
+        self.blocked.remove(&resource);
+        for state in STATES {
+            self.exporters
+                .remove(&ExporterLabels::of(namespace, name, state));
+        }
+        for subject in SUBJECTS {
+            self.rotation
+                .remove(&RotationLabels::of(namespace, name, subject));
+        }
+    }
+
+    fn times(&self) -> [&Family<ResourceLabels, Gauge<f64, AtomicU64>>; 4] {
+        [
+            &self.certificate_end,
+            &self.certificate_renewal,
+            &self.authority_end,
+            &self.success,
+        ]
     }
 
     fn note_exporters(&self, owner: &Owner, exporters: &[Exporter], status: &SecureExporterStatus) {
         let verified = status.nodes.as_ref().map_or(0, |nodes| nodes.verified);
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         let answered = exporters.iter().filter(|it| it.answer.is_some()).count();
-        for (state, number) in [
-            ("verified", i64::from(verified)),
-            ("outdated", count(answered) - i64::from(verified)),
-            ("unreachable", count(exporters.len() - answered)),
-        ] {
-            let labels = ExporterLabels {
-                namespace: owner.namespace.clone(),
-                name: owner.name.clone(),
-                state,
-            };
-            self.exporters.get_or_create(&labels).set(number);
+        let numbers = [
+            i64::from(verified),
+            count(answered) - i64::from(verified),
+            count(exporters.len() - answered),
+        ];
+        for (state, number) in STATES.into_iter().zip(numbers) {
+            self.exporters
+                .get_or_create(&ExporterLabels::of(&owner.namespace, &owner.name, state))
+                .set(number);
         }
     }
 
@@ -224,5 +255,59 @@ impl ResourceLabels {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         }
+    }
+}
+
+impl ExporterLabels {
+    fn of(namespace: &str, name: &str, state: &'static str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            state,
+        }
+    }
+}
+
+impl RotationLabels {
+    fn of(namespace: &str, name: &str, subject: &'static str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            subject,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_that_is_gone_leaves_no_series() {
+        let metrics = Metrics::default();
+        for (namespace, name) in [("one", "gone"), ("one", "kept"), ("two", "gone")] {
+            let resource = ResourceLabels::of(namespace, name);
+            for times in metrics.times() {
+                times.get_or_create(&resource).set(1.0);
+            }
+            metrics.blocked.get_or_create(&resource).set(1);
+            for state in STATES {
+                let labels = ExporterLabels::of(namespace, name, state);
+                metrics.exporters.get_or_create(&labels).set(1);
+            }
+            for subject in SUBJECTS {
+                let labels = RotationLabels::of(namespace, name, subject);
+                metrics.rotation.get_or_create(&labels).set(1.0);
+            }
+        }
+        let series = |namespace: &str, name: &str| {
+            let labels = format!("namespace=\"{namespace}\",name=\"{name}\"");
+            metrics.text().matches(&labels).count()
+        };
+        let each = series("one", "kept");
+        assert_eq!(each, 10);
+        metrics.forget("one", "gone");
+        assert_eq!(series("one", "gone"), 0);
+        assert_eq!((series("one", "kept"), series("two", "gone")), (each, each));
     }
 }

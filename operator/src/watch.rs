@@ -57,16 +57,17 @@ pub async fn watch(
     .owns(api::<DaemonSet>(client, namespace), ours())
     .watches(api::<Pod>(client, namespace), pods, |pod| owner_of(&pod))
     .graceful_shutdown_on(stop);
+    let metrics = context.metrics.clone();
     controller
         .run(pass, failed, context)
         .for_each(|result| {
-            if let Err(error) = &result
-                && !matches!(
-                    error,
-                    controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)
-                )
-            {
-                tracing::warn!(%error, "a watch failed and is tried again");
+            match result {
+                Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+                // A resource is deleted without a pass; its children follow, and ask for one of what is gone.
+                Err(controller::Error::ObjectNotFound(gone)) => {
+                    metrics.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                }
+                Err(error) => tracing::warn!(%error, "a watch failed and is tried again"),
             }
             futures::future::ready(())
         })

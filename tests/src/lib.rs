@@ -11,6 +11,7 @@ pub mod environment;
 pub mod exporters;
 pub mod gate;
 pub mod host;
+pub mod installed_operator;
 pub mod kubectl;
 pub mod namespace;
 pub mod operator;

@@ -12,6 +12,7 @@ use system_tests::{
     certificate::served_serial,
     environment,
     exporters::{Exporters, Scraper, condition},
+    installed_operator,
     kubectl::Kubectl,
     namespace::{Namespace, in_namespace},
     wait::wait_until,
@@ -203,7 +204,7 @@ fn no_secret_is_told() -> Result<()> {
                 "the operator's log",
                 log(&operator, "secure-exporter-operator")?,
             ),
-            ("the operator's metrics", operator_metrics(&operator)?),
+            ("the operator's metrics", installed_operator::metrics()?),
             (
                 "the events",
                 namespace.kubectl.run(&["get", "events", "-o", "yaml"])?,
@@ -284,15 +285,6 @@ fn serves_those_who_may(scraper: &Scraper) -> Result<()> {
         "another authority is accepted: {unknown:?}"
     );
     Ok(())
-}
-
-fn operator_metrics(operator: &Kubectl) -> Result<String> {
-    let pods = operator.list("pods", "app.kubernetes.io/name=secure-exporter-operator")?;
-    let pod = pods[0]["metadata"]["name"].as_str().unwrap_or_default();
-    let namespace = environment::operator_namespace()?;
-    operator.raw(&format!(
-        "/api/v1/namespaces/{namespace}/pods/{pod}:8080/proxy/metrics"
-    ))
 }
 
 /// Kind and name of everything in a namespace but its events, and but what Kubernetes puts into each.

@@ -79,6 +79,13 @@ fn served(out: &mut Exposition, snapshot: &Snapshot) {
         MetricKind::Gauge,
     )
     .sample(&[], tls.leaf.not_after as f64);
+    let help = "Since when the served certificate is valid, in seconds since 1970.";
+    out.family(
+        &["secure_exporter_certificate_not_before_timestamp_seconds"],
+        &[help],
+        MetricKind::Gauge,
+    )
+    .sample(&[], tls.leaf.not_before as f64);
     let help =
         "A constant 1, labeled by the serial number of the served certificate in hexadecimal.";
     out.family(
