@@ -67,9 +67,29 @@ pub struct Context {
     pub remembered: Mutex<HashMap<String, Remembered>>,
 }
 
+impl Context {
+    /// Forgets a resource that is gone: its secrets, its answers, its metrics.
+    pub fn forget(&self, namespace: &str, name: &str) {
+        self.metrics.forget(namespace, name);
+        let mut known = self
+            .remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.retain(|uid, before| {
+            let is_gone = before.owner.namespace == namespace && before.owner.name == name;
+            if is_gone {
+                self.samples.forget(uid);
+            }
+            !is_gone
+        });
+    }
+}
+
 /// What was last known of a resource.
 #[derive(Clone, Debug)]
 pub struct Remembered {
+    /// Whose it is.
+    owner: Owner,
     /// Its state: what brings a deleted state Secret back as it was.
     state: State,
     /// How often the clock had jumped by then.
@@ -392,6 +412,7 @@ fn remember(context: &Context, owner: &Owner, state: &State, clock_jumps: u64) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let now = Remembered {
+        owner: owner.clone(),
         state: state.clone(),
         clock_jumps,
     };

@@ -57,7 +57,7 @@ pub async fn watch(
     .owns(api::<DaemonSet>(client, namespace), ours())
     .watches(api::<Pod>(client, namespace), pods, |pod| owner_of(&pod))
     .graceful_shutdown_on(stop);
-    let metrics = context.metrics.clone();
+    let forgetting = context.clone();
     controller
         .run(pass, failed, context)
         .for_each(|result| {
@@ -65,7 +65,7 @@ pub async fn watch(
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 // A resource is deleted without a pass; its children follow, and ask for one of what is gone.
                 Err(controller::Error::ObjectNotFound(gone)) => {
-                    metrics.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                    forgetting.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
                 }
                 Err(error) => tracing::warn!(%error, "a watch failed and is tried again"),
             }

@@ -150,8 +150,9 @@ impl Drop for Exporter {
 
 /// Runs an exporter that must refuse to start; what it said.
 pub fn refusal(arguments: &[&str]) -> String {
-    let (mut child, log) = spawn(arguments);
-    let code = wait_for("the refusal", || child.try_wait().unwrap()).code();
+    let (child, log) = spawn(arguments);
+    let mut child = Killed(child);
+    let code = wait_for("the refusal", || child.0.try_wait().unwrap()).code();
     assert_eq!(code, Some(1));
     wait_for("its reason", || {
         let log = log.lock().unwrap();
@@ -159,6 +160,16 @@ pub fn refusal(arguments: &[&str]) -> String {
             .find(|line| line.contains("rror"))
             .map(str::to_owned)
     })
+}
+
+/// One that was expected to refuse, and serves instead, must not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn spawn(arguments: &[&str]) -> (Child, Arc<Mutex<String>>) {

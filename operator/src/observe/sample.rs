@@ -53,4 +53,10 @@ impl Samples {
         };
         samples.insert(uid.to_owned(), sample);
     }
+
+    /// Forgets a resource that is gone.
+    pub fn forget(&self, uid: &str) {
+        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.remove(uid);
+    }
 }
