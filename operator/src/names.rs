@@ -106,6 +106,16 @@ impl Owner {
         ])
     }
 
+    /// The same as a query of the API server.
+    pub(crate) fn selector_query(&self) -> String {
+        let labels = self.selector();
+        let pairs: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}={value}"))
+            .collect();
+        pairs.join(",")
+    }
+
     /// The labels of every child.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.selector();

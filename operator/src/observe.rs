@@ -157,13 +157,8 @@ async fn complaints(
     {
         return Ok(Vec::new());
     }
-    let selector: Vec<String> = owner
-        .selector()
-        .iter()
-        .map(|(label, value)| format!("{label}={value}"))
-        .collect();
     let pods = Api::<Pod>::namespaced(client.clone(), &owner.namespace)
-        .list(&ListParams::default().labels(&selector.join(",")))
+        .list(&ListParams::default().labels(&owner.selector_query()))
         .await?;
     let events = Api::<Event>::namespaced(client.clone(), &owner.namespace)
         .list(&ListParams::default().fields(&format!(

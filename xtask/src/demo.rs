@@ -118,16 +118,7 @@ fn wait_for_prometheus(cluster: &Cluster) -> Result<String> {
         "deployment/prometheus",
         "--timeout=90s",
     ])?;
-    let address = cluster.kubectl(&[
-        "-n",
-        NAMESPACE,
-        "get",
-        "pods",
-        "-l",
-        "app.kubernetes.io/name=prometheus",
-        "-o",
-        "jsonpath={.items[0].status.podIP}",
-    ])?;
+    let address = install::prometheus_pod(cluster, "status.podIP")?;
     Ok(format!("http://{address}:9090"))
 }
 

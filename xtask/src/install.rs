@@ -116,3 +116,20 @@ pub fn apply(cluster: &Cluster, file: &str) -> Result<()> {
     cluster.kubectl(&["-n", NAMESPACE, "apply", "-f", &path])?;
     Ok(())
 }
+
+/// A field of the pod of the example's Prometheus, as a JSON path below the pod.
+///
+/// # Errors
+/// There is none.
+pub fn prometheus_pod(cluster: &Cluster, path: &str) -> Result<String> {
+    cluster.kubectl(&[
+        "-n",
+        NAMESPACE,
+        "get",
+        "pods",
+        "-l",
+        "app.kubernetes.io/name=prometheus",
+        "-o",
+        &format!("jsonpath={{.items[0].{path}}}"),
+    ])
+}

@@ -41,13 +41,8 @@ pub async fn running(
     owner: &Owner,
     daemon_set: &DaemonSet,
 ) -> Result<Vec<Running>, kube::Error> {
-    let selector: Vec<String> = owner
-        .selector()
-        .iter()
-        .map(|(label, value)| format!("{label}={value}"))
-        .collect();
     let pods = Api::<Pod>::namespaced(client.clone(), &owner.namespace)
-        .list(&ListParams::default().labels(&selector.join(",")))
+        .list(&ListParams::default().labels(&owner.selector_query()))
         .await?;
     let ours = |pod: &&Pod| {
         let owners = pod.metadata.owner_references.iter().flatten();

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{cluster::Cluster, install::NAMESPACE, shell::output};
+use crate::{cluster::Cluster, install, shell::output};
 
 /// When the count began.
 pub struct Clock {
@@ -62,16 +62,7 @@ impl Prometheus {
     /// # Errors
     /// It has no address.
     pub fn of(cluster: &Cluster, nodes: u8) -> Result<Self> {
-        let address = cluster.kubectl(&[
-            "-n",
-            NAMESPACE,
-            "get",
-            "pods",
-            "-l",
-            "app.kubernetes.io/name=prometheus",
-            "-o",
-            "jsonpath={.items[0].status.podIP}",
-        ])?;
+        let address = install::prometheus_pod(cluster, "status.podIP")?;
         Ok(Self { address, nodes })
     }
 

@@ -17,7 +17,10 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::{cluster::Cluster, install::NAMESPACE};
+use crate::{
+    cluster::Cluster,
+    install::{self, NAMESPACE},
+};
 
 const PORT: u16 = 9100;
 const EVERY: Duration = Duration::from_secs(1);
@@ -79,18 +82,7 @@ impl Fresh {
 
 /// Where the kubelet of Prometheus' node keeps the Secret, seen from here.
 fn mount(cluster: &Cluster) -> Result<PathBuf> {
-    let of_pod = |path: &str| {
-        cluster.kubectl(&[
-            "-n",
-            NAMESPACE,
-            "get",
-            "pods",
-            "-l",
-            "app.kubernetes.io/name=prometheus",
-            "-o",
-            &format!("jsonpath={{.items[0].{path}}}"),
-        ])
-    };
+    let of_pod = |path| install::prometheus_pod(cluster, path);
     let (uid, name) = (of_pod("metadata.uid")?, of_pod("spec.nodeName")?);
     let nodes = cluster.nodes();
     let node = nodes
