@@ -34,17 +34,25 @@ pub fn cluster_with(layout: Layout, prometheus: &Server) -> Result<Cluster> {
     }
     let cluster = Cluster::up(layout)?;
     let prometheus = servers::ensure(prometheus)?;
-    let mut archives = image::ours("localhost", "dev", Path::new(IMAGES))?;
+    let archives = image::ours("localhost", "dev", Path::new(IMAGES))?;
     step("import images", || {
-        let archive = repository().join(IMAGES).join("prometheus.tar");
-        let content = Content::of("prometheus", fs::read(prometheus)?);
-        image::write(&archive, "localhost/prometheus:dev", &content)?;
-        archives.push(archive);
         archives
             .iter()
-            .try_for_each(|archive| cluster.import_image(archive))
+            .try_for_each(|archive| cluster.import_image(archive))?;
+        import_server(&cluster, "prometheus", &prometheus)
     })?;
     Ok(cluster)
+}
+
+/// Makes a server known to the nodes as the image `localhost/NAME:dev`.
+///
+/// # Errors
+/// The image could not be written, or containerd refused it.
+pub fn import_server(cluster: &Cluster, name: &str, binary: &Path) -> Result<()> {
+    let archive = repository().join(IMAGES).join(format!("{name}.tar"));
+    let content = Content::of(name, fs::read(binary)?);
+    image::write(&archive, &format!("localhost/{name}:dev"), &content)?;
+    cluster.import_image(&archive)
 }
 
 /// Waits of a rotation as short as the kubelets of our clusters allow, for tests.

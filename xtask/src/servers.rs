@@ -76,6 +76,16 @@ pub const PROMETHEUS_OLD: Server = Server {
     link: "-X github.com/prometheus/common/version.Version=3.0.1",
 };
 
+/// VictoriaMetrics' scraper, which has a dialect of its own. Later versions want a later Go.
+pub const VMAGENT: Server = Server {
+    name: "vmagent",
+    module: "vmagent",
+    version: "v1.140.0",
+    package: "github.com/VictoriaMetrics/VictoriaMetrics/app/vmagent",
+    tags: "",
+    link: "",
+};
+
 /// Checks scrape configurations and rules.
 pub const PROMTOOL: Server = Server {
     name: "promtool",
@@ -94,7 +104,14 @@ pub const NODE_EXPORTER: Server = Server {
 };
 
 /// All but Kubernetes.
-const ALL: [&Server; 5] = [&PAUSE, &HELM, &PROMETHEUS, &PROMTOOL, &NODE_EXPORTER];
+const ALL: [&Server; 6] = [
+    &PAUSE,
+    &HELM,
+    &PROMETHEUS,
+    &PROMTOOL,
+    &VMAGENT,
+    &NODE_EXPORTER,
+];
 
 /// Finds a server in `KUBEBUILDER_ASSETS`, on the `PATH` or in the cache, and builds it where it is nowhere.
 ///

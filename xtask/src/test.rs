@@ -54,6 +54,7 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
     // Tests use a namespace each, so the operator must watch them all.
     let values = [&["watchNamespaces={*}"][..], &install::SHORT_WAITS].concat();
     install::operator(cluster, &values)?;
+    install::import_server(cluster, "vmagent", &servers::ensure(&servers::VMAGENT)?)?;
     // For tests that start and kill an operator of their own.
     let control_plane = Cluster::up(Layout::named("control-plane").shaped(Shape::CONTROL_PLANE))?;
     let definition = repository().join("crds").display().to_string();
