@@ -38,8 +38,13 @@ pub enum SnapshotError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// `--web.require` asks for what the configuration lacks.
-    #[error("--web.require asks for {0}, which the configuration lacks: add {0}")]
-    Required(&'static str),
+    #[error("--web.require asks for {what}, which the configuration lacks: add {mend} to it")]
+    Required {
+        /// The key that is missing.
+        what: &'static str,
+        /// What fulfils the demand.
+        mend: &'static str,
+    },
     /// A protection that was there is gone.
     #[error(
         "{0} has vanished from the configuration: what was protected stays protected until a restart; put it back"
@@ -113,7 +118,10 @@ impl Snapshot {
     pub(super) fn fulfils(&self, require: Require) -> Result<(), SnapshotError> {
         match (require, self.protections) {
             (Require { tls: true, .. }, Protections { tls: false, .. }) => {
-                Err(SnapshotError::Required("tls_server_config"))
+                Err(SnapshotError::Required {
+                    what: "tls_server_config",
+                    mend: "tls_server_config",
+                })
             }
             (
                 Require { auth: true, .. },
@@ -122,9 +130,10 @@ impl Snapshot {
                     client_required: false,
                     ..
                 },
-            ) => Err(SnapshotError::Required(
-                "basic_auth_users or client_auth_type RequireAndVerifyClientCert",
-            )),
+            ) => Err(SnapshotError::Required {
+                what: "basic_auth_users",
+                mend: "basic_auth_users, or client_auth_type: RequireAndVerifyClientCert,",
+            }),
             _ => Ok(()),
         }
     }
