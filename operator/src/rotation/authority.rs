@@ -10,7 +10,7 @@
 //! A scraper that knows only g verifies a leaf of g+1 through the cross certificate (g+1's key, certified by g), so the
 //! switch waits for nobody; only the drop of g does. With client certificates the same holds with the roles exchanged: the
 //! exporters trust what the scrapers do, and the client certificate changes with the leaf. `ClientSwitched` is entered
-//! only where there is no cross certificate; [`client`] says why.
+//! only where there is no cross certificate; [`client`](mod@super::client) says why.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! The rotation state of one resource: the only authority over its keys, certificates and passwords, and over how far a
 //! rotation has come.
 //!
-//! It lives in the Secret `<name>-state`, which nobody mounts ([`format`] says how). Everything that is published is a
+//! It lives in the Secret `<name>-state`, which nobody mounts ([`mod@format`] says how). Everything that is published is a
 //! pure function of it and the spec.
 
 pub mod format;
