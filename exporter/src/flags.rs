@@ -66,7 +66,7 @@ pub enum ListenAddress {
 pub struct Require {
     /// `tls_server_config`
     pub tls: bool,
-    /// `basic_auth_users`
+    /// `basic_auth_users`, or a required and verified client certificate.
     pub auth: bool,
 }
 

@@ -27,6 +27,14 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
             "CertificateIssued",
             format!("serving certificate: {}", because.text()),
         ),
+        Step::SwitchClient => (
+            "ClientSwitched",
+            "scrapers are told a client certificate of the new certificate authority".to_owned(),
+        ),
+        Step::IssueClient { because } => (
+            "ClientCertificateIssued",
+            format!("client certificate of the scrapers: {}", because.text()),
+        ),
         Step::ReplacePassword { generation } => (
             "PasswordGenerated",
             format!("password of generation {generation}; no other is accepted"),

@@ -83,7 +83,7 @@ impl Default for Metrics {
         let certificate_end = Family::default();
         registry.register(
             "certificate_not_after_timestamp_seconds",
-            "When the published certificate ends, in seconds since 1970; alert when it is less than two weeks away",
+            "When the published certificate ends (of the served one and the client's, the earlier), in seconds since 1970; alert when it is less than two weeks away",
             certificate_end.clone(),
         );
         let certificate_renewal = Family::default();
@@ -171,9 +171,12 @@ impl Metrics {
                 .set(time.as_second() as f64);
         };
         set(&self.success, now);
-        if let Some(certificate) = &status.certificate {
-            set(&self.certificate_end, certificate.not_after.0);
-            set(&self.certificate_renewal, certificate.renewal_time.0);
+        let ours = || status.certificate.iter().chain(&status.client_certificate);
+        if let Some(end) = ours().map(|one| one.not_after.0).min() {
+            set(&self.certificate_end, end);
+        }
+        if let Some(renewal) = ours().map(|one| one.renewal_time.0).min() {
+            set(&self.certificate_renewal, renewal);
         }
         if let Some(trust) = &status.trust {
             set(&self.authority_end, trust.not_after.0);

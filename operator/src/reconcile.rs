@@ -337,12 +337,7 @@ async fn exporters(
     let spec = situation.spec;
     let question = match spec.rotation.advance {
         Advance::Timed => None,
-        Advance::Observed => Some(Question::new(
-            state,
-            &spec.server_name,
-            &spec.username,
-            situation.now,
-        )?),
+        Advance::Observed => Some(Question::new(state, spec, situation.now)?),
     };
     let mut exporters = ask_all(running, question.as_ref()).await;
     context.samples.keep(&owner.uid, &mut exporters);

@@ -64,19 +64,27 @@ pub fn published(
     seen: &Published<'_>,
     now: Timestamp,
 ) -> Result<SecureExporterStatus, InspectError> {
-    let certificate = certificate(seen)?;
+    let leaf = &seen.state.leaf;
+    let certificate = certificate(seen, &leaf.certificate_pem, leaf.authority_generation)?;
+    let presented = seen.state.client.as_ref();
+    let client_certificate = presented
+        .filter(|_| seen.spec.methods.ask_certificate())
+        .map(|client| self::certificate(seen, &client.certificate_pem, client.authority_generation))
+        .transpose()?;
     let verified = verified(seen.exporters, &certificate);
     let nodes = nodes(seen.daemon_set, verified);
-    let findings = findings(seen, &certificate, &nodes, now);
+    let validity = validity(&certificate, client_certificate.as_ref(), now);
+    let findings = findings(seen, validity, &nodes);
     Ok(SecureExporterStatus {
         observed_generation: generation,
         trust: Some(trust(seen.state)?),
-        credentials: Some(credentials(seen)),
+        credentials: seen.spec.methods.ask_password().then(|| credentials(seen)),
         rotation: rotation_status::progress(seen.state, seen.waiting_for),
         handled_requests: handled(seen.state),
         references: Some(references(seen.owner)),
         conditions: conditions::merge(&previous.conditions, findings, generation, now),
         certificate: Some(certificate),
+        client_certificate,
         nodes: Some(nodes),
     })
 }
@@ -106,13 +114,7 @@ pub fn stalled(
     }
 }
 
-fn findings(
-    seen: &Published<'_>,
-    certificate: &CertificateStatus,
-    nodes: &NodesStatus,
-    now: Timestamp,
-) -> Vec<Finding> {
-    let certificate = certificate_finding(certificate, now);
+fn findings(seen: &Published<'_>, certificate: Finding, nodes: &NodesStatus) -> Vec<Finding> {
     let trouble = seen
         .complaints
         .iter()
@@ -224,7 +226,21 @@ fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
     })
 }
 
-fn certificate_finding(certificate: &CertificateStatus, now: Timestamp) -> Finding {
+/// Of the served certificate, unless that is well and the client certificate is not: without either, no scrape succeeds.
+fn validity(
+    served: &CertificateStatus,
+    client: Option<&CertificateStatus>,
+    now: Timestamp,
+) -> Finding {
+    let served = certificate_finding("certificate", served, now);
+    let client = client.map(|client| certificate_finding("client certificate", client, now));
+    match client {
+        Some(client) if served.holds == Some(true) && client.holds == Some(false) => client,
+        _ => served,
+    }
+}
+
+fn certificate_finding(what: &str, certificate: &CertificateStatus, now: Timestamp) -> Finding {
     let end = certificate.not_after.0;
     // Validity begins earlier than the issue, which must not count.
     let life = end.duration_since(certificate.not_before.0) - BACKDATING;
@@ -233,12 +249,12 @@ fn certificate_finding(certificate: &CertificateStatus, now: Timestamp) -> Findi
         Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)
     };
     if end <= now {
-        finding(false, "Expired", format!("the certificate ended at {end}"))
+        finding(false, "Expired", format!("the {what} ended at {end}"))
     } else if end.duration_since(now) < soon {
         finding(
             false,
             "Expiring",
-            format!("the certificate ends at {end} and should have been renewed"),
+            format!("the {what} ends at {end} and should have been renewed"),
         )
     } else {
         finding(
@@ -353,8 +369,12 @@ fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-fn certificate(seen: &Published<'_>) -> Result<CertificateStatus, InspectError> {
-    let facts = inspect(&seen.state.leaf.certificate_pem)?;
+fn certificate(
+    seen: &Published<'_>,
+    pem: &str,
+    authority_generation: u64,
+) -> Result<CertificateStatus, InspectError> {
+    let facts = inspect(pem)?;
     let renewal = renewal_time(
         &facts,
         seen.spec.certificate.renew_before_percentage,
@@ -366,7 +386,7 @@ fn certificate(seen: &Published<'_>) -> Result<CertificateStatus, InspectError> 
         sha256_fingerprint: facts.sha256_fingerprint,
         not_before: Time(facts.not_before),
         not_after: Time(facts.not_after),
-        ca_generation: whole(seen.state.leaf.authority_generation),
+        ca_generation: whole(authority_generation),
         subject: facts.subject,
         issuer: facts.issuer,
     })

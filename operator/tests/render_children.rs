@@ -14,9 +14,9 @@ use k8s_openapi::api::core::v1::Secret;
 use secure_exporter_operator::api::{ImagePolicy, ValidSpec};
 use secure_exporter_operator::names::Owner;
 use secure_exporter_operator::render::{Children, RenderError, children, state_secret};
-use secure_exporter_operator::rotation::state::{Authority, Leaf, Password, State};
+use secure_exporter_operator::rotation::state::{Authority, Client, Leaf, Password, State};
 use secure_exporter_operator::secret_text::SecretText;
-use secure_exporter_web_config::WebConfig;
+use secure_exporter_web_config::{ClientAuthType, WebConfig};
 use serde_json::{Value, json};
 
 const HASH: &str = "$2b$04$......................1rjnAsbI3oe4Ca3k6oAqGZDVDZHhQ0u";
@@ -66,6 +66,12 @@ fn state() -> State {
             authority_generation: 1,
             parameters: "fingerprint".into(),
         },
+        client: Some(Client {
+            certificate_pem: pem("CERTIFICATE", "client"),
+            key_pem: SecretText::new(pem("PRIVATE KEY", "client")),
+            authority_generation: 1,
+            parameters: "fingerprint".into(),
+        }),
         passwords: BTreeMap::from([(1, password(1))]),
         active_password: 1,
         authority_progress: None,
@@ -92,7 +98,8 @@ fn everything() -> ValidSpec {
             "extraArgs": ["--collector.netdev.device-exclude=^veth"],
         },
         "tls": {"minVersion": "TLS12", "serverName": "nodes.example.com"},
-        "authentication": {"basicAuth": {"username": "scraper"}},
+        "authentication": {
+            "methods": ["BasicAuth", "ClientCertificate"], "basicAuth": {"username": "scraper"}},
         "scrape": {
             "jobName": "no$de", "interval": "1m", "timeout": "1m",
             "serviceAccounts": [
@@ -180,6 +187,11 @@ fn the_exporter_reads_what_is_written() {
     let tls = config.tls_server_config.unwrap();
     assert_eq!(tls.cert_file.as_deref(), Some("tls.crt"));
     assert_eq!(tls.key_file.as_deref(), Some("tls.key"));
+    assert_eq!(tls.client_ca_file.as_deref(), Some("client-ca.crt"));
+    assert_eq!(
+        tls.client_auth_type,
+        Some(ClientAuthType::RequireAndVerifyClientCert)
+    );
     let hashes: Vec<_> = config.basic_auth_users["scraper"]
         .as_slice()
         .iter()
@@ -189,6 +201,50 @@ fn the_exporter_reads_what_is_written() {
         hashes,
         [password(2).hash.expose(), password(1).hash.expose()]
     );
+}
+
+#[test]
+fn a_client_certificate_alone_takes_the_place_of_the_password() {
+    let spec = valid(json!({"authentication": {"methods": ["ClientCertificate"]}}));
+    let mut state = state();
+    state.passwords.clear();
+    state.active_password = 0;
+    let rendered = render(&spec, &state);
+    let config = WebConfig::parse(&text(&rendered.server_secret, "web-config.yml")).unwrap();
+    assert!(config.basic_auth_users.is_empty());
+    assert_eq!(
+        config.tls_server_config.unwrap().client_auth_type,
+        Some(ClientAuthType::RequireAndVerifyClientCert)
+    );
+    let keys: Vec<_> = rendered
+        .scrape_secret
+        .data
+        .as_ref()
+        .unwrap()
+        .keys()
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "ca.crt",
+            "client.crt",
+            "client.key",
+            "config.alloy",
+            "scrape-list",
+            "scrape.yaml"
+        ]
+    );
+    let file: Value =
+        serde_saphyr::from_str(&text(&rendered.scrape_secret, "scrape.yaml")).unwrap();
+    let scrape = &file["scrape_configs"][0];
+    assert_eq!(scrape["basic_auth"], Value::Null);
+    assert_eq!(scrape["tls_config"]["cert_file"], "client.crt");
+    assert_eq!(scrape["tls_config"]["key_file"], "client.key");
+    for dialect in ["scrape-list", "config.alloy"] {
+        let config = text(&rendered.scrape_secret, dialect);
+        assert!(!config.contains("basic_auth"), "{config}");
+        assert!(config.contains("/client.key"), "{config}");
+    }
 }
 
 #[test]
@@ -222,12 +278,13 @@ fn prometheus_reads_strings_where_strings_are_meant() {
 }
 
 #[test]
-fn during_an_overlap_scrapers_trust_both_authorities_and_use_the_active_password() {
+fn during_an_overlap_both_sides_trust_both_authorities_and_use_the_active_password() {
     let mut state = state();
     state.authorities.insert(2, authority(2));
     state.passwords.insert(2, password(2));
-    let rendered = render(&valid(json!({})), &state);
+    let rendered = render(&everything(), &state);
     let bundle = authority(1).certificate_pem + &authority(2).certificate_pem;
+    assert_eq!(text(&rendered.server_secret, "client-ca.crt"), bundle);
     assert_eq!(text(&rendered.scrape_secret, "ca.crt"), bundle);
     assert_eq!(
         rendered.ca_config_map.data.as_ref().unwrap()["ca.crt"],
@@ -256,8 +313,16 @@ fn a_rotation_never_touches_the_pods() {
 #[test]
 fn nothing_is_published_that_would_open_or_break_the_endpoint() {
     type Change = fn(&mut State);
-    let cases: [(Change, RenderError); 6] = [
+    let cases: [(Change, RenderError); 8] = [
         (|s| s.passwords.clear(), RenderError::NoUsers),
+        (|s| s.client = None, RenderError::NoClientCertificate),
+        (
+            |s| s.client.as_mut().unwrap().authority_generation = 8,
+            RenderError::MissingGeneration {
+                what: "authority",
+                generation: 8,
+            },
+        ),
         (|s| s.authorities.clear(), RenderError::EmptyBundle),
         (
             |s| s.authorities.get_mut(&1).unwrap().certificate_pem = "\n".into(),
@@ -285,7 +350,7 @@ fn nothing_is_published_that_would_open_or_break_the_endpoint() {
     for (change, expected) in cases {
         let mut state = state();
         change(&mut state);
-        assert_eq!(children(&valid(json!({})), &owner(), &state), Err(expected));
+        assert_eq!(children(&everything(), &owner(), &state), Err(expected));
     }
 }
 
@@ -298,7 +363,15 @@ fn secrets_are_only_where_they_belong() {
         !server.contains("password-of-generation"),
         "a node learns the password's hash alone"
     );
-    assert!(!scrape.contains("PRIVATE KEY") && !scrape.contains("$2b$"));
+    assert!(!scrape.contains("$2b$"));
+    assert!(scrape.contains("PRIVATE KEY-----\nclient"));
+    for others in ["leaf", "authority"] {
+        assert!(!scrape.contains(&format!("PRIVATE KEY-----\n{others}")));
+    }
+    assert!(
+        !server.contains("client\n-----END"),
+        "it only verifies them"
+    );
     assert!(server.contains("PRIVATE KEY-----\nleaf"));
     assert!(!server.contains("PRIVATE KEY-----\nauthority"));
     assert!(!scrape.contains("insecure_skip_verify"));

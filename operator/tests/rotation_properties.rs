@@ -19,6 +19,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use rotation_model::{Event, Mutant, World};
+use secure_exporter_operator::api::Methods;
 
 /// How many runs the sound machine must pass each time.
 const CASES: u32 = 64;
@@ -42,8 +43,27 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     vec(event, 20..160)
 }
 
+/// Half of the runs ask for both, because what one machine does may get into the way of the other.
+fn methods() -> impl Strategy<Value = Methods> {
+    prop_oneof![
+        1 => Just(Methods::Password),
+        2 => Just(Methods::PasswordAndCertificate),
+        1 => Just(Methods::Certificate),
+    ]
+}
+
 fn run(nodes: usize, mutant: Mutant, seed: u64, events: &[Event]) -> Result<(), String> {
-    let mut world = World::new(nodes, mutant, seed);
+    run_with(Methods::PasswordAndCertificate, nodes, mutant, seed, events)
+}
+
+fn run_with(
+    methods: Methods,
+    nodes: usize,
+    mutant: Mutant,
+    seed: u64,
+    events: &[Event],
+) -> Result<(), String> {
+    let mut world = World::new(nodes, methods, mutant, seed);
     if mutant == Mutant::NoOverlap {
         world = world.without_overlap();
     }
@@ -56,9 +76,9 @@ proptest! {
 
     #[test]
     fn no_scrape_fails_and_every_rotation_ends(
-        nodes in 1..5_usize, seed in any::<u64>(), events in events()
+        methods in methods(), nodes in 1..5_usize, seed in any::<u64>(), events in events()
     ) {
-        prop_assert_eq!(run(nodes, Mutant::Sound, seed, &events), Ok(()));
+        prop_assert_eq!(run_with(methods, nodes, Mutant::Sound, seed, &events), Ok(()));
     }
 }
 
@@ -92,6 +112,20 @@ fn a_clock_that_jumps() -> Vec<Event> {
         .collect()
 }
 
+/// The state is lost with the keys of the authorities while the operator is down; the kubelet takes its time.
+fn lost_keys() -> Vec<Event> {
+    let wait = std::iter::repeat_n(Event::Pass(29), 30);
+    [
+        Event::Kill(0),
+        Event::Ask(0),
+        Event::Pass(1),
+        Event::Delete(0),
+    ]
+    .into_iter()
+    .chain(wait)
+    .collect()
+}
+
 #[test]
 fn the_sound_machine_passes_what_its_mutants_fail() {
     for seed in 0..20 {
@@ -109,6 +143,7 @@ fn the_sound_machine_passes_what_its_mutants_fail() {
             Ok(())
         );
         assert_eq!(run(1, Mutant::Sound, seed, &a_clock_that_jumps()), Ok(()));
+        assert_eq!(run(3, Mutant::Sound, seed, &lost_keys()), Ok(()));
     }
 }
 
@@ -139,6 +174,26 @@ fn a_machine_that_starts_timers_from_intent_is_found() {
 #[test]
 fn a_machine_whose_leaf_queues_is_found() {
     assert!(run(2, Mutant::LeafQueues, 1, &a_node_that_never_answers()).is_err());
+}
+
+#[test]
+fn a_machine_whose_client_certificate_queues_is_found() {
+    assert!(run(2, Mutant::ClientQueues, 1, &a_node_that_never_answers()).is_err());
+}
+
+#[test]
+fn a_machine_without_cross_certificates_for_clients_is_found() {
+    assert!(is_found(Mutant::NoClientCross));
+}
+
+#[test]
+fn a_machine_whose_client_certificate_jumps_ahead_of_the_exporters_is_found() {
+    assert!((0..20).any(|seed| run(3, Mutant::ClientJumps, seed, &lost_keys()).is_err()));
+}
+
+#[test]
+fn a_machine_whose_client_certificate_stays_behind_is_found() {
+    assert!(is_found(Mutant::ClientStays));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which server is verified by which client in the middle of a change of the authority: every pair of what exporters may
-//! serve and what scrapers may trust, as rustls, OpenSSL and Go see it. The rotation machine keeps to the pairs that
-//! these tables allow.
+//! serve and what scrapers may trust, as rustls, OpenSSL and Go see it. With client certificates the same with the roles
+//! exchanged: what scrapers may present and what exporters may trust. The rotation machine keeps to the pairs that these
+//! tables allow.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,14 +14,22 @@ use std::{fs, path::Path, process::Command};
 
 use jiff::{SignedDuration, Timestamp};
 use secure_exporter_operator::pki::{
-    IssuedPair, KeyType, LeafParameters, Serial, Subject, cross_sign, inspect::verify,
-    issue_authority, issue_leaf,
+    IssuedPair, KeyType, LeafParameters, Serial, Subject, cross_sign,
+    inspect::{verify, verify_client},
+    issue_authority, issue_client, issue_leaf,
 };
 use tempfile::TempDir;
 
 const NAME: &str = "nodes.monitoring.svc";
 
-/// What an exporter may serve.
+/// Who presents the certificate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Role {
+    Exporter,
+    Scraper,
+}
+
+/// What an exporter may serve, or a scraper present.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Served {
     Old,
@@ -28,7 +37,7 @@ enum Served {
     New,
 }
 
-/// What a scraper may trust.
+/// What a scraper may trust, or an exporter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trusted {
     Old,
@@ -56,7 +65,7 @@ struct Material {
 }
 
 impl Material {
-    fn of(key_type: KeyType) -> Self {
+    fn of(role: Role, key_type: KeyType) -> Self {
         let now = Timestamp::now();
         let serial = |byte| Serial::from_bytes([byte; 16]);
         let authority = |generation, byte| {
@@ -76,7 +85,12 @@ impl Material {
         let leaf = |authority: &IssuedPair, byte| {
             let parameters = parameters(key_type);
             let (certificate, key) = (&authority.certificate_pem, &authority.key_pem);
-            issue_leaf(&parameters, certificate, key, now, serial(byte)).unwrap()
+            let serial = serial(byte);
+            match role {
+                Role::Exporter => issue_leaf(&parameters, certificate, key, now, serial),
+                Role::Scraper => issue_client(&parameters, None, certificate, key, now, serial),
+            }
+            .unwrap()
         };
         Self {
             old_leaf: leaf(&old, 4),
@@ -136,14 +150,20 @@ fn rustls_sees_the_table_with_every_kind_of_key() {
         KeyType::Rsa2048,
         KeyType::Ed25519,
     ] {
-        let material = Material::of(key_type);
-        for (served, trusted, chain, bundle) in material.cells() {
-            let outcome = verify(&chain, &bundle, NAME, Timestamp::now());
-            assert_eq!(
-                outcome.is_ok(),
-                works(served, trusted),
-                "{key_type:?}: {served:?} meets {trusted:?}: {outcome:?}"
-            );
+        for role in [Role::Exporter, Role::Scraper] {
+            let material = Material::of(role, key_type);
+            for (served, trusted, chain, bundle) in material.cells() {
+                let now = Timestamp::now();
+                let outcome = match role {
+                    Role::Exporter => verify(&chain, &bundle, NAME, now),
+                    Role::Scraper => verify_client(&chain, &bundle, now),
+                };
+                assert_eq!(
+                    outcome.is_ok(),
+                    works(served, trusted),
+                    "{role:?} with {key_type:?}: {served:?} meets {trusted:?}: {outcome:?}"
+                );
+            }
         }
     }
 }
@@ -151,27 +171,30 @@ fn rustls_sees_the_table_with_every_kind_of_key() {
 #[test]
 fn openssl_sees_the_table_with_every_kind_of_key() {
     for key_type in [KeyType::EcdsaP256, KeyType::Rsa2048, KeyType::Ed25519] {
-        let material = Material::of(key_type);
-        for (served, trusted, chain, bundle) in material.cells() {
-            let folder = files(&chain, &bundle);
-            let verified = Command::new("openssl")
-                .current_dir(folder.path())
-                .args(["verify", "-CAfile", "bundle.pem", "-untrusted", "chain.pem"])
-                .args([
-                    "-verify_hostname",
-                    NAME,
-                    "-purpose",
-                    "sslserver",
-                    "chain.pem",
-                ])
-                .output()
-                .expect("openssl is needed: apt-get install openssl");
-            assert_eq!(
-                verified.status.success(),
-                works(served, trusted),
-                "{key_type:?}: {served:?} meets {trusted:?}: {}",
-                String::from_utf8_lossy(&verified.stderr)
-            );
+        for (role, options) in [
+            (
+                Role::Exporter,
+                &["-purpose", "sslserver", "-verify_hostname", NAME][..],
+            ),
+            (Role::Scraper, &["-purpose", "sslclient"][..]),
+        ] {
+            let material = Material::of(role, key_type);
+            for (served, trusted, chain, bundle) in material.cells() {
+                let folder = files(&chain, &bundle);
+                let verified = Command::new("openssl")
+                    .current_dir(folder.path())
+                    .args(["verify", "-CAfile", "bundle.pem", "-untrusted", "chain.pem"])
+                    .args(options)
+                    .arg("chain.pem")
+                    .output()
+                    .expect("openssl is needed: apt-get install openssl");
+                assert_eq!(
+                    verified.status.success(),
+                    works(served, trusted),
+                    "{role:?} with {key_type:?}: {served:?} meets {trusted:?}: {}",
+                    String::from_utf8_lossy(&verified.stderr)
+                );
+            }
         }
     }
 }
@@ -194,7 +217,7 @@ fn go_sees_the_table_with_every_kind_of_key() {
         String::from_utf8_lossy(&built.stderr)
     );
     for key_type in [KeyType::EcdsaP256, KeyType::Rsa2048, KeyType::Ed25519] {
-        let material = Material::of(key_type);
+        let material = Material::of(Role::Exporter, key_type);
         for (served, trusted, chain, bundle) in material.cells() {
             let folder = files(&chain, &bundle);
             let verified = Command::new(&verifier)

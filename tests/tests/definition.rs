@@ -36,6 +36,7 @@ fn cases() -> Vec<Refused> {
     let key = |value: Value| json!({"tls": {"certificate": {"privateKey": value}}});
     let arguments = |argument: &str| json!({"exporter": {"extraArgs": [argument]}});
     let user = |value: Value| json!({"authentication": {"basicAuth": value}});
+    let methods = |value: Value| json!({"authentication": {"methods": value}});
     let scrape = |value: Value| json!({"scrape": value});
     const SIZES: &str = "size must be 256 or 384";
     const ALLOWED: &str = "extraArgs may only hold";
@@ -45,6 +46,12 @@ fn cases() -> Vec<Refused> {
         misnamed("no.des", "DNS-1035"),
         refused(user(json!({"username": "a:b"})), "username may only hold"),
         refused(user(json!({"username": ""})), "username"),
+        refused(methods(json!([])), "methods"),
+        refused(methods(json!(["Token"])), "Unsupported value"),
+        refused(
+            methods(json!(["BasicAuth", "BasicAuth"])),
+            "Duplicate value",
+        ),
         refused(user(json!({"bcryptCost": 3})), "bcryptCost"),
         refused(user(json!({"bcryptCost": 15})), "bcryptCost"),
         refused(
@@ -153,7 +160,10 @@ fn what_can_work_is_accepted() -> Result<()> {
                     "additionalIPAddresses": ["192.0.2.1", "2001:db8::1"],
                 },
             },
-            "authentication": {"basicAuth": {"username": "scraper_1.x-y", "bcryptCost": 14}},
+            "authentication": {
+                "methods": ["BasicAuth", "ClientCertificate"],
+                "basicAuth": {"username": "scraper_1.x-y", "bcryptCost": 14},
+            },
             "scrape": {
                 "jobName": "node",
                 "interval": "10s",
@@ -186,6 +196,10 @@ fn what_can_work_is_accepted() -> Result<()> {
             (
                 "nodes",
                 json!({"scrape": null, "workload": {"podLabels": null}}),
+            ),
+            (
+                "nodes",
+                json!({"authentication": {"methods": ["ClientCertificate"]}}),
             ),
         ] {
             namespace.kubectl.would_apply(&resource(name, &spec))?;
@@ -224,7 +238,16 @@ fn what_scrapers_verify_cannot_change_under_them() -> Result<()> {
                 "{username} {server_name:?}: {answer:?}"
             );
         }
-        apply("one", Some("a.example.com"))
+        apply("one", Some("a.example.com"))?;
+        let methods = json!({"authentication": {"methods": ["BasicAuth", "ClientCertificate"]}});
+        let answer = namespace.kubectl.apply(&resource("nodes", &methods));
+        ensure!(
+            answer
+                .as_ref()
+                .is_err_and(|error| error.to_string().contains("methods is immutable")),
+            "{answer:?}"
+        );
+        Ok(())
     })
 }
 

@@ -7,7 +7,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use system_tests::{
     environment,
     exporters::Exporters,
@@ -35,6 +35,10 @@ fn the_example_scrapes_every_node_through_a_renewal() -> Result<()> {
         let address = start(namespace)?;
 
         let up = wait_for(&address, "up", 1, "1")?;
+        ensure!(
+            exporters.resource()?["status"]["clientCertificate"].is_null(),
+            "nobody asked for a client certificate"
+        );
         let labels = &up[0].labels;
         let pod = exporters.pod()?;
         assert_eq!(labels["job"], "node-exporter");
@@ -45,20 +49,34 @@ fn the_example_scrapes_every_node_through_a_renewal() -> Result<()> {
         );
         ensure!(query(&address, "node_load1")?.len() == 1, "no node_load1");
 
-        let resource = exporters.resource()?;
-        let serial = resource["status"]["certificate"]["serialNumber"].clone();
-        wait_until("the renewal", Duration::from_secs(180), || {
-            let now = exporters.resource()?;
-            Ok((now["status"]["certificate"]["serialNumber"] != serial).then_some(()))
-        })?;
-        let scraped = samples(&address)?;
-        wait_until("ten more scrapes", Duration::from_secs(60), || {
-            Ok((samples(&address)? >= scraped + 10).then_some(()))
-        })?;
-        // Not one failed since the target was first seen.
-        let worst = query(&address, "min_over_time(up[10m])")?;
-        ensure!(worst.len() == 1 && worst[0].value == "1", "{worst:?}");
-        Ok(())
+        no_scrape_fails_through_a_renewal_of(&exporters, "certificate", &address)
+    })
+}
+
+#[test]
+fn the_example_presents_its_client_certificate_through_a_renewal() -> Result<()> {
+    in_namespace("mutual", |namespace| {
+        let spec = json!({
+            "exporter": {"port": 9142},
+            "authentication": {"methods": ["BasicAuth", "ClientCertificate"]},
+            "tls": {"certificate": {"duration": "4m", "renewBeforePercentage": 66}},
+            "scrape": {
+                "interval": "2s",
+                "timeout": "2s",
+                "serviceAccounts": [{"namespace": namespace.name, "name": "prometheus"}],
+            },
+        });
+        let exporters = Exporters::apply(namespace, "nodes", &spec)?;
+        exporters.wait_ready()?;
+        let without = exporters.scraper()?.get("/metrics").send()?;
+        ensure!(
+            without.status == 403,
+            "HTTP {} with the password alone",
+            without.status
+        );
+        let address = start(namespace)?;
+        wait_for(&address, "up", 1, "1")?;
+        no_scrape_fails_through_a_renewal_of(&exporters, "clientCertificate", &address)
     })
 }
 
@@ -111,6 +129,30 @@ fn the_scrape_configuration_is_one_that_promtool_accepts() -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn no_scrape_fails_through_a_renewal_of(
+    exporters: &Exporters<'_>,
+    certificate: &str,
+    address: &str,
+) -> Result<()> {
+    let serial = || -> Result<Value> {
+        let resource = exporters.resource()?;
+        Ok(resource["status"][certificate]["serialNumber"].clone())
+    };
+    let before = serial()?;
+    ensure!(before.is_string(), "no {certificate} in the status");
+    wait_until("the renewal", Duration::from_secs(180), || {
+        Ok((serial()? != before).then_some(()))
+    })?;
+    let scraped = samples(address)?;
+    wait_until("ten more scrapes", Duration::from_secs(60), || {
+        Ok((samples(address)? >= scraped + 10).then_some(()))
+    })?;
+    // Not one failed since the target was first seen.
+    let worst = query(address, "min_over_time(up[10m])")?;
+    ensure!(worst.len() == 1 && worst[0].value == "1", "{worst:?}");
+    Ok(())
 }
 
 fn samples(address: &str) -> Result<u64> {

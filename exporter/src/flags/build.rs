@@ -56,7 +56,7 @@ fn web(command: Command) -> Command {
             value(
                 "web.require",
                 "WHAT",
-                "What the configuration file must provide, or nothing is served: tls,auth.",
+                "What the configuration file must provide, or nothing is served: tls,auth (auth is users, or a client certificate that is required and verified).",
             )
             .value_parser(require),
         )

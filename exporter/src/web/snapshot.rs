@@ -38,8 +38,13 @@ pub enum SnapshotError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// `--web.require` asks for what the configuration lacks.
-    #[error("--web.require asks for {0}, which the configuration lacks: add {0} to it")]
-    Required(&'static str),
+    #[error("--web.require asks for {what}, which the configuration lacks: add {mend} to it")]
+    Required {
+        /// The key that is missing.
+        what: &'static str,
+        /// What fulfils the demand.
+        mend: &'static str,
+    },
     /// A protection that was there is gone.
     #[error(
         "{0} has vanished from the configuration: what was protected stays protected until a restart; put it back"
@@ -54,6 +59,8 @@ pub(super) struct Protections {
     users: bool,
     client_auth: bool,
     client_sans: bool,
+    /// Nobody is answered without a verified client certificate: authentication as much as a password is.
+    client_required: bool,
     /// Said outright that no client certificate is asked for; then nobody misses their names.
     no_client_auth: bool,
 }
@@ -111,11 +118,22 @@ impl Snapshot {
     pub(super) fn fulfils(&self, require: Require) -> Result<(), SnapshotError> {
         match (require, self.protections) {
             (Require { tls: true, .. }, Protections { tls: false, .. }) => {
-                Err(SnapshotError::Required("tls_server_config"))
+                Err(SnapshotError::Required {
+                    what: "tls_server_config",
+                    mend: "tls_server_config",
+                })
             }
-            (Require { auth: true, .. }, Protections { users: false, .. }) => {
-                Err(SnapshotError::Required("basic_auth_users"))
-            }
+            (
+                Require { auth: true, .. },
+                Protections {
+                    users: false,
+                    client_required: false,
+                    ..
+                },
+            ) => Err(SnapshotError::Required {
+                what: "basic_auth_users",
+                mend: "basic_auth_users, or client_auth_type: RequireAndVerifyClientCert,",
+            }),
             _ => Ok(()),
         }
     }
@@ -145,6 +163,7 @@ impl Protections {
             users: !config.basic_auth_users.is_empty(),
             client_auth: client_auth.is_some(),
             client_sans: tls.is_some_and(|tls| tls.client_allowed_sans.is_some()),
+            client_required: client_auth == Some(ClientAuthType::RequireAndVerifyClientCert),
             no_client_auth: client_auth == Some(ClientAuthType::NoClientCert),
         }
     }
@@ -191,6 +210,32 @@ mod tests {
 
     fn protections(text: &str) -> Protections {
         Protections::of(&WebConfig::parse(text).unwrap())
+    }
+
+    #[test]
+    fn a_required_certificate_is_authentication_and_any_other_is_not() {
+        let asked = |kind: &str| {
+            let text = format!(
+                "tls_server_config:\n  cert_file: a\n  key_file: b\n  client_ca_file: c\n  client_auth_type: {kind}\n"
+            );
+            let snapshot = Snapshot {
+                protections: protections(&text),
+                ..Snapshot::open()
+            };
+            snapshot.fulfils(Require {
+                tls: true,
+                auth: true,
+            })
+        };
+        asked("RequireAndVerifyClientCert").unwrap();
+        for kind in [
+            "VerifyClientCertIfGiven",
+            "RequireAnyClientCert",
+            "RequestClientCert",
+        ] {
+            let refused = asked(kind).unwrap_err().to_string();
+            assert!(refused.contains("--web.require"), "{kind}: {refused}");
+        }
     }
 
     #[test]

@@ -1,22 +1,57 @@
 //! `spec.authentication`: who may read the metrics.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who may read the metrics.
-#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AuthenticationSpec {
+    /// What a scraper must show; all that is listed is required. BasicAuth is a user name and a password,
+    /// ClientCertificate a certificate of the resource's own authority (mutual TLS). Both are generated, rotated and
+    /// published in the Secret <name>-scrape. Immutable.
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(method, method in oldSelf) && oldSelf.all(method, method in self)")
+            .message("methods is immutable: scrapers with the configuration from before would be refused. Create a second SecureExporter instead"),
+    )]
+    #[schemars(length(min = 1, max = 2))]
+    #[serde(default = "default_methods")]
+    pub methods: Vec<AuthenticationMethod>,
+
     /// User name and password. The password is generated, 256 random bits, and never leaves the Secrets.
     #[serde(default)]
     pub basic_auth: BasicAuthSpec,
+}
+
+impl Default for AuthenticationSpec {
+    fn default() -> Self {
+        Self {
+            methods: default_methods(),
+            basic_auth: BasicAuthSpec::default(),
+        }
+    }
+}
+
+fn default_methods() -> Vec<AuthenticationMethod> {
+    vec![AuthenticationMethod::BasicAuth]
+}
+
+/// Something that a scraper shows.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationMethod {
+    /// A user name and a password.
+    BasicAuth,
+    /// A client certificate.
+    ClientCertificate,
 }
 
 /// Basic authentication.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct BasicAuthSpec {
-    /// Name of the user: letters, digits, '.', '_' and '-'. Immutable.
+    /// Name of the user, and common name of the client certificate: letters, digits, '.', '_' and '-'. Immutable.
     #[x_kube(
         validation = Rule::new("self.matches('^[A-Za-z0-9._-]+$')")
             .message("username may only hold letters, digits, '.', '_' and '-': basic authentication ends the name at a colon"),

@@ -15,6 +15,7 @@ mod duration;
 mod exporter;
 mod image;
 mod image_policy;
+mod methods;
 mod rotation;
 #[cfg(test)]
 mod rules_tests;
@@ -27,12 +28,13 @@ mod workload;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-pub use authentication::{AuthenticationSpec, BasicAuthSpec};
+pub use authentication::{AuthenticationMethod, AuthenticationSpec, BasicAuthSpec};
 pub use definition::{crd, crd_yaml};
 pub use duration::{DurationError, parse_duration};
 pub use exporter::{Collectors, ExporterSpec, KNOWN_COLLECTORS, LogLevel};
 pub use image::{ImageReference, ImageReferenceError, ImageSpec, PullPolicy, PullSecret};
 pub use image_policy::{ImagePolicy, ImagePolicyError};
+pub use methods::Methods;
 pub use rotation::{Advance, RotationSpec, RotationState, Stragglers};
 pub use scrape::{ScrapeServiceAccount, ScrapeSpec};
 pub use status::{

@@ -44,6 +44,8 @@ fn what_people_write_is_accepted() {
             "--collector.filesystem.mount-points-exclude=^/(dev|proc)($|/)",
             "--no-collector.vmstat", "--collector.disable-defaults", "--log.format=json"]}}),
         json!({"authentication": {"basicAuth": {"username": "Team_1.scraper-2"}}}),
+        json!({"authentication": {"methods": ["ClientCertificate"]}}),
+        json!({"authentication": {"methods": ["BasicAuth", "ClientCertificate"]}}),
         json!({"workload": {"podLabels": {"team": "x", "example.com/app.kubernetes.io": "y"}}}),
     ] {
         accepts(spec);
@@ -143,6 +145,7 @@ fn what_scrapers_depend_on_cannot_change() {
         None => json!({}),
     };
     let user = |name: &str| json!({"authentication": {"basicAuth": {"username": name}}});
+    let methods = |list: &[&str]| json!({"authentication": {"methods": list}});
     let update = |old: Value, new: Value| {
         resource("nodes", new).validate_cel_update(&resource("nodes", old))
     };
@@ -164,6 +167,21 @@ fn what_scrapers_depend_on_cannot_change() {
         ),
         ("username is immutable", user("a"), user("b")),
         ("username is immutable", json!({}), user("b")),
+        (
+            "methods is immutable",
+            json!({}),
+            methods(&["ClientCertificate"]),
+        ),
+        (
+            "methods is immutable",
+            methods(&["BasicAuth"]),
+            methods(&["BasicAuth", "ClientCertificate"]),
+        ),
+        (
+            "methods is immutable",
+            methods(&["BasicAuth", "ClientCertificate"]),
+            methods(&["ClientCertificate"]),
+        ),
     ] {
         let error = update(old, new).unwrap_err();
         assert!(format!("{error:?}").contains(message), "{error:?}");
@@ -171,6 +189,11 @@ fn what_scrapers_depend_on_cannot_change() {
     update(server(Some("a.example.com")), server(Some("a.example.com"))).unwrap();
     update(json!({}), json!({"exporter": {"port": 9101}})).unwrap();
     update(json!({}), user("prometheus")).unwrap();
+    update(
+        methods(&["BasicAuth", "ClientCertificate"]),
+        methods(&["ClientCertificate", "BasicAuth"]),
+    )
+    .unwrap();
 }
 
 #[test]

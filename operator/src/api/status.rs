@@ -20,11 +20,15 @@ pub struct SecureExporterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
 
+    /// The client certificate of the scrapers that was published last; absent where none is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<CertificateStatus>,
+
     /// The certificate authorities that scrapers are told to trust.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<TrustStatus>,
 
-    /// The passwords, by generation.
+    /// The passwords, by generation; absent where none is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
 
@@ -64,7 +68,7 @@ pub struct NodesStatus {
     pub summary: String,
 }
 
-/// The certificate that was published last.
+/// A certificate that was published last.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateStatus {
@@ -122,7 +126,7 @@ pub struct CredentialsStatus {
 pub struct RotationStatus {
     /// What changes: Authority, Password, or both.
     pub subject: String,
-    /// How far it has come: TrustPublished and LeafSwitched of an authority; Accepting and ClientSwitched of a password.
+    /// How far it has come: TrustPublished, LeafSwitched and ClientSwitched of an authority; Accepting and ClientSwitched of a password.
     pub stage: String,
     /// Since when it is known that all of this stage is published; absent until then.
     #[serde(skip_serializing_if = "Option::is_none")]

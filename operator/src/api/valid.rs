@@ -11,9 +11,9 @@ use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntO
 use super::duration::parse_duration;
 use super::{
     Advance, AuthenticationSpec, CertificateSpec, ExporterSpec, ImagePolicy, KNOWN_COLLECTORS,
-    KeyAlgorithm, LogLevel, MinTlsVersion, PrivateKeySpec, PullPolicy, Resources, RotationSpec,
-    RotationState, ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, Stragglers, SubjectSpec,
-    UpdateStrategy, WorkloadSpec,
+    KeyAlgorithm, LogLevel, Methods, MinTlsVersion, PrivateKeySpec, PullPolicy, Resources,
+    RotationSpec, RotationState, ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, Stragglers,
+    SubjectSpec, UpdateStrategy, WorkloadSpec,
 };
 use crate::names::{MAX_NAME_LENGTH, Owner};
 use crate::pki::{KeyType, LeafParameters, Subject};
@@ -36,7 +36,9 @@ pub struct ValidSpec {
     pub server_name: String,
     /// What certificates are issued like, and when they are renewed.
     pub certificate: ValidCertificate,
-    /// User name of basic authentication.
+    /// What a scraper must show.
+    pub methods: Methods,
+    /// User name of basic authentication, and common name of the client certificate.
     pub username: String,
     /// Cost of the bcrypt hash.
     pub bcrypt_cost: u32,
@@ -138,7 +140,7 @@ pub struct SpecError {
 }
 
 impl SpecError {
-    fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
             field: field.into(),
             problem: problem.into(),
@@ -179,6 +181,7 @@ impl ValidSpec {
             min_tls_version: spec.tls.min_version,
             server_name,
             certificate,
+            methods: Methods::parse(&spec.authentication.methods)?,
             username,
             bcrypt_cost,
             rotation: rotation(&spec.rotation, &spec.authentication)?,

@@ -1,4 +1,5 @@
-//! One question to one exporter: `GET /-/status` over a connection that is verified before any password is sent.
+//! One question to one exporter: `GET /-/status` over a connection that is verified before any password is sent. It
+//! shows what scrapers show: the client certificate, the password, or both.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,13 +15,14 @@ use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use rustls::{
     ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::{
+    api::ValidSpec,
     pki::inspect::{InspectError, certificates, serial_number, verify_chain},
     rotation::{evidence::Answer, state::State},
     secret_text::SecretText,
@@ -34,7 +36,8 @@ pub struct Question {
     server_name: String,
     connector: TlsConnector,
     authorities: BTreeMap<u64, Vec<CertificateDer<'static>>>,
-    authorization: SecretText,
+    /// `None` where no password is asked for.
+    authorization: Option<SecretText>,
     now: Timestamp,
     /// A password that scrapers are about to be told: asked with once it is said to be accepted.
     candidate: Option<(String, SecretText)>,
@@ -64,13 +67,8 @@ impl Question {
     /// The question for the exporters of `state`.
     ///
     /// # Errors
-    /// An authority or the server name cannot be used.
-    pub fn new(
-        state: &State,
-        server_name: &str,
-        username: &str,
-        now: Timestamp,
-    ) -> Result<Self, InspectError> {
+    /// An authority, the server name or the client certificate cannot be used.
+    pub fn new(state: &State, spec: &ValidSpec, now: Timestamp) -> Result<Self, InspectError> {
         let mut authorities = BTreeMap::new();
         let mut roots = RootCertStore::empty();
         for (generation, authority) in &state.authorities {
@@ -79,13 +77,24 @@ impl Question {
             authorities.insert(*generation, chain);
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let refused = |error: rustls::Error| InspectError::Refused(error.to_string());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| InspectError::Refused(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .map_err(refused)?
+            .with_root_certificates(roots);
+        let client = state.client.as_ref();
+        let config = match client.filter(|_| spec.methods.ask_certificate()) {
+            Some(client) => {
+                let chain = certificates(&client.certificate_pem)?;
+                let key = PrivateKeyDer::from_pem_slice(client.key_pem.expose().as_bytes());
+                let key = key.map_err(|_| InspectError::NoKey)?;
+                config.with_client_auth_cert(chain, key).map_err(refused)?
+            }
+            None => config.with_no_client_auth(),
+        };
         let text = |generation: &u64| state.passwords.get(generation)?.password.as_ref();
         let active = text(&state.active_password).map_or("", SecretText::expose);
+        let username = &spec.username;
         let newest = state.passwords.last_key_value();
         let candidate = newest
             .filter(|(generation, _)| **generation != state.active_password)
@@ -93,10 +102,10 @@ impl Question {
                 Some((newest.id()?, basic(username, text(generation)?.expose())))
             });
         Ok(Self {
-            server_name: server_name.to_owned(),
+            server_name: spec.server_name.clone(),
             connector: TlsConnector::from(Arc::new(config)),
             authorities,
-            authorization: basic(username, active),
+            authorization: spec.methods.ask_password().then(|| basic(username, active)),
             candidate,
             now,
         })
@@ -134,7 +143,8 @@ type Sender = hyper::client::conn::http1::SendRequest<Empty<Bytes>>;
 /// `None` where the password is refused. The coming password is tried only where it is said to be accepted: a refusal
 /// would count as an attack, and a trial makes the exporter remember it before the first scraper comes.
 async fn converse(sender: &mut Sender, question: &Question) -> Result<Option<Said>, AskError> {
-    let Some(said) = request(sender, &question.server_name, &question.authorization).await? else {
+    let known = question.authorization.as_ref();
+    let Some(said) = request(sender, &question.server_name, known).await? else {
         return Ok(None);
     };
     let Some((id, candidate)) = &question.candidate else {
@@ -143,7 +153,7 @@ async fn converse(sender: &mut Sender, question: &Question) -> Result<Option<Sai
     if !said.credentials.iter().any(|one| one.id == *id) {
         return Ok(Some(said));
     }
-    let tried = request(sender, &question.server_name, candidate).await?;
+    let tried = request(sender, &question.server_name, Some(candidate)).await?;
     Ok(Some(match tried {
         Some(again) => again,
         None => Said {
@@ -160,11 +170,13 @@ async fn converse(sender: &mut Sender, question: &Question) -> Result<Option<Sai
 async fn request(
     sender: &mut Sender,
     host: &str,
-    authorization: &SecretText,
+    authorization: Option<&SecretText>,
 ) -> Result<Option<Said>, AskError> {
-    let request = Request::get("/-/status")
-        .header(header::HOST, host)
-        .header(header::AUTHORIZATION, authorization.expose())
+    let mut request = Request::get("/-/status").header(header::HOST, host);
+    if let Some(authorization) = authorization {
+        request = request.header(header::AUTHORIZATION, authorization.expose());
+    }
+    let request = request
         .body(Empty::new())
         .map_err(|error| AskError::Malformed(error.to_string()))?;
     sender.ready().await?;

@@ -10,6 +10,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -61,8 +62,8 @@ pub enum InspectError {
     /// The name is neither a DNS name nor an IP address.
     #[error("{0:?} is not a server name")]
     BadServerName(String),
-    /// A client would refuse the certificate.
-    #[error("a client refuses the certificate: {0}")]
+    /// Whoever it is shown to would refuse the certificate.
+    #[error("the certificate would be refused: {0}")]
     Refused(String),
 }
 
@@ -116,24 +117,53 @@ pub fn verify_chain(
     server_name: &str,
     now: Timestamp,
 ) -> Result<(), InspectError> {
-    let refused = |error: &dyn std::fmt::Display| InspectError::Refused(error.to_string());
     let (leaf, intermediates) = chain.split_first().ok_or(InspectError::NoCertificate)?;
-    let mut roots = RootCertStore::empty();
-    for root in bundle {
-        roots.add(root.clone()).map_err(|error| refused(&error))?;
-    }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(bundle)?, provider)
         .build()
-        .map_err(|error| refused(&error))?;
+        .map_err(refused)?;
     let name = ServerName::try_from(server_name)
         .map_err(|_| InspectError::BadServerName(server_name.to_owned()))?;
-    let since_epoch = u64::try_from(now.as_second()).map_err(|error| refused(&error))?;
-    let at = UnixTime::since_unix_epoch(Duration::from_secs(since_epoch));
     verifier
-        .verify_server_cert(leaf, intermediates, &name, &[], at)
+        .verify_server_cert(leaf, intermediates, &name, &[], unix_time(now)?)
         .map(|_| ())
-        .map_err(|error| refused(&error))
+        .map_err(refused)
+}
+
+/// Checks a client certificate (first in `chain_pem`, with intermediates after it) as an exporter does: signed by an
+/// authority of `bundle_pem` for clients, and valid at `now`.
+pub fn verify_client(
+    chain_pem: &str,
+    bundle_pem: &str,
+    now: Timestamp,
+) -> Result<(), InspectError> {
+    let (chain, bundle) = (certificates(chain_pem)?, certificates(bundle_pem)?);
+    let (leaf, intermediates) = chain.split_first().ok_or(InspectError::NoCertificate)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(&bundle)?, provider)
+        .build()
+        .map_err(refused)?;
+    verifier
+        .verify_client_cert(leaf, intermediates, unix_time(now)?)
+        .map(|_| ())
+        .map_err(refused)
+}
+
+fn roots(bundle: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, InspectError> {
+    let mut roots = RootCertStore::empty();
+    for root in bundle {
+        roots.add(root.clone()).map_err(refused)?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn unix_time(now: Timestamp) -> Result<UnixTime, InspectError> {
+    let since_epoch = u64::try_from(now.as_second()).map_err(refused)?;
+    Ok(UnixTime::since_unix_epoch(Duration::from_secs(since_epoch)))
+}
+
+fn refused(error: impl std::fmt::Display) -> InspectError {
+    InspectError::Refused(error.to_string())
 }
 
 /// The serial number of the first certificate, lower-case hexadecimal.

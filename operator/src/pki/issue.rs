@@ -1,4 +1,4 @@
-//! Issues certificate authorities and the leaf certificates that the exporters serve.
+//! Issues certificate authorities, the leaf certificates that the exporters serve, and those that scrapers present.
 
 use std::net::IpAddr;
 
@@ -73,6 +73,41 @@ pub fn issue_leaf(
     now: Timestamp,
     serial: Serial,
 ) -> Result<IssuedPair, IssueError> {
+    let key = parameters.key_type.generate()?;
+    let authority = (authority_certificate_pem, authority_key_pem);
+    let usage = ExtendedKeyUsagePurpose::ServerAuth;
+    let certificate = sign_leaf(parameters, &key, usage, authority, now, serial)?;
+    Ok(IssuedPair::new(certificate, &key))
+}
+
+/// Issues a certificate that a scraper presents, otherwise like [`issue_leaf`]. With `key_pem` it is one for that key:
+/// scrapers read certificate and key one after the other, and a renewal that leaves the key as it was cannot fall between.
+pub fn issue_client(
+    parameters: &LeafParameters,
+    key_pem: Option<&SecretText>,
+    authority_certificate_pem: &str,
+    authority_key_pem: &SecretText,
+    now: Timestamp,
+    serial: Serial,
+) -> Result<IssuedPair, IssueError> {
+    let key = match key_pem {
+        Some(pem) => KeyPair::from_pem(pem.expose())?,
+        None => parameters.key_type.generate()?,
+    };
+    let authority = (authority_certificate_pem, authority_key_pem);
+    let usage = ExtendedKeyUsagePurpose::ClientAuth;
+    let certificate = sign_leaf(parameters, &key, usage, authority, now, serial)?;
+    Ok(IssuedPair::new(certificate, &key))
+}
+
+fn sign_leaf(
+    parameters: &LeafParameters,
+    key: &KeyPair,
+    usage: ExtendedKeyUsagePurpose,
+    (authority_certificate_pem, authority_key_pem): (&str, &SecretText),
+    now: Timestamp,
+    serial: Serial,
+) -> Result<String, IssueError> {
     let authority_end = inspect::inspect(authority_certificate_pem)
         .map_err(IssueError::Authority)?
         .not_after;
@@ -87,13 +122,11 @@ pub fn issue_leaf(
     params.subject_alt_names = parameters.subject_alt_names()?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.extended_key_usages = vec![usage];
     params.use_authority_key_identifier_extension = true;
     params.not_before = x509_time(before(now, BACKDATING)?)?;
     params.not_after = x509_time(after(now, parameters.duration)?.min(authority_end))?;
-    let key = parameters.key_type.generate()?;
-    let certificate = params.signed_by(&key, &issuer)?;
-    Ok(IssuedPair::new(certificate.pem(), &key))
+    Ok(params.signed_by(key, &issuer)?.pem())
 }
 
 /// A certificate and its private key.
@@ -114,14 +147,14 @@ impl IssuedPair {
     }
 }
 
-/// What a leaf certificate is issued with.
+/// What a leaf certificate, of an exporter or of a scraper, is issued with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafParameters {
     /// Kind of the private key.
     pub key_type: KeyType,
     /// Subject.
     pub subject: Subject,
-    /// DNS names, the verified server name first.
+    /// DNS names; of an exporter, the verified server name first.
     pub dns_names: Vec<String>,
     /// IP addresses.
     pub ip_addresses: Vec<IpAddr>,

@@ -11,5 +11,5 @@ pub mod password;
 pub use inspect::{CertificateFacts, InspectError};
 pub use issue::{
     AUTHORITY_LIFE, BACKDATING, IssueError, IssuedPair, KeyType, LeafParameters, Serial, Subject,
-    cross_sign, issue_authority, issue_leaf,
+    cross_sign, issue_authority, issue_client, issue_leaf,
 };

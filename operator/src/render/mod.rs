@@ -23,7 +23,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use crate::api::ValidSpec;
 use crate::names::Owner;
 use crate::pki::bundle::bundle;
-use crate::rotation::state::State;
+use crate::rotation::state::{Client, State};
 use crate::secret_text::SecretText;
 
 pub use state_secret::state_secret;
@@ -58,11 +58,11 @@ pub struct Discovery {
 
 /// Renders every child but the state's Secret, which is written before them.
 pub fn children(spec: &ValidSpec, owner: &Owner, state: &State) -> Result<Children, RenderError> {
-    let credentials = Credentials::of(state)?;
+    let credentials = Credentials::of(spec, state)?;
     Ok(Children {
         service_account: service_account::service_account(owner),
         discovery: discovery::discovery(&spec.scrape, owner),
-        server_secret: server_secret::server_secret(spec, owner, state)?,
+        server_secret: server_secret::server_secret(spec, owner, state, &credentials)?,
         scrape_secret: scrape_secret::scrape_secret(spec, owner, state, &credentials)?,
         ca_config_map: ca_config_map::ca_config_map(owner, state, &credentials),
         service: service::service(spec, owner),
@@ -76,6 +76,9 @@ pub enum RenderError {
     /// No password in the state.
     #[error("the state holds no password: refusing to publish a configuration without users")]
     NoUsers,
+    /// No client certificate in the state.
+    #[error("the state holds no client certificate: refusing to ask for one that no scraper has")]
+    NoClientCertificate,
     /// No certificate authority in the state.
     #[error("the state holds no certificate authority: refusing to publish an empty trust bundle")]
     EmptyBundle,
@@ -101,14 +104,16 @@ pub enum RenderError {
 /// The parts of the state that are published, present and not empty.
 struct Credentials<'a> {
     bundle: String,
-    password: &'a SecretText,
+    /// `None` where none is asked for.
+    password: Option<&'a SecretText>,
+    /// `None` where none is asked for.
+    client: Option<&'a Client>,
 }
 
 impl<'a> Credentials<'a> {
-    fn of(state: &'a State) -> Result<Self, RenderError> {
-        if state.passwords.is_empty() {
-            return Err(RenderError::NoUsers);
-        }
+    fn of(spec: &ValidSpec, state: &'a State) -> Result<Self, RenderError> {
+        let password = spec.methods.ask_password().then(|| password(state));
+        let client = spec.methods.ask_certificate().then(|| client(state));
         let bundle = bundle(&state.authorities);
         if bundle.trim().is_empty() {
             return Err(RenderError::EmptyBundle);
@@ -122,20 +127,46 @@ impl<'a> Credentials<'a> {
                 generation: state.leaf.authority_generation,
             });
         }
-        let password = state
-            .passwords
-            .get(&state.active_password)
-            .and_then(|active| active.password.as_ref())
-            .ok_or(RenderError::MissingGeneration {
-                what: "password",
-                generation: state.active_password,
-            })?;
-        Ok(Self { bundle, password })
+        Ok(Self {
+            bundle,
+            password: password.transpose()?,
+            client: client.transpose()?,
+        })
     }
 }
 
+fn password(state: &State) -> Result<&SecretText, RenderError> {
+    if state.passwords.is_empty() {
+        return Err(RenderError::NoUsers);
+    }
+    let active = state.passwords.get(&state.active_password);
+    active
+        .and_then(|active| active.password.as_ref())
+        .ok_or(RenderError::MissingGeneration {
+            what: "password",
+            generation: state.active_password,
+        })
+}
+
+fn client(state: &State) -> Result<&Client, RenderError> {
+    let client = state
+        .client
+        .as_ref()
+        .ok_or(RenderError::NoClientCertificate)?;
+    if state.authorities.contains_key(&client.authority_generation) {
+        return Ok(client);
+    }
+    // Nobody who is told of the authorities in the bundle would let it in.
+    Err(RenderError::MissingGeneration {
+        what: "authority",
+        generation: client.authority_generation,
+    })
+}
+
 /// Data of a Secret.
-fn secret_data<const N: usize>(entries: [(&str, &str); N]) -> BTreeMap<String, ByteString> {
+fn secret_data<'a>(
+    entries: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> BTreeMap<String, ByteString> {
     entries
         .into_iter()
         .map(|(key, text)| (key.to_owned(), ByteString(text.as_bytes().to_vec())))

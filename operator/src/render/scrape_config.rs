@@ -63,6 +63,27 @@ pub(super) fn alloy(spec: &ValidSpec, owner: &Owner, directory: &Directory) -> S
         .map(RelabelConfig::alloy)
         .collect();
     let q = quoted;
+    let file = |name: &str| format!("argument.directory.value + \"/{name}\"");
+    let basic_auth = scrape.basic_auth.map_or_else(String::new, |basic| {
+        format!(
+            r#"    basic_auth {{
+      username      = {username}
+      password_file = {password_file}
+    }}
+"#,
+            username = q(&basic.username),
+            password_file = file("password"),
+        )
+    });
+    let certificate = scrape.tls_config.cert_file.map_or_else(String::new, |_| {
+        format!(
+            r#"      cert_file   = {cert_file}
+      key_file    = {key_file}
+"#,
+            cert_file = file("client.crt"),
+            key_file = file("client.key"),
+        )
+    });
     format!(
         r#"// {header}
 declare "nodes" {{
@@ -96,13 +117,9 @@ declare "nodes" {{
     scheme          = "https"
     scrape_interval = {interval}
     scrape_timeout  = {timeout}
-    basic_auth {{
-      username      = {username}
-      password_file = argument.directory.value + "/password"
-    }}
-    tls_config {{
-      ca_file     = argument.directory.value + "/ca.crt"
-      server_name = {server_name}
+{basic_auth}    tls_config {{
+      ca_file     = {ca_file}
+{certificate}      server_name = {server_name}
     }}
   }}
 }}
@@ -114,7 +131,7 @@ declare "nodes" {{
         job_name = q(&spec.scrape.job_name),
         interval = q(&scrape.scrape_interval),
         timeout = q(&scrape.scrape_timeout),
-        username = q(&spec.username),
+        ca_file = file("ca.crt"),
         server_name = q(&spec.server_name),
     )
 }
@@ -125,7 +142,8 @@ struct ScrapeConfig {
     scheme: &'static str,
     scrape_interval: String,
     scrape_timeout: String,
-    basic_auth: BasicAuth,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    basic_auth: Option<BasicAuth>,
     tls_config: TlsConfig,
     kubernetes_sd_configs: [KubernetesSdConfig; 1],
     relabel_configs: Vec<RelabelConfig>,
@@ -140,6 +158,10 @@ struct BasicAuth {
 #[derive(Serialize)]
 struct TlsConfig {
     ca_file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<String>,
     server_name: String,
 }
 
@@ -177,17 +199,21 @@ struct RelabelConfig {
 
 impl ScrapeConfig {
     fn new(spec: &ValidSpec, owner: &Owner, directory: &Directory) -> Self {
+        let asks_certificate = spec.methods.ask_certificate();
+        let certificate_file = |name| asks_certificate.then(|| directory.file(name));
         Self {
             job_name: spec.scrape.job_name.clone(),
             scheme: "https",
             scrape_interval: seconds(spec.scrape.interval),
             scrape_timeout: seconds(spec.scrape.timeout),
-            basic_auth: BasicAuth {
+            basic_auth: spec.methods.ask_password().then(|| BasicAuth {
                 username: spec.username.clone(),
                 password_file: directory.file("password"),
-            },
+            }),
             tls_config: TlsConfig {
                 ca_file: directory.file("ca.crt"),
+                cert_file: certificate_file("client.crt"),
+                key_file: certificate_file("client.key"),
                 server_name: spec.server_name.clone(),
             },
             kubernetes_sd_configs: [KubernetesSdConfig {

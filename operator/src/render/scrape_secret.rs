@@ -16,21 +16,34 @@ pub(super) fn scrape_secret(
 ) -> Result<Secret, RenderError> {
     // Where prometheus-operator mounts the Secrets of its resource `Prometheus`.
     let mounted = Directory::Absolute(format!("/etc/prometheus/secrets/{}", owner.scrape_secret()));
+    let (map, list) = (
+        scrape_map(spec, owner, &Directory::OfThisFile)?,
+        scrape_list(spec, owner, &mounted)?,
+    );
+    let alloy = alloy(spec, owner, &mounted);
+    let mut data = vec![
+        ("ca.crt", credentials.bundle.as_str()),
+        // The only key that ends in .yaml: people write `scrape_config_files: [.../*.yaml]`.
+        ("scrape.yaml", &map),
+        ("scrape-list", &list),
+        ("config.alloy", &alloy),
+    ];
+    if let Some(password) = credentials.password {
+        data.extend([
+            ("username", spec.username.as_str()),
+            ("password", password.expose()),
+        ]);
+    }
+    if let Some(client) = credentials.client {
+        data.extend([
+            ("client.crt", client.certificate_pem.as_str()),
+            ("client.key", client.key_pem.expose()),
+        ]);
+    }
     Ok(Secret {
         metadata: owner.published(owner.scrape_secret(), state.generation),
         type_: Some("Opaque".to_owned()),
-        data: Some(secret_data([
-            ("ca.crt", &credentials.bundle),
-            ("username", &spec.username),
-            ("password", credentials.password.expose()),
-            // The only key that ends in .yaml: people write `scrape_config_files: [.../*.yaml]`.
-            (
-                "scrape.yaml",
-                &scrape_map(spec, owner, &Directory::OfThisFile)?,
-            ),
-            ("scrape-list", &scrape_list(spec, owner, &mounted)?),
-            ("config.alloy", &alloy(spec, owner, &mounted)),
-        ])),
+        data: Some(secret_data(data)),
         ..Secret::default()
     })
 }

@@ -3,34 +3,71 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
-use secure_exporter_web_config::{BcryptHash, TlsServerConfig, TlsVersion, UserHashes, WebConfig};
+use secure_exporter_web_config::{
+    BcryptHash, ClientAuthType, TlsServerConfig, TlsVersion, UserHashes, WebConfig,
+};
 
-use super::{RenderError, secret_data};
+use super::{Credentials, RenderError, secret_data};
 use crate::api::{MinTlsVersion, ValidSpec};
 use crate::names::Owner;
 use crate::rotation::state::State;
+
+/// Key of the authorities that sign client certificates: those that the scrapers trust, with the roles exchanged.
+const CLIENT_CA: &str = "client-ca.crt";
 
 pub(super) fn server_secret(
     spec: &ValidSpec,
     owner: &Owner,
     state: &State,
+    credentials: &Credentials<'_>,
 ) -> Result<Secret, RenderError> {
     let web_config = web_config(spec, state)?;
+    let mut data = vec![
+        ("web-config.yml", web_config.as_str()),
+        ("tls.crt", &state.leaf.certificate_pem),
+        ("tls.key", state.leaf.key_pem.expose()),
+    ];
+    if spec.methods.ask_certificate() {
+        data.push((CLIENT_CA, &credentials.bundle));
+    }
     Ok(Secret {
         metadata: owner.published(owner.server_secret(), state.generation),
         // The type lets other tools check that certificate and key are there.
         type_: Some("kubernetes.io/tls".to_owned()),
-        data: Some(secret_data([
-            ("web-config.yml", &web_config),
-            ("tls.crt", &state.leaf.certificate_pem),
-            ("tls.key", state.leaf.key_pem.expose()),
-        ])),
+        data: Some(secret_data(data)),
         ..Secret::default()
     })
 }
 
 /// The web configuration file, as a person would have written it for node_exporter: paths relative to the file itself.
 fn web_config(spec: &ValidSpec, state: &State) -> Result<String, RenderError> {
+    let asks_certificate = spec.methods.ask_certificate();
+    let basic_auth_users = if spec.methods.ask_password() {
+        BTreeMap::from([(spec.username.clone(), hashes(state)?)])
+    } else {
+        BTreeMap::new()
+    };
+    let config = WebConfig {
+        tls_server_config: Some(TlsServerConfig {
+            cert_file: Some("tls.crt".to_owned()),
+            key_file: Some("tls.key".to_owned()),
+            client_ca_file: asks_certificate.then(|| CLIENT_CA.to_owned()),
+            client_auth_type: asks_certificate
+                .then_some(ClientAuthType::RequireAndVerifyClientCert),
+            min_version: Some(match spec.min_tls_version {
+                MinTlsVersion::Tls12 => TlsVersion::Tls12,
+                MinTlsVersion::Tls13 => TlsVersion::Tls13,
+            }),
+            ..TlsServerConfig::default()
+        }),
+        http_server_config: None,
+        basic_auth_users,
+        rate_limit: None,
+    };
+    Ok(config.to_yaml())
+}
+
+fn hashes(state: &State) -> Result<UserHashes, RenderError> {
     // The active password first: it is the one that almost every request carries.
     let (active, others): (Vec<_>, Vec<_>) = state
         .passwords
@@ -45,20 +82,5 @@ fn web_config(spec: &ValidSpec, state: &State) -> Result<String, RenderError> {
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let hashes = UserHashes::new(hashes).map_err(|_| RenderError::NoUsers)?;
-    let config = WebConfig {
-        tls_server_config: Some(TlsServerConfig {
-            cert_file: Some("tls.crt".to_owned()),
-            key_file: Some("tls.key".to_owned()),
-            min_version: Some(match spec.min_tls_version {
-                MinTlsVersion::Tls12 => TlsVersion::Tls12,
-                MinTlsVersion::Tls13 => TlsVersion::Tls13,
-            }),
-            ..TlsServerConfig::default()
-        }),
-        http_server_config: None,
-        basic_auth_users: BTreeMap::from([(spec.username.clone(), hashes)]),
-        rate_limit: None,
-    };
-    Ok(config.to_yaml())
+    UserHashes::new(hashes).map_err(|_| RenderError::NoUsers)
 }

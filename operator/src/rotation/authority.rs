@@ -5,15 +5,19 @@
 //! | none | g | g | due or asked for |
 //! | `TrustPublished` | g | g, g+1 | soaked |
 //! | `LeafSwitched` | g+1, with the cross certificate | g, g+1 | overlap over, and nobody serves g any more |
+//! | `ClientSwitched` | g+1 | g, g+1 | the same |
 //!
 //! A scraper that knows only g verifies a leaf of g+1 through the cross certificate (g+1's key, certified by g), so the
-//! switch waits for nobody; only the drop of g does.
+//! switch waits for nobody; only the drop of g does. With client certificates the same holds with the roles exchanged: the
+//! exporters trust what the scrapers do, and the client certificate changes with the leaf. `ClientSwitched` is entered
+//! only where there is no cross certificate; [`client`](mod@super::client) says why.
 
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    client,
     decide::{Because, Situation, Step, next, remember},
     evidence::{Tally, serves_under},
     request::Subject,
@@ -32,20 +36,16 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
         && end(active)? <= situation.now
     {
         // Nothing that it signed is valid any more, so there is nothing left to overlap with.
-        let because = Because::NewAuthority;
-        return Ok(vec![
-            Step::ReplaceAuthority { generation },
-            Step::IssueLeaf { because },
-        ]);
+        return Ok(replace(situation, generation));
     }
     let newest = state.authorities.last_key_value();
     let newest_signs = newest.is_some_and(|(_, newest)| newest.key_pem.is_some());
-    if !signs(state, state.active_authority) && !newest_signs {
+    if !state.signs(state.active_authority) && !newest_signs {
         // The keys were lost with the state. Until there is another authority no leaf can be renewed: it waits for nothing.
         return Ok(vec![Step::PrepareAuthority { generation }]);
     }
     let paused = situation.spec.rotation.state == RotationState::Paused
-        && signs(state, state.active_authority);
+        && state.signs(state.active_authority);
     let Some(progress) = state.authority_progress else {
         return begin(state, situation, generation, paused);
     };
@@ -59,12 +59,22 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
     match progress.stage {
         AuthorityStage::TrustPublished if situation.is_over(soak(state, situation), confirmed) => {
             let because = Because::NewAuthority;
-            Ok(vec![Step::SwitchAuthority, Step::IssueLeaf { because }])
+            let mut steps = vec![Step::SwitchAuthority, Step::IssueLeaf { because }];
+            steps.extend(client::switch(state));
+            Ok(steps)
         }
-        AuthorityStage::LeafSwitched if may_drop(state, situation, confirmed) => {
-            Ok(vec![Step::DropAuthorities])
+        AuthorityStage::LeafSwitched | AuthorityStage::ClientSwitched
+            if may_drop(state, situation, confirmed) =>
+        {
+            Ok(if client::is_behind(state) {
+                client::change()
+            } else {
+                vec![Step::DropAuthorities]
+            })
         }
-        AuthorityStage::LeafSwitched if due(state, situation)? <= situation.now => {
+        AuthorityStage::LeafSwitched | AuthorityStage::ClientSwitched
+            if due(state, situation)? <= situation.now =>
+        {
             // Stragglers may hold the drop for years. They must not hold the next authority.
             Ok(vec![Step::PrepareAuthority { generation }])
         }
@@ -76,7 +86,7 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
 pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     let progress = state.authority_progress?;
     let confirmed = progress.confirmed?;
-    if progress.stage != AuthorityStage::LeafSwitched {
+    if progress.stage == AuthorityStage::TrustPublished {
         return None;
     }
     let kept = BTreeSet::from([state.active_authority]);
@@ -94,7 +104,7 @@ pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
 pub(super) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
     let progress = state.authority_progress;
     progress
-        .filter(|progress| progress.stage == AuthorityStage::LeafSwitched)
+        .filter(|progress| progress.stage != AuthorityStage::TrustPublished)
         .and_then(|progress| progress.confirmed)
         .is_some_and(|confirmed| situation.is_over(situation.overlap(), confirmed))
 }
@@ -114,9 +124,22 @@ pub(super) fn deadline(
     };
     let wait = match stage {
         AuthorityStage::TrustPublished => soak(state, situation),
-        AuthorityStage::LeafSwitched => situation.overlap(),
+        AuthorityStage::LeafSwitched | AuthorityStage::ClientSwitched => situation.overlap(),
     };
     Ok(confirmed.checked_add(wait).ok())
+}
+
+/// An authority from now on the only one, and what it signs.
+pub(super) fn replace(situation: &Situation<'_>, generation: u64) -> Vec<Step> {
+    let because = Because::NewAuthority;
+    let mut steps = vec![
+        Step::ReplaceAuthority { generation },
+        Step::IssueLeaf { because },
+    ];
+    if situation.spec.methods.ask_certificate() {
+        steps.push(Step::IssueClient { because });
+    }
+    steps
 }
 
 fn begin(
@@ -137,13 +160,6 @@ fn begin(
         steps.push(remember(Subject::Authority, situation));
     }
     Ok(steps)
-}
-
-fn signs(state: &State, generation: u64) -> bool {
-    state
-        .authorities
-        .get(&generation)
-        .is_some_and(|authority| authority.key_pem.is_some())
 }
 
 /// Without a cross certificate every scraper must have the new authority before anything is served by it.

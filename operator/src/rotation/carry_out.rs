@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{
-    decide::Step,
-    state::{Authority, AuthorityStage, Leaf, Password, PasswordStage, Progress, State},
+    decide::{Because, Step},
+    state::{Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State},
 };
 use crate::{
     api::ValidSpec,
@@ -15,9 +15,10 @@ use crate::{
     pki::{
         IssueError, Serial,
         inspect::inspect,
-        issue::{cross_sign, issue_authority, issue_leaf},
+        issue::{cross_sign, issue_authority, issue_client, issue_leaf},
         password::{self, PasswordError},
     },
+    secret_text::SecretText,
 };
 
 /// Why the next state could not be made.
@@ -60,6 +61,7 @@ struct Draft {
     active_authority: u64,
     authority_progress: Option<Progress<AuthorityStage>>,
     leaf: Option<Leaf>,
+    client: Option<Client>,
     passwords: BTreeMap<u64, Password>,
     active_password: u64,
     password_progress: Option<Progress<PasswordStage>>,
@@ -74,6 +76,7 @@ impl Draft {
             active_authority: state.active_authority,
             authority_progress: state.authority_progress,
             leaf: Some(state.leaf),
+            client: state.client,
             passwords: state.passwords,
             active_password: state.active_password,
             password_progress: state.password_progress,
@@ -113,6 +116,18 @@ impl Draft {
                 self.authority_progress = None;
             }
             Step::IssueLeaf { .. } => self.leaf = Some(self.new_leaf(spec, now)?),
+            Step::SwitchClient => {
+                // While another authority is being prepared, its own switch starts the overlap anew.
+                self.authority_progress =
+                    self.authority_progress
+                        .map(|progress| match progress.stage {
+                            AuthorityStage::TrustPublished => progress,
+                            _ => Progress::begin(AuthorityStage::ClientSwitched, now),
+                        });
+            }
+            Step::IssueClient { because } => {
+                self.client = Some(self.new_client(spec, *because, now)?);
+            }
             Step::ReplacePassword { generation } => {
                 let password = new_password(spec, now)?;
                 self.passwords = BTreeMap::from([(*generation, password)]);
@@ -162,14 +177,7 @@ impl Draft {
     }
 
     fn new_leaf(&self, spec: &ValidSpec, now: Timestamp) -> Result<Leaf, RotationError> {
-        let authority = self
-            .authorities
-            .get(&self.active_authority)
-            .ok_or(RotationError::Incomplete("active authority"))?;
-        let key = authority
-            .key_pem
-            .as_ref()
-            .ok_or(RotationError::Incomplete("key of the active authority"))?;
+        let (authority, key) = self.signer()?;
         let parameters = &spec.certificate.parameters;
         let pair = issue_leaf(
             parameters,
@@ -178,18 +186,51 @@ impl Draft {
             now,
             Serial::random()?,
         )?;
-        let mut certificate_pem = pair.certificate_pem;
-        if let Some(cross) = &authority.cross_pem
-            && inspect(cross).map_err(IssueError::Authority)?.not_after > now
-        {
-            certificate_pem.push_str(cross);
-        }
         Ok(Leaf {
-            certificate_pem,
+            certificate_pem: chain(pair.certificate_pem, authority, now)?,
             key_pem: pair.key_pem,
             authority_generation: self.active_authority,
             parameters: parameters.fingerprint(),
         })
+    }
+
+    fn new_client(
+        &self,
+        spec: &ValidSpec,
+        because: Because,
+        now: Timestamp,
+    ) -> Result<Client, RotationError> {
+        let (authority, key) = self.signer()?;
+        let parameters = spec.client_parameters();
+        // What replaces another authority, or another kind of key, is a new pair; a renewal is not.
+        let keeps_key = matches!(because, Because::Due | Because::Requested);
+        let kept = self.client.as_ref().filter(|_| keeps_key);
+        let pair = issue_client(
+            &parameters,
+            kept.map(|client| &client.key_pem),
+            &authority.certificate_pem,
+            key,
+            now,
+            Serial::random()?,
+        )?;
+        Ok(Client {
+            certificate_pem: chain(pair.certificate_pem, authority, now)?,
+            key_pem: pair.key_pem,
+            authority_generation: self.active_authority,
+            parameters: parameters.fingerprint(),
+        })
+    }
+
+    fn signer(&self) -> Result<(&Authority, &SecretText), RotationError> {
+        let authority = self
+            .authorities
+            .get(&self.active_authority)
+            .ok_or(RotationError::Incomplete("active authority"))?;
+        let key = authority
+            .key_pem
+            .as_ref()
+            .ok_or(RotationError::Incomplete("key of the active authority"))?;
+        Ok((authority, key))
     }
 
     fn finish(self, changed: bool) -> Result<State, RotationError> {
@@ -199,12 +240,27 @@ impl Draft {
             active_authority: self.active_authority,
             authority_progress: self.authority_progress,
             leaf: self.leaf.ok_or(RotationError::Incomplete("leaf"))?,
+            client: self.client,
             passwords: self.passwords,
             active_password: self.active_password,
             password_progress: self.password_progress,
             handled: self.handled,
         })
     }
+}
+
+/// A certificate, and the cross certificate of its authority behind it for as long as that is valid.
+fn chain(
+    mut certificate_pem: String,
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<String, IssueError> {
+    if let Some(cross) = &authority.cross_pem
+        && inspect(cross).map_err(IssueError::Authority)?.not_after > now
+    {
+        certificate_pem.push_str(cross);
+    }
+    Ok(certificate_pem)
 }
 
 /// A new authority, and its key certified by the one before it where that can still sign.

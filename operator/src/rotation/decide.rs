@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    authority,
+    authority, client,
     evidence::{Exporter, Tally},
     leaf, password,
     request::{Requests, Subject},
@@ -31,6 +31,13 @@ pub enum Step {
     DropAuthorities,
     /// A leaf certificate, signed by the active authority.
     IssueLeaf {
+        /// Why.
+        because: Because,
+    },
+    /// The client certificate follows to the active authority: exporters and scrapers overlap anew.
+    SwitchClient,
+    /// A client certificate for scrapers, signed by the active authority.
+    IssueClient {
         /// Why.
         because: Because,
     },
@@ -84,7 +91,7 @@ impl Step {
     }
 }
 
-/// Why a leaf is issued.
+/// Why a leaf or a client certificate is issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Because {
     /// There is none yet.
@@ -154,7 +161,7 @@ impl Situation<'_> {
 /// A certificate in the state cannot be read.
 pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     let Some(state) = state else {
-        return Ok(first());
+        return Ok(first(situation));
     };
     if let Some(steps) = distrust(state, situation) {
         return Ok(steps);
@@ -163,6 +170,7 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
     if clock_is_unreliable(state, situation) {
         steps.push(Step::RestartTimers);
         steps.extend(leaf::renew(state, situation)?);
+        steps.extend(client::renew(state, situation)?);
         return Ok(steps);
     }
     steps.extend(authority::advance(state, situation)?);
@@ -173,6 +181,12 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
     if !leaf_is_new {
         // It waits for nothing and nobody, at any stage of the others.
         steps.extend(leaf::renew(state, situation)?);
+    }
+    let client_is_new = steps
+        .iter()
+        .any(|step| matches!(step, Step::IssueClient { .. }));
+    if !client_is_new {
+        steps.extend(client::renew(state, situation)?);
     }
     Ok(steps)
 }
@@ -199,6 +213,7 @@ pub fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
 pub fn next_deadline(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
     let times = [
         Some(leaf::due(state, situation)?),
+        client::next(state, situation)?,
         authority::deadline(state, situation)?,
         password::deadline(state, situation),
     ];
@@ -210,14 +225,19 @@ pub fn next_deadline(state: &State, situation: &Situation<'_>) -> Result<Timesta
     Ok(coming.min().unwrap_or(Timestamp::MAX))
 }
 
-fn first() -> Vec<Step> {
-    vec![
+fn first(situation: &Situation<'_>) -> Vec<Step> {
+    let because = Because::First;
+    let mut steps = vec![
         Step::ReplaceAuthority { generation: 1 },
-        Step::IssueLeaf {
-            because: Because::First,
-        },
-        Step::ReplacePassword { generation: 1 },
-    ]
+        Step::IssueLeaf { because },
+    ];
+    if situation.spec.methods.ask_certificate() {
+        steps.push(Step::IssueClient { because });
+    }
+    if situation.spec.methods.ask_password() {
+        steps.push(Step::ReplacePassword { generation: 1 });
+    }
+    steps
 }
 
 /// What has leaked is replaced at once; scrapes fail until the scrapers have the new, and that is what was asked for.
@@ -227,15 +247,8 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     if !all && !pending(Subject::DistrustAuthority) {
         return None;
     }
-    let mut steps = vec![
-        Step::ReplaceAuthority {
-            generation: next(state.authorities.keys()),
-        },
-        Step::IssueLeaf {
-            because: Because::NewAuthority,
-        },
-    ];
-    if all {
+    let mut steps = authority::replace(situation, next(state.authorities.keys()));
+    if all && situation.spec.methods.ask_password() {
         steps.push(Step::ReplacePassword {
             generation: next(state.passwords.keys()),
         });

@@ -12,11 +12,7 @@ use crate::pki::{InspectError, inspect::inspect};
 
 /// A new leaf, where one is due.
 pub(super) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
-    let signs = state
-        .authorities
-        .get(&state.active_authority)
-        .is_some_and(|active| active.key_pem.is_some());
-    if !signs {
+    if !state.signs(state.active_authority) {
         // The key was lost with the state; the next authority is under way and brings its own leaf.
         return Ok(Vec::new());
     }

@@ -11,6 +11,7 @@
 
 mod authority;
 pub mod carry_out;
+mod client;
 pub mod decide;
 pub mod evidence;
 mod leaf;

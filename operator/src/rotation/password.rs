@@ -21,6 +21,7 @@ use crate::api::{RotationState, Stragglers};
 /// The next step, if it is time for one.
 pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     let Some(active) = state.passwords.get(&state.active_password) else {
+        // None is asked for.
         return Vec::new();
     };
     if active.password.is_none() {

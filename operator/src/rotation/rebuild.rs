@@ -15,12 +15,14 @@ use k8s_openapi::{
 use kube::Resource;
 use secure_exporter_web_config::{BcryptHash, WebConfig};
 
-use super::state::{Authority, AuthorityStage, Leaf, Password, PasswordStage, Progress, State};
+use super::state::{
+    Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State,
+};
 use crate::{
     api::ValidSpec,
     names::published_generation,
     pki::{
-        inspect::{check_key_matches, inspect, verify},
+        inspect::{check_key_matches, inspect, verify, verify_client},
         issue::authority_generation,
         password,
     },
@@ -84,8 +86,16 @@ fn rebuild(
 ) -> Option<State> {
     let authorities = authorities(published, older)?;
     let (leaf, cross) = leaf(published, &authorities, spec, now)?;
-    let passwords = passwords(published, older, now)?;
-    let (active_password, _) = passwords.last_key_value()?;
+    let client = if spec.methods.ask_certificate() {
+        Some(client(published, older, &authorities, spec, now)?)
+    } else {
+        None
+    };
+    let passwords = if spec.methods.ask_password() {
+        passwords(published, older, now)?
+    } else {
+        BTreeMap::new()
+    };
     let mut state = State {
         generation,
         active_authority: leaf.authority_generation,
@@ -93,7 +103,8 @@ fn rebuild(
             .then(|| Progress::begin(AuthorityStage::LeafSwitched, now)),
         authorities,
         leaf,
-        active_password: *active_password,
+        client,
+        active_password: passwords.keys().copied().max().unwrap_or_default(),
         password_progress: (passwords.len() > 1)
             .then(|| Progress::begin(PasswordStage::ClientSwitched, now)),
         passwords,
@@ -162,6 +173,40 @@ fn leaf(
         parameters: spec.certificate.parameters.fingerprint(),
     };
     Some((leaf, certificates.next()))
+}
+
+/// The certificate that scrapers present. Where that is not published any more, an earlier one that exporters still
+/// accept does as well.
+fn client(
+    published: &Published<'_>,
+    older: Option<&State>,
+    authorities: &BTreeMap<u64, Authority>,
+    spec: &ValidSpec,
+    now: Timestamp,
+) -> Option<Client> {
+    let read = |secret: &Secret| {
+        let key_pem = SecretText::new(text(secret, "client.key")?.to_owned());
+        Some((text(secret, "client.crt")?.to_owned(), key_pem))
+    };
+    let known = older.and_then(|older| older.client.as_ref());
+    let (certificate_pem, key_pem) = published.scrape.and_then(read).or_else(|| {
+        let known = known?;
+        Some((known.certificate_pem.clone(), known.key_pem.clone()))
+    })?;
+    check_key_matches(&certificate_pem, &key_pem).ok()?;
+    let alone = single_certificates(&certificate_pem).into_iter().next()?;
+    let then = now.min(inspect(&alone).ok()?.not_after);
+    let authority_generation = authorities
+        .iter()
+        .rev()
+        .find(|(_, authority)| verify_client(&alone, &authority.certificate_pem, then).is_ok())
+        .map(|(generation, _)| *generation)?;
+    Some(Client {
+        certificate_pem,
+        key_pem,
+        authority_generation,
+        parameters: spec.client_parameters().fingerprint(),
+    })
 }
 
 /// The accepted hashes, the one whose text is published as the newest.

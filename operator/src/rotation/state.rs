@@ -1,7 +1,7 @@
 //! The rotation state of one resource: the only authority over its keys, certificates and passwords, and over how far a
 //! rotation has come.
 //!
-//! It lives in the Secret `<name>-state`, which nobody mounts ([`format`] says how). Everything that is published is a
+//! It lives in the Secret `<name>-state`, which nobody mounts ([`mod@format`] says how). Everything that is published is a
 //! pure function of it and the spec.
 
 pub mod format;
@@ -29,7 +29,9 @@ pub struct State {
     pub authority_progress: Option<Progress<AuthorityStage>>,
     /// The certificate that the exporters serve.
     pub leaf: Leaf,
-    /// Passwords by generation. The exporters accept all of them.
+    /// The certificate that scrapers present; `None` where none is asked for.
+    pub client: Option<Client>,
+    /// Passwords by generation. The exporters accept all of them. Empty where none is asked for.
     pub passwords: BTreeMap<u64, Password>,
     /// Generation of the password that scrapers are told to use.
     pub active_password: u64,
@@ -37,6 +39,14 @@ pub struct State {
     pub password_progress: Option<Progress<PasswordStage>>,
     /// The requests, by subject, that were last acted on: the annotation's whole value.
     pub handled: BTreeMap<String, String>,
+}
+
+impl State {
+    /// Whether the authority of `generation` is there and has its key.
+    pub fn signs(&self, generation: u64) -> bool {
+        let authority = self.authorities.get(&generation);
+        authority.is_some_and(|authority| authority.key_pem.is_some())
+    }
 }
 
 /// A certificate authority.
@@ -56,6 +66,19 @@ pub struct Leaf {
     /// The certificate, PEM, and the cross certificate of its authority behind it, where there is one.
     pub certificate_pem: String,
     /// Its private key, PEM.
+    pub key_pem: SecretText,
+    /// Generation of the authority that signed it.
+    pub authority_generation: u64,
+    /// [`LeafParameters::fingerprint`](crate::pki::LeafParameters::fingerprint) of what it was issued with.
+    pub parameters: String,
+}
+
+/// The certificate that scrapers present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// The certificate, PEM, and the cross certificate of its authority behind it, where there is one.
+    pub certificate_pem: String,
+    /// Its private key, PEM. A renewal keeps it.
     pub key_pem: SecretText,
     /// Generation of the authority that signed it.
     pub authority_generation: u64,
@@ -118,6 +141,9 @@ pub enum AuthorityStage {
     TrustPublished,
     /// The exporters serve a certificate of the new one; scrapers still trust both.
     LeafSwitched,
+    /// Scrapers present a client certificate of the new one as well; exporters still trust both. A stage of its own only
+    /// where the client certificate could not change together with the leaf.
+    ClientSwitched,
 }
 
 /// The stages between one password and the next.

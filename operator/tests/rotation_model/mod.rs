@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use secure_exporter_operator::{
-    api::{ImagePolicy, ValidSpec},
+    api::{ImagePolicy, Methods, ValidSpec},
     names::{Owner, ROTATE_ANNOTATION},
     render::children,
     rotation::{
         Situation, Step, carry_out, decide,
+        decide::Because,
         evidence::{Answer, Exporter},
         rebuild::current_state,
         request::Requests,
@@ -24,7 +25,7 @@ use secure_exporter_operator::{
 };
 use serde_json::json;
 
-use published::{Given, Served, Store};
+use published::{Chain, Given, Served, Store};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -64,8 +65,16 @@ pub enum Mutant {
     TimersFromIntent,
     /// The leaf waits for the end of other rotations.
     LeafQueues,
+    /// The client certificate waits for the end of other rotations.
+    ClientQueues,
     /// The cross certificate is left out of the chain.
     NoCross,
+    /// It is left out of the chain of the client certificate.
+    NoClientCross,
+    /// The client certificate changes with the leaf whether exporters can verify it or not.
+    ClientJumps,
+    /// It stays with the old authority when that is dropped.
+    ClientStays,
     /// Nobody is asked.
     NoEvidence,
     /// A clock that jumps is believed.
@@ -136,7 +145,7 @@ pub struct World {
 
 impl World {
     /// A cluster whose exporters and scrapers have what the first pass published.
-    pub fn new(nodes: usize, mutant: Mutant, seed: u64) -> Self {
+    pub fn new(nodes: usize, methods: Methods, mutant: Mutant, seed: u64) -> Self {
         let owner = Owner {
             name: "nodes".into(),
             namespace: "monitoring".into(),
@@ -149,7 +158,7 @@ impl World {
             clock_offset: SignedDuration::ZERO,
             jumped: false,
             mutant,
-            spec: spec(&owner),
+            spec: spec(&owner, methods),
             owner,
             timers: Timers {
                 trust_soak: minutes(5),
@@ -260,7 +269,8 @@ impl World {
             state.authority_progress.is_none()
                 && state.password_progress.is_none()
                 && state.authorities.len() == 1
-                && state.passwords.len() == 1
+                && state.passwords.len() == usize::from(self.spec.methods.ask_password())
+                && state.client.is_some() == self.spec.methods.ask_certificate()
                 && state.authorities[&state.active_authority].key_pem.is_some()
         });
         let (served, given) = (self.store.served(), self.store.given());
@@ -299,8 +309,13 @@ impl World {
             let late = SignedDuration::from_mins(KUBELET_LAG as i64);
             let was_away =
                 node.health == Health::Frozen || now.duration_since(node.well_since) <= late;
-            if node.served.end <= now && was_away {
-                // Its node was gone for longer than a certificate lives.
+            // Its node was gone for longer than a certificate lives; scrapers change to the next client certificate an
+            // overlap earlier.
+            let overlap = match self.spec.methods.ask_certificate() {
+                true => SignedDuration::from_mins(OVERLAP),
+                false => SignedDuration::ZERO,
+            };
+            if node.served.end - overlap <= now && was_away {
                 continue;
             }
             for scraper in &self.scrapers {
@@ -359,6 +374,7 @@ impl World {
         {
             steps.retain(|step| !matches!(step, Step::IssueLeaf { .. }));
         }
+        self.break_clients(known.as_ref(), &mut steps);
         let mut state = known.clone();
         if !steps.is_empty() || state.is_none() {
             let carried = carry_out(&steps, known, &self.spec, &self.owner, now);
@@ -368,7 +384,35 @@ impl World {
         if self.mutant == Mutant::NoCross {
             state.leaf.certificate_pem = published::first_certificate(&state.leaf.certificate_pem);
         }
+        if let (Mutant::NoClientCross, Some(client)) = (self.mutant, &mut state.client) {
+            client.certificate_pem = published::first_certificate(&client.certificate_pem);
+        }
         self.write(stored.as_ref(), state)
+    }
+
+    fn break_clients(&self, known: Option<&State>, steps: &mut Vec<Step>) {
+        let has_client = known.is_some_and(|state| state.client.is_some());
+        let switches = steps.contains(&Step::SwitchAuthority);
+        let issues = |step: &Step| matches!(step, Step::IssueClient { .. });
+        match self.mutant {
+            Mutant::ClientQueues if !switches => {
+                let busy = |state: &State| {
+                    state.authority_progress.is_some() || state.password_progress.is_some()
+                };
+                if known.is_some_and(busy) {
+                    steps.retain(|step| !issues(step));
+                }
+            }
+            Mutant::ClientStays if switches => steps.retain(|step| !issues(step)),
+            Mutant::ClientStays if steps.contains(&Step::SwitchClient) => {
+                *steps = vec![Step::DropAuthorities];
+            }
+            Mutant::ClientJumps if switches && has_client && !steps.iter().any(issues) => {
+                let because = Because::NewAuthority;
+                steps.push(Step::IssueClient { because });
+            }
+            _ => {}
+        }
     }
 
     fn write(&mut self, stored: Option<&State>, state: State) -> Result<(), String> {
@@ -383,7 +427,7 @@ impl World {
         self.remembered = Some(state.clone());
         for object in 0..3 {
             if self.store.differs(object, &rendered) && self.may_write() {
-                self.store.put(object, &rendered, &state)?;
+                self.store.put(object, &rendered);
             }
             if !self.running {
                 return Ok(());
@@ -458,7 +502,10 @@ impl World {
             .filter(|generation| node.served.is_verified_by(*generation))
             .collect();
         let reached = matches!(node.health, Health::Well | Health::Frozen);
-        if !reached || verified_by.is_empty() || node.served.end <= self.now {
+        let presented = state.client.as_ref();
+        let presented = presented.map(|client| Chain::of(&client.certificate_pem));
+        let admitted = node.served.admits(presented.as_ref(), self.now).is_ok();
+        if !reached || verified_by.is_empty() || node.served.end <= self.now || !admitted {
             return None;
         }
         let ago = |hash: &String| {
@@ -467,7 +514,7 @@ impl World {
                 .map(|used| self.now.duration_since(*used))
         };
         Some(Answer {
-            serial_number: node.served.serial_number.clone(),
+            serial_number: node.served.chain.serial_number.clone(),
             verified_by,
             accepted: node
                 .served
@@ -554,11 +601,16 @@ fn confirmed_by_intent(mut state: State) -> State {
     state
 }
 
-fn spec(owner: &Owner) -> ValidSpec {
+fn spec(owner: &Owner, methods: Methods) -> ValidSpec {
     let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
+    let methods = match methods {
+        Methods::Password => json!(["BasicAuth"]),
+        Methods::Certificate => json!(["ClientCertificate"]),
+        Methods::PasswordAndCertificate => json!(["BasicAuth", "ClientCertificate"]),
+    };
     let spec = json!({
         "tls": {"certificate": {"duration": "20h", "renewBeforePercentage": 33}},
-        "authentication": {"basicAuth": {"bcryptCost": 4, "rotationInterval": "12h"}},
+        "authentication": {"methods": methods, "basicAuth": {"bcryptCost": 4, "rotationInterval": "12h"}},
         "rotation": {"clientOverlap": format!("{OVERLAP}m")},
     });
     ValidSpec::parse(&serde_json::from_value(spec).unwrap(), owner, &images).unwrap()

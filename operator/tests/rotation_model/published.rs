@@ -15,7 +15,7 @@ use secure_exporter_operator::{
     rotation::{rebuild::Published, state::State},
     secret_text::SecretText,
 };
-use secure_exporter_web_config::{BcryptHash, WebConfig};
+use secure_exporter_web_config::{BcryptHash, ClientAuthType, WebConfig};
 
 /// The stored objects.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Store {
         }
     }
 
-    pub fn put(&mut self, object: u8, rendered: &Children, state: &State) -> Result<(), String> {
+    pub fn put(&mut self, object: u8, rendered: &Children) {
         match object {
             0 => {
                 self.served = Some(Served::of(&rendered.server_secret));
@@ -94,41 +94,32 @@ impl Store {
                 self.scrape = Some(rendered.scrape_secret.clone());
             }
         }
-        if state.passwords.is_empty() {
-            return Err("nobody could log in".into());
-        }
-        Ok(())
     }
 }
 
 /// What an exporter serves and accepts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Served {
-    pub serial_number: String,
+    pub chain: Chain,
     pub end: Timestamp,
-    authority: u64,
-    cross: Option<(u64, Timestamp)>,
     pub hashes: BTreeSet<String>,
+    /// Authorities whose client certificates it lets in; `None` where it asks for none.
+    clients: Option<BTreeSet<u64>>,
 }
 
 impl Served {
     fn of(secret: &Secret) -> Self {
-        let chain = text(secret, "tls.crt");
-        let leaf = inspect(chain).unwrap();
-        let rest = chain.replacen(first_certificate(chain).trim_end(), "", 1);
-        let cross = inspect(&rest).ok().map(|cross| {
-            (
-                authority_generation(&cross.issuer).unwrap(),
-                cross.not_after,
-            )
-        });
+        let chain = Chain::of(text(secret, "tls.crt"));
         let config = WebConfig::parse(text(secret, "web-config.yml")).unwrap();
+        let asks = config.tls_server_config.unwrap().client_auth_type;
         let hashes = config.basic_auth_users.values();
         Self {
-            serial_number: leaf.serial_number,
-            end: leaf.not_after,
-            authority: authority_generation(&leaf.issuer).unwrap(),
-            cross,
+            clients: asks.map(|asks| {
+                assert_eq!(asks, ClientAuthType::RequireAndVerifyClientCert);
+                authorities(text(secret, "client-ca.crt"))
+            }),
+            end: chain.end,
+            chain,
             hashes: hashes
                 .flat_map(|hashes| hashes.as_slice())
                 .map(|hash| hash.as_str().to_owned())
@@ -137,33 +128,34 @@ impl Served {
     }
 
     pub fn is_verified_by(&self, generation: u64) -> bool {
-        self.authority == generation || self.cross.is_some_and(|(by, _)| by == generation)
+        self.chain.authority == generation
+            || self.chain.cross.is_some_and(|(by, _)| by == generation)
+    }
+
+    /// Whether it lets in whoever presents this client certificate.
+    pub fn admits(&self, client: Option<&Chain>, now: Timestamp) -> Result<(), String> {
+        let Some(trusted) = &self.clients else {
+            return Ok(());
+        };
+        let client = client.ok_or("no client certificate is presented")?;
+        client
+            .is_good_for(trusted, now)
+            .map_err(|why| format!("the client certificate: {why}"))
     }
 
     pub fn meets(&self, given: &Given, now: Timestamp) -> Result<(), String> {
-        let trusted = given.trusted.iter().any(|generation| {
-            self.authority == *generation
-                || self
-                    .cross
-                    .is_some_and(|(by, end)| by == *generation && end > now)
-        });
-        if !trusted {
-            return Err(format!(
-                "a certificate of authority {} (cross {:?}) meets a scraper that trusts {:?}",
-                self.authority, self.cross, given.trusted
-            ));
-        }
-        if self.end <= now {
-            return Err(format!("the certificate ended at {}", self.end));
-        }
-        match self.hash_of(&given.password) {
-            Some(_) => Ok(()),
-            None => Err("the password is refused".into()),
+        self.chain.is_good_for(&given.trusted, now)?;
+        self.admits(given.client.as_ref(), now)?;
+        match (self.hashes.is_empty(), self.hash_of(&given.password)) {
+            (true, None) if self.clients.is_some() => Ok(()),
+            (false, Some(_)) => Ok(()),
+            _ => Err("the password is refused".into()),
         }
     }
 
     /// The hash that a password belongs to.
-    pub fn hash_of(&self, secret: &SecretText) -> Option<String> {
+    pub fn hash_of(&self, secret: &Option<SecretText>) -> Option<String> {
+        let secret = secret.as_ref()?;
         self.hashes
             .iter()
             .find(|hash| remembered_verify(secret, hash))
@@ -171,27 +163,87 @@ impl Served {
     }
 }
 
+/// What is presented: a certificate, and perhaps a cross certificate behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    pub serial_number: String,
+    pub end: Timestamp,
+    authority: u64,
+    /// Who certified the authority, and until when.
+    cross: Option<(u64, Timestamp)>,
+}
+
+impl Chain {
+    pub fn of(pem: &str) -> Self {
+        let leaf = inspect(pem).unwrap();
+        let rest = pem.replacen(first_certificate(pem).trim_end(), "", 1);
+        let cross = inspect(&rest).ok().map(|cross| {
+            (
+                authority_generation(&cross.issuer).unwrap(),
+                cross.not_after,
+            )
+        });
+        Self {
+            authority: authority_generation(&leaf.issuer).unwrap(),
+            serial_number: leaf.serial_number,
+            end: leaf.not_after,
+            cross,
+        }
+    }
+
+    fn is_good_for(&self, trusted: &BTreeSet<u64>, now: Timestamp) -> Result<(), String> {
+        let is_trusted = trusted.iter().any(|generation| {
+            self.authority == *generation
+                || self
+                    .cross
+                    .is_some_and(|(by, end)| by == *generation && end > now)
+        });
+        if !is_trusted {
+            return Err(format!(
+                "a certificate of authority {} (cross {:?}) meets trust in {trusted:?}",
+                self.authority, self.cross
+            ));
+        }
+        if self.end <= now {
+            return Err(format!("a certificate ended at {}", self.end));
+        }
+        Ok(())
+    }
+}
+
 /// What a scraper trusts and uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Given {
     trusted: BTreeSet<u64>,
-    pub password: SecretText,
+    pub password: Option<SecretText>,
+    client: Option<Chain>,
+    client_key: Option<SecretText>,
 }
 
 impl Given {
     fn of(secret: &Secret) -> Self {
-        const END: &str = "-----END CERTIFICATE-----";
-        let bundle = text(secret, "ca.crt");
-        let certificates = bundle
-            .split_inclusive(END)
-            .filter(|part| part.contains(END));
+        let data = secret.data.as_ref().unwrap();
+        let secret_text = |key: &str| {
+            let found = data.contains_key(key).then(|| text(secret, key));
+            found.map(|text| SecretText::new(text.to_owned()))
+        };
+        let client = secret_text("client.crt");
         Self {
-            trusted: certificates
-                .map(|pem| authority_generation(&inspect(pem).unwrap().subject).unwrap())
-                .collect(),
-            password: SecretText::new(text(secret, "password").to_owned()),
+            trusted: authorities(text(secret, "ca.crt")),
+            password: secret_text("password"),
+            client: client.map(|pem| Chain::of(pem.expose())),
+            client_key: secret_text("client.key"),
         }
     }
+}
+
+fn authorities(bundle: &str) -> BTreeSet<u64> {
+    const END: &str = "-----END CERTIFICATE-----";
+    bundle
+        .split_inclusive(END)
+        .filter(|part| part.contains(END))
+        .map(|pem| authority_generation(&inspect(pem).unwrap().subject).unwrap())
+        .collect()
 }
 
 pub fn first_certificate(chain: &str) -> String {

@@ -37,6 +37,7 @@ fn the_empty_spec_is_a_working_system() {
         (spec.username.as_str(), spec.bcrypt_cost),
         ("prometheus", 10)
     );
+    assert_eq!(spec.methods, Methods::Password);
     assert_eq!(spec.scrape.job_label, "node-exporter");
     assert_eq!(spec.scrape.job_name, "secureexporter/monitoring/nodes");
     assert_eq!(spec.tolerations.len(), 1);
@@ -59,6 +60,23 @@ fn lists_are_sorted_where_their_order_means_nothing() {
         .map(|a| a.name.as_str())
         .collect();
     assert_eq!(names, ["b", "z", "a"]);
+}
+
+#[test]
+fn every_set_of_methods_but_the_empty_one_has_a_meaning() {
+    let methods = |list: Value| parse(json!({"authentication": {"methods": list}}));
+    for (list, expected) in [
+        (json!(["BasicAuth"]), Methods::Password),
+        (json!(["ClientCertificate"]), Methods::Certificate),
+        (
+            json!(["ClientCertificate", "BasicAuth"]),
+            Methods::PasswordAndCertificate,
+        ),
+    ] {
+        assert_eq!(methods(list).unwrap().methods, expected);
+    }
+    let refused = methods(json!([])).unwrap_err();
+    assert_eq!(refused.field, "spec.authentication.methods");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::pki::inspect::{check_key_matches, inspect, verify};
+use crate::pki::inspect::{check_key_matches, inspect, verify, verify_client};
 
 const SERVER_NAME: &str = "nodes.monitoring.svc";
 
@@ -178,4 +178,36 @@ fn a_serial_is_positive_and_not_zero() {
 fn no_key_is_shown() {
     let shown = format!("{:?}", authority());
     assert!(!shown.contains("PRIVATE"), "{shown}");
+}
+
+fn client(key: Option<&SecretText>, authority: &IssuedPair) -> IssuedPair {
+    let parameters = parameters(KeyType::EcdsaP256);
+    let (certificate, signer) = (&authority.certificate_pem, &authority.key_pem);
+    let serial = Serial::from_bytes([3; 16]);
+    issue_client(&parameters, key, certificate, signer, now(), serial).unwrap()
+}
+
+#[test]
+fn a_client_certificate_is_none_of_a_server_and_the_other_way_round() {
+    let authority = authority();
+    let bundle = &authority.certificate_pem;
+    let client = client(None, &authority).certificate_pem;
+    let server = leaf(&parameters(KeyType::EcdsaP256), &authority, now()).certificate_pem;
+    verify_client(&client, bundle, now()).unwrap();
+    verify_client(&server, bundle, now()).unwrap_err();
+    verify(&client, bundle, SERVER_NAME, now()).unwrap_err();
+    let after_its_end = now() + SignedDuration::from_hours(8761);
+    verify_client(&client, bundle, after_its_end).unwrap_err();
+    let stranger = issue_authority("n.m", 1, now(), Serial::from_bytes([8; 16])).unwrap();
+    verify_client(&client, &stranger.certificate_pem, now()).unwrap_err();
+}
+
+#[test]
+fn a_client_certificate_is_renewed_for_the_key_that_there_is() {
+    let authority = authority();
+    let first = client(None, &authority);
+    let renewed = client(Some(&first.key_pem), &authority);
+    assert_eq!(renewed.key_pem, first.key_pem);
+    check_key_matches(&renewed.certificate_pem, &first.key_pem).unwrap();
+    assert_ne!(client(None, &authority).key_pem, first.key_pem);
 }

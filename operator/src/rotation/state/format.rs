@@ -8,7 +8,7 @@ use k8s_openapi::ByteString;
 use secure_exporter_web_config::BcryptHash;
 use serde::{Deserialize, Serialize};
 
-use super::{Authority, AuthorityStage, Leaf, Password, PasswordStage, Progress, State};
+use super::{Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State};
 use crate::pki::inspect::{InspectError, check_key_matches, inspect};
 use crate::secret_text::SecretText;
 
@@ -53,6 +53,10 @@ impl State {
         }
         put(LEAF_CERTIFICATE_KEY.to_owned(), &self.leaf.certificate_pem);
         put(LEAF_KEY_KEY.to_owned(), self.leaf.key_pem.expose());
+        if let Some(client) = &self.client {
+            put(CLIENT_CERTIFICATE_KEY.to_owned(), &client.certificate_pem);
+            put(CLIENT_KEY_KEY.to_owned(), client.key_pem.expose());
+        }
         for (generation, password) in &self.passwords {
             if let Some(text) = &password.password {
                 put(password_key(*generation), text.expose());
@@ -92,6 +96,10 @@ impl State {
             password_progress: index.password_progress,
             handled: index.handled,
             leaf: index.leaf.read(data)?,
+            client: index
+                .client
+                .map(|entry| entry.read_client(data))
+                .transpose()?,
             authorities,
             passwords,
         })
@@ -104,6 +112,8 @@ const FORMAT: u32 = 1;
 const INDEX_KEY: &str = "state.json";
 const LEAF_CERTIFICATE_KEY: &str = "leaf.crt";
 const LEAF_KEY_KEY: &str = "leaf.key";
+const CLIENT_CERTIFICATE_KEY: &str = "client.crt";
+const CLIENT_KEY_KEY: &str = "client.key";
 
 fn authority_certificate_key(generation: u64) -> String {
     format!("ca-{generation}.crt")
@@ -136,6 +146,8 @@ struct Index {
     #[serde(skip_serializing_if = "Option::is_none")]
     authority_progress: Option<Progress<AuthorityStage>>,
     leaf: LeafEntry,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<LeafEntry>,
     passwords: BTreeMap<u64, PasswordEntry>,
     active_password: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,6 +199,10 @@ impl Index {
                 authority: state.leaf.authority_generation,
                 parameters: state.leaf.parameters.clone(),
             },
+            client: state.client.as_ref().map(|client| LeafEntry {
+                authority: client.authority_generation,
+                parameters: client.parameters.clone(),
+            }),
             passwords: map(&state.passwords, password),
             active_password: state.active_password,
             password_progress: state.password_progress,
@@ -217,11 +233,19 @@ impl Index {
     fn check_references(&self) -> Result<(), StateError> {
         let authorities: BTreeSet<_> = self.authorities.keys().collect();
         let passwords: BTreeSet<_> = self.passwords.keys().collect();
-        for (what, generation, listed) in [
-            ("leaf.authority", &self.leaf.authority, &authorities),
-            ("activeAuthority", &self.active_authority, &authorities),
-            ("activePassword", &self.active_password, &passwords),
-        ] {
+        let client = self.client.as_ref();
+        let named = [
+            Some(("leaf.authority", &self.leaf.authority, &authorities)),
+            client.map(|client| ("client.authority", &client.authority, &authorities)),
+            Some(("activeAuthority", &self.active_authority, &authorities)),
+            // Generation 0 is none: where no password is asked for, there is none.
+            (self.active_password > 0 || !passwords.is_empty()).then_some((
+                "activePassword",
+                &self.active_password,
+                &passwords,
+            )),
+        ];
+        for (what, generation, listed) in named.into_iter().flatten() {
             if !listed.contains(generation) {
                 return Err(damaged(
                     INDEX_KEY,
@@ -274,6 +298,16 @@ impl LeafEntry {
     fn read(self, data: &BTreeMap<String, ByteString>) -> Result<Leaf, StateError> {
         let (certificate_pem, key_pem) = pair(data, LEAF_CERTIFICATE_KEY, LEAF_KEY_KEY)?;
         Ok(Leaf {
+            certificate_pem,
+            key_pem,
+            authority_generation: self.authority,
+            parameters: self.parameters,
+        })
+    }
+
+    fn read_client(self, data: &BTreeMap<String, ByteString>) -> Result<Client, StateError> {
+        let (certificate_pem, key_pem) = pair(data, CLIENT_CERTIFICATE_KEY, CLIENT_KEY_KEY)?;
+        Ok(Client {
             certificate_pem,
             key_pem,
             authority_generation: self.authority,
@@ -352,145 +386,4 @@ fn damaged(key: &str, problem: String) -> StateError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pki::{Serial, issue, password};
-
-    fn now() -> Timestamp {
-        "2026-11-23T15:00:00Z".parse().unwrap()
-    }
-
-    fn authority(byte: u8) -> Authority {
-        let pair = issue::issue_authority("n.m", 1, now(), Serial::from_bytes([byte; 16])).unwrap();
-        Authority {
-            certificate_pem: pair.certificate_pem,
-            key_pem: Some(pair.key_pem),
-            cross_pem: None,
-        }
-    }
-
-    fn state() -> State {
-        let (one, mut two) = (authority(1), authority(2));
-        // What matters here is that it is an authority's certificate.
-        two.cross_pem = Some(one.certificate_pem.clone());
-        let password = |text: &str| Password {
-            password: Some(SecretText::new(text.to_owned())),
-            hash: password::hash(&SecretText::new(text.to_owned()), 4).unwrap(),
-            cost: 4,
-            created: now(),
-        };
-        State {
-            generation: 7,
-            // Which certificate the leaf is does not matter here, only that its key fits.
-            leaf: Leaf {
-                certificate_pem: two.certificate_pem.clone(),
-                key_pem: two.key_pem.clone().unwrap(),
-                authority_generation: 2,
-                parameters: "fingerprint".into(),
-            },
-            authorities: BTreeMap::from([(1, one), (2, two)]),
-            active_authority: 2,
-            passwords: BTreeMap::from([(3, password("old-secret")), (4, password("new-secret"))]),
-            active_password: 4,
-            authority_progress: Some(Progress {
-                confirmed: Some(now()),
-                ..Progress::begin(AuthorityStage::LeafSwitched, now())
-            }),
-            password_progress: Some(Progress::begin(PasswordStage::Accepting, now())),
-            handled: BTreeMap::from([("ca".into(), "ca:1".into())]),
-        }
-    }
-
-    #[test]
-    fn a_state_comes_back_as_it_went_in() {
-        let state = state();
-        let data = state.to_data();
-        assert_eq!(State::from_data(&data), Ok(state.clone()));
-        assert_eq!(State::from_data(&data).unwrap().to_data(), data);
-        let index = text(&data, INDEX_KEY).unwrap();
-        assert!(
-            !index.contains("secret") && !index.contains("$2b$"),
-            "{index}"
-        );
-    }
-
-    #[test]
-    fn a_missing_key_is_named_and_nothing_starts_anew() {
-        let complete = state().to_data();
-        for key in complete.keys() {
-            let mut data = complete.clone();
-            data.remove(key);
-            assert_eq!(
-                State::from_data(&data),
-                Err(StateError::Missing { key: key.clone() })
-            );
-        }
-        assert!(State::from_data(&BTreeMap::new()).is_err());
-    }
-
-    #[test]
-    fn a_damaged_key_is_named_without_its_content() {
-        let complete = state().to_data();
-        for key in complete.keys() {
-            for bytes in [&b""[..], b"\xff\xfe", b"s3cret-garbage"] {
-                let is_password = !key.contains('.') && bytes == b"s3cret-garbage";
-                if is_password {
-                    continue; // Any text is a password.
-                }
-                let mut data = complete.clone();
-                data.insert(key.clone(), ByteString(bytes.to_vec()));
-                let error = State::from_data(&data).unwrap_err();
-                assert!(
-                    matches!(&error, StateError::Damaged { key: named, .. } if named == key),
-                    "{key}: {error}"
-                );
-                assert!(!error.to_string().contains("s3cret"), "{error}");
-            }
-        }
-    }
-
-    #[test]
-    fn exchanged_parts_are_refused() {
-        let complete = state().to_data();
-        for (to, from, named) in [
-            ("ca-1.key", "ca-2.key", "ca-1.key"),
-            ("leaf.crt", "ca-1.crt", "leaf.key"),
-        ] {
-            let mut data = complete.clone();
-            data.insert(to.to_owned(), complete[from].clone());
-            let error = State::from_data(&data).unwrap_err();
-            assert!(
-                matches!(&error, StateError::Damaged { key, .. } if key == named),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_index_that_names_what_is_not_there_is_refused() {
-        let complete = state().to_data();
-        for (from, to) in [
-            ("\"activeAuthority\": 2", "\"activeAuthority\": 3"),
-            ("\"activePassword\": 4", "\"activePassword\": 5"),
-            ("\"authority\": 2", "\"authority\": 9"),
-            ("\"format\": 1", "\"format\": 2"),
-            ("\"format\": 1", "\"format\": 1, \"stage\": \"new\""),
-            ("\"cost\": 4", "\"cost\": 5"),
-        ] {
-            let mut data = complete.clone();
-            let index = text(&complete, INDEX_KEY).unwrap();
-            assert!(index.contains(from), "{from} in {index}");
-            let changed = index.replacen(from, to, 1);
-            data.insert(INDEX_KEY.to_owned(), ByteString(changed.into_bytes()));
-            assert!(State::from_data(&data).is_err(), "{to}");
-        }
-    }
-
-    #[test]
-    fn no_secret_is_shown() {
-        let shown = format!("{:?}", state());
-        for secret in ["old-secret", "new-secret", "$2b$", "PRIVATE"] {
-            assert!(!shown.contains(secret), "{shown}");
-        }
-    }
-}
+mod tests;
