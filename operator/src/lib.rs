@@ -14,6 +14,7 @@ pub mod clock;
 pub mod complaints;
 pub mod conditions;
 pub mod events;
+pub mod failure;
 pub mod guests;
 pub mod health;
 pub mod metrics;

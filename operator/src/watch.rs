@@ -26,8 +26,9 @@ use serde::de::DeserializeOwned;
 use crate::{
     api::SecureExporter,
     backoff,
+    failure::ReconcileError,
     names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
-    reconcile::{Context, ReconcileError, after_failure, reconcile},
+    reconcile::{Context, after_failure, reconcile},
 };
 
 type Guarded = DeserializeGuard<SecureExporter>;

@@ -1,0 +1,202 @@
+//! The operator of the model: one pass in the order in which the real one writes, and what it hears of the exporters. Here
+//! it is broken on purpose, too.
+
+use std::collections::BTreeSet;
+
+use secure_exporter_operator::{
+    render::children,
+    rotation::{
+        Situation, Step, carry_out, decide,
+        decide::Because,
+        evidence::{Answer, Exporter},
+        rebuild::current_state,
+        state::State,
+    },
+};
+
+use super::{
+    Health, LONGEST_ABSENCE, Mutant, Node, World,
+    published::{self, Chain},
+};
+
+impl World {
+    /// One pass, in the order in which the real one writes.
+    pub(super) fn operate(&mut self) -> Result<(), String> {
+        let now = self.now + self.clock_offset;
+        let stored = self.store.state.clone();
+        let published = self.store.published();
+        let (known, _) = if self.mutant == Mutant::BelievesBackups && stored.is_some() {
+            (stored.clone(), false)
+        } else {
+            let remembered = self.remembered.as_ref();
+            current_state(stored.as_ref(), remembered, &published, &self.spec, now)
+        };
+        let known = match self.mutant {
+            Mutant::TimersFromIntent => known.map(confirmed_by_intent),
+            _ => known,
+        };
+        let exporters = self.exporters(known.as_ref());
+        for (node, exporter) in self.nodes.iter_mut().zip(&exporters) {
+            if exporter.answer.is_some() {
+                node.heard = self.now;
+            }
+        }
+        let is_published = stored
+            .as_ref()
+            .is_some_and(|state| self.store.shows(&self.spec, &self.owner, state));
+        let situation = Situation {
+            spec: &self.spec,
+            requests: &self.requests,
+            uid: &self.owner.uid,
+            published: is_published,
+            exporters: &exporters,
+            timers: &self.timers,
+            now,
+            clock_jumped: self.jumped && self.mutant != Mutant::BelievesJumps,
+        };
+        (self.jumped, self.restored) = (false, false);
+        let mut steps = decide(known.as_ref(), &situation).map_err(|error| error.to_string())?;
+        if self.mutant == Mutant::LeafQueues
+            && known.as_ref().is_some_and(|state| {
+                state.authority_progress.is_some() || state.password_progress.is_some()
+            })
+            && !steps.contains(&Step::SwitchAuthority)
+        {
+            steps.retain(|step| !matches!(step, Step::IssueLeaf { .. }));
+        }
+        self.break_clients(known.as_ref(), &mut steps);
+        let mut state = known.clone();
+        if !steps.is_empty() || state.is_none() {
+            let carried = carry_out(&steps, known, &self.spec, &self.owner, now);
+            state = Some(carried.map_err(|error| error.to_string())?);
+        }
+        let mut state = state.ok_or("no state")?;
+        if self.mutant == Mutant::NoCross {
+            state.leaf.certificate_pem = published::first_certificate(&state.leaf.certificate_pem);
+        }
+        if let (Mutant::NoClientCross, Some(client)) = (self.mutant, &mut state.client) {
+            client.certificate_pem = published::first_certificate(&client.certificate_pem);
+        }
+        self.write(stored.as_ref(), state)
+    }
+
+    fn break_clients(&self, known: Option<&State>, steps: &mut Vec<Step>) {
+        let has_client = known.is_some_and(|state| state.client.is_some());
+        let switches = steps.contains(&Step::SwitchAuthority);
+        let issues = |step: &Step| matches!(step, Step::IssueClient { .. });
+        match self.mutant {
+            Mutant::ClientQueues if !switches => {
+                let busy = |state: &State| {
+                    state.authority_progress.is_some() || state.password_progress.is_some()
+                };
+                if known.is_some_and(busy) {
+                    steps.retain(|step| !issues(step));
+                }
+            }
+            Mutant::ClientStays if switches => steps.retain(|step| !issues(step)),
+            Mutant::ClientStays if steps.contains(&Step::SwitchClient) => {
+                *steps = vec![Step::DropAuthorities];
+            }
+            Mutant::ClientJumps if switches && has_client && !steps.iter().any(issues) => {
+                let because = Because::NewAuthority;
+                steps.push(Step::IssueClient { because });
+            }
+            _ => {}
+        }
+    }
+
+    fn write(&mut self, stored: Option<&State>, state: State) -> Result<(), String> {
+        let rendered = children(&self.spec, &self.owner, &state).map_err(|it| it.to_string())?;
+        if stored != Some(&state) && self.may_write() {
+            self.history.push(state.clone());
+            self.store.state = Some(state.clone());
+        }
+        if !self.running {
+            return Ok(());
+        }
+        self.remembered = Some(state.clone());
+        for object in 0..3 {
+            if self.store.differs(object, &rendered) && self.may_write() {
+                self.store.put(object, &rendered);
+            }
+            if !self.running {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn may_write(&mut self) -> bool {
+        match self.kill_after {
+            Some(0) => {
+                self.kill_after = None;
+                self.running = false;
+                self.back = self.now + self.roll(LONGEST_ABSENCE);
+                self.remembered = None;
+                false
+            }
+            Some(left) => {
+                self.kill_after = Some(left - 1);
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn exporters(&self, known: Option<&State>) -> Vec<Exporter> {
+        if self.mutant == Mutant::NoEvidence {
+            return Vec::new();
+        }
+        let nodes = self.nodes.iter().enumerate();
+        nodes
+            .map(|(index, node)| Exporter {
+                node: index.to_string(),
+                ready: matches!(node.health, Health::Well | Health::Deaf),
+                answer: known.and_then(|state| self.answer(node, state)),
+                silent_for: self.now.duration_since(node.heard),
+            })
+            .collect()
+    }
+
+    fn answer(&self, node: &Node, state: &State) -> Option<Answer> {
+        let verified_by: BTreeSet<u64> = state
+            .authorities
+            .keys()
+            .copied()
+            .filter(|generation| node.served.is_verified_by(*generation))
+            .collect();
+        let reached = matches!(node.health, Health::Well | Health::Frozen);
+        let presented = state.client.as_ref();
+        let presented = presented.map(|client| Chain::of(&client.certificate_pem));
+        let admitted = node.served.admits(presented.as_ref(), self.now).is_ok();
+        if !reached || verified_by.is_empty() || node.served.end <= self.now || !admitted {
+            return None;
+        }
+        let ago = |hash: &String| {
+            node.used
+                .get(hash)
+                .map(|used| self.now.duration_since(*used))
+        };
+        Some(Answer {
+            serial_number: node.served.chain.serial_number.clone(),
+            verified_by,
+            accepted: node
+                .served
+                .hashes
+                .iter()
+                .map(|hash| (published::id(hash), ago(hash)))
+                .collect(),
+            uptime: self.now.duration_since(node.started),
+        })
+    }
+}
+
+fn confirmed_by_intent(mut state: State) -> State {
+    if let Some(progress) = &mut state.authority_progress {
+        progress.confirmed.get_or_insert(progress.since);
+    }
+    if let Some(progress) = &mut state.password_progress {
+        progress.confirmed.get_or_insert(progress.since);
+    }
+    state
+}
