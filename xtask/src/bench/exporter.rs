@@ -44,6 +44,8 @@ const SCRAPERS: usize = 8;
 const BUSY: Duration = Duration::from_secs(10);
 /// A good scraper's scrapes beside the stranger.
 const BESIDE: usize = 100;
+/// Between them, so that they meet the stranger's tries at every moment of a try.
+const PAUSE: Duration = Duration::from_millis(17);
 /// Scrapes of the large host.
 const LARGE: usize = 30;
 /// After the start both still tidy up for a moment.
@@ -221,11 +223,12 @@ impl Bench {
         let stranger = Stranger::start(&target)?;
         // The exporter has not seen the good password yet and has to hash it, behind the stranger's.
         let first = load::scrape(&target, 1, Connections::Fresh)?;
-        let later = load::scrape(&target, BESIDE, Connections::Kept { gzip: false })?;
+        let kept = Connections::Kept { gzip: false };
+        let later = load::paced(&target, BESIDE, kept, PAUSE)?;
         let tries = stranger.stop()?;
         figures.times("beside_stranger_first_latency", side, first);
         figures.times("beside_stranger_latency", side, later);
-        figures.add("stranger_tries", Unit::Count, side, tries as f64);
+        figures.add("stranger_rate", Unit::PerSecond, side, tries);
         Ok(())
     }
 

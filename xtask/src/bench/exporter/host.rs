@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fmt::Write,
     fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +34,7 @@ const COLLECTORS: [&str; 11] = [
     "vmstat",
 ];
 
-const CPUFREQ: [(&str, &str); 11] = [
+const CPUFREQ: [(&str, &str); 12] = [
     ("cpuinfo_cur_freq", "2400000"),
     ("cpuinfo_max_freq", "3800000"),
     ("cpuinfo_min_freq", "800000"),
@@ -45,9 +46,10 @@ const CPUFREQ: [(&str, &str); 11] = [
     ("scaling_governor", "powersave"),
     ("scaling_max_freq", "3800000"),
     ("scaling_min_freq", "800000"),
+    ("scaling_setspeed", "<unsupported>"),
 ];
 
-const INTERFACE: [(&str, &str); 22] = [
+const INTERFACE: [(&str, &str); 24] = [
     ("addr_assign_type", "3"),
     ("addr_len", "6"),
     ("address", "02:42:ac:11:00:02"),
@@ -61,6 +63,8 @@ const INTERFACE: [(&str, &str); 22] = [
     ("duplex", "full"),
     ("flags", "0x1003"),
     ("ifalias", ""),
+    ("ifindex", "2"),
+    ("iflink", "2"),
     ("link_mode", "0"),
     ("mtu", "1500"),
     ("name_assign_type", "4"),
@@ -199,7 +203,8 @@ impl Host {
         self.write("proc/stat", &stat)?;
         self.write("proc/schedstat", &schedstat)?;
         self.write("proc/net/softnet_stat", &softnet)?;
-        self.write("sys/devices/system/cpu/isolated", "\n")
+        self.write("sys/devices/system/cpu/isolated", "\n")?;
+        self.write("sys/devices/system/cpu/offline", "\n")
     }
 
     fn write_disks(&self) -> Result<()> {
@@ -223,6 +228,13 @@ impl Host {
     }
 
     fn write_interfaces(&self) -> Result<()> {
+        // In sysfs these are links too. That all lead to one device spares fifty thousand files.
+        let device = self.folder.path().join("sys/devices/eth");
+        for (file, text) in INTERFACE {
+            self.write(&format!("sys/devices/eth/{file}"), &format!("{text}\n"))?;
+        }
+        let class = self.folder.path().join("sys/class/net");
+        fs::create_dir_all(&class)?;
         let mut dev = String::from(
             "Inter-|   Receive                                                |  Transmit\n \
              face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n",
@@ -233,14 +245,7 @@ impl Host {
                 dev,
                 " eth{interface}: {n} {interface} 0 12 0 0 0 3 {n} {interface} 0 0 0 0 0 0"
             )?;
-            let folder = format!("sys/class/net/eth{interface}");
-            for (file, text) in INTERFACE {
-                self.write(&format!("{folder}/{file}"), &format!("{text}\n"))?;
-            }
-            for file in ["ifindex", "iflink"] {
-                let number = interface + 2;
-                self.write(&format!("{folder}/{file}"), &format!("{number}\n"))?;
-            }
+            symlink(&device, class.join(format!("eth{interface}")))?;
         }
         self.write("proc/net/dev", &dev)
     }

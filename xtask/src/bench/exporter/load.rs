@@ -30,12 +30,26 @@ pub enum Connections {
 /// # Errors
 /// One failed.
 pub fn scrape(target: &Target, scrapes: usize, connections: Connections) -> Result<Vec<Duration>> {
+    paced(target, scrapes, connections, Duration::ZERO)
+}
+
+/// As [`scrape`], with a pause before each.
+///
+/// # Errors
+/// One failed.
+pub fn paced(
+    target: &Target,
+    scrapes: usize,
+    connections: Connections,
+    pause: Duration,
+) -> Result<Vec<Duration>> {
     let mut kept = match connections {
         Connections::Kept { gzip } => Some((target.connect()?, gzip)),
         Connections::Fresh => None,
     };
     (0..scrapes)
         .map(|_| {
+            thread::sleep(pause);
             let began = Instant::now();
             match &mut kept {
                 Some((connection, gzip)) => good(connection, *gzip)?,
@@ -84,6 +98,7 @@ fn good(connection: &mut Connection, gzip: bool) -> Result<()> {
 
 /// Someone who tries one password after the other, each once, so that no memory of what was tried helps.
 pub struct Stranger {
+    began: Instant,
     stop: Arc<AtomicBool>,
     work: JoinHandle<Result<u64>>,
 }
@@ -95,6 +110,7 @@ impl Stranger {
     /// It was let in, or nobody listens.
     pub fn start(target: &Target) -> Result<Self> {
         let target = target.clone();
+        let began = Instant::now();
         let mut connection = attempt(&target, None, 0)?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -106,18 +122,20 @@ impl Stranger {
             }
             Ok(tries)
         });
-        Ok(Self { stop, work })
+        Ok(Self { began, stop, work })
     }
 
-    /// Ends it and returns how often it tried.
+    /// Ends it and returns how often it tried in a second.
     ///
     /// # Errors
     /// It was let in.
-    pub fn stop(self) -> Result<u64> {
+    pub fn stop(self) -> Result<f64> {
         self.stop.store(true, Ordering::Relaxed);
-        self.work
+        let tries = self
+            .work
             .join()
-            .map_err(|_| anyhow!("the stranger panicked"))?
+            .map_err(|_| anyhow!("the stranger panicked"))??;
+        Ok(tries as f64 / self.began.elapsed().as_secs_f64())
     }
 }
 

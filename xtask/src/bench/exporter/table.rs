@@ -26,7 +26,6 @@ pub enum Unit {
     Milliseconds,
     Megabytes,
     PerSecond,
-    Count,
 }
 
 impl Unit {
@@ -35,7 +34,6 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Megabytes => "MB",
             Self::PerSecond => "1/s",
-            Self::Count => "",
         }
     }
 }
