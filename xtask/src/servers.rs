@@ -17,7 +17,7 @@ pub struct Server {
     /// The folder below `xtask/servers` whose `go.mod` pins it.
     module: &'static str,
     /// The version that `go.mod` pins; part of the cached file's name.
-    version: &'static str,
+    pub version: &'static str,
     /// The Go package to build.
     package: &'static str,
     /// Go build tags.

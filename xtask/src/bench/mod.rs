@@ -1,5 +1,6 @@
 //! Claims that are measured: each prints a table, and writes its figures as JSON where asked to.
 
+pub mod exporter;
 pub mod rotation;
 
 use std::process::ExitCode;
@@ -9,6 +10,8 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub enum Bench {
+    /// The exporter beside the real node_exporter: CPU, latency, memory, a large host, and a stranger who tries passwords
+    Exporter(exporter::Options),
     /// Rotations, interleaved, under a real Prometheus that is never told, with the operator killed and Secrets deleted
     Rotation(rotation::Options),
 }
@@ -19,6 +22,7 @@ pub enum Bench {
 /// As each says.
 pub fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
+        Bench::Exporter(options) => exporter::run(options),
         Bench::Rotation(options) => rotation::run(options),
     }
 }

@@ -1,0 +1,56 @@
+//! What reading the files of a scrape costs without an exporter: no scrape that reads them all can be cheaper.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+
+/// Larger than any file of a usual host.
+const BUFFER: usize = 1024 * 1024;
+
+/// Each pass opens every file, reads it to its end and closes it.
+///
+/// # Errors
+/// A file cannot be opened any more. One that the kernel does not let us read has cost its call all the same.
+pub fn open_read_close(files: &[PathBuf], passes: usize) -> Result<Vec<Duration>> {
+    let mut buffer = vec![0; BUFFER];
+    (0..passes)
+        .map(|_| {
+            let began = Instant::now();
+            for path in files {
+                let mut file =
+                    File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+                while file.read(&mut buffer).is_ok_and(|length| length > 0) {}
+            }
+            Ok(began.elapsed())
+        })
+        .collect()
+}
+
+/// Each pass reads every file again from its beginning.
+///
+/// # Errors
+/// As [`open_read_close`].
+pub fn kept_open(files: &[PathBuf], passes: usize) -> Result<Vec<Duration>> {
+    let mut buffer = vec![0; BUFFER];
+    let opened = files
+        .iter()
+        .map(|path| File::open(path).with_context(|| format!("cannot open {}", path.display())))
+        .collect::<Result<Vec<_>>>()?;
+    let pass = || {
+        let began = Instant::now();
+        for file in &opened {
+            let mut offset = 0;
+            while let Ok(length @ 1..) = file.read_at(&mut buffer, offset) {
+                offset += length as u64;
+            }
+        }
+        began.elapsed()
+    };
+    Ok(std::iter::repeat_with(pass).take(passes).collect())
+}
