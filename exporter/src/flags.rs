@@ -14,7 +14,7 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::Level;
 
-use crate::collectors::{OptionKind, Settings, TABLE};
+use crate::collectors::{HostNetwork, OptionKind, Settings, TABLE};
 use crate::log::Format;
 use crate::web::version;
 
@@ -150,6 +150,11 @@ fn collectors(matches: &ArgMatches) -> Settings {
         sysfs: path("path.sysfs"),
         rootfs: path("path.rootfs"),
         udev_data: path("path.udev.data"),
+        host_network: matches
+            .get_one::<HostNetwork>("host.network")
+            .copied()
+            .unwrap_or_default(),
+        host_name: matches.get_one::<String>("host.name").cloned(),
         ..Settings::default()
     };
     settings.enabled.clear();
@@ -284,6 +289,16 @@ mod tests {
             flags.collectors.options["collector.filesystem.mount-points-exclude"],
             "^/x$"
         );
+    }
+
+    #[test]
+    fn a_pod_with_a_network_of_its_own_is_told_of_its_host() {
+        let flags = run(&["--host.network=apart", "--host.name=node-7"]).collectors;
+        assert_eq!(flags.host_network, HostNetwork::Apart);
+        assert_eq!(flags.host_name.as_deref(), Some("node-7"));
+        assert!(refused(&["--host.network=none"]).contains("host.network"));
+        // What an unset variable leaves of `--host.name=$NODE_NAME`.
+        assert!(refused(&["--host.name="]).contains("host.name"));
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod fibrechannel;
 mod field_selection;
 mod filefd;
 mod filesystem;
+mod host_network;
 mod hwmon;
 mod hwmon_names;
 mod infiniband;
@@ -99,6 +100,7 @@ mod zoneinfo;
 
 use std::path::PathBuf;
 
+pub use host_network::{HostNetwork, shares_network_with_init};
 pub use registry::Registry;
 pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};
 

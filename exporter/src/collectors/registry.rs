@@ -30,17 +30,15 @@ enum Outcome {
 }
 
 impl Registry {
-    /// Builds the enabled collectors.
+    /// Builds the enabled collectors, but those that [`Settings::left_out`] names.
     ///
     /// # Errors
     ///
     /// An option of an enabled collector is wrong.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
+        settings.check_host_network()?;
         let mut collectors = Vec::new();
-        for spec in TABLE
-            .iter()
-            .filter(|spec| settings.enabled.contains(spec.name))
-        {
+        for spec in TABLE.iter().filter(|spec| settings.runs(spec.name)) {
             let collector = (spec.build)(&BuildContext::new(settings, spec.options))?;
             collectors.push((spec.name, collector));
         }

@@ -1,14 +1,14 @@
 //! The flags as clap sees them, those of the collectors made from their table.
 
-use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Arg, ArgAction, Command};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tracing::Level;
 
 use super::known::NODE_EXPORTER_COLLECTORS;
 use super::{ListenAddress, Require};
-use crate::collectors::{CollectorSpec, OptionKind, OptionSpec, TABLE};
+use crate::collectors::{CollectorSpec, HostNetwork, OptionKind, OptionSpec, TABLE};
 use crate::log::Format;
 
 pub(super) fn command() -> Command {
@@ -18,7 +18,7 @@ pub(super) fn command() -> Command {
         .no_binary_name(false)
         .max_term_width(110)
         .arg(switch("version", "Print the version and end."));
-    let command = runtime(paths(web(command))).arg(switch(
+    let command = runtime(host(paths(web(command)))).arg(switch(
         "collector.disable-defaults",
         "Run only the collectors that are named by --collector.NAME.",
     ));
@@ -101,6 +101,34 @@ fn paths(command: Command) -> Command {
             "/run/udev/data",
             "Where udev keeps its database.",
         ))
+}
+
+fn host(command: Command) -> Command {
+    let network = PossibleValuesParser::new(["shared", "apart"]).map(|name| {
+        if name == "apart" {
+            HostNetwork::Apart
+        } else {
+            HostNetwork::Shared
+        }
+    });
+    command
+        .arg(
+            value(
+                "host.network",
+                "HOW",
+                "Whether this process shares the host's network namespace (shared) or has one of its own (apart). Apart, the host's network is read through process 1 of --path.procfs, and collectors that could only show this process's own network are left out: conntrack, network_route, qdisc, tcpstat, wifi.",
+            )
+            .default_value("shared")
+            .value_parser(network),
+        )
+        .arg(
+            value(
+                "host.name",
+                "NAME",
+                "The host's name in node_uname_info, for a process that has a host name of its own, as a container may.",
+            )
+            .value_parser(NonEmptyStringValueParser::new()),
+        )
 }
 
 fn runtime(command: Command) -> Command {

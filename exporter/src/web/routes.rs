@@ -22,7 +22,7 @@ use super::limits::{RateLimiter, SCRAPE};
 use super::reload::Store;
 use super::scrape::Scraper;
 use super::snapshot::Snapshot;
-use super::status::Status;
+use super::status::{Status, View};
 use super::version;
 
 /// Open to everybody and says nothing but that the process answers.
@@ -49,6 +49,7 @@ pub(super) struct Site {
     pub(super) scraper: Scraper,
     pub(super) rate_limiter: RateLimiter,
     pub(super) telemetry_path: String,
+    pub(super) view: View,
     pub(super) scrapes: Option<(usize, Semaphore)>,
 }
 
@@ -201,7 +202,8 @@ impl Site {
     }
 
     fn status(&self, snapshot: &Snapshot) -> Answer {
-        let status = Status::of(snapshot, &self.client_certificates, self.start_time);
+        let clients = &self.client_certificates;
+        let status = Status::of(snapshot, clients, self.start_time, &self.view);
         let mut answer = Response::new(Full::new(Bytes::from(status.to_json())));
         answer.headers_mut().insert(CONTENT_TYPE, JSON);
         answer
