@@ -9,6 +9,7 @@ mod known;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -157,6 +158,9 @@ fn collectors(matches: &ArgMatches) -> Settings {
         host_name: matches.get_one::<String>("host.name").cloned(),
         ..Settings::default()
     };
+    if let Some(timeout) = matches.get_one::<Duration>("collector.timeout") {
+        settings.timeout = *timeout;
+    }
     settings.enabled.clear();
     for spec in TABLE {
         let on = matches.get_flag(&format!("collector.{}", spec.name));
@@ -299,6 +303,20 @@ mod tests {
         assert!(refused(&["--host.network=none"]).contains("host.network"));
         // What an unset variable leaves of `--host.name=$NODE_NAME`.
         assert!(refused(&["--host.name="]).contains("host.name"));
+    }
+
+    #[test]
+    fn how_long_collectors_may_take() {
+        let timeout = |flag: &str| run(&[flag]).collectors.timeout;
+        assert_eq!(timeout("--collector.timeout=2s"), Duration::from_secs(2));
+        assert_eq!(
+            timeout("--collector.timeout=0.5"),
+            Duration::from_millis(500)
+        );
+        for bad in ["0", "-1", "51", "5m", ""] {
+            let reason = refused(&[&format!("--collector.timeout={bad}")]);
+            assert!(reason.contains("collector.timeout"), "{reason}");
+        }
     }
 
     #[test]

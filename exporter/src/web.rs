@@ -152,8 +152,8 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
         counters.clone(),
         !flags.disable_exporter_metrics,
     );
-    let scraper = Scraper::start(Box::new(move |out| {
-        registry.scrape(out);
+    let scraper = Scraper::start(Box::new(move |patience, out| {
+        registry.scrape_within(patience, out);
         about_itself.write(out);
     }))?;
     let site = Arc::new(Site {

@@ -67,6 +67,7 @@ mod processes;
 mod qdisc;
 mod rapl;
 mod registry;
+mod round;
 mod rpc_statistics;
 mod samples;
 mod schedstat;

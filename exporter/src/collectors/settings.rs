@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Collector, HostNetwork};
 
@@ -133,6 +134,8 @@ pub struct Settings {
     pub host_network: HostNetwork,
     /// The name of the host, where the kernel would tell that of a container.
     pub host_name: Option<String>,
+    /// How long a scrape waits for collectors that hang.
+    pub timeout: Duration,
     /// The names of the collectors that run.
     pub enabled: BTreeSet<&'static str>,
     /// The options given on the command line, by flag. One that was not given is absent, never its default: whether a
@@ -150,6 +153,7 @@ impl Default for Settings {
             udev_data: "/run/udev/data".into(),
             host_network: HostNetwork::Shared,
             host_name: None,
+            timeout: Duration::from_secs(7),
             enabled: super::TABLE
                 .iter()
                 .filter(|spec| spec.default_enabled)

@@ -174,9 +174,9 @@ impl Site {
             },
         };
         let gzip = accepts_gzip(request.headers());
-        let scrape =
-            tokio::time::timeout(scrape_timeout(request.headers()), self.scraper.scrape(gzip));
-        let body = match scrape.await {
+        let timeout = scrape_timeout(request.headers());
+        let scrape = self.scraper.scrape(gzip, patience(timeout));
+        let body = match tokio::time::timeout(timeout, scrape).await {
             Ok(Some(body)) => body,
             Ok(None) => {
                 return text(
@@ -297,6 +297,12 @@ fn scrape_timeout(headers: &HeaderMap) -> Duration {
         .map_or(SCRAPE, |timeout| timeout.min(SCRAPE))
 }
 
+/// For collectors that hang: what is left must suffice for the others and for the way back. Not so little that a host
+/// which is merely busy loses collectors to a scraper in a hurry.
+fn patience(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.7).max(Duration::from_secs(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,6 +346,8 @@ mod tests {
             )]))
         };
         assert_eq!(timeout("2.5"), Duration::from_millis(2500));
+        assert_eq!(patience(timeout("10")), Duration::from_secs(7));
+        assert_eq!(patience(timeout("0.1")), Duration::from_secs(1));
         for odd in ["0", "-1", "NaN", "1e30", "x"] {
             assert_eq!(timeout(odd), SCRAPE, "{odd}");
         }

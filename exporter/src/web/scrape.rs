@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use hyper::body::Bytes;
@@ -12,8 +13,8 @@ use tokio::sync::oneshot;
 /// Go's default level is 6; a body of this kind grows by a tenth at 4 and takes half the time.
 const GZIP_LEVEL: u32 = 4;
 
-/// Writes one scrape's text.
-pub(super) type Source = Box<dyn FnMut(&mut Vec<u8>) + Send>;
+/// Writes one scrape's text, and waits so long for collectors that hang.
+pub(super) type Source = Box<dyn FnMut(Duration, &mut Vec<u8>) + Send>;
 
 /// The way to the scrape thread.
 #[derive(Debug, Clone)]
@@ -24,6 +25,7 @@ pub(super) struct Scraper {
 #[derive(Debug)]
 struct Ask {
     gzip: bool,
+    patience: Duration,
     reply: oneshot::Sender<Bytes>,
 }
 
@@ -40,10 +42,16 @@ impl Scraper {
         Ok(Self { asks })
     }
 
-    /// The text of a scrape that begins after this call; `None` when the thread has died.
-    pub(super) async fn scrape(&self, gzip: bool) -> Option<Bytes> {
+    /// The text of a scrape that begins after this call and waits no longer than `patience` for collectors that hang;
+    /// `None` when the thread has died.
+    pub(super) async fn scrape(&self, gzip: bool, patience: Duration) -> Option<Bytes> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask { gzip, reply }).ok()?;
+        let ask = Ask {
+            gzip,
+            patience,
+            reply,
+        };
+        self.asks.send(ask).ok()?;
         answer.await.ok()
     }
 }
@@ -55,11 +63,11 @@ fn serve(received: &Receiver<Ask>, mut source: Source) {
         let mut asks = vec![first];
         asks.extend(received.try_iter());
         asks.retain(|ask| !ask.reply.is_closed());
-        if asks.is_empty() {
+        let Some(patience) = asks.iter().map(|ask| ask.patience).min() else {
             continue;
-        }
+        };
         text.clear();
-        source(&mut text);
+        source(patience, &mut text);
         let (packed, plain): (Vec<Ask>, Vec<Ask>) = asks.into_iter().partition(|ask| ask.gzip);
         if !plain.is_empty() {
             reply(plain, &text);
@@ -143,7 +151,7 @@ mod tests {
         let (enter, entered) = channel::<()>();
         let (go_on, gate) = channel::<()>();
         let mut count = 0;
-        let scraper = Scraper::start(Box::new(move |out| {
+        let scraper = Scraper::start(Box::new(move |_, out| {
             enter.send(()).unwrap();
             gate.recv().unwrap();
             count += 1;
@@ -152,7 +160,7 @@ mod tests {
         .unwrap();
         let first = tokio::spawn({
             let scraper = scraper.clone();
-            async move { scraper.scrape(false).await }
+            async move { scraper.scrape(false, Duration::ZERO).await }
         });
         let _entered = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered))
             .await
@@ -161,7 +169,13 @@ mod tests {
         let mut later = Vec::new();
         for gzip in [false, true] {
             let (reply, answer) = oneshot::channel();
-            scraper.asks.send(Ask { gzip, reply }).unwrap();
+            let patience = Duration::ZERO;
+            let ask = Ask {
+                gzip,
+                patience,
+                reply,
+            };
+            scraper.asks.send(ask).unwrap();
             later.push(answer);
         }
         go_on.send(()).unwrap();
