@@ -22,6 +22,15 @@ impl Device {
         })
     }
 
+    /// A device that was listed a moment ago; `None` when it has gone since.
+    pub(super) fn open_listed(path: &Path) -> Result<Option<Self>, ReadError> {
+        match Self::open(path) {
+            Ok(device) => Ok(Some(device)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// An attribute's text; `None` when it is absent, hidden or has no value now.
     pub(super) fn text(&mut self, name: &str) -> Result<Option<&[u8]>, ReadError> {
         self.directory.read(name, &mut self.buffer)
