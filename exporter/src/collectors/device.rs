@@ -41,6 +41,15 @@ impl Device {
         Ok(self.text(name)?.unwrap_or_default().to_vec())
     }
 
+    /// An attribute's text, without which the device makes no sense.
+    pub(super) fn required_text(&mut self, name: &str) -> Result<Vec<u8>, ReadError> {
+        let path = self.path.join(name);
+        match self.text(name)? {
+            Some(text) => Ok(text.to_vec()),
+            None => Err(ReadError::new(&path, std::io::ErrorKind::NotFound.into())),
+        }
+    }
+
     /// An attribute's number, decimal or after `0x`. `None` as for [`Device::text`].
     pub(super) fn number(&mut self, name: &str) -> Result<Option<f64>, CollectError> {
         let Some(text) = self.directory.read(name, &mut self.buffer)? else {

@@ -61,6 +61,8 @@ mod nfsd;
 mod nl80211;
 mod nvme;
 mod os;
+mod pci_names;
+mod pcidevice;
 mod powersupplyclass;
 mod pressure;
 mod processes;
@@ -151,6 +153,7 @@ pub const TABLE: &[CollectorSpec] = &[
     nfsd::SPEC,
     nvme::SPEC,
     os::SPEC,
+    pcidevice::SPEC,
     powersupplyclass::SPEC,
     pressure::SPEC,
     processes::SPEC,
