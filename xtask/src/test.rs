@@ -78,6 +78,8 @@ fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result
             )
             .env("TEST_PROMETHEUS", servers::ensure(&servers::PROMETHEUS)?)
             .env("TEST_PROMTOOL", servers::ensure(&servers::PROMTOOL)?)
+            .env("TEST_HELM", servers::ensure(&servers::HELM)?)
+            .env("TEST_MONITORING", servers::monitoring_definitions()?)
             .env("TEST_NODE_ADDRESS", cluster.node_address().to_string())
             .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
             .env("TEST_EXPORTER", binaries.join("secure-exporter"))
