@@ -86,10 +86,12 @@ pub(super) const NODE_EXPORTER_COLLECTORS: &[&str] = &[
 /// Why a flag that node_exporter has is not taken; `None` for one that it has not either.
 pub(super) fn refusal(flag: &str) -> Option<String> {
     let name = flag.trim_start_matches('-');
-    if name == "web.systemd-socket" || name == "no-web.systemd-socket" {
-        return Some(format!(
-            "{flag} is not implemented: give an address with --web.listen-address"
-        ));
+    match name {
+        "help-man" => return Some(format!("{flag}: there is no manual page, try --help")),
+        "completion-bash" | "completion-script-bash" | "completion-script-zsh" => {
+            return Some(format!("{flag}: there are no completions, try --help"));
+        }
+        _ => {}
     }
     let rest = name
         .strip_prefix("no-")
