@@ -355,7 +355,7 @@ mod tests {
     fn what_node_exporter_has_and_we_do_not_is_refused_by_name() {
         let cases = [
             ("--collector.ethtool", "ethtool"),
-            ("--collector.qdisc.fixtures=x", "qdisc"),
+            ("--collector.perf.cpus=1", "perf"),
         ];
         for (flag, name) in cases {
             let message = refused(&[flag]);
@@ -365,6 +365,17 @@ mod tests {
             );
         }
         assert!(refused(&["--collector.ethtool"]).contains("memory-safe"));
+        for (flag, reason) in [
+            (
+                "--collector.filesystem.mount-timeout=5s",
+                "left out by itself",
+            ),
+            ("--collector.systemd.private", "message bus"),
+            ("--collector.qdisc.fixtures=x", "tests"),
+        ] {
+            let message = refused(&[flag]);
+            assert!(message.contains(reason), "{message}");
+        }
         // Off is what it is anyway, and manifests in the field say so.
         run(&["--no-collector.ethtool", "--no-collector.wifi"]);
     }
@@ -433,7 +444,7 @@ mod tests {
         let help = print("--help");
         assert!(print("-h") == help && print("--help-long") == help);
         for flag in ["--help-man", "--completion-script-bash"] {
-            assert!(refused(&[flag]).starts_with(&format!("{flag}: there ")));
+            assert!(refused(&[flag]).starts_with(&format!("{flag} is not taken: there ")));
         }
         assert!(
             help.contains("--collector.filesystem.mount-points-exclude")
