@@ -1,5 +1,7 @@
 //! The page that tells what becomes of node_exporter's flags, held against its flags and ours.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // it is all tests
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 

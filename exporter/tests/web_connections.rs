@@ -1,5 +1,7 @@
 //! Many connections, silent ones and those that are there at the end.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
+
 mod web_support;
 
 use std::io::Read as _;
@@ -129,25 +131,4 @@ fn a_scrape_that_runs_is_answered_before_the_end_and_nobody_new_gets_in() {
             .contains("node_scrape_collector_duration_seconds{collector=\"loadavg\"}")
     );
     assert_eq!(exporter.wait_for_end(), Some(0));
-}
-
-#[test]
-fn the_key_exchange_withstands_quantum_computers_where_the_client_does() {
-    use rustls::NamedGroup::{X25519, X25519MLKEM768, secp256r1};
-    let (exporter, _volume, pair) = secured();
-    let all = rustls::crypto::aws_lc_rs::ALL_KX_GROUPS;
-    for (offered, expected) in [
-        (vec![X25519MLKEM768, X25519, secp256r1], X25519MLKEM768),
-        (vec![X25519, secp256r1], X25519),
-        (vec![secp256r1], secp256r1),
-    ] {
-        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-        provider.kx_groups = offered
-            .iter()
-            .map(|name| *all.iter().find(|group| group.name() == *name).unwrap())
-            .collect();
-        let config = web_support::client_config_of(&pair, provider);
-        let connection = Connection::open_by(&exporter, config.into()).unwrap();
-        assert_eq!(connection.key_exchange(), Some(expected), "{offered:?}");
-    }
 }

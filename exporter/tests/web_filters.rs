@@ -1,5 +1,7 @@
 //! `collect[]` and `exclude[]`: one exporter, several scrapers of parts of it.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
+
 mod web_support;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! Sockets that somebody else has opened: systemd's protocol, spoken by a shell.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
+
 mod web_support;
 
 use std::net::TcpListener;

@@ -402,8 +402,9 @@ impl Connection {
         Ok(head)
     }
 
-    pub fn key_exchange(&self) -> Option<rustls::NamedGroup> {
-        Some(self.0.conn.negotiated_key_exchange_group()?.name())
+    /// What the handshake came to.
+    pub fn session(&self) -> &rustls::ClientConnection {
+        &self.0.conn
     }
 
     pub fn is_resumed(&self) -> bool {
