@@ -207,6 +207,9 @@ fn refusal(error: &clap::Error) -> FlagError {
     let argument = text(ContextKind::InvalidArg);
     let flag = argument.split([' ', '=']).next().unwrap_or_default();
     FlagError(match error.kind() {
+        ErrorKind::UnknownArgument if flag.starts_with('-') && !flag.starts_with("--") => {
+            format!("unknown short flag '{flag}', try --help")
+        }
         ErrorKind::UnknownArgument if flag.starts_with('-') => {
             known::refusal(flag).unwrap_or_else(|| match text(ContextKind::SuggestedArg) {
                 near if near.is_empty() => format!("unknown long flag '{flag}', try --help"),
@@ -431,6 +434,7 @@ mod tests {
         assert!(refused(&["--web.require=tsl", "--web.config.file=x"]).contains("tls"));
         assert!(refused(&["--log.level=loud"]).contains("loud"));
         assert!(refused(&["stray"]).contains("stray"));
+        assert!(refused(&["-x"]).starts_with("unknown short flag '-x'"));
         assert!(refused(&["--web.telemetry-path=metrics"]).contains("/metrics"));
     }
 

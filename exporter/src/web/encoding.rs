@@ -7,8 +7,8 @@ use zstd_safe::{CCtx, CParameter, compress_bound};
 
 /// Go's default level is 6; a body of this kind grows by a tenth at 4 and takes half the time.
 const GZIP_LEVEL: u32 = 4;
-/// A body of this kind is a twelfth larger than gzip's at level 4, and takes an eighth of the time; level 3 takes twice as
-/// long to save three bytes in a hundred.
+/// A body of this kind is a twelfth larger than gzip's at level 4, and takes a third of the time; level 3 saves three bytes
+/// in a hundred.
 const ZSTD_LEVEL: i32 = 1;
 
 /// The form of a body.
