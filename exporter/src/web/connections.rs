@@ -44,7 +44,8 @@ impl Connections {
         }
     }
 
-    /// A place for a connection that has been accepted, as soon as there is one; `None` never comes while it is served.
+    /// A place for a connection that has been accepted, as soon as there is one. `None` would be the end of all places,
+    /// which nobody declares.
     pub(super) async fn place(&self, address: IpAddr, activity: Arc<Activity>) -> Option<Place> {
         let permit = match self.places.clone().try_acquire_owned() {
             Ok(permit) => permit,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
 use listenfd::ListenFd;
 use rustix::net::{RecvFlags, sockopt};
@@ -123,20 +124,25 @@ pub(super) async fn peek(stream: &Stream) -> io::Result<Option<u8>> {
 fn take(handed: &mut ListenFd, index: usize) -> Result<Listener, ActivationError> {
     /// sd_listen_fds(3): SD_LISTEN_FDS_START.
     const FIRST: usize = 3;
-    let unusable = || ActivationError::NotAListener(FIRST + index);
-    // Of the other family it is an error that leaves the descriptor in its place.
-    if let Ok(Some(listener)) = handed.take_tcp_listener(index) {
+    // Of another family it is an error, which leaves the descriptor in its place.
+    if let Ok(Some(listener)) = handed.take_tcp_listener(index)
+        && listens(&listener)
+    {
         listener.set_nonblocking(true)?;
-        if sockopt::socket_acceptconn(&listener).unwrap_or(false) {
-            return Ok(Listener::Tcp(TcpListener::from_std(listener)?));
-        }
-    } else if let Ok(Some(listener)) = handed.take_unix_listener(index) {
-        listener.set_nonblocking(true)?;
-        if sockopt::socket_acceptconn(&listener).unwrap_or(false) {
-            return Ok(Listener::Unix(UnixListener::from_std(listener)?));
-        }
+        return Ok(Listener::Tcp(TcpListener::from_std(listener)?));
     }
-    Err(unusable())
+    if let Ok(Some(listener)) = handed.take_unix_listener(index)
+        && listens(&listener)
+    {
+        listener.set_nonblocking(true)?;
+        return Ok(Listener::Unix(UnixListener::from_std(listener)?));
+    }
+    Err(ActivationError::NotAListener(FIRST + index))
+}
+
+/// Not so a socket of one connection, which looks the same otherwise.
+fn listens(socket: impl AsFd) -> bool {
+    sockopt::socket_acceptconn(socket).unwrap_or(false)
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
