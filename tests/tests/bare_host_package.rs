@@ -151,9 +151,8 @@ fn scraped_and_renewed(machine: &Machine) -> Result<()> {
 fn service(machine: &Machine, port: u16) -> Result<Command> {
     let unit = machine.run(&["cat", &format!("{UNITS}/secure-exporter.service")])?;
     let value = |key: &str| {
-        let lines = unit.lines().filter_map(|line| line.strip_prefix(key));
-        lines
-            .last()
+        unit.lines()
+            .find_map(|line| line.strip_prefix(key))
             .with_context(|| format!("no {key} in the unit"))
     };
     let line = value("ExecStart=")?;

@@ -3,15 +3,16 @@
 //! The authority is what makes a renewal no matter of Prometheus': that verifies by the authority's certificate, which
 //! stays for ten years while the exporter's is replaced every year.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, RsaKeySize, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    NameConstraints, RsaKeySize, SanType, SerialNumber,
 };
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -154,10 +155,13 @@ impl KeyType {
     }
 }
 
-/// Makes the authority of a host, which signs nothing but the exporter's certificates.
-pub(super) fn authority(host: &Host, now: i64) -> Result<Pair, PkiError> {
+/// Makes the authority of a host. Of what it signs a scraper believes only these hosts, so that a Prometheus that trusts the
+/// authorities of many gives none of them power over another.
+pub(super) fn authority(hosts: &[Host], now: i64) -> Result<Pair, PkiError> {
+    let first = hosts.first().ok_or(PkiError::NoHost)?;
     let key = KeyType::EcdsaP256.generate()?;
-    let mut params = params(&format!("secure-exporter CA of {host}"))?;
+    let mut params = params(&format!("secure-exporter CA of {first}"))?;
+    params.name_constraints = Some(only(hosts));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     (params.not_before, params.not_after) = validity(now, AUTHORITY_LIFE)?;
@@ -246,6 +250,37 @@ impl Issued {
     pub(super) fn is_due(&self, now: i64) -> bool {
         let third = i64::try_from(self.terms.life.as_secs() / 3).unwrap_or(i64::MAX);
         now >= self.not_after.saturating_sub(third)
+    }
+}
+
+/// A kind of name of which there is none is shut out as a whole; else it would be free.
+fn only(hosts: &[Host]) -> NameConstraints {
+    let permitted_subtrees: Vec<GeneralSubtree> = hosts
+        .iter()
+        .map(|host| match host {
+            Host::Name(name) => GeneralSubtree::DnsName(name.clone()),
+            Host::Address(address) => GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(
+                *address,
+                if address.is_ipv4() { 32 } else { 128 },
+            )),
+        })
+        .collect();
+    let mut excluded_subtrees = Vec::new();
+    if !hosts.iter().any(|host| matches!(host, Host::Name(_))) {
+        excluded_subtrees.push(GeneralSubtree::DnsName(String::new()));
+    }
+    if !hosts.iter().any(|host| matches!(host, Host::Address(_))) {
+        let all = [
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Ipv6Addr::UNSPECIFIED.into(),
+        ];
+        excluded_subtrees.extend(
+            all.map(|address| GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, 0))),
+        );
+    }
+    NameConstraints {
+        permitted_subtrees,
+        excluded_subtrees,
     }
 }
 
@@ -341,13 +376,39 @@ mod tests {
 
     #[test]
     fn every_kind_of_key_gives_a_certificate_that_a_scraper_accepts() {
-        let authority = authority(&host("web1"), NOW).unwrap();
+        let authority = authority(&terms().hosts, NOW).unwrap();
         for kind in KeyType::value_variants() {
             let key = kind.generate().unwrap();
             let pem = leaf(&terms(), &key, &authority, "ca.crt", NOW).unwrap();
             let issued = read(&pem, "tls.crt").unwrap();
             assert_eq!(issued.terms, terms(), "{kind:?}");
             assert_eq!(issued.not_after, NOW + 31_536_000);
+        }
+    }
+
+    #[test]
+    fn an_authority_is_believed_for_its_own_hosts_alone() {
+        let key = KeyType::EcdsaP256.generate().unwrap();
+        for (own, others) in [
+            (
+                "web1.example.org",
+                ["web2.example.org", "10.0.0.7", "fd00::7"],
+            ),
+            ("10.0.0.7", ["web1.example.org", "10.0.0.8", "fd00::7"]),
+            ("fd00::7", ["web1.example.org", "10.0.0.7", "fd00::8"]),
+        ] {
+            let authority = authority(&[host(own)], NOW).unwrap();
+            let sign = |name: &str| {
+                let terms = Terms {
+                    hosts: vec![host(name)],
+                    life: YEAR,
+                };
+                leaf(&terms, &key, &authority, "ca.crt", NOW)
+            };
+            assert!(sign(own).is_ok(), "{own}");
+            for other in others {
+                assert!(sign(other).is_err(), "{own} signs for {other}");
+            }
         }
     }
 
@@ -364,8 +425,8 @@ mod tests {
     #[test]
     fn an_authority_that_no_scraper_would_accept_signs_nothing() {
         let (ours, other) = (
-            authority(&host("web1"), NOW).unwrap(),
-            authority(&host("web1"), NOW).unwrap(),
+            authority(&terms().hosts, NOW).unwrap(),
+            authority(&terms().hosts, NOW).unwrap(),
         );
         let key = KeyType::EcdsaP256.generate().unwrap();
         let mixed = Pair {

@@ -60,7 +60,7 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
 
     let password = Password::generate()?;
     let config = web_config(&options.username, &password)?;
-    let authority = pki::authority(server_name, now)?;
+    let authority = pki::authority(&hosts, now)?;
     let key = options.key.generate()?;
     let certificate = pki::leaf(&terms, &key, &authority, "ca.crt", now)?;
     let job = ScrapeJob {
