@@ -3,7 +3,7 @@
 //! What no test here does is to have systemd run the units, which needs one as process 1: they are checked by
 //! systemd-analyze, and their command lines are run by hand.
 
-use std::{process::Command, time::Duration};
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use system_tests::{
@@ -17,6 +17,8 @@ use tempfile::TempDir;
 
 const UNITS: &str = "/usr/lib/systemd/system";
 const CONFIG: &str = "/etc/secure-exporter";
+/// What the exporter asked the kernel for.
+const CALLS: &str = "/tmp/secure-exporter.calls";
 /// Of systemd-analyze, times ten: from 0, shut off from everything, to 100. What is left is the network, which it serves, and
 /// what its collectors read.
 const MOST_EXPOSURE: &str = "25";
@@ -55,6 +57,7 @@ fn from_the_package_to_a_scraped_host_and_away() -> Result<()> {
         ensure!(stat(file)?.trim() == access, "{file}: {}", stat(file)?);
     }
     scraped_and_renewed(&machine)?;
+    its_system_calls_pass_the_filter(&machine)?;
 
     machine.run(&["dpkg", "-r", "secure-exporter"])?;
     ensure!(machine.run(&["ls", "/usr/bin/secure-exporter"]).is_err());
@@ -74,7 +77,7 @@ fn nothing_runs_before_it_is_told(machine: &Machine) -> Result<()> {
     ensure!(machine.run(&["ls", "-A", CONFIG])?.is_empty());
     let enabled = machine.run(&["find", "/etc/systemd", "-name", "secure-exporter*"])?;
     ensure!(enabled.is_empty(), "{enabled}");
-    let mut refuses = Process::spawn(&mut service(machine, free_port()?)?)?;
+    let mut refuses = Process::spawn(&mut service(machine, "", &[address(free_port()?)])?)?;
     ensure!(refuses.ended(Duration::from_secs(10))?.code() == Some(1));
     let said = refuses.log()?;
     ensure!(said.contains("/etc/secure-exporter/config.yml"), "{said}");
@@ -115,7 +118,10 @@ fn scraped_and_renewed(machine: &Machine) -> Result<()> {
     let get = || Request::get(&format!("https://localhost:{port}/metrics")).authorities(&authority);
     let scrape = || -> Result<Answer> { get().user("prometheus", &password).send() };
 
-    let mut exporter = Process::spawn(&mut service(machine, port)?)?;
+    let arguments = [vec![address(port)], collectors(machine)?].concat();
+    // Whose child the exporter is, so that both end together.
+    let trace = format!("strace -D -f -qq -e signal=none -o {CALLS}");
+    let mut exporter = Process::spawn(&mut service(machine, &trace, &arguments)?)?;
     let first = wait_until("a scrape", Duration::from_secs(20), || {
         exporter.check()?;
         Ok(Some(scrape()?))
@@ -147,8 +153,80 @@ fn scraped_and_renewed(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// The command line of the unit as the package's default file completes it, as the unit's user, on another port.
-fn service(machine: &Machine, port: u16) -> Result<Command> {
+/// A filter of the unit that stopped a call would be seen only under systemd, so the calls are compared with its lists.
+fn its_system_calls_pass_the_filter(machine: &Machine) -> Result<()> {
+    let trace = machine.run(&["cat", CALLS])?;
+    let made: BTreeSet<&str> = trace
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1)?.split_once('('))
+        .map(|(call, _)| call)
+        .filter(|call| call.starts_with(|first: char| first.is_ascii_lowercase()))
+        .collect();
+    ensure!(
+        made.contains("statfs") && made.contains("clock_adjtime"),
+        "{made:?}"
+    );
+    let unit = machine.run(&["cat", &format!("{UNITS}/secure-exporter.service")])?;
+    let mut allowed = BTreeSet::new();
+    for list in unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("SystemCallFilter="))
+    {
+        let (denies, names) = list
+            .strip_prefix('~')
+            .map_or((false, list), |list| (true, list));
+        for name in names.split(' ') {
+            let calls = calls_of(machine, name)?;
+            if denies {
+                allowed.retain(|call| !calls.contains(call));
+            } else {
+                allowed.extend(calls);
+            }
+        }
+    }
+    let stopped: Vec<_> = made
+        .iter()
+        .filter(|call| !allowed.contains(**call))
+        .collect();
+    ensure!(stopped.is_empty(), "the unit's filter stops {stopped:?}");
+    Ok(())
+}
+
+/// The system calls of one of systemd's sets, or the one call that is named.
+fn calls_of(machine: &Machine, name: &str) -> Result<BTreeSet<String>> {
+    if !name.starts_with('@') {
+        return Ok([name.to_owned()].into());
+    }
+    let mut calls = BTreeSet::new();
+    let listed = machine.run(&["systemd-analyze", "syscall-filter", name])?;
+    for entry in listed.lines().skip(1).map(str::trim) {
+        if !entry.is_empty() && !entry.starts_with('#') {
+            calls.extend(calls_of(machine, entry)?);
+        }
+    }
+    Ok(calls)
+}
+
+/// The flags that turn every collector on.
+fn collectors(machine: &Machine) -> Result<Vec<String>> {
+    let help = machine.run(&["secure-exporter", "--help"])?;
+    let flags = help.lines().map(str::trim).filter(|line| {
+        let name = line.strip_prefix("--collector.").unwrap_or("-");
+        name.bytes()
+            .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+    });
+    let flags: Vec<String> = flags.map(str::to_owned).collect();
+    ensure!(flags.len() > 49, "{flags:?}");
+    Ok(flags)
+}
+
+fn address(port: u16) -> String {
+    format!("--web.listen-address=127.0.0.1:{port}")
+}
+
+/// The command line of the unit as the package's default file completes it, as the unit's user, behind `before` and with more
+/// arguments.
+fn service(machine: &Machine, before: &str, arguments: &[String]) -> Result<Command> {
     let unit = machine.run(&["cat", &format!("{UNITS}/secure-exporter.service")])?;
     let value = |key: &str| {
         unit.lines()
@@ -157,6 +235,7 @@ fn service(machine: &Machine, port: u16) -> Result<Command> {
     };
     let line = value("ExecStart=")?;
     ensure!(line.contains("--web.require=tls,auth"), "{line}");
+    let more = arguments.join(" ");
     let mut command = machine.command("setpriv");
     command
         .arg(format!("--reuid={}", value("User=")?))
@@ -164,7 +243,7 @@ fn service(machine: &Machine, port: u16) -> Result<Command> {
         .args(["--clear-groups", "--no-new-privs", "--bounding-set=-all"])
         .args(["sh", "-c"])
         .arg(format!(
-            ". /etc/default/secure-exporter; ARGS=\"$ARGS --web.listen-address=127.0.0.1:{port}\"; exec {line}"
+            ". /etc/default/secure-exporter; ARGS=\"$ARGS {more}\"; exec {before} {line}"
         ));
     Ok(command)
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::shell::{find_program, output, step};
 
 /// Programs and the Debian package that each comes from.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("curl", "curl"),
     ("systemd-analyze", "systemd"),
     ("adduser", "adduser"),
+    ("strace", "strace"),
 ];
 
 /// What has no program on the `PATH`: a file that tells that the package is installed.
