@@ -1,5 +1,7 @@
 //! The commands of a bare host, as a person and a script run them.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
+
 mod web_support;
 
 use std::fs;
