@@ -13,6 +13,7 @@ pub mod gate;
 pub mod host;
 pub mod installed_operator;
 pub mod kubectl;
+pub mod machine;
 pub mod namespace;
 pub mod operator;
 pub mod process;

@@ -11,6 +11,7 @@ use clap::Args;
 use crate::{
     bench::rotation,
     cluster::{Cluster, Layout, Shape},
+    deb,
     install::{self, NAMESPACE},
     servers,
     shell::{repository, step, visibly},
@@ -86,6 +87,7 @@ fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result
             .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
             .env("TEST_EXPORTER", binaries.join("secure-exporter"))
             .env("TEST_OPERATOR", binaries.join("secure-exporter-operator"))
+            .env("TEST_PACKAGE", deb::package()?)
             .env("TEST_CONTROL_PLANE", control_plane.kubeconfig())
             .args(&options.arguments),
     )

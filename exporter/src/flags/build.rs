@@ -17,6 +17,7 @@ pub(super) fn command() -> Command {
         .disable_version_flag(true)
         .no_binary_name(false)
         .max_term_width(110)
+        .after_help(crate::commands::overview())
         .arg(switch("version", "Print the version and end."))
         // kingpin's second form of help.
         .arg(switch("help-long", "").action(ArgAction::Help).hide(true))
