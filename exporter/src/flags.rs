@@ -10,12 +10,13 @@ mod known;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::Level;
 
-use crate::collectors::{OptionKind, Settings, TABLE};
+use crate::collectors::{HostNetwork, OptionKind, Settings, TABLE};
 use crate::log::Format;
 use crate::web::version;
 
@@ -163,8 +164,16 @@ fn collectors(matches: &ArgMatches) -> Settings {
         sysfs: path("path.sysfs"),
         rootfs: path("path.rootfs"),
         udev_data: path("path.udev.data"),
+        host_network: matches
+            .get_one::<HostNetwork>("host.network")
+            .copied()
+            .unwrap_or_default(),
+        host_name: matches.get_one::<String>("host.name").cloned(),
         ..Settings::default()
     };
+    if let Some(timeout) = matches.get_one::<Duration>("collector.timeout") {
+        settings.timeout = *timeout;
+    }
     settings.enabled.clear();
     for spec in TABLE {
         let on = matches.get_flag(&format!("collector.{}", spec.name));
@@ -306,6 +315,30 @@ mod tests {
             flags.collectors.options["collector.filesystem.mount-points-exclude"],
             "^/x$"
         );
+    }
+
+    #[test]
+    fn a_pod_with_a_network_of_its_own_is_told_of_its_host() {
+        let flags = run(&["--host.network=apart", "--host.name=node-7"]).collectors;
+        assert_eq!(flags.host_network, HostNetwork::Apart);
+        assert_eq!(flags.host_name.as_deref(), Some("node-7"));
+        assert!(refused(&["--host.network=none"]).contains("host.network"));
+        // What an unset variable leaves of `--host.name=$NODE_NAME`.
+        assert!(refused(&["--host.name="]).contains("host.name"));
+    }
+
+    #[test]
+    fn how_long_collectors_may_take() {
+        let timeout = |flag: &str| run(&[flag]).collectors.timeout;
+        assert_eq!(timeout("--collector.timeout=2s"), Duration::from_secs(2));
+        assert_eq!(
+            timeout("--collector.timeout=0.5"),
+            Duration::from_millis(500)
+        );
+        for bad in ["0", "-1", "51", "5m", ""] {
+            let reason = refused(&[&format!("--collector.timeout={bad}")]);
+            assert!(reason.contains("collector.timeout"), "{reason}");
+        }
     }
 
     #[test]

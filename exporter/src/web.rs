@@ -22,6 +22,7 @@ mod tls;
 pub mod version;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use listenfd::ListenFd;
@@ -43,7 +44,7 @@ pub use self::snapshot::SnapshotError;
 pub use self::sockets::ActivationError;
 use self::sockets::Listener;
 pub use self::tls::TlsError;
-use crate::collectors::{BuildError, Registry};
+use crate::collectors::{BuildError, HostNetwork, Registry, Settings, shares_network_with_init};
 use crate::flags::{Flags, Listen, ListenAddress};
 
 /// Why nothing is served.
@@ -52,6 +53,23 @@ pub enum RunError {
     /// A flag of a collector is wrong.
     #[error(transparent)]
     Collectors(#[from] BuildError),
+    /// It would show its own network as the host's, or has no reason to leave anything out.
+    #[error(
+        "--host.network=apart, and process 1 of {} has the same network as this process: name the host's procfs with --path.procfs, or drop the flag where this process has the host's network",
+        .0.display()
+    )]
+    NotApart(PathBuf),
+    /// The host's network cannot be read.
+    #[error(
+        "--host.network=apart needs process 1 of the host, which {} does not show: {source}; mount the host's procfs without hidepid, and name it with --path.procfs",
+        procfs.display()
+    )]
+    HiddenInit {
+        /// Where procfs is said to be.
+        procfs: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The configuration cannot be used.
     #[error(transparent)]
     Configuration(#[from] SnapshotError),
@@ -83,6 +101,7 @@ pub fn run(flags: &Flags) -> Result<(), RunError> {
     // It changes the environment, for which there may be no other thread yet.
     let handed = ListenFd::from_env();
     let registry = Registry::new(&flags.collectors)?;
+    tell_of_network(&flags.collectors)?;
     let snapshot = first_snapshot(flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(flags.worker_threads)
@@ -93,6 +112,29 @@ pub fn run(flags: &Flags) -> Result<(), RunError> {
     // A password still being checked must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// Says what is left out of the metrics. Without the host's procfs, what process 1 has would be this container's network.
+fn tell_of_network(settings: &Settings) -> Result<(), RunError> {
+    if settings.host_network == HostNetwork::Shared {
+        return Ok(());
+    }
+    let procfs = &settings.procfs;
+    match shares_network_with_init(procfs) {
+        Ok(true) => return Err(RunError::NotApart(procfs.clone())),
+        Ok(false) => {}
+        Err(source) => {
+            let procfs = procfs.clone();
+            return Err(RunError::HiddenInit { procfs, source });
+        }
+    }
+    for (collector, source) in settings.left_out() {
+        tracing::warn!(
+            collector,
+            "collector is left out: from {source} it would show this process's own network and not the host's"
+        );
+    }
+    Ok(())
 }
 
 fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
@@ -129,8 +171,8 @@ async fn serve(
         counters.clone(),
         !flags.disable_exporter_metrics,
     );
-    let scraper = Scraper::start(Box::new(move |selection, out| {
-        registry.scrape_selected(selection, out);
+    let scraper = Scraper::start(Box::new(move |selection, patience, out| {
+        registry.scrape_within(selection, patience, out);
         about_itself.write(out);
     }))?;
     let site = Arc::new(Site {
@@ -143,6 +185,7 @@ async fn serve(
         scraper,
         rate_limiter: limits::RateLimiter::default(),
         telemetry_path: flags.telemetry_path.clone(),
+        view: status::View::of(&flags.collectors),
         scrapes: flags
             .max_requests
             .map(|limit| (limit, Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))),

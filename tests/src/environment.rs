@@ -27,6 +27,16 @@ pub fn promtool() -> Result<PathBuf> {
     variable("TEST_PROMTOOL").map(PathBuf::from)
 }
 
+/// The program helm.
+pub fn helm() -> Result<PathBuf> {
+    variable("TEST_HELM").map(PathBuf::from)
+}
+
+/// The folder with prometheus-operator's definitions.
+pub fn monitoring_definitions() -> Result<PathBuf> {
+    variable("TEST_MONITORING").map(PathBuf::from)
+}
+
 /// Our exporter, as the image holds it.
 pub fn exporter() -> Result<PathBuf> {
     variable("TEST_EXPORTER").map(PathBuf::from)

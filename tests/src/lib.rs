@@ -10,6 +10,7 @@ pub mod curl;
 pub mod environment;
 pub mod exporters;
 pub mod gate;
+pub mod hanging;
 pub mod host;
 pub mod installed_operator;
 pub mod kubectl;

@@ -83,6 +83,8 @@ fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result
                 "TEST_NODE_EXPORTER",
                 servers::ensure(&servers::NODE_EXPORTER)?,
             )
+            .env("TEST_HELM", servers::ensure(&servers::HELM)?)
+            .env("TEST_MONITORING", servers::monitoring_definitions()?)
             .env("TEST_NODE_ADDRESS", cluster.node_address().to_string())
             .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
             .env("TEST_EXPORTER", binaries.join("secure-exporter"))

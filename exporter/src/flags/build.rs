@@ -1,15 +1,19 @@
 //! The flags as clap sees them, those of the collectors made from their table.
 
-use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Arg, ArgAction, Command};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use tracing::Level;
 
 use super::known::NODE_EXPORTER_COLLECTORS;
 use super::{ListenAddress, Require};
-use crate::collectors::{CollectorSpec, OptionKind, OptionSpec, TABLE};
+use crate::collectors::{CollectorSpec, HostNetwork, OptionKind, OptionSpec, TABLE};
 use crate::log::Format;
+
+/// A scrape is given up after a minute; by then it must have answered.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);
 
 pub(super) fn command() -> Command {
     let command = Command::new("secure-exporter")
@@ -25,7 +29,16 @@ pub(super) fn command() -> Command {
             "collector.disable-defaults",
             "Run only the collectors that are named by --collector.NAME.",
         ));
-    let command = runtime(paths(web(command)));
+    let command = runtime(host(paths(web(command))));
+    let command = command.arg(
+        value(
+            "collector.timeout",
+            "SECONDS",
+            "How long a scrape waits for collectors that hang, as in reading a dead file server; the others are answered. For a scraper that says how long it waits, no longer than seven tenths of that.",
+        )
+        .default_value("7")
+        .value_parser(collector_timeout),
+    );
     let command = TABLE.iter().fold(command, collector);
     // Turning off what is not there is no mistake: manifests in the field do it.
     NODE_EXPORTER_COLLECTORS
@@ -109,6 +122,34 @@ fn paths(command: Command) -> Command {
             "/run/udev/data",
             "Where udev keeps its database.",
         ))
+}
+
+fn host(command: Command) -> Command {
+    let network = PossibleValuesParser::new(["shared", "apart"]).map(|name| {
+        if name == "apart" {
+            HostNetwork::Apart
+        } else {
+            HostNetwork::Shared
+        }
+    });
+    command
+        .arg(
+            value(
+                "host.network",
+                "HOW",
+                "Whether this process shares the host's network namespace (shared) or has one of its own (apart). Apart, the host's network is read through process 1 of --path.procfs, and collectors that could only show this process's own network are left out: conntrack, network_route, qdisc, tcpstat, wifi.",
+            )
+            .default_value("shared")
+            .value_parser(network),
+        )
+        .arg(
+            value(
+                "host.name",
+                "NAME",
+                "The host's name in node_uname_info, for a process that has a host name of its own, as a container may.",
+            )
+            .value_parser(NonEmptyStringValueParser::new()),
+        )
 }
 
 fn runtime(command: Command) -> Command {
@@ -211,6 +252,20 @@ fn value(name: &'static str, placeholder: &'static str, help: impl Into<String>)
         .value_name(placeholder)
         .help(help.into())
         .allow_hyphen_values(true)
+}
+
+/// Seconds, also as node_exporter writes durations: `7`, `7s`, `0.5`.
+fn collector_timeout(text: &str) -> Result<Duration, String> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|timeout| !timeout.is_zero() && *timeout <= LONGEST_TIMEOUT)
+        .ok_or_else(|| {
+            format!(
+                "a number of seconds is needed, of at most {}",
+                LONGEST_TIMEOUT.as_secs()
+            )
+        })
 }
 
 fn listen_address(text: &str) -> Result<ListenAddress, String> {

@@ -24,7 +24,7 @@ use super::limits::{RateLimiter, SCRAPE};
 use super::reload::Store;
 use super::scrape::Scraper;
 use super::snapshot::Snapshot;
-use super::status::Status;
+use super::status::{Status, View};
 use super::version;
 use crate::collectors::Selection;
 
@@ -54,6 +54,7 @@ pub(super) struct Site {
     pub(super) scraper: Scraper,
     pub(super) rate_limiter: RateLimiter,
     pub(super) telemetry_path: String,
+    pub(super) view: View,
     pub(super) scrapes: Option<(usize, Semaphore)>,
 }
 
@@ -176,8 +177,9 @@ impl Site {
             },
         };
         let encoding = Encoding::negotiate(request.headers());
-        let scrape = self.scraper.scrape(selection, encoding);
-        let body = match tokio::time::timeout(scrape_timeout(request.headers()), scrape).await {
+        let timeout = scrape_timeout(request.headers());
+        let scrape = self.scraper.scrape(selection, encoding, patience(timeout));
+        let body = match tokio::time::timeout(timeout, scrape).await {
             Ok(Some(body)) => body,
             Ok(None) => {
                 return text(
@@ -203,7 +205,8 @@ impl Site {
     }
 
     fn status(&self, snapshot: &Snapshot) -> Answer {
-        let status = Status::of(snapshot, &self.client_certificates, self.start_time);
+        let clients = &self.client_certificates;
+        let status = Status::of(snapshot, clients, self.start_time, &self.view);
         let mut answer = Response::new(Full::new(Bytes::from(status.to_json())));
         answer.headers_mut().insert(CONTENT_TYPE, JSON);
         answer
@@ -264,6 +267,12 @@ fn scrape_timeout(headers: &HeaderMap) -> Duration {
         .map_or(SCRAPE, |timeout| timeout.min(SCRAPE))
 }
 
+/// For collectors that hang: what is left must suffice for the others and for the way back. Not so little that a host
+/// which is merely busy loses collectors to a scraper in a hurry.
+fn patience(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.7).max(Duration::from_secs(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +286,8 @@ mod tests {
             )]))
         };
         assert_eq!(timeout("2.5"), Duration::from_millis(2500));
+        assert_eq!(patience(timeout("10")), Duration::from_secs(7));
+        assert_eq!(patience(timeout("0.1")), Duration::from_secs(1));
         for odd in ["0", "-1", "NaN", "1e30", "x"] {
             assert_eq!(timeout(odd), SCRAPE, "{odd}");
         }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use tokio::sync::oneshot;
@@ -12,8 +13,8 @@ use tokio::sync::oneshot;
 use super::encoding::{Encoding, Packer};
 use crate::collectors::Selection;
 
-/// Writes one scrape's text.
-pub(super) type Source = Box<dyn FnMut(&Selection, &mut Vec<u8>) + Send>;
+/// Writes the text of one scrape of these collectors, and waits so long for those that hang.
+pub(super) type Source = Box<dyn FnMut(&Selection, Duration, &mut Vec<u8>) + Send>;
 
 /// The way to the scrape thread.
 #[derive(Debug, Clone)]
@@ -25,6 +26,7 @@ pub(super) struct Scraper {
 struct Ask {
     selection: Selection,
     encoding: Encoding,
+    patience: Duration,
     reply: oneshot::Sender<Bytes>,
 }
 
@@ -41,12 +43,19 @@ impl Scraper {
         Ok(Self { asks })
     }
 
-    /// The text of a scrape that begins after this call; `None` when the thread has died.
-    pub(super) async fn scrape(&self, selection: Selection, encoding: Encoding) -> Option<Bytes> {
+    /// The text of a scrape that begins after this call and waits no longer than `patience` for collectors that hang;
+    /// `None` when the thread has died.
+    pub(super) async fn scrape(
+        &self,
+        selection: Selection,
+        encoding: Encoding,
+        patience: Duration,
+    ) -> Option<Bytes> {
         let (reply, answer) = oneshot::channel();
         let ask = Ask {
             selection,
             encoding,
+            patience,
             reply,
         };
         self.asks.send(ask).ok()?;
@@ -70,10 +79,12 @@ fn serve(received: &Receiver<Ask>, mut source: Source) {
         let Some(selection) = waiting.first().map(|ask| ask.selection.clone()) else {
             continue;
         };
+        let share = |ask: &mut Ask| ask.selection == selection;
+        let served: Vec<Ask> = waiting.extract_if(.., share).collect();
+        let patience = served.iter().map(|ask| ask.patience).min();
         text.clear();
-        source(&selection, &mut text);
-        let served = waiting.extract_if(.., |ask| ask.selection == selection);
-        reply(served.collect(), &text, &mut packer);
+        source(&selection, patience.unwrap_or_default(), &mut text);
+        reply(served, &text, &mut packer);
     }
 }
 
@@ -108,7 +119,7 @@ mod tests {
         let (enter, entered) = channel();
         let (go_on, gate) = channel();
         let mut count = 0;
-        let scraper = Scraper::start(Box::new(move |selection, out| {
+        let scraper = Scraper::start(Box::new(move |selection, _, out| {
             enter.send(()).unwrap();
             gate.recv().unwrap();
             count += 1;
@@ -130,6 +141,7 @@ mod tests {
         let ask = Ask {
             selection,
             encoding,
+            patience: Duration::ZERO,
             reply,
         };
         scraper.asks.send(ask).unwrap();
