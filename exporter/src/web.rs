@@ -3,8 +3,11 @@
 mod auth;
 mod client;
 mod client_certificate;
+mod connections;
 mod counters;
+mod encoding;
 mod files;
+mod inspect;
 mod last_use;
 mod limits;
 mod reload;
@@ -13,6 +16,7 @@ mod scrape;
 mod self_metrics;
 mod serve;
 mod snapshot;
+mod sockets;
 mod status;
 mod tls;
 pub mod version;
@@ -21,22 +25,27 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
 use self::auth::Authenticator;
 use self::counters::Counters;
 pub use self::files::FileSetError;
-use self::last_use::{ClientCertificates, unix_now};
+pub use self::inspect::{Inspected, ServedCertificate, inspect};
+use self::last_use::ClientCertificates;
+pub(crate) use self::last_use::unix_now;
 use self::reload::{Reloader, Store};
 use self::routes::Site;
 use self::scrape::Scraper;
 use self::self_metrics::SelfMetrics;
 use self::snapshot::Snapshot;
 pub use self::snapshot::SnapshotError;
+pub use self::sockets::ActivationError;
+use self::sockets::Listener;
 pub use self::tls::TlsError;
 use crate::collectors::{BuildError, HostNetwork, Registry, Settings, shares_network_with_init};
-use crate::flags::{Flags, ListenAddress};
+use crate::flags::{Flags, Listen, ListenAddress};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +81,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// systemd has handed over nothing to listen on.
+    #[error("--web.systemd-socket: {0}")]
+    Activation(#[from] ActivationError),
     /// The system lacks something basic.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -86,6 +98,8 @@ pub enum RunError {
 /// Only at the start, when something needed is missing or wrong.
 pub fn run(flags: &Flags) -> Result<(), RunError> {
     tracing::info!(version = version::VERSION, "Starting secure-exporter");
+    // It changes the environment, for which there may be no other thread yet.
+    let handed = ListenFd::from_env();
     let registry = Registry::new(&flags.collectors)?;
     tell_of_network(&flags.collectors)?;
     let snapshot = first_snapshot(flags)?;
@@ -94,7 +108,7 @@ pub fn run(flags: &Flags) -> Result<(), RunError> {
         .thread_name("serve")
         .enable_all()
         .build()?;
-    let result = runtime.block_on(serve(flags, registry, snapshot));
+    let result = runtime.block_on(serve(flags, registry, snapshot, handed));
     // A password still being checked must not hold up the end.
     runtime.shutdown_background();
     result
@@ -141,7 +155,12 @@ fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
     Ok(snapshot)
 }
 
-async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Result<(), RunError> {
+async fn serve(
+    flags: &Flags,
+    mut registry: Registry,
+    snapshot: Snapshot,
+    handed: ListenFd,
+) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -152,8 +171,8 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
         counters.clone(),
         !flags.disable_exporter_metrics,
     );
-    let scraper = Scraper::start(Box::new(move |patience, out| {
-        registry.scrape_within(patience, out);
+    let scraper = Scraper::start(Box::new(move |selection, patience, out| {
+        registry.scrape_within(selection, patience, out);
         about_itself.write(out);
     }))?;
     let site = Arc::new(Site {
@@ -162,6 +181,7 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
         start_time: unix_now(),
         authenticator: Authenticator::new()?,
         client_certificates: ClientCertificates::default(),
+        collectors: flags.collectors.enabled.clone(),
         scraper,
         rate_limiter: limits::RateLimiter::default(),
         telemetry_path: flags.telemetry_path.clone(),
@@ -170,7 +190,7 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
             .max_requests
             .map(|limit| (limit, Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))),
     });
-    let listeners = listen(&flags.listen, &store)?;
+    let listeners = listen(&flags.listen, handed, &store)?;
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve::serve(listeners, site, stopped));
     match flags.config_file.clone() {
@@ -200,22 +220,18 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
     Ok(())
 }
 
-fn listen(
-    addresses: &[ListenAddress],
-    store: &Store,
-) -> Result<Vec<tokio::net::TcpListener>, RunError> {
+fn listen(on: &Listen, handed: ListenFd, store: &Store) -> Result<Vec<Listener>, RunError> {
     let snapshot = store.current();
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let shown = match address {
-            ListenAddress::Any(port) => format!(":{port}"),
-            ListenAddress::One(address) => address.to_string(),
-        };
-        let listener = serve::listen(*address).map_err(|source| RunError::Listen {
-            address: shown,
-            source,
-        })?;
-        let address = listener.local_addr()?;
+    let listeners = match on {
+        Listen::Addresses(addresses) => addresses
+            .iter()
+            .copied()
+            .map(bind)
+            .collect::<Result<_, _>>()?,
+        Listen::SystemdSockets => Listener::all_of(handed)?,
+    };
+    for listener in &listeners {
+        let address = listener.address();
         tracing::info!(%address, "Listening on");
         let state = if snapshot.tls.is_some() {
             "TLS is enabled."
@@ -223,7 +239,16 @@ fn listen(
             "TLS is disabled."
         };
         tracing::info!(http2 = snapshot.tls.is_some() && snapshot.http2, %address, "{state}");
-        listeners.push(listener);
     }
     Ok(listeners)
+}
+
+fn bind(address: ListenAddress) -> Result<Listener, RunError> {
+    Listener::bind(address).map_err(|source| RunError::Listen {
+        address: match address {
+            ListenAddress::Any(port) => format!(":{port}"),
+            ListenAddress::One(address) => address.to_string(),
+        },
+        source,
+    })
 }

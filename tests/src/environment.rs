@@ -42,6 +42,16 @@ pub fn exporter() -> Result<PathBuf> {
     variable("TEST_EXPORTER").map(PathBuf::from)
 }
 
+/// The Debian package of our exporter.
+pub fn package() -> Result<PathBuf> {
+    variable("TEST_PACKAGE").map(PathBuf::from)
+}
+
+/// The real node_exporter.
+pub fn node_exporter() -> Result<PathBuf> {
+    variable("TEST_NODE_EXPORTER").map(PathBuf::from)
+}
+
 /// Our operator, as the image holds it.
 pub fn operator() -> Result<PathBuf> {
     variable("TEST_OPERATOR").map(PathBuf::from)

@@ -14,6 +14,7 @@ pub mod hanging;
 pub mod host;
 pub mod installed_operator;
 pub mod kubectl;
+pub mod machine;
 pub mod namespace;
 pub mod operator;
 pub mod process;

@@ -35,7 +35,7 @@ impl Process {
         Ok(Self { child, log })
     }
 
-    /// Its process id.
+    /// Its number.
     pub fn id(&self) -> u32 {
         self.child.id()
     }

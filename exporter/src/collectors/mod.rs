@@ -73,6 +73,7 @@ mod round;
 mod rpc_statistics;
 mod samples;
 mod schedstat;
+mod selection;
 mod selinux;
 mod settings;
 mod slabinfo;
@@ -105,6 +106,7 @@ use std::path::PathBuf;
 
 pub use host_network::{HostNetwork, shares_network_with_init};
 pub use registry::Registry;
+pub use selection::{Selection, SelectionError};
 pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};
 
 use crate::exposition::Exposition;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::round::{Ending, Rounds, Slot, State};
 use super::settings::{BuildContext, BuildError, Settings};
-use super::{Collector, TABLE};
+use super::{Collector, Selection, TABLE};
 use crate::exposition::{Exposition, MetricKind, append_sorted};
 
 /// The enabled collectors, with the state and the buffers they keep between scrapes.
@@ -80,23 +80,26 @@ impl Registry {
     /// loses its own metrics and no other's. Blocks, though not much longer than [`Settings::timeout`]: not for an
     /// asynchronous worker.
     pub fn scrape(&mut self, out: &mut Vec<u8>) {
-        self.scrape_within(self.patience, out);
+        self.scrape_within(&Selection::All, self.patience, out);
     }
 
-    /// [`Registry::scrape`] for somebody who waits no longer than this for collectors that hang.
-    pub fn scrape_within(&mut self, patience: Duration, out: &mut Vec<u8>) {
+    /// [`Registry::scrape`] of some of the collectors, the others not being mentioned, for somebody who waits no longer than
+    /// this for those that hang.
+    pub fn scrape_within(&mut self, selection: &Selection, patience: Duration, out: &mut Vec<u8>) {
         let begin = Instant::now();
         self.round += 1;
         let patience = patience.min(self.patience);
-        self.rounds.run(&self.slots, self.round, patience);
+        self.rounds
+            .run(&self.slots, selection, self.round, patience);
         let mut states = Vec::with_capacity(self.slots.len());
-        for (slot, report) in self.slots.iter().zip(&mut self.reports) {
+        let both = self.slots.iter().zip(&mut self.reports);
+        for (slot, report) in both.filter(|(slot, _)| selection.includes(slot.name)) {
             let state = slot.state();
             report.update(state.as_deref(), self.round, begin);
             states.extend(state.filter(|state| state.round == self.round));
         }
         self.about_them.clear();
-        write_reports(&self.reports, &mut self.about_them);
+        write_reports(&self.reports, selection, &mut self.about_them);
         let told = states
             .iter()
             .map(|state: &MutexGuard<'_, State>| &state.exposition);
@@ -158,14 +161,19 @@ impl Report {
     }
 }
 
-fn write_reports(reports: &[Report], out: &mut Exposition) {
+fn write_reports(reports: &[Report], selection: &Selection, out: &mut Exposition) {
+    let selected = || {
+        reports
+            .iter()
+            .filter(|report| selection.includes(report.name))
+    };
     let help = "How long the collector took in this scrape, in seconds.";
     let mut family = out.family(
         &["node_scrape_collector_duration_seconds"],
         &[help],
         MetricKind::Gauge,
     );
-    for report in reports {
+    for report in selected() {
         family.sample(
             &[("collector", report.name.as_bytes())],
             report.duration.as_secs_f64(),
@@ -178,7 +186,7 @@ fn write_reports(reports: &[Report], out: &mut Exposition) {
         &[help],
         MetricKind::Gauge,
     );
-    for report in reports {
+    for report in selected() {
         family.sample(
             &[("collector", report.name.as_bytes())],
             u64::from(report.outcome == Outcome::Good),

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::{CollectError, Collector};
+use super::{CollectError, Collector, Selection};
 use crate::exposition::Exposition;
 
 /// Once a round is late, a collector that does not end within this time is given up.
@@ -108,8 +108,9 @@ struct Runner {
     place: Arc<Place>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Job {
+    selection: Selection,
     round: u64,
     from: usize,
 }
@@ -122,9 +123,15 @@ struct Place {
 }
 
 impl Rounds {
-    /// Runs every collector that is free, in order, for `patience` and little more. Afterwards each slot says what came
-    /// of it: one without this round's number has hung or was not reached.
-    pub(super) fn run(&mut self, slots: &Arc<[Slot]>, round: u64, patience: Duration) {
+    /// Runs every selected collector that is free, in order, for `patience` and little more. Afterwards each of their slots
+    /// says what came of it: one without this round's number has hung or was not reached.
+    pub(super) fn run(
+        &mut self,
+        slots: &Arc<[Slot]>,
+        selection: &Selection,
+        round: u64,
+        patience: Duration,
+    ) {
         let mut deadline = Instant::now() + patience;
         let end = deadline + EXTRA;
         let mut from = 0;
@@ -137,8 +144,13 @@ impl Rounds {
                     None => return,
                 },
             };
+            let job = Job {
+                selection: selection.clone(),
+                round,
+                from,
+            };
             // One that has died is noticed below.
-            let _ = runner.jobs.send(Job { round, from });
+            let _ = runner.jobs.send(job);
             match runner.wait(deadline, end) {
                 Wait::Ended => {
                     self.runner = Some(runner);
@@ -170,7 +182,7 @@ impl Runner {
         let own = place.clone();
         let work = move || {
             for job in inbox {
-                if !own.run(&slots, job) || outbox.send(()).is_err() {
+                if !own.run(&slots, &job) || outbox.send(()).is_err() {
                     return;
                 }
             }
@@ -203,8 +215,9 @@ impl Runner {
 
 impl Place {
     /// Whether the round was run to its end.
-    fn run(&self, slots: &[Slot], job: Job) -> bool {
-        for (index, slot) in slots.iter().enumerate().skip(job.from) {
+    fn run(&self, slots: &[Slot], job: &Job) -> bool {
+        let rest = slots.iter().enumerate().skip(job.from);
+        for (index, slot) in rest.filter(|(_, slot)| job.selection.includes(slot.name)) {
             self.slot.store(index, Ordering::Release);
             if let Some(mut state) = slot.state() {
                 state.run(job.round);
@@ -285,12 +298,12 @@ mod tests {
         let (hold_first, hold_second) = (first.lock().unwrap(), second.lock().unwrap());
         let begin = Instant::now();
         let patience = STEP;
-        rounds.run(&slots, 1, patience);
+        rounds.run(&slots, &Selection::All, 1, patience);
         assert!(begin.elapsed() < patience + EXTRA + STEP);
         assert_eq!(ended(&slots), [Some(1), None, Some(1), None, Some(1)]);
         let before = threads();
         for round in 2..5 {
-            rounds.run(&slots, round, Duration::from_secs(60));
+            rounds.run(&slots, &Selection::All, round, Duration::from_secs(60));
             assert_eq!(
                 ended(&slots),
                 [Some(round), None, Some(round), None, Some(round)]
@@ -302,7 +315,7 @@ mod tests {
         while ended(&slots).contains(&None) {
             std::thread::yield_now();
         }
-        rounds.run(&slots, 5, Duration::from_secs(60));
+        rounds.run(&slots, &Selection::All, 5, Duration::from_secs(60));
         assert_eq!(ended(&slots), [Some(5); 5], "it is asked again");
     }
 
@@ -311,7 +324,7 @@ mod tests {
         let collectors = (0..40).map(|_| Box::new(Slow) as Box<dyn Collector>);
         let slots = slots(collectors.collect());
         let begin = Instant::now();
-        Rounds::default().run(&slots, 1, Duration::ZERO);
+        Rounds::default().run(&slots, &Selection::All, 1, Duration::ZERO);
         assert!(begin.elapsed() < EXTRA + STEP);
         let ended = ended(&slots);
         assert!(
