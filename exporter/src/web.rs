@@ -181,7 +181,7 @@ async fn serve(
         start_time: unix_now(),
         authenticator: Authenticator::new()?,
         client_certificates: ClientCertificates::default(),
-        collectors: flags.collectors.enabled.clone(),
+        collectors: flags.collectors.running(),
         scraper,
         rate_limiter: limits::RateLimiter::default(),
         telemetry_path: flags.telemetry_path.clone(),

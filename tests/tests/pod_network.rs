@@ -75,6 +75,8 @@ fn the_network_of_the_node_is_told_from_outside_of_it() -> Result<()> {
         nothing_of_its_own(&answer.body, &pod)?;
         same_families(&before, &between)?;
 
+        let filtered = scraper.get("/metrics?collect[]=conntrack").send()?;
+        ensure!(filtered.status == 400, "HTTP {}", filtered.status);
         let status = scraper.get("/-/status").send()?.body;
         let status: Value = serde_json::from_str(&status)?;
         assert_eq!(status["network"], "apart");

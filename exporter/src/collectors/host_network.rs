@@ -4,6 +4,7 @@
 //! `/proc/sys/net` and netlink answer for whoever asks, and no path changes that: what is read there alone is left out,
 //! rather than shown with the numbers of a container. Of sysfs the mount decides, and the host's own shows the host.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -59,9 +60,13 @@ impl Settings {
             .filter(move |(name, _)| apart && self.enabled.contains(name))
     }
 
-    /// Whether a collector runs.
-    pub(super) fn runs(&self, name: &str) -> bool {
-        self.enabled.contains(name) && self.left_out().all(|(left_out, _)| left_out != name)
+    /// The collectors that run: those that were to, without the ones that are left out.
+    pub fn running(&self) -> BTreeSet<&'static str> {
+        let mut running = self.enabled.clone();
+        for (name, _) in self.left_out() {
+            running.remove(name);
+        }
+        running
     }
 
     /// Refuses options that no collector could fulfil from a network namespace of its own.
@@ -119,11 +124,13 @@ mod tests {
             names(&settings),
             ["conntrack", "network_route", "qdisc", "tcpstat", "wifi"]
         );
-        assert!(!settings.runs("qdisc") && settings.runs("netdev"));
+        let running = settings.running();
+        assert!(!running.contains("qdisc") && running.contains("netdev"));
         settings.enabled.retain(|name| *name != "qdisc");
         assert!(!names(&settings).contains(&"qdisc"));
         settings.host_network = HostNetwork::Shared;
         assert!(names(&settings).is_empty());
+        assert_eq!(settings.running(), settings.enabled);
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl Registry {
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
         settings.check_host_network()?;
         let mut collectors = Vec::new();
-        for spec in TABLE.iter().filter(|spec| settings.runs(spec.name)) {
+        let running = settings.running();
+        for spec in TABLE.iter().filter(|spec| running.contains(spec.name)) {
             let collector = (spec.build)(&BuildContext::new(settings, spec.options))?;
             collectors.push((spec.name, collector));
         }
