@@ -3,6 +3,8 @@
 mod auth;
 mod client;
 mod client_certificate;
+#[cfg(any(test, fuzzing))]
+pub mod conversation;
 mod counters;
 mod files;
 mod last_use;

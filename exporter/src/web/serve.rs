@@ -192,7 +192,7 @@ async fn refuse_plain_http(stream: &mut TcpStream) {
     let _ = tokio::io::copy(&mut stream.take(MAX_DRAINED_BYTES), &mut tokio::io::sink()).await;
 }
 
-async fn http<S>(
+pub(super) async fn http<S>(
     stream: S,
     http2: bool,
     presented: Presented,
