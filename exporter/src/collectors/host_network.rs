@@ -60,7 +60,7 @@ impl Settings {
     }
 
     /// Whether a collector runs.
-    pub(super) fn runs(&self, name: &str) -> bool {
+    pub fn runs(&self, name: &str) -> bool {
         self.enabled.contains(name) && self.left_out().all(|(left_out, _)| left_out != name)
     }
 
