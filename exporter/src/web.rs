@@ -3,7 +3,9 @@
 mod auth;
 mod client;
 mod client_certificate;
+mod connections;
 mod counters;
+mod encoding;
 mod files;
 mod inspect;
 mod last_use;
@@ -14,6 +16,7 @@ mod scrape;
 mod self_metrics;
 mod serve;
 mod snapshot;
+mod sockets;
 mod status;
 mod tls;
 pub mod version;
@@ -21,6 +24,7 @@ pub mod version;
 use std::io;
 use std::sync::Arc;
 
+use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
@@ -36,9 +40,11 @@ use self::scrape::Scraper;
 use self::self_metrics::SelfMetrics;
 use self::snapshot::Snapshot;
 pub use self::snapshot::SnapshotError;
+pub use self::sockets::ActivationError;
+use self::sockets::Listener;
 pub use self::tls::TlsError;
 use crate::collectors::{BuildError, Registry};
-use crate::flags::{Flags, ListenAddress};
+use crate::flags::{Flags, Listen, ListenAddress};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// systemd has handed over nothing to listen on.
+    #[error("--web.systemd-socket: {0}")]
+    Activation(#[from] ActivationError),
     /// The system lacks something basic.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -71,6 +80,8 @@ pub enum RunError {
 /// Only at the start, when something needed is missing or wrong.
 pub fn run(flags: &Flags) -> Result<(), RunError> {
     tracing::info!(version = version::VERSION, "Starting secure-exporter");
+    // It changes the environment, for which there may be no other thread yet.
+    let handed = ListenFd::from_env();
     let registry = Registry::new(&flags.collectors)?;
     let snapshot = first_snapshot(flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -78,7 +89,7 @@ pub fn run(flags: &Flags) -> Result<(), RunError> {
         .thread_name("serve")
         .enable_all()
         .build()?;
-    let result = runtime.block_on(serve(flags, registry, snapshot));
+    let result = runtime.block_on(serve(flags, registry, snapshot, handed));
     // A password still being checked must not hold up the end.
     runtime.shutdown_background();
     result
@@ -102,7 +113,12 @@ fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
     Ok(snapshot)
 }
 
-async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Result<(), RunError> {
+async fn serve(
+    flags: &Flags,
+    mut registry: Registry,
+    snapshot: Snapshot,
+    handed: ListenFd,
+) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -113,8 +129,8 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
         counters.clone(),
         !flags.disable_exporter_metrics,
     );
-    let scraper = Scraper::start(Box::new(move |out| {
-        registry.scrape(out);
+    let scraper = Scraper::start(Box::new(move |selection, out| {
+        registry.scrape_selected(selection, out);
         about_itself.write(out);
     }))?;
     let site = Arc::new(Site {
@@ -123,6 +139,7 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
         start_time: unix_now(),
         authenticator: Authenticator::new()?,
         client_certificates: ClientCertificates::default(),
+        collectors: flags.collectors.enabled.clone(),
         scraper,
         rate_limiter: limits::RateLimiter::default(),
         telemetry_path: flags.telemetry_path.clone(),
@@ -130,7 +147,7 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
             .max_requests
             .map(|limit| (limit, Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))),
     });
-    let listeners = listen(&flags.listen, &store)?;
+    let listeners = listen(&flags.listen, handed, &store)?;
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve::serve(listeners, site, stopped));
     match flags.config_file.clone() {
@@ -160,22 +177,18 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
     Ok(())
 }
 
-fn listen(
-    addresses: &[ListenAddress],
-    store: &Store,
-) -> Result<Vec<tokio::net::TcpListener>, RunError> {
+fn listen(on: &Listen, handed: ListenFd, store: &Store) -> Result<Vec<Listener>, RunError> {
     let snapshot = store.current();
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let shown = match address {
-            ListenAddress::Any(port) => format!(":{port}"),
-            ListenAddress::One(address) => address.to_string(),
-        };
-        let listener = serve::listen(*address).map_err(|source| RunError::Listen {
-            address: shown,
-            source,
-        })?;
-        let address = listener.local_addr()?;
+    let listeners = match on {
+        Listen::Addresses(addresses) => addresses
+            .iter()
+            .copied()
+            .map(bind)
+            .collect::<Result<_, _>>()?,
+        Listen::SystemdSockets => Listener::all_of(handed)?,
+    };
+    for listener in &listeners {
+        let address = listener.address();
         tracing::info!(%address, "Listening on");
         let state = if snapshot.tls.is_some() {
             "TLS is enabled."
@@ -183,7 +196,16 @@ fn listen(
             "TLS is disabled."
         };
         tracing::info!(http2 = snapshot.tls.is_some() && snapshot.http2, %address, "{state}");
-        listeners.push(listener);
     }
     Ok(listeners)
+}
+
+fn bind(address: ListenAddress) -> Result<Listener, RunError> {
+    Listener::bind(address).map_err(|source| RunError::Listen {
+        address: match address {
+            ListenAddress::Any(port) => format!(":{port}"),
+            ListenAddress::One(address) => address.to_string(),
+        },
+        source,
+    })
 }

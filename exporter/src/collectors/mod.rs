@@ -69,6 +69,7 @@ mod registry;
 mod rpc_statistics;
 mod samples;
 mod schedstat;
+mod selection;
 mod selinux;
 mod settings;
 mod slabinfo;
@@ -100,6 +101,7 @@ mod zoneinfo;
 use std::path::PathBuf;
 
 pub use registry::Registry;
+pub use selection::{Selection, SelectionError};
 pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};
 
 use crate::exposition::Exposition;

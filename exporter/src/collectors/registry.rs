@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use super::settings::{BuildContext, BuildError, Settings};
-use super::{CollectError, Collector, TABLE};
+use super::{CollectError, Collector, Selection, TABLE};
 use crate::exposition::{Exposition, MetricKind};
 
 /// The enabled collectors, with the state and the buffers they keep between scrapes.
@@ -66,11 +66,17 @@ impl Registry {
     /// Runs every collector and appends all families to `out` in order of name. A collector that fails or panics
     /// loses its own metrics and no other's. Blocks on the file system: not for an asynchronous worker.
     pub fn scrape(&mut self, out: &mut Vec<u8>) {
+        self.scrape_selected(&Selection::All, out);
+    }
+
+    /// [`Registry::scrape`] of some of the collectors; the others are not mentioned.
+    pub fn scrape_selected(&mut self, selection: &Selection, out: &mut Vec<u8>) {
         self.exposition.clear();
-        for entry in &mut self.entries {
+        let selected = |entry: &Entry| selection.includes(entry.name);
+        for entry in self.entries.iter_mut().filter(|entry| selected(entry)) {
             entry.run(&mut self.exposition);
         }
-        write_reports(&self.entries, &mut self.exposition);
+        write_reports(&self.entries, selection, &mut self.exposition);
         self.exposition.append_sorted(out);
     }
 }
@@ -125,14 +131,19 @@ impl Entry {
     }
 }
 
-fn write_reports(entries: &[Entry], out: &mut Exposition) {
+fn write_reports(entries: &[Entry], selection: &Selection, out: &mut Exposition) {
+    let selected = || {
+        entries
+            .iter()
+            .filter(|entry| selection.includes(entry.name))
+    };
     let help = "How long the collector took in this scrape, in seconds.";
     let mut family = out.family(
         &["node_scrape_collector_duration_seconds"],
         &[help],
         MetricKind::Gauge,
     );
-    for entry in entries {
+    for entry in selected() {
         family.sample(
             &[("collector", entry.name.as_bytes())],
             entry.duration.as_secs_f64(),
@@ -145,7 +156,7 @@ fn write_reports(entries: &[Entry], out: &mut Exposition) {
         &[help],
         MetricKind::Gauge,
     );
-    for entry in entries {
+    for entry in selected() {
         family.sample(
             &[("collector", entry.name.as_bytes())],
             u64::from(entry.outcome == Outcome::Good),

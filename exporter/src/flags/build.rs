@@ -18,11 +18,14 @@ pub(super) fn command() -> Command {
         .no_binary_name(false)
         .max_term_width(110)
         .after_help(crate::commands::overview())
-        .arg(switch("version", "Print the version and end."));
-    let command = runtime(paths(web(command))).arg(switch(
-        "collector.disable-defaults",
-        "Run only the collectors that are named by --collector.NAME.",
-    ));
+        .arg(switch("version", "Print the version and end."))
+        // kingpin's second form of help.
+        .arg(switch("help-long", "").action(ArgAction::Help).hide(true))
+        .args(either(
+            "collector.disable-defaults",
+            "Run only the collectors that are named by --collector.NAME.",
+        ));
+    let command = runtime(paths(web(command)));
     let command = TABLE.iter().fold(command, collector);
     // Turning off what is not there is no mistake: manifests in the field do it.
     NODE_EXPORTER_COLLECTORS
@@ -45,6 +48,10 @@ fn web(command: Command) -> Command {
             .default_value(":9100")
             .value_parser(listen_address),
         )
+        .args(either(
+            "web.systemd-socket",
+            "Serve on the sockets that systemd hands over (LISTEN_FDS), of TCP or unix; --web.listen-address then has no effect.",
+        ))
         .arg(
             value(
                 "web.config.file",
@@ -77,9 +84,9 @@ fn web(command: Command) -> Command {
                 "Scrapes in parallel; 0 is without a limit.",
             )
             .default_value("40")
-            .value_parser(clap::value_parser!(usize)),
+            .value_parser(clap::value_parser!(i64)),
         )
-        .arg(switch(
+        .args(either(
             "web.disable-exporter-metrics",
             "Leave process_* out.",
         ))
@@ -107,7 +114,7 @@ fn paths(command: Command) -> Command {
 fn runtime(command: Command) -> Command {
     let level =
         PossibleValuesParser::new(["debug", "info", "warn", "error"]).map(|name| {
-            match name.as_str() {
+            match name.to_ascii_lowercase().as_str() {
                 "debug" => Level::DEBUG,
                 "warn" => Level::WARN,
                 "error" => Level::ERROR,
@@ -125,6 +132,7 @@ fn runtime(command: Command) -> Command {
         .arg(
             value("log.level", "LEVEL", "From which level on to log.")
                 .default_value("info")
+                .ignore_case(true)
                 .value_parser(level),
         )
         .arg(
@@ -146,24 +154,17 @@ fn runtime(command: Command) -> Command {
 }
 
 fn collector(command: Command, spec: &CollectorSpec) -> Command {
-    let (on, off) = (
-        format!("collector.{}", spec.name),
-        format!("no-collector.{}", spec.name),
-    );
+    let name = format!("collector.{}", spec.name);
     let default = if spec.default_enabled {
         "enabled"
     } else {
         "disabled"
     };
-    let command = command
-        .arg(switch(
-            &on,
-            format!(
-                "{} (default: {default}; --{off} turns it off)",
-                spec.summary
-            ),
-        ))
-        .arg(switch(off, "").hide(true).conflicts_with(on));
+    let help = format!(
+        "{} (default: {default}; --no-{name} turns it off)",
+        spec.summary
+    );
+    let command = command.args(either(&name, help));
     spec.options.iter().fold(command, option)
 }
 
@@ -179,10 +180,8 @@ fn option(command: Command, option: &OptionSpec) -> Command {
         OptionKind::Texts => ("TEXT", ArgAction::Append),
         OptionKind::List => ("NAMES", ArgAction::Set),
         OptionKind::Switch => {
-            let off = format!("no-{}", option.flag);
-            return command
-                .arg(switch(option.flag, help).hide(hidden))
-                .arg(switch(off, "").hide(true).conflicts_with(option.flag));
+            let [on, off] = either(option.flag, help);
+            return command.arg(on.hide(hidden)).arg(off);
         }
     };
     command.arg(
@@ -190,6 +189,12 @@ fn option(command: Command, option: &OptionSpec) -> Command {
             .action(action)
             .hide(hidden),
     )
+}
+
+/// A switch and its opposite, of which only one may be given.
+fn either(name: &str, help: impl Into<String>) -> [Arg; 2] {
+    let off = switch(format!("no-{name}"), "").hide(true);
+    [switch(name, help), off.conflicts_with(name.to_owned())]
 }
 
 fn switch(name: impl Into<String>, help: impl Into<String>) -> Arg {
@@ -209,11 +214,12 @@ fn value(name: &'static str, placeholder: &'static str, help: impl Into<String>)
 }
 
 fn listen_address(text: &str) -> Result<ListenAddress, String> {
-    if text.contains("://") {
-        return Err(
-            "sockets other than TCP are not implemented: write :PORT, IP:PORT or [IPv6]:PORT"
-                .into(),
-        );
+    if let Some((scheme, _)) = text.split_once("://") {
+        let mend = match scheme {
+            "unix" => "a unix socket comes from a socket unit, with --web.systemd-socket",
+            _ => "write :PORT, IP:PORT or [IPv6]:PORT",
+        };
+        return Err(format!("{scheme}:// is not implemented: {mend}"));
     }
     let (host, port) = text
         .rsplit_once(':')

@@ -1,5 +1,6 @@
 //! What is answered to whom.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::auth::{Authenticator, Verdict};
 use super::client::{Client, Outdated};
 use super::client_certificate::Standing;
 use super::counters::Counters;
+use super::encoding::Encoding;
 use super::last_use::{ClientCertificates, unix_now};
 use super::limits::{RateLimiter, SCRAPE};
 use super::reload::Store;
@@ -24,6 +26,7 @@ use super::scrape::Scraper;
 use super::snapshot::Snapshot;
 use super::status::Status;
 use super::version;
+use crate::collectors::Selection;
 
 /// Open to everybody and says nothing but that the process answers.
 const HEALTHY: &str = "/-/healthy";
@@ -46,6 +49,8 @@ pub(super) struct Site {
     pub(super) start_time: i64,
     pub(super) authenticator: Authenticator,
     pub(super) client_certificates: ClientCertificates,
+    /// The collectors that run.
+    pub(super) collectors: BTreeSet<&'static str>,
     pub(super) scraper: Scraper,
     pub(super) rate_limiter: RateLimiter,
     pub(super) telemetry_path: String,
@@ -154,12 +159,10 @@ impl Site {
 
     async fn metrics<B>(&self, request: &Request<B>) -> Answer {
         let query = request.uri().query().unwrap_or_default();
-        if let Some(filter) = unsupported_filter(query) {
-            let reason = format!(
-                "The filter {filter} is not implemented: scrape without it, or turn collectors off.\n"
-            );
-            return text(StatusCode::BAD_REQUEST, reason);
-        }
+        let selection = match Selection::from_query(query, &self.collectors) {
+            Ok(selection) => selection,
+            Err(error) => return text(StatusCode::BAD_REQUEST, error.to_string()),
+        };
         let _permit = match &self.scrapes {
             None => None,
             Some((limit, scrapes)) => match scrapes.try_acquire() {
@@ -172,10 +175,9 @@ impl Site {
                 }
             },
         };
-        let gzip = accepts_gzip(request.headers());
-        let scrape =
-            tokio::time::timeout(scrape_timeout(request.headers()), self.scraper.scrape(gzip));
-        let body = match scrape.await {
+        let encoding = Encoding::negotiate(request.headers());
+        let scrape = self.scraper.scrape(selection, encoding);
+        let body = match tokio::time::timeout(scrape_timeout(request.headers()), scrape).await {
             Ok(Some(body)) => body,
             Ok(None) => {
                 return text(
@@ -192,10 +194,10 @@ impl Site {
         };
         let mut answer = Response::new(Full::new(body));
         answer.headers_mut().insert(CONTENT_TYPE, EXPOSITION);
-        if gzip {
+        if let Some(name) = encoding.content_encoding() {
             answer
                 .headers_mut()
-                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                .insert(CONTENT_ENCODING, HeaderValue::from_static(name));
         }
         answer
     }
@@ -252,39 +254,6 @@ fn text(status: StatusCode, body: String) -> Answer {
     answer
 }
 
-/// Answering such a request with everything would be an answer to another question.
-fn unsupported_filter(query: &str) -> Option<&'static str> {
-    let asked = |name: &str, encoded: &str| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split('=').next())
-            .any(|key| key == name || key.eq_ignore_ascii_case(encoded))
-    };
-    [
-        ("collect[]", "collect%5b%5d"),
-        ("exclude[]", "exclude%5b%5d"),
-    ]
-    .into_iter()
-    .find(|(name, encoded)| asked(name, encoded))
-    .map(|(name, _)| name)
-}
-
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let offers = headers
-        .get_all(http::header::ACCEPT_ENCODING)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    offers.flat_map(|value| value.split(',')).any(|offer| {
-        let mut parts = offer.split(';').map(str::trim);
-        let is_gzip = parts
-            .next()
-            .is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"));
-        let weight = parts.find_map(|part| part.strip_prefix("q="));
-        is_gzip
-            && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0))
-    })
-}
-
 /// Prometheus says how long it will wait; more is in vain.
 fn scrape_timeout(headers: &HeaderMap) -> Duration {
     headers
@@ -298,36 +267,6 @@ fn scrape_timeout(headers: &HeaderMap) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn gzip_is_given_to_whom_asks_for_it() {
-        let cases = [
-            ("gzip", true),
-            ("deflate, gzip;q=0.5", true),
-            ("GZIP", true),
-            ("gzip;q=0", false),
-            ("identity", false),
-            ("x-gzip", false),
-            ("", false),
-        ];
-        for (value, expected) in cases {
-            let headers = HeaderMap::from_iter([(
-                http::header::ACCEPT_ENCODING,
-                HeaderValue::from_static(value),
-            )]);
-            assert_eq!(accepts_gzip(&headers), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn filters_are_seen_in_both_spellings() {
-        assert_eq!(unsupported_filter("collect[]=cpu"), Some("collect[]"));
-        assert_eq!(
-            unsupported_filter("a=b&exclude%5B%5D=cpu"),
-            Some("exclude[]")
-        );
-        assert_eq!(unsupported_filter("name=collect"), None);
-    }
 
     #[test]
     fn prometheus_says_how_long_to_wait() {
