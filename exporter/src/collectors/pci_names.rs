@@ -61,16 +61,8 @@ impl Names {
     }
 }
 
-/// What the line above belongs to.
-#[derive(Clone, Copy)]
-enum Section<'a> {
-    Class(&'a str),
-    Vendor(&'a str),
-}
-
+/// Lines are indented below what they belong to: a device below its vendor, a subsystem below its device, and so on.
 fn look_up(file: &str, ids: &Ids) -> Found {
-    let (base, subclass) = (ids.class.get(..2), ids.class.get(2..4));
-    let interface = ids.class.get(4..6);
     let mut found = Found {
         class: format!("Unknown class ({})", ids.class),
         vendor: ids.vendor.clone(),
@@ -78,60 +70,51 @@ fn look_up(file: &str, ids: &Ids) -> Found {
         subsystem_vendor: ids.subsystem_vendor.clone(),
         subsystem_device: ids.subsystem_device.clone(),
     };
-    let subsystem = format!("{} {}", ids.subsystem_vendor, ids.subsystem_device);
-    let (mut section, mut middle) = (None, "");
+    let mut path = [""; 3];
     for line in file.lines().filter(|line| !line.starts_with('#')) {
         let depth = line.bytes().take_while(|byte| *byte == b'\t').count();
-        let Some((id, name)) = line.trim_start_matches('\t').split_once("  ") else {
-            continue;
-        };
-        let (id, name) = (id.trim(), name.trim().to_owned());
-        match (depth, section) {
-            (0, _) => {
-                middle = "";
-                section = Some(match id.strip_prefix("C ") {
-                    Some(class) => Section::Class(class.trim()),
-                    None => Section::Vendor(id),
-                });
-                match section {
-                    Some(Section::Class(class)) if Some(class) == base => found.class = name,
-                    Some(Section::Vendor(vendor)) => {
-                        if vendor == ids.vendor {
-                            found.vendor.clone_from(&name);
-                        }
-                        if vendor == ids.subsystem_vendor {
-                            found.subsystem_vendor = name;
-                        }
-                    }
-                    _ => {}
+        let named = line.trim_start_matches('\t').split_once("  ");
+        if let (Some((id, name)), Some(place)) = (named, path.get_mut(depth)) {
+            *place = id.trim();
+            found.take(path.get(..=depth).unwrap_or_default(), name.trim(), ids);
+        }
+    }
+    found
+}
+
+impl Found {
+    /// Takes the name of what has this path, if it is of these ids.
+    fn take(&mut self, path: &[&str], name: &str, ids: &Ids) {
+        let [first, below @ ..] = path else { return };
+        if let Some(base) = first.strip_prefix("C ") {
+            // The narrower a class, the later its line.
+            let class = format!("{}{}", base.trim(), below.concat());
+            if ids.class.starts_with(&class) {
+                name.clone_into(&mut self.class);
+            }
+            return;
+        }
+        let of_device = |device: &str| *first == ids.vendor && device == ids.device;
+        match below {
+            [] => {
+                if *first == ids.vendor {
+                    name.clone_into(&mut self.vendor);
+                }
+                if *first == ids.subsystem_vendor {
+                    name.clone_into(&mut self.subsystem_vendor);
                 }
             }
-            (1, _) => {
-                middle = id;
-                match section {
-                    Some(Section::Class(class)) if Some(class) == base && Some(id) == subclass => {
-                        found.class = name;
-                    }
-                    Some(Section::Vendor(vendor)) if vendor == ids.vendor && id == ids.device => {
-                        found.device = name;
-                    }
-                    _ => {}
-                }
-            }
-            (2, Some(Section::Class(class))) => {
-                if Some(class) == base && Some(middle) == subclass && Some(id) == interface {
-                    found.class = name;
-                }
-            }
-            (2, Some(Section::Vendor(vendor))) => {
-                if vendor == ids.vendor && middle == ids.device && id == subsystem {
-                    found.subsystem_device = name;
-                }
+            [device] if of_device(device) => name.clone_into(&mut self.device),
+            [device, subsystem]
+                if of_device(device)
+                    && *subsystem
+                        == format!("{} {}", ids.subsystem_vendor, ids.subsystem_device) =>
+            {
+                name.clone_into(&mut self.subsystem_device);
             }
             _ => {}
         }
     }
-    found
 }
 
 #[cfg(test)]
