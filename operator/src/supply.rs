@@ -358,3 +358,6 @@ fn joined(certificates: &[CertificateDer<'_>]) -> String {
     let each = certificates.iter();
     each.map(|one| to_pem("CERTIFICATE", one)).collect()
 }
+
+#[cfg(test)]
+mod tests;
