@@ -257,6 +257,28 @@ fn every_problem_has_a_name_and_says_where_it_is() {
 }
 
 #[test]
+fn a_key_in_the_wrong_place_is_not_told() {
+    let good = good();
+    let line = good.key.replace('\n', "");
+    for texts in [
+        Texts {
+            chain: line.clone(),
+            ..good.clone()
+        },
+        Texts {
+            bundle: line.clone(),
+            ..good.clone()
+        },
+    ] {
+        let problem = checked(&texts).unwrap_err();
+        assert_eq!(problem.reason, "CertificateUnreadable");
+        let shown = format!("{problem} {problem:?}");
+        let secret = good.key.lines().nth(1).unwrap();
+        assert!(!shown.contains(secret.get(..20).unwrap()), "{shown}");
+    }
+}
+
+#[test]
 fn a_key_that_is_not_served_is_refused() {
     // secp256k1, which no TLS library of ours signs with.
     let key = "-----BEGIN EC PRIVATE KEY-----\n\
@@ -278,6 +300,18 @@ fn an_authority_that_has_ended_verifies_nothing() {
     let root = CertifiedIssuer::self_signed(ended, KeyPair::generate().unwrap()).unwrap();
     let texts = texts(&root, leaf_params(), &KeyPair::generate().unwrap());
     assert_eq!(checked(&texts).unwrap_err().reason, "ChainInvalid");
+}
+
+#[test]
+fn a_message_fits_into_a_condition_whatever_the_certificate_holds() {
+    let texts = with(|params| {
+        let name =
+            |index: u32| SanType::DnsName(format!("{index}.example.com").try_into().unwrap());
+        params.subject_alt_names = (0..1000).map(name).collect();
+    });
+    let problem = checked(&texts).unwrap_err();
+    assert_eq!(problem.reason, "NameMissing");
+    assert!(problem.message.len() < 2000);
 }
 
 #[test]
