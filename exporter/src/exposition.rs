@@ -64,13 +64,16 @@ impl Exposition {
     }
 
     /// Starts a family. Its name and help are given in parts, so that a name made from a kernel's field needs no
-    /// allocation. A family without samples leaves no trace.
+    /// allocation; what a name cannot hold, wherever it came from, becomes `_`: one bad name would cost Prometheus the
+    /// whole scrape. A family without samples leaves no trace.
     pub fn family<'a>(&'a mut self, name: &[&str], help: &[&str], kind: MetricKind) -> Family<'a> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(b"# HELP ");
         let name_start = self.bytes.len();
         for part in name {
-            self.bytes.extend_from_slice(part.as_bytes());
+            let bytes = part.bytes();
+            self.bytes
+                .extend(bytes.map(|byte| if is_name_byte(byte) { byte } else { b'_' }));
         }
         let name = name_start..self.bytes.len();
         self.bytes.push(b' ');
@@ -182,6 +185,11 @@ impl Drop for Family<'_> {
             });
         }
     }
+}
+
+/// Names of ours begin with a letter, so a digit is never first.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'
 }
 
 fn write_label_value(out: &mut Vec<u8>, value: &[u8]) {
@@ -478,6 +486,20 @@ mod tests {
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "# HELP a other\n# TYPE a gauge\na_x 2\n# HELP b first\n# TYPE b gauge\nb_x 1\nb_x 3\n"
+        );
+    }
+
+    #[test]
+    fn a_name_holds_only_what_a_name_may() {
+        let mut exposition = Exposition::default();
+        exposition
+            .family(&["node_", "a b{é", "_total"], &["h"], MetricKind::Gauge)
+            .sample(&[], 1);
+        let mut out = Vec::new();
+        exposition.append_sorted(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "# HELP node_a_b____total h\n# TYPE node_a_b____total gauge\nnode_a_b____total 1\n"
         );
     }
 

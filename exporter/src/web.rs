@@ -4,6 +4,8 @@ mod auth;
 mod client;
 mod client_certificate;
 mod connections;
+#[cfg(any(test, fuzzing))]
+pub mod conversation;
 mod counters;
 mod encoding;
 mod files;
@@ -21,6 +23,7 @@ mod status;
 mod tls;
 pub mod version;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -181,7 +184,7 @@ async fn serve(
         start_time: unix_now(),
         authenticator: Authenticator::new()?,
         client_certificates: ClientCertificates::default(),
-        collectors: flags.collectors.running(),
+        collectors: running(&flags.collectors),
         scraper,
         rate_limiter: limits::RateLimiter::default(),
         telemetry_path: flags.telemetry_path.clone(),
@@ -218,6 +221,12 @@ async fn serve(
     // It has its own deadline.
     let _ = server.await;
     Ok(())
+}
+
+/// The collectors that a scrape may ask for.
+fn running(settings: &Settings) -> BTreeSet<&'static str> {
+    let enabled = settings.enabled.iter().copied();
+    enabled.filter(|name| settings.runs(name)).collect()
 }
 
 fn listen(on: &Listen, handed: ListenFd, store: &Store) -> Result<Vec<Listener>, RunError> {

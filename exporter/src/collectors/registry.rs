@@ -46,8 +46,7 @@ impl Registry {
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
         settings.check_host_network()?;
         let mut collectors = Vec::new();
-        let running = settings.running();
-        for spec in TABLE.iter().filter(|spec| running.contains(spec.name)) {
+        for spec in TABLE.iter().filter(|spec| settings.runs(spec.name)) {
             let collector = (spec.build)(&BuildContext::new(settings, spec.options))?;
             collectors.push((spec.name, collector));
         }

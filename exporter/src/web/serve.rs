@@ -154,7 +154,7 @@ async fn refuse_plain_http(stream: &mut Stream) {
     let _ = tokio::io::copy(&mut stream.take(MAX_DRAINED_BYTES), &mut tokio::io::sink()).await;
 }
 
-async fn http<S>(
+pub(super) async fn http<S>(
     stream: S,
     http2: bool,
     client: Client,

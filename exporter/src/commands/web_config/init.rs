@@ -70,27 +70,9 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
     }
     .to_yaml();
 
-    let (secret, public) = (Access::mode(0o600), Access::mode(0o644));
-    let for_exporter = |mode| Access {
-        mode,
-        owner: None,
-        group: options.group,
-    };
-    let shared = if options.group.is_some() {
-        for_exporter(0o640)
-    } else {
-        secret
-    };
-    let open = if options.group.is_some() {
-        0o750
-    } else {
-        0o700
-    };
-    staged::directory(&layout.directory, for_exporter(open))?;
     let prometheus = layout.for_prometheus();
-    staged::directory(&prometheus, Access::mode(0o700))?;
-    let mut files = Staged::default();
-    for (path, content, access) in [
+    let (public, secret, shared) = accesses(options.group);
+    let files = [
         (layout.authority_key(), authority.key.as_str(), secret),
         (
             layout.authority_certificate(),
@@ -104,15 +86,47 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
         (prometheus.join("scrape.yml"), &job, public),
         // Last: where it is, all that it names is.
         (layout.config(), &config, shared),
-    ] {
-        files.add(&path, content.as_bytes(), access)?;
+    ];
+    write(options, &layout, &files)?;
+    tell(options, &layout, &hosts, &job);
+    Ok(())
+}
+
+/// Of what everybody may read, of what nobody else may, and of what the exporter's group may.
+fn accesses(group: Option<u32>) -> (Access, Access, Access) {
+    let secret = Access::mode(0o600);
+    let shared = group.map_or(secret, |_| Access {
+        group,
+        ..Access::mode(0o640)
+    });
+    (Access::mode(0o644), secret, shared)
+}
+
+fn write(
+    options: &Options,
+    layout: &Layout,
+    files: &[(PathBuf, &str, Access)],
+) -> Result<(), CommandError> {
+    let open = if options.group.is_some() {
+        0o750
+    } else {
+        0o700
+    };
+    let for_exporter = Access {
+        group: options.group,
+        ..Access::mode(open)
+    };
+    staged::directory(&layout.directory, for_exporter)?;
+    staged::directory(&layout.for_prometheus(), Access::mode(0o700))?;
+    let mut staged = Staged::default();
+    for (path, content, access) in files {
+        staged.add(path, content.as_bytes(), *access)?;
     }
-    files.put_in_place(if options.overwrite {
+    staged.put_in_place(if options.overwrite {
         Existing::Replaced
     } else {
         Existing::Kept
     })?;
-    tell(options, &layout, &hosts, &job);
     Ok(())
 }
 
