@@ -69,7 +69,6 @@ fn the_files_reach_every_collector_that_reads_files() {
         "network_route",
         "qdisc",
         "systemd",
-        "tcpstat",
         "timex",
         "uname",
         "wifi",

@@ -1,9 +1,8 @@
 //! A copy of the captured host in which any one file can hold anything, and what must still be true of a scrape then.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use secure_exporter::collectors::{Registry, Settings, TABLE};
 
@@ -25,10 +24,8 @@ const MOVING: [&str; 4] = [
 /// survives a broken /proc/stat. What it leads to is read anew.
 const KEEPS_MORE: [&str; 1] = ["cpu"];
 
-thread_local! {
-    /// What the last panic of this thread said. The registry catches panics, so a hook has to listen.
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
+/// What the last panic of a collector said. The registry catches panics, so a hook has to listen.
+static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 pub struct HostileHost {
     directory: tempfile::TempDir,
@@ -150,7 +147,7 @@ impl HostileHost {
 fn judged(registry: &mut Registry, collector: &str) -> Result<BTreeSet<String>, String> {
     let mut text = Vec::new();
     registry.scrape(&mut text);
-    if let Some(panic) = PANIC.take() {
+    if let Some(panic) = last_panic().take() {
         return Err(format!("{collector} panicked: {panic}"));
     }
     let text = String::from_utf8(text).map_err(|error| error.to_string())?;
@@ -188,13 +185,21 @@ fn copy(from: &Path, to: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
             copy(&entry.path(), &target, files);
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(entry.path()).unwrap(), target).unwrap();
         } else {
-            std::fs::copy(entry.path(), &target).unwrap();
+            // Unlike a copy by the kernel, it goes on when a fuzzer's alarm interrupts it.
+            std::fs::write(&target, std::fs::read(entry.path()).unwrap()).unwrap();
             files.push(target);
         }
     }
+}
+
+fn last_panic() -> MutexGuard<'static, Option<String>> {
+    PANIC.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn listen_for_panics() {
@@ -202,7 +207,10 @@ fn listen_for_panics() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            PANIC.set(Some(panic.to_string()));
+            // Threads of tests panic when they fail.
+            if std::thread::current().name() == Some("collect") {
+                *last_panic() = Some(panic.to_string());
+            }
             before(panic);
         }));
     });
