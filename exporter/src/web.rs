@@ -13,6 +13,7 @@ mod scrape;
 mod self_metrics;
 mod serve;
 mod snapshot;
+mod stamps;
 mod status;
 mod tls;
 pub mod version;
