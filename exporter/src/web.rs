@@ -21,6 +21,8 @@ pub mod version;
 use std::io;
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
@@ -71,15 +73,37 @@ pub fn run(flags: &Flags) -> Result<(), RunError> {
     tracing::info!(version = version::VERSION, "Starting secure-exporter");
     let registry = Registry::new(&flags.collectors)?;
     let snapshot = first_snapshot(flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(flags.worker_threads)
-        .thread_name("serve")
-        .enable_all()
-        .build()?;
+    raise_descriptor_limit();
+    let runtime = runtime(flags.worker_threads)?;
     let result = runtime.block_on(serve(flags, registry, snapshot));
     // A password still being checked must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// Files kept open and connections may be more than the cautious limit that most processes start with; Go raises it in
+/// every program.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Not being allowed to leaves what there was.
+    let _ = setrlimit(Resource::Nofile, all);
+}
+
+/// One thread serves on the main one, which has a stack and memory already.
+fn runtime(threads: usize) -> io::Result<Runtime> {
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder
+        .worker_threads(threads)
+        .thread_name("serve")
+        .enable_all()
+        .build()
 }
 
 fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
