@@ -315,6 +315,66 @@ mod tests {
         assert_eq!(bytes_per_second(0.0, true), Some(0.0));
     }
 
+    /// As sysfs does it: what is in the class are links, and a device that is renamed takes its link's inode along.
+    #[test]
+    fn files_kept_open_follow_their_device() {
+        let folder = tempfile::tempdir().unwrap();
+        let class = folder.path().join("class");
+        std::fs::create_dir(&class).unwrap();
+        let add = |name: &str, device: &str, mtu: &str| {
+            let directory = folder.path().join(device);
+            std::fs::create_dir(&directory).unwrap();
+            std::fs::write(directory.join("mtu"), mtu).unwrap();
+            std::os::unix::fs::symlink(directory, class.join(name)).unwrap();
+        };
+        let mut collector = Netclass {
+            kept: Vec::new(),
+            most_kept: 2,
+            class: class.clone(),
+            ignored: None,
+            ignore_invalid_speed: false,
+            buffer: Vec::new(),
+            devices: Vec::new(),
+        };
+        let mut look = |kept: usize| {
+            collector.look().unwrap();
+            assert_eq!(collector.kept.len(), kept);
+            let mtu = |device: &Device| (device.name.clone(), device.number("mtu_bytes"));
+            collector.devices.iter().map(mtu).collect::<Vec<_>>()
+        };
+        let seen = |name: &str, mtu: f64| (name.as_bytes().to_vec(), Some(mtu));
+
+        add("a", "1", "1500");
+        add("b", "2", "9000");
+        add("c", "3", "68");
+        assert_eq!(
+            look(2),
+            [seen("a", 1500.0), seen("b", 9000.0), seen("c", 68.0)]
+        );
+        std::fs::write(folder.path().join("1/mtu"), "1400").unwrap();
+        std::fs::write(folder.path().join("3/mtu"), "69").unwrap();
+        assert_eq!(
+            look(2),
+            [seen("a", 1400.0), seen("b", 9000.0), seen("c", 69.0)]
+        );
+        for (from, to) in [("a", "x"), ("b", "a"), ("x", "b")] {
+            std::fs::rename(class.join(from), class.join(to)).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(
+                look(2),
+                [seen("a", 9000.0), seen("b", 1400.0), seen("c", 69.0)]
+            );
+        }
+        std::fs::remove_file(class.join("b")).unwrap();
+        assert_eq!(look(2), [seen("a", 9000.0), seen("c", 69.0)]);
+        add("b", "4", "1280");
+        assert_eq!(
+            look(2),
+            [seen("a", 9000.0), seen("b", 1280.0), seen("c", 69.0)]
+        );
+    }
+
     #[test]
     fn the_administrative_state_is_a_flag() {
         let place = NUMBERS
