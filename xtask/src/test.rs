@@ -10,6 +10,7 @@ use clap::Args;
 
 use crate::{
     bench::rotation,
+    binaries,
     cluster::{Cluster, Layout, Shape},
     install::{self, NAMESPACE},
     servers,
@@ -66,8 +67,7 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
 }
 
 fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result<()> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let binaries = repository().join("target").join(target).join("image");
+    let binaries = binaries::folder();
     visibly(
         cargo_test()
             .args(["--features", "system-tests/servers"])
