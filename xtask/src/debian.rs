@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::shell::{find_program, output, step};
 
 /// Programs and the Debian package that each comes from.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -17,6 +17,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("openssl", "openssl"),
     ("htpasswd", "apache2-utils"),
     ("curl", "curl"),
+    ("strace", "strace"),
 ];
 
 /// What has no program on the `PATH`: a file that tells that the package is installed.

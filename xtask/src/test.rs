@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    bench::rotation,
+    bench::{rotation, soak},
     binaries,
     cluster::{Cluster, Layout, Shape},
     install::{self, NAMESPACE},
@@ -46,6 +46,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     outcome?;
     if options.arguments.is_empty() {
         rotation::run(&rotation::Options::quick())?;
+        soak::run(&soak::Options::quick())?;
     }
     println!("all tests took {:.0} s", begin.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
