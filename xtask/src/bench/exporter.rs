@@ -294,7 +294,12 @@ impl Bench {
     /// What the kernel alone takes for the files of a scrape.
     fn floors(&self, figures: &mut Figures) -> Result<()> {
         let process = self.spawn(Side::Ours)?;
-        self.target(&process)?.connect()?.scrape()?;
+        // Some files are kept from the second scrape on.
+        load::scrape(
+            &self.target(&process)?,
+            2,
+            Connections::Kept { gzip: false },
+        )?;
         let files = process.kernel_files()?;
         ensure!(!files.is_empty(), "the exporter holds no file open");
         let opened = floor::open_read_close(&files, PASSES)?;
