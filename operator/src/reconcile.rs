@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use kube::{Client, Resource, runtime::controller::Action};
 
 use crate::{
-    announce::announcement,
-    api::{Advance, ImagePolicy, SecureExporter, ValidSpec},
+    announce::{DECLINED, announcement},
+    api::{Advance, ImagePolicy, SecureExporter, ValidIssuer, ValidSpec},
     apply::Writer,
     backoff::PerObject,
     clock::Clock,
@@ -25,6 +25,7 @@ use crate::{
         observe,
         sample::Samples,
         status_request::Question,
+        supply::provided,
     },
     render,
     rotation::{
@@ -37,6 +38,7 @@ use crate::{
         timing::Timers,
     },
     status::{self, Published, Stalled},
+    supply::{Supply, SupplyProblem, check},
 };
 
 /// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
@@ -44,6 +46,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How soon what was just written is read back.
 const AFTER_A_STEP: Duration = Duration::from_secs(1);
+
+/// How often the objects of another issuer are read. They carry none of our labels, so no watch tells of a change: to watch
+/// them, the operator would have to keep every Secret of the namespace in memory.
+const SUPPLY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What every pass needs.
 pub struct Context {
@@ -138,9 +144,14 @@ pub fn after_failure(
     let wait = match error.category() {
         "Conflict" => Duration::from_millis(200),
         "WaitingForGarbageCollector" => Duration::from_secs(1),
-        _ => context
-            .backoff
-            .failed(resource.meta().uid.as_deref().unwrap_or_default()),
+        category => {
+            let uid = resource.meta().uid.as_deref().unwrap_or_default();
+            let wait = context.backoff.failed(uid);
+            match category {
+                "IssuerNotReady" => wait.min(SUPPLY_INTERVAL),
+                _ => wait,
+            }
+        }
     };
     Action::requeue(wait)
 }
@@ -164,9 +175,16 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         now,
     );
     let requests = Requests::read(resource.meta().annotations.as_ref());
+    let supply = supply(&context.client, &spec, &owner, now)
+        .await
+        .map_err(ReconcileError::Observe)?;
+    if let (None, Supply::External(Err(problem))) = (&known, &supply) {
+        return Err(ReconcileError::IssuerNotReady(problem.clone()));
+    }
     let mut situation = Situation {
         spec: &spec,
         requests: &requests,
+        supply: &supply,
         uid: &owner.uid,
         published: is_published(stored.as_ref(), &observed, &spec, &owner),
         exporters: &[],
@@ -207,6 +225,7 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         exporters: &exporters,
         waiting_for: waiting_for.as_ref(),
         requests: &requests,
+        supply: &supply,
     };
     let previous = resource.status.clone().unwrap_or_default();
     let status = status::published(&previous, resource.meta().generation, &seen, now)?;
@@ -217,9 +236,36 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
             .warn_once(resource, "RotationBlocked", news)
             .await;
     }
+    if let Some((reason, news)) = status::newly_invalid(&previous, &status) {
+        context.events.warn_once(resource, reason, news).await;
+    }
     writer.status(resource, &owner, &status).await?;
     let deadline = next_deadline(&state, &situation)?;
     Ok(Action::requeue(pause(&steps, deadline, &state, &situation)))
+}
+
+/// What the issuer has issued.
+async fn supply(
+    client: &Client,
+    spec: &ValidSpec,
+    owner: &Owner,
+    now: Timestamp,
+) -> Result<Supply, kube::Error> {
+    let namespace = owner.namespace.as_str();
+    match &spec.issuer {
+        ValidIssuer::Managed => Ok(Supply::Managed),
+        ValidIssuer::Provided {
+            secret_name,
+            bundle,
+        } => {
+            let material = provided(client, namespace, secret_name, bundle).await?;
+            Ok(Supply::External(check(&material, &spec.server_name, now)))
+        }
+        ValidIssuer::CertManager { .. } => Ok(Supply::External(Err(SupplyProblem::new(
+            "IssuerUnsupported",
+            "spec.tls.issuer.type CertManager is not supported by this version: set Managed or Provided",
+        )))),
+    }
 }
 
 fn is_published(
@@ -333,7 +379,7 @@ fn remember(context: &Context, owner: &Owner, state: &State, clock_jumps: u64) {
 
 async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebuilt: bool) {
     let rebuilt = rebuilt.then(|| {
-        let note = "the state was missing or older than what is published, and was made again from that; the keys of the authorities are lost, so a new one follows";
+        let note = "the state was missing or older than what is published, and was made again from that; where the operator signs, the keys of the authorities are lost, so a new one follows";
         ("StateRebuilt", note.to_owned())
     });
     for (reason, note) in rebuilt
@@ -341,7 +387,11 @@ async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebu
         .chain(steps.iter().filter_map(announcement))
     {
         tracing::info!(resource = %name(resource), reason, note);
-        context.events.done(resource, reason, &note).await;
+        if reason == DECLINED {
+            context.events.warn_once(resource, reason, &note).await;
+        } else {
+            context.events.done(resource, reason, &note).await;
+        }
     }
 }
 
@@ -403,9 +453,13 @@ fn pause(
         return AFTER_A_STEP;
     }
     let left = deadline.duration_since(situation.now).as_secs().max(1);
+    let longest = match situation.supply {
+        Supply::Managed => LONGEST_PAUSE,
+        Supply::External(_) => SUPPLY_INTERVAL,
+    };
     Duration::from_secs(left.unsigned_abs())
         .min(sample_age(state, situation))
-        .min(LONGEST_PAUSE)
+        .min(longest)
 }
 
 fn name(resource: &SecureExporter) -> String {

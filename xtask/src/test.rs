@@ -12,6 +12,7 @@ use crate::{
     bench::{rotation, soak},
     binaries,
     cluster::{Cluster, Layout, Shape},
+    deb,
     install::{self, NAMESPACE},
     servers,
     shell::{repository, step, visibly},
@@ -79,10 +80,17 @@ fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result
             )
             .env("TEST_PROMETHEUS", servers::ensure(&servers::PROMETHEUS)?)
             .env("TEST_PROMTOOL", servers::ensure(&servers::PROMTOOL)?)
+            .env(
+                "TEST_NODE_EXPORTER",
+                servers::ensure(&servers::NODE_EXPORTER)?,
+            )
+            .env("TEST_HELM", servers::ensure(&servers::HELM)?)
+            .env("TEST_MONITORING", servers::monitoring_definitions()?)
             .env("TEST_NODE_ADDRESS", cluster.node_address().to_string())
             .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
             .env("TEST_EXPORTER", binaries.join("secure-exporter"))
             .env("TEST_OPERATOR", binaries.join("secure-exporter-operator"))
+            .env("TEST_PACKAGE", deb::package()?)
             .env("TEST_CONTROL_PLANE", control_plane.kubeconfig())
             .args(&options.arguments),
     )
