@@ -19,6 +19,7 @@ mod self_metrics;
 mod serve;
 mod snapshot;
 mod sockets;
+mod stamps;
 mod status;
 mod tls;
 pub mod version;
@@ -29,6 +30,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use listenfd::ListenFd;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
@@ -106,15 +109,37 @@ pub fn run(flags: &Flags) -> Result<(), RunError> {
     let registry = Registry::new(&flags.collectors)?;
     tell_of_network(&flags.collectors)?;
     let snapshot = first_snapshot(flags)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(flags.worker_threads)
-        .thread_name("serve")
-        .enable_all()
-        .build()?;
+    raise_descriptor_limit();
+    let runtime = runtime(flags.worker_threads)?;
     let result = runtime.block_on(serve(flags, registry, snapshot, handed));
     // A password still being checked must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// Files kept open and connections may be more than the cautious limit that most processes start with; Go raises it in
+/// every program.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Not being allowed to leaves what there was.
+    let _ = setrlimit(Resource::Nofile, all);
+}
+
+/// One thread serves on the main one, which has a stack and memory already.
+fn runtime(threads: usize) -> io::Result<Runtime> {
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder
+        .worker_threads(threads)
+        .thread_name("serve")
+        .enable_all()
+        .build()
 }
 
 /// Says what is left out of the metrics. Without the host's procfs, what process 1 has would be this container's network.

@@ -49,7 +49,7 @@ pub fn package() -> Result<PathBuf> {
                 .current_dir(repository())
                 .args(["--manifest-path", "exporter/Cargo.toml", "--locked"])
                 // It was built as the images have it, and stripped.
-                .args(["--no-build", "--no-strip", "--profile", "image"])
+                .args(["--no-build", "--no-strip", "--profile", "release"])
                 .args(["--target", &target, "--output"])
                 .arg(&file),
         )

@@ -9,7 +9,8 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    bench::rotation,
+    bench::{rotation, soak},
+    binaries,
     cluster::{Cluster, Layout, Shape},
     deb,
     install::{self, NAMESPACE},
@@ -46,6 +47,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     outcome?;
     if options.arguments.is_empty() {
         rotation::run(&rotation::Options::quick())?;
+        soak::run(&soak::Options::quick())?;
     }
     println!("all tests took {:.0} s", begin.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
@@ -67,8 +69,7 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
 }
 
 fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result<()> {
-    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let binaries = repository().join("target").join(target).join("image");
+    let binaries = binaries::folder();
     visibly(
         cargo_test()
             .args(["--features", "system-tests/servers"])

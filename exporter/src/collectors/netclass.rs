@@ -9,7 +9,9 @@ use regex::bytes::Regex;
 use super::netclass_netlink::NetclassNetlink;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Directory, ReadError, list_directories, parse_prefixed, parse_signed};
+use crate::sources::{
+    Directory, KeptDirectory, ReadError, is_sysfs, list_devices, parse_prefixed, parse_signed,
+};
 
 const IGNORED: &str = "collector.netclass.ignored-devices";
 const IGNORE_INVALID_SPEED: &str = "collector.netclass.ignore-invalid-speed";
@@ -70,14 +72,27 @@ const SPEED: &str = "speed_bytes";
 const FLAGS: &str = "flags";
 /// `IFF_UP`
 const UP: u32 = 1;
+/// Devices whose files are kept open, at some twenty descriptors each: most hosts have no more, and one with
+/// thousands must not run out of descriptors.
+const MOST_KEPT: usize = 8;
 
 struct Netclass {
     class: PathBuf,
+    /// Empty where files may be replaced.
+    kept: Vec<Kept>,
+    most_kept: usize,
     ignored: Option<Regex>,
     ignore_invalid_speed: bool,
     buffer: Vec<u8>,
     /// In order of name.
     devices: Vec<Device>,
+}
+
+/// A device's directory. Another device that took its name has another inode.
+struct Kept {
+    name: Vec<u8>,
+    inode: u64,
+    directory: KeptDirectory,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +119,8 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
         return Ok(Box::new(collector));
     }
     Ok(Box::new(Netclass {
+        kept: Vec::new(),
+        most_kept: if is_sysfs(&class) { MOST_KEPT } else { 0 },
         class,
         ignored,
         ignore_invalid_speed: context.switch(IGNORE_INVALID_SPEED)?,
@@ -130,28 +147,68 @@ impl Collector for Netclass {
 impl Netclass {
     fn look(&mut self) -> Result<(), ReadError> {
         let ignored = self.ignored.as_ref();
-        let mut names = list_directories(&self.class)?;
-        names.retain(|name| !ignored.is_some_and(|pattern| pattern.is_match(name)));
+        let mut listed = list_devices(&self.class)?;
+        listed.retain(|(name, _)| !ignored.is_some_and(|pattern| pattern.is_match(name)));
+        let is_there = |kept: &Kept| {
+            let entry = |listed: &(Vec<u8>, u64)| listed.0.cmp(&kept.name);
+            let found = listed.binary_search_by(entry).ok();
+            found
+                .and_then(|place| listed.get(place))
+                .map(|found| found.1)
+                == Some(kept.inode)
+        };
+        self.kept.retain(is_there);
         self.devices.clear();
-        for name in names {
-            let path = self.class.join(OsStr::from_bytes(&name));
-            if let Some(directory) = Directory::open_if_present(path)? {
-                let device = Device::read(name, &directory, &mut self.buffer)?;
-                self.devices.push(device);
-            }
+        for (name, inode) in listed {
+            self.look_at(name, inode)?;
         }
+        Ok(())
+    }
+
+    fn look_at(&mut self, name: Vec<u8>, inode: u64) -> Result<(), ReadError> {
+        let kept = self.kept.iter_mut().find(|kept| kept.name == name);
+        let device = match kept {
+            Some(kept) => Device::read(name, &mut self.buffer, |file, buffer| {
+                kept.directory.read(file, buffer)
+            })?,
+            None => {
+                let path = self.class.join(OsStr::from_bytes(&name));
+                let Some(directory) = Directory::open_if_present(path)? else {
+                    return Ok(());
+                };
+                let device = Device::read(name.clone(), &mut self.buffer, |file, buffer| {
+                    directory.read(file, buffer)
+                })?;
+                if self.kept.len() < self.most_kept {
+                    self.kept.push(Kept {
+                        name,
+                        inode,
+                        directory: KeptDirectory::new(directory),
+                    });
+                }
+                device
+            }
+        };
+        self.devices.push(device);
         Ok(())
     }
 }
 
 impl Device {
-    fn read(name: Vec<u8>, directory: &Directory, buffer: &mut Vec<u8>) -> Result<Self, ReadError> {
+    fn read(
+        name: Vec<u8>,
+        buffer: &mut Vec<u8>,
+        mut read: impl for<'a> FnMut(
+            &'static str,
+            &'a mut Vec<u8>,
+        ) -> Result<Option<&'a [u8]>, ReadError>,
+    ) -> Result<Self, ReadError> {
         let mut device = Self {
             name,
             ..Self::default()
         };
         for (slot, (file, _)) in device.numbers.iter_mut().zip(NUMBERS) {
-            *slot = directory.read(file, buffer)?.and_then(parse);
+            *slot = read(file, buffer)?.and_then(parse);
         }
         for (slot, file) in [
             (&mut device.address, "address"),
@@ -160,7 +217,7 @@ impl Device {
             (&mut device.alias, "ifalias"),
             (&mut device.state, "operstate"),
         ] {
-            slot.extend_from_slice(directory.read(file, buffer)?.unwrap_or_default());
+            slot.extend_from_slice(read(file, buffer)?.unwrap_or_default());
         }
         Ok(device)
     }
@@ -256,6 +313,66 @@ mod tests {
         assert_eq!(bytes_per_second(-1.0, false), Some(-125_000.0));
         assert_eq!(bytes_per_second(-1.0, true), None);
         assert_eq!(bytes_per_second(0.0, true), Some(0.0));
+    }
+
+    /// As sysfs does it: what is in the class are links, and a device that is renamed takes its link's inode along.
+    #[test]
+    fn files_kept_open_follow_their_device() {
+        let folder = tempfile::tempdir().unwrap();
+        let class = folder.path().join("class");
+        std::fs::create_dir(&class).unwrap();
+        let add = |name: &str, device: &str, mtu: &str| {
+            let directory = folder.path().join(device);
+            std::fs::create_dir(&directory).unwrap();
+            std::fs::write(directory.join("mtu"), mtu).unwrap();
+            std::os::unix::fs::symlink(directory, class.join(name)).unwrap();
+        };
+        let mut collector = Netclass {
+            kept: Vec::new(),
+            most_kept: 2,
+            class: class.clone(),
+            ignored: None,
+            ignore_invalid_speed: false,
+            buffer: Vec::new(),
+            devices: Vec::new(),
+        };
+        let mut look = |kept: usize| {
+            collector.look().unwrap();
+            assert_eq!(collector.kept.len(), kept);
+            let mtu = |device: &Device| (device.name.clone(), device.number("mtu_bytes"));
+            collector.devices.iter().map(mtu).collect::<Vec<_>>()
+        };
+        let seen = |name: &str, mtu: f64| (name.as_bytes().to_vec(), Some(mtu));
+
+        add("a", "1", "1500");
+        add("b", "2", "9000");
+        add("c", "3", "68");
+        assert_eq!(
+            look(2),
+            [seen("a", 1500.0), seen("b", 9000.0), seen("c", 68.0)]
+        );
+        std::fs::write(folder.path().join("1/mtu"), "1400").unwrap();
+        std::fs::write(folder.path().join("3/mtu"), "69").unwrap();
+        assert_eq!(
+            look(2),
+            [seen("a", 1400.0), seen("b", 9000.0), seen("c", 69.0)]
+        );
+        for (from, to) in [("a", "x"), ("b", "a"), ("x", "b")] {
+            std::fs::rename(class.join(from), class.join(to)).unwrap();
+        }
+        for _ in 0..2 {
+            assert_eq!(
+                look(2),
+                [seen("a", 9000.0), seen("b", 1400.0), seen("c", 69.0)]
+            );
+        }
+        std::fs::remove_file(class.join("b")).unwrap();
+        assert_eq!(look(2), [seen("a", 9000.0), seen("c", 69.0)]);
+        add("b", "4", "1280");
+        assert_eq!(
+            look(2),
+            [seen("a", 9000.0), seen("b", 1280.0), seen("c", 69.0)]
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::FileType;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -13,6 +14,8 @@ use super::ReadError;
 
 /// The kernel prints no attribute longer than a page.
 const LONGEST_ATTRIBUTE: usize = 4096;
+/// What `statfs` calls sysfs.
+const SYSFS_MAGIC: u64 = 0x6265_6572;
 
 /// A directory of sysfs attributes, open while several of them are read. For objects of which a host may have
 /// hundreds: keeping each of their files open would cost a descriptor and a page of the kernel's memory apiece.
@@ -60,19 +63,83 @@ impl Directory {
         name: &str,
         buffer: &'a mut Vec<u8>,
     ) -> Result<Option<&'a [u8]>, ReadError> {
-        buffer.resize(LONGEST_ATTRIBUTE, 0);
-        match self.read_once(name, buffer) {
+        let file = self.open_file(name);
+        self.content(
+            name,
+            file.and_then(|file| read_attribute_at(&file, buffer)),
+            buffer,
+        )
+    }
+
+    fn open_file(&self, name: &str) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.descriptor, name, flags, Mode::empty())
+    }
+
+    fn content<'a>(
+        &self,
+        name: &str,
+        length: Result<usize, Errno>,
+        buffer: &'a [u8],
+    ) -> Result<Option<&'a [u8]>, ReadError> {
+        match length {
             Ok(length) => Ok(Some(super::trim(buffer.get(..length).unwrap_or_default()))),
             Err(errno) if has_no_value(errno) => Ok(None),
             Err(errno) => Err(ReadError::new(&self.path.join(name), errno.into())),
         }
     }
+}
 
-    fn read_once(&self, name: &str, buffer: &mut [u8]) -> Result<usize, Errno> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.descriptor, name, flags, Mode::empty())?;
-        rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut *buffer))
+/// A directory of sysfs attributes whose files stay open as well, because they are read at every scrape: reading one
+/// again costs a fifth of opening, reading and closing it. For the first few objects of a kind.
+#[derive(Debug)]
+pub struct KeptDirectory {
+    directory: Directory,
+    files: Vec<(&'static str, OwnedFd)>,
+}
+
+impl KeptDirectory {
+    /// Keeps the files of a directory below what [is sysfs](is_sysfs): elsewhere a file may be replaced by another.
+    pub fn new(directory: Directory) -> Self {
+        Self {
+            directory,
+            files: Vec::new(),
+        }
     }
+
+    /// As [`Directory::read`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::read`].
+    pub fn read<'a>(
+        &mut self,
+        name: &'static str,
+        buffer: &'a mut Vec<u8>,
+    ) -> Result<Option<&'a [u8]>, ReadError> {
+        let length = match self.files.iter().find(|(known, _)| *known == name) {
+            Some((_, file)) => read_attribute_at(file, buffer),
+            None => self.directory.open_file(name).and_then(|file| {
+                let length = read_attribute_at(&file, buffer);
+                self.files.push((name, file));
+                length
+            }),
+        };
+        self.directory.content(name, length, buffer)
+    }
+}
+
+/// Sysfs gives an attribute whole or not at all.
+fn read_attribute_at(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
+    buffer.resize(LONGEST_ATTRIBUTE, 0);
+    rustix::io::retry_on_intr(|| rustix::io::pread(file, buffer.as_mut_slice(), 0))
+}
+
+/// Whether a directory belongs to sysfs itself, where a file that is open shows every change until its device goes.
+/// Not so for a captured tree, whose files may be replaced.
+#[allow(clippy::unnecessary_cast)] // The type differs between architectures.
+pub fn is_sysfs(directory: &Path) -> bool {
+    rustix::fs::statfs(directory).is_ok_and(|found| found.f_type as u64 == SYSFS_MAGIC)
 }
 
 fn has_no_value(errno: Errno) -> bool {
@@ -94,6 +161,16 @@ fn has_no_value(errno: Errno) -> bool {
 ///
 /// The directory cannot be listed.
 pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
+    Ok(names(list_devices(directory)?))
+}
+
+/// As [`list_directories`], each with its inode. Sysfs numbers an entry when its device appears, and the number goes with
+/// the device when that is renamed.
+///
+/// # Errors
+///
+/// The directory cannot be listed.
+pub fn list_devices(directory: &Path) -> Result<Vec<(Vec<u8>, u64)>, ReadError> {
     list(directory, |kind| !kind.is_file())
 }
 
@@ -103,20 +180,24 @@ pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
 ///
 /// The directory cannot be listed.
 pub fn list_files(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
-    list(directory, |kind| kind.is_file())
+    Ok(names(list(directory, |kind| kind.is_file())?))
 }
 
-fn list(directory: &Path, wanted: fn(FileType) -> bool) -> Result<Vec<Vec<u8>>, ReadError> {
+fn list(directory: &Path, wanted: fn(FileType) -> bool) -> Result<Vec<(Vec<u8>, u64)>, ReadError> {
     let failure = |source| ReadError::new(directory, source);
-    let mut names = Vec::new();
+    let mut entries = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failure)? {
         let entry = entry.map_err(failure)?;
         if wanted(entry.file_type().map_err(failure)?) {
-            names.push(entry.file_name().into_vec());
+            entries.push((entry.file_name().into_vec(), entry.ino()));
         }
     }
-    names.sort_unstable();
-    Ok(names)
+    entries.sort_unstable();
+    Ok(entries)
+}
+
+fn names(entries: Vec<(Vec<u8>, u64)>) -> Vec<Vec<u8>> {
+    entries.into_iter().map(|(name, _)| name).collect()
 }
 
 /// Reads a whole file into `buffer`, in place of what was there, and gives it without blanks around it. For files
@@ -204,6 +285,23 @@ mod tests {
         assert!(Directory::open(gone.clone()).unwrap_err().is_absent());
         assert!(Directory::open_if_present(gone).unwrap().is_none());
         assert!(Directory::open_if_present(directory.path().join("mtu")).is_err());
+    }
+
+    #[test]
+    fn kept_attributes_are_read_afresh() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mtu");
+        let mut kept = KeptDirectory::new(Directory::open(folder.path().to_owned()).unwrap());
+        let mut buffer = Vec::new();
+        assert_eq!(kept.read("mtu", &mut buffer).unwrap(), None);
+        for text in ["1500", "9000", "68"] {
+            std::fs::write(&path, text).unwrap();
+            let read = kept.read("mtu", &mut buffer).unwrap();
+            assert_eq!(read, Some(text.as_bytes()));
+        }
+        assert_eq!(kept.files.len(), 1);
+        assert!(!is_sysfs(folder.path()));
+        assert!(is_sysfs(Path::new("/sys/class")));
     }
 
     #[test]

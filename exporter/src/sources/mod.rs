@@ -12,7 +12,10 @@ mod parse;
 mod statfs;
 mod system_bus;
 
-pub use attribute::{Directory, list_directories, list_files, list_numbered, read_attribute};
+pub use attribute::{
+    Directory, KeptDirectory, is_sysfs, list_devices, list_directories, list_files, list_numbered,
+    read_attribute,
+};
 #[cfg(test)]
 pub use fake_bus::FakeBus;
 pub use kept_file::{KeptFile, ReadError};

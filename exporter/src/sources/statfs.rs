@@ -6,10 +6,10 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -60,11 +60,18 @@ pub struct Prober {
     stuck: HashMap<Arc<CStr>, Worker>,
 }
 
+/// It is handed all mounts at once, because waking it for each costs more than the question.
 #[derive(Debug)]
 struct Worker {
-    requests: Sender<Arc<CStr>>,
-    answers: Receiver<Result<FileSystem, Errno>>,
-    abandoned: Arc<AtomicBool>,
+    requests: Sender<Vec<Arc<CStr>>>,
+    done: Receiver<()>,
+    progress: Arc<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    answers: Mutex<Vec<Result<FileSystem, Errno>>>,
+    abandoned: AtomicBool,
 }
 
 impl Default for Prober {
@@ -117,53 +124,58 @@ impl Prober {
             *index >= from && !self.stuck.contains_key(*mount)
         };
         let numbered = || mounts.iter().enumerate().filter(asked);
-        for (_, mount) in numbered() {
-            // A worker that has gone is noticed below, where its answers are missing.
-            let _ = worker.requests.send(mount.clone());
+        // A worker that has gone is noticed below, where its answers are missing.
+        let batch = numbered().map(|(_, mount)| mount.clone()).collect();
+        let _ = worker.requests.send(batch);
+        let waited = worker.done.recv_timeout(patience);
+        if waited == Err(RecvTimeoutError::Timeout) {
+            worker.progress.abandoned.store(true, Ordering::Release);
         }
-        let deadline = Instant::now() + patience;
-        for (index, mount) in numbered() {
-            match worker
-                .answers
-                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
-                Ok(answer) => {
-                    let slot = answers.get_mut(index)?;
-                    *slot = answer.map_or_else(Answer::Refused, Answer::Size);
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    worker.abandoned.store(true, Ordering::Release);
-                    self.stuck.insert(mount.clone(), worker);
-                    return Some(index);
-                }
-                Err(RecvTimeoutError::Disconnected) => return None,
+        let given = worker.progress.take();
+        let answered = given.len();
+        for (answer, (index, _)) in given.into_iter().zip(numbered()) {
+            let slot = answers.get_mut(index)?;
+            *slot = answer.map_or_else(Answer::Refused, Answer::Size);
+        }
+        match waited {
+            Ok(()) => {
+                self.worker = Some(worker);
+                None
             }
+            Err(RecvTimeoutError::Timeout) => {
+                let (index, mount) = numbered().nth(answered)?;
+                let mount = mount.clone();
+                self.stuck.insert(mount, worker);
+                Some(index)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
         }
-        self.worker = Some(worker);
-        None
     }
 
     /// A worker that has come back has answered for its mount: the mount may be asked again.
     fn forget_recovered(&mut self) {
-        self.stuck.retain(|_, worker| {
-            worker
-                .answers
-                .try_recv()
-                .is_err_and(|e| e == std::sync::mpsc::TryRecvError::Empty)
-        });
+        self.stuck
+            .retain(|_, worker| worker.done.try_recv() == Err(TryRecvError::Empty));
     }
 }
 
 impl Worker {
     /// `None` when the system gives no more threads: then no mount can be asked in this scrape.
     fn start(ask: Ask) -> Option<Self> {
-        let (requests, inbox) = channel::<Arc<CStr>>();
-        let (outbox, answers) = channel();
-        let abandoned = Arc::new(AtomicBool::new(false));
-        let given_up = abandoned.clone();
+        let (requests, inbox) = channel::<Vec<Arc<CStr>>>();
+        let (finish, done) = channel();
+        let progress = Arc::new(Progress::default());
+        let shared = progress.clone();
         let work = move || {
-            for mount in inbox {
-                if outbox.send(ask(&mount)).is_err() || given_up.load(Ordering::Acquire) {
+            for batch in inbox {
+                for mount in batch {
+                    let answer = ask(&mount);
+                    if shared.abandoned.load(Ordering::Acquire) {
+                        return;
+                    }
+                    shared.lock().push(answer);
+                }
+                if finish.send(()).is_err() {
                     return;
                 }
             }
@@ -174,9 +186,19 @@ impl Worker {
             .ok()?;
         Some(Self {
             requests,
-            answers,
-            abandoned,
+            done,
+            progress,
         })
+    }
+}
+
+impl Progress {
+    fn lock(&self) -> MutexGuard<'_, Vec<Result<FileSystem, Errno>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Vec<Result<FileSystem, Errno>> {
+        std::mem::take(&mut *self.lock())
     }
 }
 

@@ -10,10 +10,14 @@ use secure_exporter_web_config::{ParseError, WebConfig};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::stamps::Stamps;
+
 /// Far more than any configuration or bundle; a wrong path must not fill the memory.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 /// How often a set is read anew when the volume was swapped meanwhile.
 const ATTEMPTS: usize = 3;
+/// What a Secret volume turns.
+const LINK: &str = "..data";
 
 /// The configuration with the content of the files that it names.
 pub(super) struct FileSet {
@@ -23,6 +27,7 @@ pub(super) struct FileSet {
     pub(super) client_ca: Option<Pem>,
     /// Changes with any byte of any file.
     pub(super) fingerprint: [u8; 32],
+    pub(super) stamps: Stamps,
 }
 
 /// PEM text and where it came from.
@@ -72,8 +77,9 @@ pub(super) fn read(path: &Path) -> Result<FileSet, FileSetError> {
     };
     let mut attempt = 1;
     loop {
+        let stamps = Stamps::of_link(directory.join(LINK));
         let place = Place::resolve(directory)?;
-        match place.read_set(path) {
+        match place.read_set(path, stamps) {
             // The volume was swapped and the old directory removed while it was read.
             Err(FileSetError::Read { .. })
                 if attempt < ATTEMPTS && Place::resolve(directory)? != place =>
@@ -94,7 +100,7 @@ struct Place {
 
 impl Place {
     fn resolve(directory: &Path) -> Result<Self, FileSetError> {
-        let link = directory.join("..data");
+        let link = directory.join(LINK);
         let actual = match std::fs::read_link(&link) {
             Ok(target) => directory.join(target),
             // No such link, or no link: a directory like any other.
@@ -128,11 +134,12 @@ impl Place {
         inside.map_or_else(|| path.to_owned(), |inside| self.actual.join(inside))
     }
 
-    fn read_set(&self, path: &Path) -> Result<FileSet, FileSetError> {
+    fn read_set(&self, path: &Path, mut stamps: Stamps) -> Result<FileSet, FileSetError> {
         let shown = path.display().to_string();
         let location = path
             .file_name()
             .map_or_else(|| path.to_owned(), |name| self.actual.join(name));
+        stamps.note(&location);
         let text = read_file(&location, &shown)?;
         let mut fingerprint = Sha256::new();
         absorb(&mut fingerprint, &text);
@@ -149,6 +156,7 @@ impl Place {
                 (Some(file), _) => {
                     let location = self.locate(Path::new(file));
                     let origin = self.named.join(file).display().to_string();
+                    stamps.note(&location);
                     Pem {
                         bytes: read_file(&location, &origin)?,
                         origin,
@@ -187,6 +195,7 @@ impl Place {
             key,
             client_ca,
             fingerprint: fingerprint.finalize().into(),
+            stamps,
         })
     }
 }

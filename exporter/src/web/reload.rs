@@ -9,10 +9,13 @@ use tokio::sync::watch;
 
 use super::counters::Counters;
 use super::snapshot::{Snapshot, SnapshotError};
+use super::stamps::Stamps;
 use crate::flags::Require;
 
-/// How often the files are read. A Secret volume follows its Secret a minute late, so nobody notices two seconds.
+/// How often the files are looked at. A Secret volume follows its Secret a minute late, so nobody notices two seconds.
 const POLL: Duration = Duration::from_secs(2);
+/// How often they may look untouched before they are read all the same.
+const TRUST: u32 = 15;
 /// How long the files must keep still before they are believed: people copy a certificate and then its key.
 const SETTLE: Duration = Duration::from_millis(150);
 
@@ -35,7 +38,7 @@ impl Store {
     }
 }
 
-/// The task that reads the files again and again.
+/// The task that looks at the files again and again.
 pub(super) struct Reloader {
     pub(super) path: PathBuf,
     pub(super) require: Require,
@@ -47,13 +50,28 @@ impl Reloader {
     /// Polls for ever; a SIGHUP asks at once and has its answer logged in any case.
     pub(super) async fn run(self, mut hangup: Signal) {
         let mut reported = None;
+        let mut untouched = Untouched::since(&self.store.current());
         loop {
             let asked = tokio::select! {
                 () = tokio::time::sleep(POLL) => false,
                 signal = hangup.recv() => signal.is_some(),
             };
+            if !asked && untouched.still().await {
+                continue;
+            }
+            untouched = Untouched::default();
             match self.settled().await {
-                Some(result) => self.take(result, asked, &mut reported),
+                Some(result) => {
+                    let loaded = result.as_ref().ok();
+                    let seen =
+                        loaded.map(|snapshot| (snapshot.fingerprint, Untouched::since(snapshot)));
+                    self.take(result, asked, &mut reported);
+                    // What was refused is looked at again, for a file that it lacked.
+                    untouched = seen
+                        .filter(|(fingerprint, _)| *fingerprint == self.store.current().fingerprint)
+                        .map(|(_, untouched)| untouched)
+                        .unwrap_or_default();
+                }
                 None if asked => tracing::info!(
                     "configuration is being written right now, reading it again shortly"
                 ),
@@ -127,6 +145,32 @@ impl Reloader {
                 }
             }
         }
+    }
+}
+
+/// Files that need not be read while nobody touches them. By default they have to be.
+#[derive(Debug, Default)]
+struct Untouched {
+    stamps: Stamps,
+    trust: u32,
+}
+
+impl Untouched {
+    fn since(snapshot: &Snapshot) -> Self {
+        Self {
+            stamps: snapshot.stamps.clone(),
+            trust: TRUST,
+        }
+    }
+
+    async fn still(&mut self) -> bool {
+        if self.trust == 0 {
+            return false;
+        }
+        self.trust -= 1;
+        let stamps = self.stamps.clone();
+        let hold = tokio::task::spawn_blocking(move || stamps.hold());
+        hold.await.unwrap_or(false)
     }
 }
 

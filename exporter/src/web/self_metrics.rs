@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::auth::Users;
 use super::counters::Counters;
@@ -11,13 +12,30 @@ use super::reload::Store;
 use super::snapshot::Snapshot;
 use super::version;
 use crate::exposition::{Exposition, MetricKind};
+use crate::sources::KeptFile;
+
+/// Real time that moved this far, in seconds, against the time since boot was set by somebody.
+const CLOCK_SET: f64 = 0.5;
 
 /// Writes `node_exporter_build_info`, `secure_exporter_*` and, unless left out, `process_*`.
 pub(super) struct SelfMetrics {
-    pub(super) store: Store,
-    pub(super) counters: Arc<Counters>,
-    pub(super) process: bool,
+    store: Store,
+    counters: Arc<Counters>,
+    /// `None` where `process_*` is left out.
+    process: Option<Process>,
     exposition: Exposition,
+}
+
+/// What is kept between scrapes to tell about the process.
+struct Process {
+    stat: KeptFile,
+    boot: Option<Boot>,
+}
+
+/// When the kernel was started, in seconds since 1970, as of the time at which the clock was last set.
+struct Boot {
+    clock_offset: f64,
+    time: f64,
 }
 
 impl SelfMetrics {
@@ -25,7 +43,10 @@ impl SelfMetrics {
         Self {
             store,
             counters,
-            process,
+            process: process.then(|| Process {
+                stat: KeptFile::new("/proc/self/stat"),
+                boot: None,
+            }),
             exposition: Exposition::default(),
         }
     }
@@ -34,8 +55,8 @@ impl SelfMetrics {
     pub(super) fn write(&mut self, out: &mut Vec<u8>) {
         self.exposition.clear();
         build_info(&mut self.exposition);
-        if self.process {
-            process(&mut self.exposition);
+        if let Some(process) = &mut self.process {
+            process.write(&mut self.exposition);
         }
         let snapshot = self.store.current();
         served(&mut self.exposition, &snapshot);
@@ -157,66 +178,81 @@ fn counters(out: &mut Exposition, counters: &Counters) {
     .sample(&[], u64::from(counters.last_reload_successful()));
 }
 
-fn process(out: &mut Exposition) {
-    let mut one = |name: &str, help: &str, kind: MetricKind, value: Option<f64>| {
-        if let Some(value) = value {
-            out.family(&[name], &[help], kind).sample(&[], value);
+impl Process {
+    fn write(&mut self, out: &mut Exposition) {
+        let mut one = |name: &str, help: &str, kind: MetricKind, value: Option<f64>| {
+            if let Some(value) = value {
+                out.family(&[name], &[help], kind).sample(&[], value);
+            }
+        };
+        // -1 is how the limit "none" reads to node_exporter.
+        let limit = |resource| {
+            getrlimit(resource)
+                .current
+                .map_or(u64::MAX as f64, |limit| limit as f64)
+        };
+        let usage = self.stat.read().ok().and_then(Usage::parse);
+        let usage = usage.as_ref();
+        one(
+            "process_cpu_seconds_total",
+            "Total user and system CPU time spent in seconds.",
+            MetricKind::Counter,
+            usage.map(|usage| usage.cpu_seconds),
+        );
+        one(
+            "process_max_fds",
+            "Maximum number of open file descriptors.",
+            MetricKind::Gauge,
+            Some(limit(Resource::Nofile)),
+        );
+        one(
+            "process_open_fds",
+            "Number of open file descriptors.",
+            MetricKind::Gauge,
+            open_descriptors(),
+        );
+        one(
+            "process_resident_memory_bytes",
+            "Resident memory size in bytes.",
+            MetricKind::Gauge,
+            usage.map(|usage| usage.resident_bytes),
+        );
+        one(
+            "process_start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+            MetricKind::Gauge,
+            usage.and_then(|usage| Some(self.boot_time()? + usage.started_after_boot_seconds)),
+        );
+        one(
+            "process_virtual_memory_bytes",
+            "Virtual memory size in bytes.",
+            MetricKind::Gauge,
+            usage.map(|usage| usage.virtual_bytes),
+        );
+        one(
+            "process_virtual_memory_max_bytes",
+            "Maximum amount of virtual memory available in bytes.",
+            MetricKind::Gauge,
+            Some(limit(Resource::As)),
+        );
+    }
+
+    /// The kernel's own figure, read again only when the clock was set: the file that has it is among the dearest.
+    fn boot_time(&mut self) -> Option<f64> {
+        let seconds = |clock| {
+            let now = clock_gettime(clock);
+            now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+        };
+        let clock_offset = seconds(ClockId::Realtime) - seconds(ClockId::Boottime);
+        match &self.boot {
+            Some(boot) if (boot.clock_offset - clock_offset).abs() < CLOCK_SET => Some(boot.time),
+            _ => {
+                let time = read_boot_time()?;
+                self.boot = Some(Boot { clock_offset, time });
+                Some(time)
+            }
         }
-    };
-    // -1 is how the limit "none" reads to node_exporter.
-    let limit = |resource| {
-        getrlimit(resource)
-            .current
-            .map_or(u64::MAX as f64, |limit| limit as f64)
-    };
-    let usage = Usage::read();
-    let usage = usage.as_ref();
-    one(
-        "process_cpu_seconds_total",
-        "Total user and system CPU time spent in seconds.",
-        MetricKind::Counter,
-        usage.map(|usage| usage.cpu_seconds),
-    );
-    one(
-        "process_max_fds",
-        "Maximum number of open file descriptors.",
-        MetricKind::Gauge,
-        Some(limit(Resource::Nofile)),
-    );
-    // The one that is open to count is not counted.
-    let open = std::fs::read_dir("/proc/self/fd")
-        .ok()
-        .map(|entries| entries.count().saturating_sub(1) as f64);
-    one(
-        "process_open_fds",
-        "Number of open file descriptors.",
-        MetricKind::Gauge,
-        open,
-    );
-    one(
-        "process_resident_memory_bytes",
-        "Resident memory size in bytes.",
-        MetricKind::Gauge,
-        usage.map(|usage| usage.resident_bytes),
-    );
-    one(
-        "process_start_time_seconds",
-        "Start time of the process since unix epoch in seconds.",
-        MetricKind::Gauge,
-        usage.and_then(|usage| Some(boot_time()? + usage.started_after_boot_seconds)),
-    );
-    one(
-        "process_virtual_memory_bytes",
-        "Virtual memory size in bytes.",
-        MetricKind::Gauge,
-        usage.map(|usage| usage.virtual_bytes),
-    );
-    one(
-        "process_virtual_memory_max_bytes",
-        "Maximum amount of virtual memory available in bytes.",
-        MetricKind::Gauge,
-        Some(limit(Resource::As)),
-    );
+    }
 }
 
 struct Usage {
@@ -227,13 +263,10 @@ struct Usage {
 }
 
 impl Usage {
-    fn read() -> Option<Self> {
-        Self::parse(&std::fs::read_to_string("/proc/self/stat").ok()?)
-    }
-
     /// Reads `/proc/PID/stat` (proc(5)); fields are counted behind the name, which may contain anything.
-    fn parse(stat: &str) -> Option<Self> {
-        let (_, behind_name) = stat.rsplit_once(") ")?;
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let name_end = stat.iter().rposition(|&byte| byte == b')')?;
+        let behind_name = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
         let fields: Vec<&str> = behind_name.split_ascii_whitespace().collect();
         // The first field here is number 3 of the manual.
         let number = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
@@ -247,8 +280,17 @@ impl Usage {
     }
 }
 
-/// Seconds since 1970.
-fn boot_time() -> Option<f64> {
+fn open_descriptors() -> Option<f64> {
+    const DIRECTORY: &str = "/proc/self/fd";
+    // Since Linux 6.2 their number is the directory's size; a listing costs a lookup of each.
+    match std::fs::metadata(DIRECTORY).ok()?.len() {
+        // The one that is open to count is not counted.
+        0 => Some(std::fs::read_dir(DIRECTORY).ok()?.count().saturating_sub(1) as f64),
+        count => Some(count as f64),
+    }
+}
+
+fn read_boot_time() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     stat.lines()
         .find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
@@ -261,7 +303,7 @@ mod tests {
     #[test]
     fn stat_is_read_behind_a_hostile_name() {
         let stat = "7 (a) b) c) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 4 0 1000 4096000 25 18446744073709551615";
-        let usage = Usage::parse(stat).unwrap();
+        let usage = Usage::parse(stat.as_bytes()).unwrap();
         let ticks = clock_ticks_per_second() as f64;
         assert_eq!(usage.cpu_seconds, 200.0 / ticks);
         assert_eq!(usage.started_after_boot_seconds, 1000.0 / ticks);

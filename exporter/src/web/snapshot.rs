@@ -8,6 +8,7 @@ use secure_exporter_web_config::{ClientAuthType, RateLimit, WebConfig};
 
 use super::auth::Users;
 use super::files::{self, FileSet, FileSetError};
+use super::stamps::Stamps;
 use super::tls::{self, Tls, TlsError};
 use crate::flags::Require;
 
@@ -26,6 +27,8 @@ pub(super) struct Snapshot {
     pub(super) rate_limit: Option<RateLimit>,
     pub(super) protections: Protections,
     pub(super) fingerprint: [u8; 32],
+    /// Of the files that it was made from.
+    pub(super) stamps: Stamps,
 }
 
 /// Why there is no new snapshot.
@@ -77,6 +80,7 @@ impl Snapshot {
             rate_limit: None,
             protections: Protections::default(),
             fingerprint: [0; 32],
+            stamps: Stamps::default(),
         }
     }
 
@@ -112,6 +116,7 @@ impl Snapshot {
             rate_limit: config.rate_limit,
             protections: Protections::of(config),
             fingerprint: set.fingerprint,
+            stamps: set.stamps.clone(),
         })
     }
 

@@ -2,13 +2,15 @@
 //! on the same machine with the same collectors, certificate and password, and every figure is shown as a ratio, because
 //! only the ratio carries over to another machine.
 
-mod client;
+pub(super) mod client;
+mod crowd;
 mod floor;
 mod host;
-mod load;
-mod process;
+pub(super) mod load;
+pub(super) mod process;
+mod system_calls;
 mod table;
-mod web;
+pub(super) mod web;
 
 use std::{
     collections::BTreeSet,
@@ -21,6 +23,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use crate::{
@@ -29,6 +32,7 @@ use crate::{
     shell::step,
 };
 use client::Target;
+use crowd::{Crowd, Manner};
 use host::Host;
 use load::{Connections, Stranger};
 use process::Process;
@@ -41,7 +45,7 @@ const KEPT: usize = 300;
 const FRESH: usize = 100;
 /// Scrapers at once.
 const SCRAPERS: usize = 8;
-const BUSY: Duration = Duration::from_secs(10);
+const BUSY: Duration = Duration::from_secs(20);
 /// A good scraper's scrapes beside the stranger.
 const BESIDE: usize = 100;
 /// Between them, so that they meet the stranger's tries at every moment of a try.
@@ -50,6 +54,10 @@ const PAUSE: Duration = Duration::from_millis(17);
 const LARGE: usize = 30;
 /// After the start both still tidy up for a moment.
 const REST: Duration = Duration::from_secs(1);
+/// Scrapes whose system calls are counted.
+const TRACED: usize = 20;
+/// Within this time silent connections should be gone.
+const SILENCE: Duration = Duration::from_secs(10);
 /// Passes over all files, each of which is a sample.
 const PASSES: usize = 200;
 
@@ -69,6 +77,7 @@ pub struct Options {
 /// A program could not be built or started, a scrape failed, or the two do not show the same large host.
 pub fn run(options: &Options) -> Result<ExitCode> {
     debian::ensure()?;
+    allow_crowds();
     let bench = Bench::prepare()?;
     let mut figures = Figures::default();
     bench.sizes(&mut figures)?;
@@ -111,7 +120,7 @@ struct Bench {
 impl Bench {
     fn prepare() -> Result<Self> {
         let theirs = servers::ensure(&NODE_EXPORTER)?;
-        let ours = binaries::release()?.join("secure-exporter");
+        let ours = binaries::exporter()?;
         let web = Web::new()?;
         let collectors = &defaults(&ours, &web)? & &defaults(&theirs, &web)?;
         let large = step("generate a large host", Host::generate)?;
@@ -144,6 +153,8 @@ impl Bench {
         self.start(side, figures)?;
         self.scrapes(side, figures)?;
         self.strangers(side, figures)?;
+        self.crowds(side, figures)?;
+        self.system_calls(side, figures)?;
         self.large_host(side, figures)
     }
 
@@ -170,7 +181,7 @@ impl Bench {
         let process = self.spawn(side)?;
         let target = self.target(&process)?;
         thread::sleep(REST);
-        figures.add("rss_at_rest", Unit::Megabytes, side, process.rss()?);
+        figures.rss("rss_at_rest", side, process.rss()?);
         // What only the first scrape does is told by the start.
         target.connect()?.scrape()?;
 
@@ -204,8 +215,7 @@ impl Bench {
             figures.cost(cost, side, cpu, scrapes);
         }
         load::scrape(&target, rest, Connections::Kept { gzip: false })?;
-        let rss = process.rss()?;
-        figures.add("rss_after_1000", Unit::Megabytes, side, rss);
+        figures.rss("rss_after_1000", side, process.rss()?);
 
         let before = process.cpu()?;
         let scrapes = load::busy(&target, SCRAPERS, BUSY)?;
@@ -213,6 +223,7 @@ impl Bench {
         let rate = scrapes as f64 / BUSY.as_secs_f64();
         figures.add("eight_scrapers_rate", Unit::PerSecond, side, rate);
         figures.cost("eight_scrapers_cpu", side, cpu, scrapes);
+        figures.rss("eight_scrapers_rss", side, process.rss()?);
         Ok(())
     }
 
@@ -232,6 +243,38 @@ impl Bench {
         Ok(())
     }
 
+    /// A good scraper that connects anew each time, beside strangers who hold connections.
+    fn crowds(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        for (manner, name) in [
+            (Manner::Silent, "beside_silent_latency"),
+            (Manner::Stalled, "beside_stalled_latency"),
+        ] {
+            let process = self.spawn(side)?;
+            let target = self.target(&process)?;
+            target.connect()?.scrape()?;
+            let crowd = Crowd::gather(&target, manner)?;
+            let took = load::paced(&target, BESIDE, Connections::Fresh, PAUSE)?;
+            crowd.disperse()?;
+            figures.times(name, side, took);
+        }
+        let process = self.spawn(side)?;
+        let left = crowd::left_open(&self.target(&process)?, SILENCE)?;
+        figures.add("silent_left_after_10_s", Unit::Count, side, left as f64);
+        Ok(())
+    }
+
+    fn system_calls(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        let process = self.spawn(side)?;
+        let mut connection = self.target(&process)?.connect()?;
+        let mut scrapes =
+            |number: usize| (0..number).try_for_each(|_| load::good(&mut connection, false));
+        scrapes(1)?;
+        let calls = system_calls::during(&process, || scrapes(TRACED))?;
+        let calls = calls as f64 / TRACED as f64;
+        figures.add("system_calls", Unit::Count, side, calls);
+        Ok(())
+    }
+
     fn large_host(&self, side: Side, figures: &mut Figures) -> Result<()> {
         let flags = self.large.flags(&self.collectors, side);
         let process = Process::start(self.binary(side), &self.web, &flags)?;
@@ -244,14 +287,19 @@ impl Bench {
         let cpu = process.cpu()?.saturating_sub(before);
         figures.times("large_host_latency", side, took);
         figures.cost("large_host_cpu", side, cpu, LARGE);
-        figures.add("large_host_rss", Unit::Megabytes, side, process.rss()?);
+        figures.rss("large_host_rss", side, process.rss()?);
         Ok(())
     }
 
     /// What the kernel alone takes for the files of a scrape.
     fn floors(&self, figures: &mut Figures) -> Result<()> {
         let process = self.spawn(Side::Ours)?;
-        self.target(&process)?.connect()?.scrape()?;
+        // Some files are kept from the second scrape on.
+        load::scrape(
+            &self.target(&process)?,
+            2,
+            Connections::Kept { gzip: false },
+        )?;
         let files = process.kernel_files()?;
         ensure!(!files.is_empty(), "the exporter holds no file open");
         let opened = floor::open_read_close(&files, PASSES)?;
@@ -260,6 +308,17 @@ impl Bench {
         figures.floor("kept_open", files.len(), kept);
         Ok(())
     }
+}
+
+/// A crowd has more connections than a shell lets a process have descriptors.
+fn allow_crowds() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where that is not allowed the crowd says what it lacks.
+    let _ = setrlimit(Resource::Nofile, all);
 }
 
 /// The flags that leave no other collector.

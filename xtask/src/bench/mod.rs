@@ -2,6 +2,7 @@
 
 pub mod exporter;
 pub mod rotation;
+pub mod soak;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,8 @@ pub enum Bench {
     Exporter(exporter::Options),
     /// Rotations, interleaved, under a real Prometheus that is never told, with the operator killed and Secrets deleted
     Rotation(rotation::Options),
+    /// The exporter scraped for an hour by all kinds of clients: fails when it comes to hold more memory, descriptors or threads
+    Soak(soak::Options),
 }
 
 /// Runs a benchmark.
@@ -24,5 +27,6 @@ pub fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Exporter(options) => exporter::run(options),
         Bench::Rotation(options) => rotation::run(options),
+        Bench::Soak(options) => soak::run(options),
     }
 }

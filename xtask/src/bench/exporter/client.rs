@@ -47,6 +47,11 @@ impl Target {
         })
     }
 
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A new connection, with the handshake made.
     ///
     /// # Errors
@@ -90,6 +95,21 @@ pub struct Answer {
 }
 
 impl Connection {
+    /// Sends the beginning of a request, and no more.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn begin_only(&mut self) -> Result<()> {
+        let stream = self.stream.get_mut();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")?;
+        Ok(stream.flush()?)
+    }
+
+    /// What lies below the encryption.
+    pub fn into_socket(self) -> TcpStream {
+        self.stream.into_inner().sock
+    }
+
     /// Goes on with another password.
     pub fn authorize(&mut self, password: &str) {
         self.authorization = basic(password);

@@ -86,7 +86,11 @@ pub fn busy(target: &Target, scrapers: usize, time: Duration) -> Result<usize> {
     })
 }
 
-fn good(connection: &mut Connection, gzip: bool) -> Result<()> {
+/// One scrape.
+///
+/// # Errors
+/// It failed, or is not compressed as it was asked for.
+pub fn good(connection: &mut Connection, gzip: bool) -> Result<()> {
     let answer = connection.get(gzip)?;
     ensure!(answer.status == 200, "a scrape got HTTP {}", answer.status);
     ensure!(
@@ -140,7 +144,14 @@ impl Stranger {
 }
 
 /// Tries a password that was not tried before, and returns the connection where the exporter leaves it open.
-fn attempt(target: &Target, kept: Option<Connection>, number: u64) -> Result<Option<Connection>> {
+///
+/// # Errors
+/// It was let in, or nobody listens.
+pub fn attempt(
+    target: &Target,
+    kept: Option<Connection>,
+    number: u64,
+) -> Result<Option<Connection>> {
     let mut connection = match kept {
         Some(connection) => connection,
         None => target.connect()?,

@@ -27,6 +27,7 @@ pub struct Process {
     child: Child,
     port: u16,
     began: Instant,
+    log: NamedTempFile,
 }
 
 impl Process {
@@ -51,11 +52,16 @@ impl Process {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;
-        let mut process = Self { child, port, began };
+        let mut process = Self {
+            child,
+            port,
+            began,
+            log,
+        };
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             let ended = process.child.try_wait()?;
             if ended.is_some() || process.age() > START {
-                let said = fs::read_to_string(log.path())?;
+                let said = process.log()?;
                 bail!("{} does not listen:\n{}", binary.display(), tail(&said, 20));
             }
             thread::sleep(STEP);
@@ -73,19 +79,42 @@ impl Process {
         self.began.elapsed()
     }
 
-    /// Its resident memory in megabytes.
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written on standard error.
+    ///
+    /// # Errors
+    /// That cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.log.path())?)
+    }
+
+    /// Its resident memory in bytes.
     ///
     /// # Errors
     /// It has ended.
-    pub fn rss(&self) -> Result<f64> {
-        let status = self.read("status")?;
-        let kibibytes: f64 = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next())
-            .context("/proc/PID/status has no VmRSS")?
-            .parse()?;
-        Ok(kibibytes * 1024.0 / 1e6)
+    pub fn rss(&self) -> Result<u64> {
+        Ok(self.status("VmRSS:")? * 1024)
+    }
+
+    /// How many threads it has.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn threads(&self) -> Result<u64> {
+        self.status("Threads:")
+    }
+
+    /// How many descriptors it holds.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn descriptors(&self) -> Result<u64> {
+        let listed = fs::read_dir(format!("/proc/{}/fd", self.child.id()))?;
+        Ok(listed.count() as u64)
     }
 
     /// The CPU time that it has used so far, in user mode and in the kernel.
@@ -116,6 +145,16 @@ impl Process {
         files.sort_unstable();
         files.dedup();
         Ok(files)
+    }
+
+    fn status(&self, field: &str) -> Result<u64> {
+        let status = self.read("status")?;
+        let value = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .and_then(|rest| rest.split_whitespace().next())
+            .with_context(|| format!("/proc/PID/status has no {field}"))?;
+        Ok(value.parse()?)
     }
 
     fn read(&self, file: &str) -> Result<String> {

@@ -26,6 +26,7 @@ pub enum Unit {
     Milliseconds,
     Megabytes,
     PerSecond,
+    Count,
 }
 
 impl Unit {
@@ -34,9 +35,13 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Megabytes => "MB",
             Self::PerSecond => "1/s",
+            Self::Count => "",
         }
     }
 }
+
+/// What the floors are floors of.
+const FLOOR_OF: &str = "cpu_per_scrape";
 
 /// All figures, in the order in which they came first.
 #[derive(Default)]
@@ -85,6 +90,11 @@ impl Figures {
         self.record(name, unit, Kind::Round, side, [value]);
     }
 
+    /// The resident memory in a round, in bytes.
+    pub fn rss(&mut self, name: &str, side: Side, bytes: u64) {
+        self.add(name, Unit::Megabytes, side, bytes as f64 / 1e6);
+    }
+
     /// How long each scrape of a round took.
     pub fn times(&mut self, name: &str, side: Side, took: impl IntoIterator<Item = Duration>) {
         let values = took.into_iter().map(milliseconds);
@@ -107,7 +117,7 @@ impl Figures {
         });
     }
 
-    /// One line for each case. A ratio is ours to node_exporter's.
+    /// One line for each case. A ratio is ours to node_exporter's, or a scrape of ours to a floor.
     pub fn table(&self) -> String {
         let row = |cells: [&str; 8]| {
             let [
@@ -160,7 +170,7 @@ impl Figures {
                 &number(floor.passes.p99),
                 "",
                 "",
-                "",
+                &number(self.above(floor)),
                 "",
             ]);
         }
@@ -189,8 +199,19 @@ impl Figures {
         for floor in &self.floors {
             floors.insert(floor.name.to_owned(), floor.passes.json());
             floors.insert("files".to_owned(), json!(floor.files));
+            all_ratios.insert(
+                format!("{FLOOR_OF}_to_{}", floor.name),
+                json!(self.above(floor)),
+            );
         }
         json!({"cases": cases, "ratio": all_ratios, "floor": floors})
+    }
+
+    /// How many times as much a scrape of ours costs as its files alone.
+    fn above(&self, floor: &Floor) -> Option<f64> {
+        let case = self.cases.iter().find(|case| case.name == FLOOR_OF)?;
+        let (ours, _) = case.summaries();
+        Some(ours.middle / floor.passes.middle).filter(|ratio| ratio.is_finite())
     }
 
     fn record(
