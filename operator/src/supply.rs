@@ -42,7 +42,7 @@ pub struct Supplied {
     pub chain_pem: String,
     /// Its private key, PEM.
     pub key_pem: SecretText,
-    /// The authorities, PEM, at least one, each once.
+    /// The authorities, PEM, at least one, each once, in an order that does not depend on the file's.
     pub bundle_pem: String,
 }
 
@@ -151,9 +151,9 @@ fn read_chain(found: &Found) -> Result<Vec<CertificateDer<'static>>, SupplyProbl
 }
 
 fn read_bundle(found: &Found) -> Result<Vec<CertificateDer<'static>>, SupplyProblem> {
-    let mut bundle: Vec<CertificateDer<'static>> = Vec::new();
-    for certificate in read_certificates(found, LONGEST_BUNDLE)? {
-        let facts = described(&found.place, &certificate)?;
+    let mut bundle = read_certificates(found, LONGEST_BUNDLE)?;
+    for certificate in &bundle {
+        let facts = described(&found.place, certificate)?;
         if !facts.is_authority {
             return Err(SupplyProblem::new(
                 "BundleInvalid",
@@ -163,10 +163,10 @@ fn read_bundle(found: &Found) -> Result<Vec<CertificateDer<'static>>, SupplyProb
                 ),
             ));
         }
-        if !bundle.contains(&certificate) {
-            bundle.push(certificate);
-        }
     }
+    // Their order means nothing, and another one is no other bundle.
+    bundle.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
+    bundle.dedup();
     Ok(bundle)
 }
 

@@ -119,6 +119,12 @@ fn what_is_good_is_taken_and_nothing_else_of_the_files() {
         now()
     ));
     assert_eq!(supplied.bundle_pem.matches("BEGIN").count(), 1);
+    let other = root("Another Root").pem();
+    let [one, two] = [[&good.bundle, &other], [&other, &good.bundle]].map(|pair| Texts {
+        bundle: pair.map(String::as_str).concat(),
+        ..good.clone()
+    });
+    assert_eq!(checked(&one), checked(&two));
 }
 
 #[test]
