@@ -103,14 +103,26 @@ pub const NODE_EXPORTER: Server = Server {
     link: "-X github.com/prometheus/common/version.Version=1.12.1",
 };
 
+/// Signs certificate requests, by its own controllers. Upstream's command is a module of its own, which no module proxy
+/// serves: ours wires up those controllers that a CA issuer needs, and nothing more.
+pub const CERT_MANAGER: Server = Server {
+    name: "cert-manager",
+    module: "cert-manager",
+    version: "v1.21.2",
+    package: ".",
+    tags: "",
+    link: "",
+};
+
 /// All but Kubernetes.
-const ALL: [&Server; 6] = [
+const ALL: [&Server; 7] = [
     &PAUSE,
     &HELM,
     &PROMETHEUS,
     &PROMTOOL,
     &VMAGENT,
     &NODE_EXPORTER,
+    &CERT_MANAGER,
 ];
 
 /// Finds a server in `KUBEBUILDER_ASSETS`, on the `PATH` or in the cache, and builds it where it is nowhere.
@@ -170,15 +182,51 @@ pub fn kubernetes_commands() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The CustomResourceDefinitions of what cert-manager reads, from its own module: a folder of YAML files.
+///
+/// # Errors
+/// Go is missing, or its module could not be had.
+pub fn cert_manager_definitions() -> Result<PathBuf> {
+    const MODULE: &str = "github.com/cert-manager/cert-manager";
+    const DEFINITIONS: [&str; 3] = ["certificaterequests", "clusterissuers", "issuers"];
+    let folder = cache()?.join(format!("cert-manager-{}-crds", CERT_MANAGER.version));
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let go = |arguments: &[&str]| {
+        let mut command = Command::new("go");
+        command.current_dir(module_folder(&CERT_MANAGER));
+        output(command.args(arguments))
+    };
+    go(&["mod", "download", MODULE])?;
+    let source = go(&["list", "-m", "-f", "{{.Dir}}", MODULE])?;
+    let partial = folder.with_extension(format!("partial-{}", std::process::id()));
+    fs::create_dir_all(&partial)?;
+    for name in DEFINITIONS {
+        let file = format!("cert-manager.io_{name}.yaml");
+        let from = Path::new(source.trim()).join("deploy/crds").join(&file);
+        fs::copy(&from, partial.join(&file))
+            .with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    fs::rename(&partial, &folder)
+        .with_context(|| format!("cannot put {} in place", folder.display()))?;
+    Ok(folder)
+}
+
 /// Builds everything and says where it is.
 ///
 /// # Errors
 /// As [`ensure`].
 pub fn build_all() -> Result<ExitCode> {
-    println!("kubernetes  {}", kubernetes_commands()?.display());
+    println!("kubernetes    {}", kubernetes_commands()?.display());
     for server in ALL {
-        println!("{:<11} {}", server.name, ensure(server)?.display());
+        println!("{:<13} {}", server.name, ensure(server)?.display());
     }
+    println!(
+        "{:<13} {}",
+        "its CRDs",
+        cert_manager_definitions()?.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -206,7 +254,7 @@ fn build(server: &Server, file: &Path) -> Result<()> {
     let partial = file.with_extension(format!("partial-{}", std::process::id()));
     let mut command = Command::new("go");
     command
-        .current_dir(repository().join("xtask/servers").join(server.module))
+        .current_dir(module_folder(server))
         .env("CGO_ENABLED", "0")
         .args(["build", "-trimpath", "-ldflags"])
         .arg(format!("-s -w {}", server.link))
@@ -217,4 +265,8 @@ fn build(server: &Server, file: &Path) -> Result<()> {
     fs::rename(&partial, file)
         .with_context(|| format!("cannot put {} in place", file.display()))?;
     Ok(())
+}
+
+fn module_folder(server: &Server) -> PathBuf {
+    repository().join("xtask/servers").join(server.module)
 }
