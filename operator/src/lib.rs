@@ -10,6 +10,7 @@ pub mod api;
 pub mod apply;
 pub mod arguments;
 pub mod backoff;
+pub mod cert_manager;
 pub mod clock;
 pub mod complaints;
 pub mod conditions;

@@ -1,8 +1,11 @@
 //! Asks for a leaf certificate: the key, and a request (PKCS #10) to whoever signs it.
 
-use rcgen::CertificateParams;
+use rcgen::{CertificateParams, CertificateSigningRequestParams, KeyPair, PublicKeyData as _};
 
-use super::issue::{IssueError, LeafParameters, unix_lines};
+use super::{
+    inspect::InspectError,
+    issue::{IssueError, LeafParameters, unix_lines},
+};
 use crate::secret_text::SecretText;
 
 /// A request for a certificate, and the private key that it will belong to.
@@ -12,6 +15,19 @@ pub struct SigningRequest {
     pub request_pem: String,
     /// The private key, PEM (PKCS #8).
     pub key_pem: SecretText,
+}
+
+impl SigningRequest {
+    /// Checks that both can be read and belong together.
+    pub fn check(&self) -> Result<(), InspectError> {
+        let request = CertificateSigningRequestParams::from_pem(&self.request_pem)
+            .map_err(|error| InspectError::Damaged(error.to_string()))?;
+        let key = KeyPair::from_pem(self.key_pem.expose()).map_err(|_| InspectError::NoKey)?;
+        if request.public_key.der_bytes() == key.der_bytes() {
+            return Ok(());
+        }
+        Err(InspectError::KeyMismatch)
+    }
 }
 
 /// Makes a key, and a request with the subject and the names that [`issue_leaf`](super::issue_leaf) would give a
@@ -72,6 +88,13 @@ mod tests {
             assert!(extensions[0].contains(name), "{extensions:?}");
         }
         assert!(asked.key_pem.expose().contains("PRIVATE KEY"));
-        assert_ne!(request_leaf(&parameters).unwrap().key_pem, asked.key_pem);
+        asked.check().unwrap();
+        let other = request_leaf(&parameters).unwrap();
+        assert_ne!(other.key_pem, asked.key_pem);
+        let mixed = SigningRequest {
+            key_pem: other.key_pem,
+            ..asked
+        };
+        assert_eq!(mixed.check(), Err(InspectError::KeyMismatch));
     }
 }

@@ -24,6 +24,8 @@ pub struct Timers {
     pub probe_interval: SignedDuration,
     /// How often they are asked otherwise.
     pub sample_interval: SignedDuration,
+    /// How long after an issuer's first refusal it is asked anew; each further one doubles it, up to 64 times.
+    pub request_retry: SignedDuration,
 }
 
 impl Default for Timers {
@@ -36,6 +38,7 @@ impl Default for Timers {
             minimum_overlap: SignedDuration::from_mins(10),
             probe_interval: SignedDuration::from_secs(15),
             sample_interval: SignedDuration::from_mins(10),
+            request_retry: SignedDuration::from_mins(1),
         }
     }
 }
