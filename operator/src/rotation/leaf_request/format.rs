@@ -88,3 +88,71 @@ fn damaged(key: &str, problem: String) -> StateError {
         problem,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::pki::{KeyType, LeafParameters, Subject, request_leaf};
+
+    fn request() -> LeafRequest {
+        let signing = request_leaf(&LeafParameters {
+            key_type: KeyType::EcdsaP256,
+            subject: Subject {
+                common_name: "nodes".into(),
+                organization: None,
+                organizational_unit: None,
+                country: None,
+                province: None,
+                locality: None,
+            },
+            dns_names: vec!["nodes.monitoring.svc".into()],
+            ip_addresses: Vec::new(),
+            duration: SignedDuration::from_hours(1),
+        });
+        LeafRequest {
+            signing: signing.unwrap(),
+            parameters: "a".into(),
+            made: "2027-01-01T00:00:00Z".parse().unwrap(),
+            attempt: 3,
+            refused: Some("2027-01-01T00:00:09Z".parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn it_is_read_as_it_was_written() {
+        for refused in [None, request().refused] {
+            let request = LeafRequest {
+                refused,
+                ..request()
+            };
+            assert_eq!(
+                LeafRequest::from_data(&request.to_data()),
+                Ok(Some(request))
+            );
+        }
+        assert_eq!(LeafRequest::from_data(&BTreeMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn what_is_missing_or_of_another_pair_is_named_and_never_shown() {
+        let mut data = request().to_data();
+        data.remove(KEY_KEY);
+        let missing = StateError::Missing {
+            key: KEY_KEY.to_owned(),
+        };
+        assert_eq!(LeafRequest::from_data(&data), Err(missing));
+        let other = request();
+        data.extend(
+            other
+                .to_data()
+                .into_iter()
+                .filter(|(key, _)| key == KEY_KEY),
+        );
+        let problem = LeafRequest::from_data(&data).unwrap_err().to_string();
+        assert!(problem.contains(REQUEST_KEY), "{problem}");
+        let secret = other.signing.key_pem.expose().lines().nth(1).unwrap();
+        assert!(!problem.contains(secret));
+    }
+}
