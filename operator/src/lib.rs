@@ -29,6 +29,7 @@ pub mod rotation_status;
 pub mod run;
 pub mod secret_text;
 pub mod status;
+pub mod supply;
 pub mod telemetry;
 pub mod watch;
 

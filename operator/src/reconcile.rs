@@ -11,7 +11,7 @@ use kube::{Client, Resource, runtime::controller::Action};
 
 use crate::{
     announce::announcement,
-    api::{Advance, ImagePolicy, SecureExporter, ValidSpec},
+    api::{Advance, ImagePolicy, SecureExporter, ValidIssuer, ValidSpec},
     apply::Writer,
     backoff::PerObject,
     clock::Clock,
@@ -25,6 +25,7 @@ use crate::{
         observe,
         sample::Samples,
         status_request::Question,
+        supply::provided,
     },
     render,
     rotation::{
@@ -37,6 +38,7 @@ use crate::{
         timing::Timers,
     },
     status::{self, Published, Stalled},
+    supply::{Supply, SupplyProblem, check},
 };
 
 /// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
@@ -164,9 +166,13 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         now,
     );
     let requests = Requests::read(resource.meta().annotations.as_ref());
+    let supply = supply(&context.client, &spec, &owner, now)
+        .await
+        .map_err(ReconcileError::Observe)?;
     let mut situation = Situation {
         spec: &spec,
         requests: &requests,
+        supply: &supply,
         uid: &owner.uid,
         published: is_published(stored.as_ref(), &observed, &spec, &owner),
         exporters: &[],
@@ -220,6 +226,30 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     writer.status(resource, &owner, &status).await?;
     let deadline = next_deadline(&state, &situation)?;
     Ok(Action::requeue(pause(&steps, deadline, &state, &situation)))
+}
+
+/// What the issuer has issued.
+async fn supply(
+    client: &Client,
+    spec: &ValidSpec,
+    owner: &Owner,
+    now: Timestamp,
+) -> Result<Supply, kube::Error> {
+    let namespace = owner.namespace.as_str();
+    match &spec.issuer {
+        ValidIssuer::Managed => Ok(Supply::Managed),
+        ValidIssuer::Provided {
+            secret_name,
+            bundle,
+        } => {
+            let material = provided(client, namespace, secret_name, bundle).await?;
+            Ok(Supply::External(check(&material, &spec.server_name, now)))
+        }
+        ValidIssuer::CertManager { .. } => Ok(Supply::External(Err(SupplyProblem::new(
+            "IssuerUnsupported",
+            "spec.tls.issuer.type CertManager is not supported by this version: set Managed or Provided",
+        )))),
+    }
 }
 
 fn is_published(

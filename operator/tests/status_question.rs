@@ -20,6 +20,7 @@ use secure_exporter_operator::{
     observe::status_request::{Question, ask},
     pki::inspect::certificates,
     rotation::{Situation, carry_out, decide, request::Requests, state::State, timing::Timers},
+    supply::Supply,
 };
 use serde_json::json;
 use tokio::{
@@ -52,6 +53,7 @@ fn spec_and_state(methods: &[&str]) -> (ValidSpec, State) {
     let situation = Situation {
         spec: &spec,
         requests: &requests,
+        supply: &Supply::Managed,
         uid: "u",
         published: true,
         exporters: &[],

@@ -15,6 +15,7 @@ mod duration;
 mod exporter;
 mod image;
 mod image_policy;
+mod issuer;
 mod methods;
 mod rotation;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod scrape;
 mod status;
 mod tls;
 mod valid;
+mod valid_issuer;
 mod workload;
 
 use kube::{CustomResource, KubeSchema};
@@ -34,6 +36,9 @@ pub use duration::{DurationError, parse_duration};
 pub use exporter::{Collectors, ExporterSpec, KNOWN_COLLECTORS, LogLevel};
 pub use image::{ImageReference, ImageReferenceError, ImageSpec, PullPolicy, PullSecret};
 pub use image_policy::{ImagePolicy, ImagePolicyError};
+pub use issuer::{
+    CaBundleRef, CertManagerIssuer, IssuerRef, IssuerSpec, IssuerType, KeyRef, ProvidedIssuer,
+};
 pub use methods::Methods;
 pub use rotation::{Advance, RotationSpec, RotationState, Stragglers};
 pub use scrape::{ScrapeServiceAccount, ScrapeSpec};
@@ -45,6 +50,7 @@ pub use tls::{CertificateSpec, KeyAlgorithm, MinTlsVersion, PrivateKeySpec, Subj
 pub use valid::{
     SpecError, ValidCertificate, ValidExporter, ValidImage, ValidRotation, ValidScrape, ValidSpec,
 };
+pub use valid_issuer::{Place, PlaceKind, ValidIssuer};
 pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
 
 /// Node metrics, encrypted, authenticated and verified: a node exporter on every node, its certificates and passwords,
@@ -81,6 +87,8 @@ pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
         .message("metadata.name must be at most 52 characters, so that the names of the objects made from it fit"),
     validation = Rule::new("self.spec.authentication.basicAuth.rotationInterval == 'Never' || duration(self.spec.authentication.basicAuth.rotationInterval) >= duration(self.spec.rotation.clientOverlap) + duration(self.spec.rotation.clientOverlap)")
         .message("spec.authentication.basicAuth.rotationInterval must be Never or at least twice spec.rotation.clientOverlap, so that one rotation ends before the next begins"),
+    validation = Rule::new("self.spec.tls.issuer.type == 'Managed' || !('ClientCertificate' in self.spec.authentication.methods)")
+        .message("spec.tls.issuer.type must be Managed where spec.authentication.methods holds ClientCertificate: client certificates are signed by the operator's own authority"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', beginning with a letter"),
 )]

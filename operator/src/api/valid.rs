@@ -13,7 +13,7 @@ use super::{
     Advance, AuthenticationSpec, CertificateSpec, ExporterSpec, ImagePolicy, KNOWN_COLLECTORS,
     KeyAlgorithm, LogLevel, Methods, MinTlsVersion, PrivateKeySpec, PullPolicy, Resources,
     RotationSpec, RotationState, ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, Stragglers,
-    SubjectSpec, UpdateStrategy, WorkloadSpec,
+    SubjectSpec, UpdateStrategy, ValidIssuer, WorkloadSpec,
 };
 use crate::names::{MAX_NAME_LENGTH, Owner};
 use crate::pki::{KeyType, LeafParameters, Subject};
@@ -34,6 +34,8 @@ pub struct ValidSpec {
     pub min_tls_version: MinTlsVersion,
     /// The name that scrapers verify; also the first DNS name of the certificate.
     pub server_name: String,
+    /// Who signs.
+    pub issuer: ValidIssuer,
     /// What certificates are issued like, and when they are renewed.
     pub certificate: ValidCertificate,
     /// What a scraper must show.
@@ -180,6 +182,7 @@ impl ValidSpec {
             exporter: exporter(&spec.exporter)?,
             min_tls_version: spec.tls.min_version,
             server_name,
+            issuer: ValidIssuer::parse(spec, owner)?,
             certificate,
             methods: Methods::parse(&spec.authentication.methods)?,
             username,

@@ -113,6 +113,7 @@ mod tests {
         api::{ImagePolicy, ValidSpec},
         names::Owner,
         rotation::{carry_out, decide, request::Requests, timing::Timers},
+        supply::Supply,
     };
 
     fn owner() -> Owner {
@@ -134,6 +135,7 @@ mod tests {
         let situation = Situation {
             spec,
             requests: &requests,
+            supply: &Supply::Managed,
             uid: "u",
             published: true,
             exporters: &[],

@@ -10,7 +10,7 @@ use super::{
     state::State,
     timing::Timers,
 };
-use crate::{api::ValidSpec, pki::InspectError};
+use crate::{api::ValidSpec, pki::InspectError, supply::Supply};
 
 /// One change of the state. Steps are carried out in the order of the list, and stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +129,8 @@ pub struct Situation<'a> {
     pub spec: &'a ValidSpec,
     /// What is asked for by annotation.
     pub requests: &'a Requests,
+    /// Where the certificate comes from, and what came.
+    pub supply: &'a Supply,
     /// The uid of the resource: spreads renewals.
     pub uid: &'a str,
     /// Whether everything that follows from the stored state was read back from the API server.

@@ -12,6 +12,7 @@ use secure_exporter_operator::{
         rebuild::current_state,
         state::State,
     },
+    supply::Supply,
 };
 
 use super::{
@@ -47,6 +48,7 @@ impl World {
         let situation = Situation {
             spec: &self.spec,
             requests: &self.requests,
+            supply: &Supply::Managed,
             uid: &self.owner.uid,
             published: is_published,
             exporters: &exporters,
