@@ -7,8 +7,10 @@ use k8s_openapi::ByteString;
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
+use crate::api::IssuerRef;
+
 /// What is asked of an issuer. An issuer may give something else: what it gives is checked.
-#[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "cert-manager.io",
     version = "v1",
@@ -29,20 +31,7 @@ pub struct CertificateRequestSpec {
     #[serde(default)]
     pub usages: Vec<String>,
     /// Who is to sign.
-    pub issuer_ref: IssuerReference,
-}
-
-/// Who signs: an issuer of cert-manager, or of another controller that serves its API.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
-pub struct IssuerReference {
-    /// Its name.
-    pub name: String,
-    /// `Issuer`, `ClusterIssuer`, or a kind of another group.
-    #[serde(default)]
-    pub kind: String,
-    /// Its API group.
-    #[serde(default)]
-    pub group: String,
+    pub issuer_ref: IssuerRef,
 }
 
 /// What the issuer said.

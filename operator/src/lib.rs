@@ -14,6 +14,7 @@ pub mod cert_manager;
 pub mod clock;
 pub mod complaints;
 pub mod conditions;
+pub mod correspondence;
 pub mod events;
 pub mod failure;
 pub mod guests;

@@ -1,5 +1,7 @@
 //! One pass over one resource: observe → decide → render → apply → status.
 
+mod asking;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -32,14 +34,17 @@ use crate::{
         Situation, Step, carry_out, decide,
         decide::{awaits_exporters, next_deadline, tally},
         evidence::Exporter,
+        leaf_request::LeafRequest,
         rebuild::current_state,
         request::Requests,
         state::State,
         timing::Timers,
     },
     status::{self, Published, Stalled},
-    supply::{Supply, SupplyProblem, check},
+    supply::{Supply, check},
 };
+
+use asking::Desk;
 
 /// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -94,6 +99,8 @@ pub struct Remembered {
     owner: Owner,
     /// Its state: what brings a deleted state Secret back as it was.
     state: State,
+    /// What an issuer outside is asked for.
+    request: Option<LeafRequest>,
     /// How often the clock had jumped by then.
     clock_jumps: u64,
 }
@@ -156,7 +163,7 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     check_ownership(&observed, &owner)?;
 
     let (now, clock_jumps) = (context.clock.now(), context.clock.jumps());
-    let stored = stored_state(&observed, &owner)?;
+    let (stored, stored_request) = stored_state(&observed, &owner)?;
     let before = remembered(context, &owner);
     let (known, rebuilt) = current_state(
         stored.as_ref(),
@@ -165,10 +172,35 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         &spec,
         now,
     );
+    let writer = Writer {
+        client: &context.client,
+        metrics: &context.metrics,
+    };
     let requests = Requests::read(resource.meta().annotations.as_ref());
-    let supply = supply(&context.client, &spec, &owner, now)
-        .await
-        .map_err(ReconcileError::Observe)?;
+    let request = match (&observed.state, &before) {
+        (None, Some(before)) => before.request.clone(),
+        _ => stored_request.clone(),
+    };
+    let mut desk = Desk::read(context, &spec, &owner, request).await?;
+    let asker = (known.as_ref(), &requests, now);
+    let (step, issued) = desk.look(asker)?;
+    if let Some(step) = step.filter(|_| stored == known) {
+        let state = desk.change(&step, asker, &observed).await?;
+        desk.tell(resource, &step).await;
+        if let Some(state) = &state {
+            let jumps = before.map_or(clock_jumps, |before| before.clock_jumps);
+            remember(context, &owner, state, &desk, jumps);
+        }
+        return Ok(Action::requeue(AFTER_A_STEP));
+    }
+    if stored_request == desk.request {
+        // One that was deleted is asked again as it was.
+        desk.tidy(&writer).await?;
+    }
+    let supply = match issued {
+        Some(supply) => supply,
+        None => supply(&context.client, &spec, &owner, now).await?,
+    };
     let mut situation = Situation {
         spec: &spec,
         requests: &requests,
@@ -186,21 +218,15 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     let state = next_state(&steps, known, &spec, &owner, now).await?;
     let children = render::children(&spec, &owner, &state)?;
 
-    let writer = Writer {
-        client: &context.client,
-        metrics: &context.metrics,
-    };
-    if stored.as_ref() != Some(&state) {
+    desk.close(&state);
+    if stored.as_ref() != Some(&state) || stored_request != desk.request {
         // Ahead of everything that is made from it: after a crash the same material is found again.
-        writer
-            .state(
-                render::state_secret(&owner, &state),
-                observed.state.as_ref(),
-            )
-            .await?;
+        let secret = render::state_secret(&owner, Some(&state), desk.request.as_ref());
+        writer.state(secret, observed.state.as_ref()).await?;
     }
-    remember(context, &owner, &state, clock_jumps);
+    remember(context, &owner, &state, &desk, clock_jumps);
     writer.children(children, &observed).await?;
+    desk.tidy(&writer).await?;
     tell(resource, context, &steps, rebuilt).await;
 
     let waiting_for = tally(&state, &situation).filter(|_| awaits_exporters(&state, &situation));
@@ -224,32 +250,28 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
             .await;
     }
     writer.status(resource, &owner, &status).await?;
-    let deadline = next_deadline(&state, &situation)?;
+    let deadline = next_deadline(&state, &situation)?.min(desk.deadline(now));
     Ok(Action::requeue(pause(&steps, deadline, &state, &situation)))
 }
 
-/// What the issuer has issued.
+/// What an issuer that is not asked has issued.
 async fn supply(
     client: &Client,
     spec: &ValidSpec,
     owner: &Owner,
     now: Timestamp,
-) -> Result<Supply, kube::Error> {
-    let namespace = owner.namespace.as_str();
-    match &spec.issuer {
-        ValidIssuer::Managed => Ok(Supply::Managed),
-        ValidIssuer::Provided {
-            secret_name,
-            bundle,
-        } => {
-            let material = provided(client, namespace, secret_name, bundle).await?;
-            Ok(Supply::External(check(&material, &spec.server_name, now)))
-        }
-        ValidIssuer::CertManager { .. } => Ok(Supply::External(Err(SupplyProblem::new(
-            "IssuerUnsupported",
-            "spec.tls.issuer.type CertManager is not supported by this version: set Managed or Provided",
-        )))),
-    }
+) -> Result<Supply, ReconcileError> {
+    let ValidIssuer::Provided {
+        secret_name,
+        bundle,
+    } = &spec.issuer
+    else {
+        return Ok(Supply::Managed);
+    };
+    let material = provided(client, &owner.namespace, secret_name, bundle)
+        .await
+        .map_err(ReconcileError::Observe)?;
+    Ok(Supply::External(check(&material, &spec.server_name, now)))
 }
 
 fn is_published(
@@ -311,16 +333,25 @@ fn check_ownership(observed: &Observed, owner: &Owner) -> Result<(), ReconcileEr
         .map_or(Ok(()), |object| Err(ReconcileError::Foreign(object)))
 }
 
-fn stored_state(observed: &Observed, owner: &Owner) -> Result<Option<State>, ReconcileError> {
+fn stored_state(
+    observed: &Observed,
+    owner: &Owner,
+) -> Result<(Option<State>, Option<LeafRequest>), ReconcileError> {
     let Some(secret) = &observed.state else {
-        return Ok(None);
+        return Ok((None, None));
     };
-    State::from_data(secret.data.as_ref().unwrap_or(&Default::default()))
-        .map(Some)
-        .map_err(|source| ReconcileError::State {
-            name: owner.state_secret(),
-            source,
-        })
+    let nothing = Default::default();
+    let data = secret.data.as_ref().unwrap_or(&nothing);
+    let damaged = |source| ReconcileError::State {
+        name: owner.state_secret(),
+        source,
+    };
+    let request = LeafRequest::from_data(data).map_err(damaged)?;
+    if LeafRequest::is_alone_in(data) {
+        return Ok((None, request));
+    }
+    let state = State::from_data(data).map_err(damaged)?;
+    Ok((Some(state), request))
 }
 
 async fn next_state(
@@ -348,7 +379,7 @@ fn remembered(context: &Context, owner: &Owner) -> Option<Remembered> {
     known.get(&owner.uid).cloned()
 }
 
-fn remember(context: &Context, owner: &Owner, state: &State, clock_jumps: u64) {
+fn remember(context: &Context, owner: &Owner, state: &State, desk: &Desk<'_>, clock_jumps: u64) {
     let mut known = context
         .remembered
         .lock()
@@ -356,6 +387,7 @@ fn remember(context: &Context, owner: &Owner, state: &State, clock_jumps: u64) {
     let now = Remembered {
         owner: owner.clone(),
         state: state.clone(),
+        request: desk.request.clone(),
         clock_jumps,
     };
     known.insert(owner.uid.clone(), now);

@@ -41,6 +41,8 @@ pub struct Supplied {
     pub key_pem: SecretText,
     /// The authorities, PEM, at least one, each once.
     pub bundle_pem: String,
+    /// A fingerprint of what was asked for, and of whom; empty where nobody was asked.
+    pub parameters: String,
 }
 
 /// Why there is nothing to use.
@@ -74,6 +76,7 @@ pub struct Material {
 }
 
 /// What was found at a place.
+#[derive(Clone)]
 pub struct Found {
     /// The place.
     pub place: Place,
@@ -81,7 +84,19 @@ pub struct Found {
     pub content: Content,
 }
 
+impl Found {
+    /// A text.
+    pub fn text(place: Place, text: &str) -> Self {
+        let bytes = Zeroizing::new(text.as_bytes().to_vec());
+        Self {
+            place,
+            content: Content::Bytes(bytes),
+        }
+    }
+}
+
 /// What a place holds.
+#[derive(Clone)]
 pub enum Content {
     /// These bytes.
     Bytes(Zeroizing<Vec<u8>>),
@@ -127,6 +142,7 @@ pub fn check(
         chain_pem,
         key_pem,
         bundle_pem,
+        parameters: String::new(),
     })
 }
 

@@ -1,11 +1,10 @@
 //! CertificateRequest `<name>-<hash of the request>`: what cert-manager is asked, a pure rendering of spec and request.
 
 use k8s_openapi::ByteString;
-use sha2::{Digest, Sha256};
 
 use crate::{
-    api::ValidSpec,
-    cert_manager::{CertificateRequest, CertificateRequestSpec, IssuerReference},
+    api::{IssuerRef, ValidSpec},
+    cert_manager::{CertificateRequest, CertificateRequestSpec},
     names::Owner,
     rotation::leaf_request::LeafRequest,
 };
@@ -14,12 +13,12 @@ use crate::{
 pub fn certificate_request(
     spec: &ValidSpec,
     owner: &Owner,
-    issuer: &IssuerReference,
+    issuer: &IssuerRef,
     request: &LeafRequest,
 ) -> CertificateRequest {
     let request_pem = request.signing.request_pem.as_bytes();
     CertificateRequest {
-        metadata: owner.child(owner.certificate_request(&hash(request_pem))),
+        metadata: owner.child(owner.certificate_request(&request.hash())),
         spec: CertificateRequestSpec {
             request: ByteString(request_pem.to_vec()),
             duration: Some(format!(
@@ -35,13 +34,3 @@ pub fn certificate_request(
 
 /// What a certificate of a server is for. Key encipherment is for RSA keys and TLS 1.2.
 const USAGES: [&str; 3] = ["digital signature", "key encipherment", "server auth"];
-
-/// As much of a hash as a name has room for: the longest name of a resource has 52 characters, and ends 63 with it.
-fn hash(request_pem: &[u8]) -> String {
-    let digest = Sha256::digest(request_pem);
-    digest
-        .iter()
-        .take(5)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}

@@ -9,8 +9,10 @@ pub mod format;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{decide::Because, timing::Timers};
-use crate::pki::SigningRequest;
+use sha2::{Digest, Sha256};
+
+use super::{decide::Because, state::State, timing::Timers};
+use crate::pki::{IssueError, LeafParameters, SigningRequest, request_leaf};
 
 /// What was asked for, and has not become the leaf yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,22 @@ pub struct LeafRequest {
 }
 
 impl LeafRequest {
+    /// A hash of the request, for the name of the object that asks for it.
+    pub fn hash(&self) -> String {
+        // As much as a name has room for: the longest name of a resource has 52 characters, and ends 63 with it.
+        let digest = Sha256::digest(&self.signing.request_pem);
+        digest
+            .iter()
+            .take(5)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// Whether what was asked for is the leaf by now.
+    pub fn is_answered(&self, state: &State) -> bool {
+        state.leaf.key_pem == self.signing.key_pem
+    }
+
     /// When the next one is due, where this one was refused.
     pub fn next_attempt(&self, timers: &Timers) -> Option<Timestamp> {
         let doublings = self.attempt.saturating_sub(1).min(MOST_DOUBLINGS);
@@ -58,6 +76,8 @@ pub enum RequestStep {
         /// The how manieth since the last one that succeeded.
         attempt: u32,
     },
+    /// Somebody asks for another leaf, which the request that is on its way already brings.
+    Join,
     /// It was refused: the wait for the next one begins.
     NoteRefusal,
     /// Nothing is asked for any more.
@@ -97,7 +117,8 @@ pub fn decide(request: Option<&LeafRequest>, ask: &Ask<'_>) -> Option<RequestSte
         return Some(ask.wanted.map_or(RequestStep::Withdraw, first));
     }
     let Some(next) = request.next_attempt(ask.timers) else {
-        return ask.is_refused.then_some(RequestStep::NoteRefusal);
+        let join = ask.requested.then_some(RequestStep::Join);
+        return join.or(ask.is_refused.then_some(RequestStep::NoteRefusal));
     };
     if ask.requested {
         return Some(first(Because::Requested));
@@ -108,6 +129,33 @@ pub fn decide(request: Option<&LeafRequest>, ask: &Ask<'_>) -> Option<RequestSte
         because: Because::Refused,
         attempt: request.attempt.saturating_add(1),
     })
+}
+
+/// The request after `step`, made with `leaf`, whose fingerprint, and that of whom is asked, is `parameters`.
+///
+/// # Errors
+/// The key or the request could not be made.
+pub fn carry_out(
+    step: &RequestStep,
+    request: Option<LeafRequest>,
+    (leaf, parameters): (&LeafParameters, String),
+    now: Timestamp,
+) -> Result<Option<LeafRequest>, IssueError> {
+    match step {
+        RequestStep::Ask { attempt, .. } => Ok(Some(LeafRequest {
+            signing: request_leaf(leaf)?,
+            parameters,
+            made: now,
+            attempt: *attempt,
+            refused: None,
+        })),
+        RequestStep::Join => Ok(request),
+        RequestStep::NoteRefusal => Ok(request.map(|request| LeafRequest {
+            refused: Some(now),
+            ..request
+        })),
+        RequestStep::Withdraw => Ok(None),
+    }
 }
 
 #[cfg(test)]
@@ -164,10 +212,17 @@ mod tests {
         assert_eq!(decide(Some(&request()), &wanted), None);
         let later = Ask {
             now: at(1_000_000),
-            requested: true,
             ..wanted
         };
         assert_eq!(decide(Some(&request()), &later), None);
+        let requested = Ask {
+            requested: true,
+            ..later
+        };
+        assert_eq!(
+            decide(Some(&request()), &requested),
+            Some(RequestStep::Join)
+        );
     }
 
     #[test]

@@ -31,6 +31,13 @@ impl LeafRequest {
             .collect()
     }
 
+    /// Whether there is nothing but a request in the data of the state's Secret: so it is before the first certificate of
+    /// an issuer outside.
+    pub fn is_alone_in(data: &BTreeMap<String, ByteString>) -> bool {
+        let parts = [INDEX_KEY, REQUEST_KEY, KEY_KEY];
+        !data.is_empty() && data.keys().all(|key| parts.contains(&key.as_str()))
+    }
+
     /// Reads the request from the data of the state's Secret; `None` where there is none.
     ///
     /// # Errors
