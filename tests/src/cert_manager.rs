@@ -28,15 +28,16 @@ pub fn install_definitions(kubectl: &Kubectl) -> Result<()> {
     Ok(())
 }
 
-/// Starts the controllers, for all namespaces of a cluster. They end when dropped.
+/// Starts the controllers, for one namespace. They end when dropped.
 ///
 /// # Errors
 /// They cannot be started.
-pub fn start(kubeconfig: &Path) -> Result<Process> {
+pub fn start(kubeconfig: &Path, namespace: &str) -> Result<Process> {
     Process::spawn(
         Command::new(environment::cert_manager()?)
             .arg("-kubeconfig")
-            .arg(kubeconfig),
+            .arg(kubeconfig)
+            .args(["-namespace", namespace]),
     )
 }
 

@@ -6,12 +6,13 @@
 
 use std::{fs, process::Command, time::Duration};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 use system_tests::{
     cert_manager::{ANSWER, install_definitions, issuer, requests, start},
     environment,
     exporters::{Exporters, condition, resource},
+    gate::Cut,
     kubectl::Kubectl,
     namespace::in_namespace,
     operator::Stage,
@@ -29,7 +30,7 @@ fn an_issuer_of_cert_manager_signs_what_the_exporters_serve() -> Result<()> {
         let exporters = Exporters::apply(namespace, "nodes", &spec(9160, "first"))?;
         exporters.wait_refused(&["cert-manager is not installed"])?;
         install_definitions(&namespace.kubectl)?;
-        let _controllers = start(&environment::kubeconfig()?)?;
+        let _controllers = start(&environment::kubeconfig()?, &namespace.name)?;
         exporters.wait_refused(&["\"first\" not found"])?;
         let first = issuer(&namespace.kubectl, "first")?;
         exporters.wait_ready()?;
@@ -121,7 +122,7 @@ fn a_request_outlives_the_operator_and_is_made_again_only_when_it_was_refused() 
         Ok(request.filter(|it| it["spec"] != asked["spec"]))
     })?;
 
-    let _controllers = start(&environment::control_plane()?)?;
+    let _controllers = start(&environment::control_plane()?, "asked")?;
     let authority = issuer(&stage.kubectl, "first")?;
     let server = wait_until("a certificate", ANSWER, || {
         let secret = stage.kubectl.find("secret", "nodes-server")?;
@@ -136,6 +137,79 @@ fn a_request_outlives_the_operator_and_is_made_again_only_when_it_was_refused() 
     })?;
     ensure!(name(&other)? != name(&asked)?);
     Ok(())
+}
+
+#[test]
+fn a_renewal_survives_the_death_of_the_operator_at_every_write() -> Result<()> {
+    let stage = Stage::new("renewed")?;
+    install_definitions(&stage.kubectl)?;
+    let _controllers = start(&environment::control_plane()?, "renewed")?;
+    let authority = issuer(&stage.kubectl, "first")?;
+    let operator = stage.operator()?;
+    stage
+        .kubectl
+        .apply(&resource("nodes", &spec(9100, "first")))?;
+    let mut key = wait_until("a certificate", ANSWER, || published_key(&stage.kubectl))?;
+    drop(operator);
+    for write in 1..20 {
+        for cut in [Cut::Before, Cut::After] {
+            stage.gate.close_at(write, cut);
+            let operator = stage.operator()?;
+            let request = format!("secureexporter.dev/rotate=certificate:{write}{cut:?}");
+            stage
+                .kubectl
+                .run(&["annotate", "secexp", "nodes", &request, "--overwrite"])?;
+            let died = wait_until("the cut", ROTATION, || {
+                if stage.gate.is_closed() {
+                    return Ok(Some(true));
+                }
+                Ok(is_renewed(&stage.kubectl, &key)?.then_some(false))
+            })?;
+            drop(operator);
+            stage.gate.reopen();
+            let at_death = secret(&stage.kubectl, "state")?;
+            let operator = stage.operator()?;
+            wait_until("the renewal", ROTATION, || {
+                let renewed = is_renewed(&stage.kubectl, &key)?;
+                Ok(renewed.then_some(()))
+            })
+            .with_context(|| operator.log().unwrap_or_default())?;
+            let server = secret(&stage.kubectl, "server")?;
+            ensure!(
+                is_signed_by(&server, &authority)?,
+                "signed by somebody else"
+            );
+            if let Ok(asked) = at_death.get("request.key") {
+                ensure!(
+                    server.get("tls.key")? == asked,
+                    "cut {cut:?} write {write}: a key was stored, and then another one made"
+                );
+            }
+            key = server.get("tls.key")?.to_owned();
+            if !died {
+                ensure!(write > 4, "only {write} writes in a renewal");
+                return Ok(());
+            }
+        }
+    }
+    bail!("a renewal has more than 20 writes");
+}
+
+/// Whether another key is published, and nothing is asked any more.
+fn is_renewed(kubectl: &Kubectl, old: &str) -> Result<bool> {
+    let key = published_key(kubectl)?;
+    Ok(key.is_some_and(|key| key != old) && requests(kubectl)?.is_empty())
+}
+
+fn published_key(kubectl: &Kubectl) -> Result<Option<String>> {
+    let Some(server) = kubectl.find("secret", "nodes-server")? else {
+        return Ok(None);
+    };
+    Ok(Some(SecretData::of(&server)?.get("tls.key")?.to_owned()))
+}
+
+fn secret(kubectl: &Kubectl, what: &str) -> Result<SecretData> {
+    SecretData::of(&kubectl.get("secret", &format!("nodes-{what}"))?)
 }
 
 fn spec(port: u16, issuer: &str) -> Value {

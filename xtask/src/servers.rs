@@ -188,7 +188,7 @@ pub fn kubernetes_commands() -> Result<PathBuf> {
 /// Go is missing, or its module could not be had.
 pub fn cert_manager_definitions() -> Result<PathBuf> {
     const MODULE: &str = "github.com/cert-manager/cert-manager";
-    const DEFINITIONS: [&str; 3] = ["certificaterequests", "clusterissuers", "issuers"];
+    const DEFINITIONS: [&str; 2] = ["certificaterequests", "issuers"];
     let folder = cache()?.join(format!("cert-manager-{}-crds", CERT_MANAGER.version));
     if folder.is_dir() {
         return Ok(folder);

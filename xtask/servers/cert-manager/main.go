@@ -13,28 +13,28 @@ import (
 	"github.com/cert-manager/cert-manager/pkg/controller"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/approver"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
-	_ "github.com/cert-manager/cert-manager/pkg/controller/clusterissuers"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 )
 
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "path of the kubeconfig")
+	namespace := flag.String("namespace", "", "the namespace whose issuers sign")
 	flag.Parse()
 	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := run(stop, *kubeconfig); err != nil {
+	if err := run(stop, *kubeconfig, *namespace); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(stop context.Context, kubeconfig string) error {
+func run(stop context.Context, kubeconfig, namespace string) error {
 	factory, err := controller.NewContextFactory(stop, controller.ContextOptions{
 		Kubeconfig:         kubeconfig,
+		Namespace:          namespace,
 		KubernetesAPIQPS:   20,
 		KubernetesAPIBurst: 50,
-		IssuerOptions:      controller.IssuerOptions{ClusterResourceNamespace: "cert-manager"},
 	})
 	if err != nil {
 		return err
