@@ -6,6 +6,7 @@ use crate::{
     pki::InspectError,
     render::RenderError,
     rotation::{RotationError, state::StateError},
+    supply::SupplyProblem,
 };
 
 /// Why a pass ended early.
@@ -17,6 +18,9 @@ pub enum ReconcileError {
     /// The spec asks for what cannot be.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// There is no certificate to begin with.
+    #[error("nothing is published yet, because there is no certificate to serve: {0}")]
+    IssuerNotReady(SupplyProblem),
     /// A child's name is taken.
     #[error(
         "{0} exists and was not made by this resource: it is not touched. Delete or rename it, or rename the SecureExporter"
@@ -64,6 +68,7 @@ impl ReconcileError {
         match self {
             Self::Nameless => "Nameless",
             Self::Spec(_) => "InvalidSpec",
+            Self::IssuerNotReady(_) => "IssuerNotReady",
             Self::Foreign(_) => "ForeignObject",
             Self::Leftover(_) => "WaitingForGarbageCollector",
             Self::State { .. } | Self::Inspect(_) => "StateDamaged",

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kube::{Client, Resource, runtime::controller::Action};
 
 use crate::{
-    announce::announcement,
+    announce::{DECLINED, announcement},
     api::{Advance, ImagePolicy, SecureExporter, ValidIssuer, ValidSpec},
     apply::Writer,
     backoff::PerObject,
@@ -51,6 +51,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How soon what was just written is read back.
 const AFTER_A_STEP: Duration = Duration::from_secs(1);
+
+/// How often the objects of another issuer are read. They carry none of our labels, so no watch tells of a change: to watch
+/// them, the operator would have to keep every Secret of the namespace in memory.
+const SUPPLY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What every pass needs.
 pub struct Context {
@@ -147,9 +151,14 @@ pub fn after_failure(
     let wait = match error.category() {
         "Conflict" => Duration::from_millis(200),
         "WaitingForGarbageCollector" => Duration::from_secs(1),
-        _ => context
-            .backoff
-            .failed(resource.meta().uid.as_deref().unwrap_or_default()),
+        category => {
+            let uid = resource.meta().uid.as_deref().unwrap_or_default();
+            let wait = context.backoff.failed(uid);
+            match category {
+                "IssuerNotReady" => wait.min(SUPPLY_INTERVAL),
+                _ => wait,
+            }
+        }
     };
     Action::requeue(wait)
 }
@@ -201,6 +210,9 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         Some(supply) => supply,
         None => supply(&context.client, &spec, &owner, now).await?,
     };
+    if let (None, Supply::External(Err(problem))) = (&known, &supply) {
+        return Err(ReconcileError::IssuerNotReady(problem.clone()));
+    }
     let mut situation = Situation {
         spec: &spec,
         requests: &requests,
@@ -239,6 +251,7 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         exporters: &exporters,
         waiting_for: waiting_for.as_ref(),
         requests: &requests,
+        supply: &supply,
     };
     let previous = resource.status.clone().unwrap_or_default();
     let status = status::published(&previous, resource.meta().generation, &seen, now)?;
@@ -248,6 +261,9 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
             .events
             .warn_once(resource, "RotationBlocked", news)
             .await;
+    }
+    if let Some((reason, news)) = status::newly_invalid(&previous, &status) {
+        context.events.warn_once(resource, reason, news).await;
     }
     writer.status(resource, &owner, &status).await?;
     let deadline = next_deadline(&state, &situation)?.min(desk.deadline(now));
@@ -395,7 +411,7 @@ fn remember(context: &Context, owner: &Owner, state: &State, desk: &Desk<'_>, cl
 
 async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebuilt: bool) {
     let rebuilt = rebuilt.then(|| {
-        let note = "the state was missing or older than what is published, and was made again from that; the keys of the authorities are lost, so a new one follows";
+        let note = "the state was missing or older than what is published, and was made again from that; where the operator signs, the keys of the authorities are lost, so a new one follows";
         ("StateRebuilt", note.to_owned())
     });
     for (reason, note) in rebuilt
@@ -403,7 +419,11 @@ async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebu
         .chain(steps.iter().filter_map(announcement))
     {
         tracing::info!(resource = %name(resource), reason, note);
-        context.events.done(resource, reason, &note).await;
+        if reason == DECLINED {
+            context.events.warn_once(resource, reason, &note).await;
+        } else {
+            context.events.done(resource, reason, &note).await;
+        }
     }
 }
 
@@ -465,9 +485,13 @@ fn pause(
         return AFTER_A_STEP;
     }
     let left = deadline.duration_since(situation.now).as_secs().max(1);
+    let longest = match situation.supply {
+        Supply::Managed => LONGEST_PAUSE,
+        Supply::External(_) => SUPPLY_INTERVAL,
+    };
     Duration::from_secs(left.unsigned_abs())
         .min(sample_age(state, situation))
-        .min(LONGEST_PAUSE)
+        .min(longest)
 }
 
 fn name(resource: &SecureExporter) -> String {

@@ -1,7 +1,10 @@
 //! What `kubectl get` and `kubectl describe` tell: a pure function of what a pass saw.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{api::apps::v1::DaemonSet, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{
+    api::apps::v1::DaemonSet,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 
 use crate::{
     api::{
@@ -11,7 +14,10 @@ use crate::{
     complaints::Complaint,
     conditions::{self, Finding},
     names::Owner,
-    pki::{BACKDATING, InspectError, inspect::inspect},
+    pki::{
+        BACKDATING, InspectError,
+        inspect::{bundle_end, inspect},
+    },
     rotation::{
         evidence::{Exporter, Tally},
         request::{Requests, Subject},
@@ -19,11 +25,15 @@ use crate::{
         timing::renewal_time,
     },
     rotation_status,
+    supply::Supply,
 };
 
 /// A certificate that ends sooner than this should have been renewed long ago. Short certificates (in tests) are never
 /// this long; for them a tenth of their life counts.
 const EXPIRING: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// Reason of [`conditions::CERTIFICATE_VALID`] where no scrape succeeds any more.
+const EXPIRED: &str = "Expired";
 
 /// What a pass that published everything saw.
 pub struct Published<'a> {
@@ -43,6 +53,8 @@ pub struct Published<'a> {
     pub waiting_for: Option<&'a Tally>,
     /// What is asked for by annotation.
     pub requests: &'a Requests,
+    /// Where the certificate comes from, and what came.
+    pub supply: &'a Supply,
 }
 
 /// Why a pass could not publish.
@@ -73,7 +85,7 @@ pub fn published(
         .transpose()?;
     let verified = verified(seen.exporters, &certificate);
     let nodes = nodes(seen.daemon_set, verified);
-    let validity = validity(&certificate, client_certificate.as_ref(), now);
+    let validity = validity(seen, &certificate, client_certificate.as_ref(), now);
     let findings = findings(seen, validity, &nodes);
     Ok(SecureExporterStatus {
         observed_generation: generation,
@@ -185,7 +197,7 @@ fn ready_finding(
     nodes: &NodesStatus,
 ) -> Finding {
     let not = |reason, message: String| Finding::new(conditions::READY, false, reason, message);
-    if certificate.holds == Some(false) && certificate.reason == "Expired" {
+    if certificate.holds == Some(false) && certificate.reason == EXPIRED {
         return not("CertificateExpired", certificate.message.clone());
     }
     if let Some((reason, message)) = trouble {
@@ -228,11 +240,29 @@ fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
 
 /// Of the served certificate, unless that is well and the client certificate is not: without either, no scrape succeeds.
 fn validity(
+    seen: &Published<'_>,
     served: &CertificateStatus,
     client: Option<&CertificateStatus>,
     now: Timestamp,
 ) -> Finding {
+    let end = served.not_after.0;
     let served = certificate_finding("certificate", served, now);
+    if let Supply::External(supply) = seen.supply {
+        let problem = supply.as_ref().err();
+        return match problem {
+            Some(problem) if served.reason != EXPIRED => Finding::new(
+                conditions::CERTIFICATE_VALID,
+                false,
+                problem.reason,
+                format!("{problem}. The certificate from before goes on being served, until {end}"),
+            ),
+            Some(problem) => Finding {
+                message: format!("{}. {problem}", served.message),
+                ..served
+            },
+            None => served,
+        };
+    }
     let client = client.map(|client| certificate_finding("client certificate", client, now));
     match client {
         Some(client) if served.holds == Some(true) && client.holds == Some(false) => client,
@@ -249,7 +279,7 @@ fn certificate_finding(what: &str, certificate: &CertificateStatus, now: Timesta
         Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)
     };
     if end <= now {
-        finding(false, "Expired", format!("the {what} ended at {end}"))
+        finding(false, EXPIRED, format!("the {what} ended at {end}"))
     } else if end.duration_since(now) < soon {
         finding(
             false,
@@ -357,12 +387,26 @@ pub fn newly_blocked<'a>(
     previous: &SecureExporterStatus,
     current: &'a SecureExporterStatus,
 ) -> Option<&'a str> {
-    let blocked = |condition: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+    let blocked = |condition: &&Condition| {
         condition.type_ == conditions::ROTATION_BLOCKED && condition.status == "True"
     };
     let now = current.conditions.iter().find(blocked)?;
     let before = previous.conditions.iter().find(blocked);
     before.is_none().then_some(now.message.as_str())
+}
+
+/// Reason and message of the condition, where since `previous` something else is wrong with the certificate.
+pub fn newly_invalid<'a>(
+    previous: &SecureExporterStatus,
+    current: &'a SecureExporterStatus,
+) -> Option<(&'a str, &'a str)> {
+    let invalid = |condition: &&Condition| {
+        condition.type_ == conditions::CERTIFICATE_VALID && condition.status == "False"
+    };
+    let now = current.conditions.iter().find(invalid)?;
+    let before = previous.conditions.iter().find(invalid);
+    let is_news = before.is_none_or(|before| before.reason != now.reason);
+    is_news.then_some((now.reason.as_str(), now.message.as_str()))
 }
 
 fn whole_seconds(time: Timestamp) -> Time {
@@ -395,7 +439,7 @@ fn certificate(
 fn trust(state: &State) -> Result<TrustStatus, InspectError> {
     let mut end = Timestamp::MIN;
     if let Some(active) = state.authorities.get(&state.active_authority) {
-        end = inspect(&active.certificate_pem)?.not_after;
+        end = bundle_end(&active.certificate_pem)?;
     }
     Ok(TrustStatus {
         active_generation: whole(state.active_authority),
