@@ -130,13 +130,25 @@ impl Correspondence<'_> {
         if state.leaf.parameters != self.parameters() {
             return Ok(Some(Because::SpecChanged));
         }
-        let facts = inspect(&state.leaf.certificate_pem)?;
-        let percentage = self.spec.certificate.renew_before_percentage;
-        if renewal_time(&facts, percentage, &self.owner.uid) <= self.now {
+        if self.due(state)? <= self.now {
             return Ok(Some(Because::Due));
         }
         let requested = requests.is_pending(Subject::Certificate, &state.handled);
         Ok(requested.then_some(Because::Requested))
+    }
+
+    /// When the leaf reaches its renewal time.
+    ///
+    /// # Errors
+    /// The leaf in the state cannot be read.
+    pub fn due(&self, state: &State) -> Result<Timestamp, InspectError> {
+        let leaf = &state.leaf;
+        Ok(renewal_time(
+            &inspect(&leaf.certificate_pem)?,
+            state.backdating(leaf.authority_generation),
+            self.spec.certificate.renew_before_percentage,
+            &self.owner.uid,
+        ))
     }
 
     /// What the machine is to go by: the certificate that was issued, else the leaf that is held, unless a person should

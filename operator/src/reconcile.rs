@@ -155,7 +155,7 @@ pub fn after_failure(
             let uid = resource.meta().uid.as_deref().unwrap_or_default();
             let wait = context.backoff.failed(uid);
             match category {
-                "IssuerNotReady" => wait.min(SUPPLY_INTERVAL),
+                "IssuerNotReady" => wait.min(context.timers.probe_interval.unsigned_abs()),
                 _ => wait,
             }
         }
@@ -266,7 +266,7 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         context.events.warn_once(resource, reason, news).await;
     }
     writer.status(resource, &owner, &status).await?;
-    let deadline = next_deadline(&state, &situation)?.min(desk.deadline(now));
+    let deadline = next_deadline(&state, &situation)?.min(desk.deadline(&state, now)?);
     Ok(Action::requeue(pause(&steps, deadline, &state, &situation)))
 }
 

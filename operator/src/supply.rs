@@ -22,6 +22,9 @@ const LONGEST_BUNDLE: usize = 256 * 1024;
 /// The longest certificate chain, in bytes.
 const LONGEST_CHAIN: usize = 64 * 1024;
 
+/// [`Supplied::parameters`] where nobody was asked: unlike every fingerprint.
+pub const NOT_ASKED: &str = "supplied";
+
 /// Where the certificate that the exporters serve comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Supply {
@@ -41,7 +44,8 @@ pub struct Supplied {
     pub key_pem: SecretText,
     /// The authorities, PEM, at least one, each once.
     pub bundle_pem: String,
-    /// A fingerprint of what was asked for, and of whom; empty where nobody was asked.
+    /// What [`Leaf::parameters`](crate::rotation::state::Leaf) becomes: a fingerprint of what was asked for, and of whom,
+    /// or [`NOT_ASKED`].
     pub parameters: String,
 }
 
@@ -142,7 +146,7 @@ pub fn check(
         chain_pem,
         key_pem,
         bundle_pem,
-        parameters: String::new(),
+        parameters: NOT_ASKED.to_owned(),
     })
 }
 

@@ -171,7 +171,7 @@ fn a_spec_that_sets_everything() {
 
 #[test]
 fn the_state_secret() {
-    let secret = state_secret(&owner(), &state());
+    let secret = state_secret(&owner(), Some(&state()), None);
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("state-secret", readable(&secret));
     });
@@ -390,7 +390,7 @@ fn every_child_is_owned_and_labelled() {
         rendered.ca_config_map.metadata,
         rendered.service.metadata,
         rendered.daemon_set.metadata,
-        state_secret(&owner(), &state()).metadata,
+        state_secret(&owner(), Some(&state()), None).metadata,
     ] {
         assert_eq!(metadata.owner_references, Some(vec![owner().reference()]));
         assert_eq!(metadata.labels, Some(owner().labels()));

@@ -159,7 +159,7 @@ fn spec(owner: &Owner, issuer: &Value) -> ValidSpec {
     let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
     let spec = json!({
         "tls": {"issuer": {"type": "CertManager", "certManager": {"issuerRef": issuer}}},
-        "authentication": {"basicAuth": {"bcryptCost": 4}},
+        "authentication": {"basicAuth": {"bcryptCost": 4, "rotationInterval": "Never"}},
     });
     ValidSpec::parse(&serde_json::from_value(spec).unwrap(), owner, &images).unwrap()
 }

@@ -158,17 +158,22 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    /// When to look for an answer, or to ask anew.
-    pub(super) fn deadline(&self, now: Timestamp) -> Timestamp {
+    /// When to ask, to look for the answer, or to ask anew.
+    pub(super) fn deadline(
+        &self,
+        state: &State,
+        now: Timestamp,
+    ) -> Result<Timestamp, InspectError> {
         let timers = &self.context.timers;
-        let look = |request: &LeafRequest| {
-            let patience = now.checked_add(request.patience(timers, now)).ok();
-            request.next_attempt(timers).or(patience)
-        };
-        self.request
-            .as_ref()
-            .and_then(look)
-            .unwrap_or(Timestamp::MAX)
+        match (&self.request, self.correspondence(now)) {
+            (Some(request), _) => {
+                let patience = now.checked_add(request.patience(timers, now)).ok();
+                let next = request.next_attempt(timers).or(patience);
+                Ok(next.unwrap_or(Timestamp::MAX))
+            }
+            (None, Some(correspondence)) => correspondence.due(state),
+            (None, None) => Ok(Timestamp::MAX),
+        }
     }
 
     /// Tells of a request.
