@@ -4,7 +4,7 @@ mod asking;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -82,17 +82,19 @@ impl Context {
     /// Forgets a resource that is gone: its secrets, its answers, its metrics.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.metrics.forget(namespace, name);
-        let mut known = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        known.retain(|uid, before| {
+        self.remembered().retain(|uid, before| {
             let is_gone = before.owner.namespace == namespace && before.owner.name == name;
             if is_gone {
                 self.samples.forget(uid);
             }
             !is_gone
         });
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,7 +175,7 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
 
     let (now, clock_jumps) = (context.clock.now(), context.clock.jumps());
     let (stored, stored_request) = stored_state(&observed, &owner)?;
-    let before = remembered(context, &owner);
+    let before = context.remembered().get(&owner.uid).cloned();
     let (known, rebuilt) = current_state(
         stored.as_ref(),
         before.as_ref().map(|before| &before.state),
@@ -191,20 +193,16 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         _ => stored_request.clone(),
     };
     let mut desk = Desk::read(context, &spec, &owner, request).await?;
-    let asker = (known.as_ref(), &requests, now);
-    let (step, issued) = desk.look(asker)?;
+    let (step, issued) = desk.look(known.as_ref(), &requests, now)?;
     if let Some(step) = step.filter(|_| stored == known) {
-        let state = desk.change(&step, asker, &observed).await?;
+        desk.change(&step, stored, &requests, &observed, now)
+            .await?;
         desk.tell(resource, &step).await;
-        if let Some(state) = &state {
-            let jumps = before.map_or(clock_jumps, |before| before.clock_jumps);
-            remember(context, &owner, state, &desk, jumps);
-        }
         return Ok(Action::requeue(AFTER_A_STEP));
     }
     if stored_request == desk.request {
         // One that was deleted is asked again as it was.
-        desk.tidy(&writer).await?;
+        desk.tidy().await?;
     }
     let supply = match issued {
         Some(supply) => supply,
@@ -236,9 +234,9 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         let secret = render::state_secret(&owner, Some(&state), desk.request.as_ref());
         writer.state(secret, observed.state.as_ref()).await?;
     }
-    remember(context, &owner, &state, &desk, clock_jumps);
+    remember(context, &owner, &state, desk.request.as_ref(), clock_jumps);
     writer.children(children, &observed).await?;
-    desk.tidy(&writer).await?;
+    desk.tidy().await?;
     tell(resource, context, &steps, rebuilt).await;
 
     let waiting_for = tally(&state, &situation).filter(|_| awaits_exporters(&state, &situation));
@@ -387,26 +385,20 @@ async fn next_state(
         .map_err(ReconcileError::Rotation)
 }
 
-fn remembered(context: &Context, owner: &Owner) -> Option<Remembered> {
-    let known = context
-        .remembered
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    known.get(&owner.uid).cloned()
-}
-
-fn remember(context: &Context, owner: &Owner, state: &State, desk: &Desk<'_>, clock_jumps: u64) {
-    let mut known = context
-        .remembered
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+fn remember(
+    context: &Context,
+    owner: &Owner,
+    state: &State,
+    request: Option<&LeafRequest>,
+    clock_jumps: u64,
+) {
     let now = Remembered {
         owner: owner.clone(),
         state: state.clone(),
-        request: desk.request.clone(),
+        request: request.cloned(),
         clock_jumps,
     };
-    known.insert(owner.uid.clone(), now);
+    context.remembered().insert(owner.uid.clone(), now);
 }
 
 async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebuilt: bool) {

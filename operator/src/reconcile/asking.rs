@@ -28,9 +28,6 @@ use crate::{
     supply::{Found, Supply},
 };
 
-/// The state, what is asked for by annotation, and the time.
-type Asker<'a> = (Option<&'a State>, &'a Requests, Timestamp);
-
 /// What was read of an issuer of cert-manager and of what it was asked. Nothing is read, and nothing is there, where none
 /// is asked and no request of before is left.
 pub(super) struct Desk<'a> {
@@ -80,7 +77,9 @@ impl<'a> Desk<'a> {
     /// What happens to the request, and what the machine is to go by; `None` where no issuer is asked.
     pub(super) fn look(
         &self,
-        (state, requests, now): Asker<'_>,
+        state: Option<&State>,
+        requests: &Requests,
+        now: Timestamp,
     ) -> Result<(Option<RequestStep>, Option<Supply>), InspectError> {
         let Some(correspondence) = self.correspondence(now) else {
             return Ok((self.request.as_ref().map(|_| RequestStep::Withdraw), None));
@@ -93,14 +92,16 @@ impl<'a> Desk<'a> {
         Ok((step, Some(correspondence.supply(outcome, state))))
     }
 
-    /// Stores what `step` makes of the request, with what was asked for by annotation, and only then asks. Returns the
-    /// state that was stored.
+    /// Stores what `step` makes of the request, with what was asked for by annotation, and only then asks. What follows
+    /// from it is for the next pass.
     pub(super) async fn change(
         &mut self,
         step: &RequestStep,
-        (state, requests, now): Asker<'_>,
+        mut state: Option<State>,
+        requests: &Requests,
         observed: &Observed,
-    ) -> Result<Option<State>, ReconcileError> {
+        now: Timestamp,
+    ) -> Result<(), ReconcileError> {
         let parameters = self.correspondence(now).map(|it| it.parameters());
         let (carried, request) = (step.clone(), self.request.take());
         let leaf = self.spec.certificate.parameters.clone();
@@ -116,12 +117,20 @@ impl<'a> Desk<'a> {
             .await
             .map_err(|_| ReconcileError::Interrupted)?
             .map_err(RotationError::from)?;
-        let writer = self.writer();
-        let state = state.map(|state| remember(step, state, requests));
+        if let Some(state) = &mut state {
+            remember(step, state, requests);
+        }
         let secret = render::state_secret(self.owner, state.as_ref(), self.request.as_ref());
+        let writer = self.writer();
         writer.state(secret, observed.state.as_ref()).await?;
-        self.tidy(&writer).await?;
-        Ok(state)
+        if let Some(state) = state {
+            let mut remembered = self.context.remembered();
+            remembered.entry(self.owner.uid.clone()).and_modify(|it| {
+                it.state = state;
+                it.request.clone_from(&self.request);
+            });
+        }
+        Ok(self.tidy().await?)
     }
 
     /// Lets go of a request whose answer is the leaf of `state`.
@@ -133,7 +142,8 @@ impl<'a> Desk<'a> {
     }
 
     /// Asks what is stored and is not asked, and removes everything else that was asked.
-    pub(super) async fn tidy(&mut self, writer: &Writer<'_>) -> Result<(), ApplyError> {
+    pub(super) async fn tidy(&mut self) -> Result<(), ApplyError> {
+        let writer = self.writer();
         let wanted = self
             .issuer
             .zip(self.request.as_ref())
@@ -211,13 +221,11 @@ impl<'a> Desk<'a> {
 }
 
 /// What is asked for by annotation is answered by the request that is asked now, or is on its way.
-fn remember(step: &RequestStep, state: &State, requests: &Requests) -> State {
-    let mut state = state.clone();
+fn remember(step: &RequestStep, state: &mut State, requests: &Requests) {
     let subject = Subject::Certificate;
     let is_answer = matches!(step, RequestStep::Ask { .. } | RequestStep::Join);
     if is_answer && requests.is_pending(subject, &state.handled) {
         let token = requests.token(subject).to_owned();
         state.handled.insert(subject.name().to_owned(), token);
     }
-    state
 }
