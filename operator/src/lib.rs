@@ -11,6 +11,7 @@ pub mod apply;
 pub mod arguments;
 pub mod backoff;
 pub mod cert_manager;
+pub mod certificate_status;
 pub mod clock;
 pub mod complaints;
 pub mod conditions;

@@ -1,6 +1,6 @@
 //! What `kubectl get` and `kubectl describe` tell: a pure function of what a pass saw.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::{
     api::apps::v1::DaemonSet,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -11,11 +11,12 @@ use crate::{
         CertificateStatus, CredentialsStatus, NodesStatus, References, SecureExporterStatus,
         TrustStatus, ValidSpec,
     },
+    certificate_status,
     complaints::Complaint,
     conditions::{self, Finding},
     names::Owner,
     pki::{
-        BACKDATING, InspectError,
+        InspectError,
         inspect::{bundle_end, inspect},
     },
     rotation::{
@@ -27,13 +28,6 @@ use crate::{
     rotation_status,
     supply::Supply,
 };
-
-/// A certificate that ends sooner than this should have been renewed long ago. Short certificates (in tests) are never
-/// this long; for them a tenth of their life counts.
-const EXPIRING: SignedDuration = SignedDuration::from_hours(14 * 24);
-
-/// Reason of [`conditions::CERTIFICATE_VALID`] where no scrape succeeds any more.
-const EXPIRED: &str = "Expired";
 
 /// What a pass that published everything saw.
 pub struct Published<'a> {
@@ -85,7 +79,8 @@ pub fn published(
         .transpose()?;
     let verified = verified(seen.exporters, &certificate);
     let nodes = nodes(seen.daemon_set, verified);
-    let validity = validity(seen, &certificate, client_certificate.as_ref(), now);
+    let validity =
+        certificate_status::validity(seen, &certificate, client_certificate.as_ref(), now);
     let findings = findings(seen, validity, &nodes);
     Ok(SecureExporterStatus {
         observed_generation: generation,
@@ -197,7 +192,7 @@ fn ready_finding(
     nodes: &NodesStatus,
 ) -> Finding {
     let not = |reason, message: String| Finding::new(conditions::READY, false, reason, message);
-    if certificate.holds == Some(false) && certificate.reason == EXPIRED {
+    if certificate.holds == Some(false) && certificate.reason == certificate_status::EXPIRED {
         return not("CertificateExpired", certificate.message.clone());
     }
     if let Some((reason, message)) = trouble {
@@ -236,66 +231,6 @@ fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
                 >= set.metadata.generation.unwrap_or_default()
         })
     })
-}
-
-/// Of the served certificate, unless that is well and the client certificate is not: without either, no scrape succeeds.
-fn validity(
-    seen: &Published<'_>,
-    served: &CertificateStatus,
-    client: Option<&CertificateStatus>,
-    now: Timestamp,
-) -> Finding {
-    let end = served.not_after.0;
-    let served = certificate_finding("certificate", served, now);
-    if let Supply::External(supply) = seen.supply {
-        let problem = supply.as_ref().err();
-        return match problem {
-            Some(problem) if served.reason != EXPIRED => Finding::new(
-                conditions::CERTIFICATE_VALID,
-                false,
-                problem.reason,
-                format!("{problem}. The certificate from before goes on being served, until {end}"),
-            ),
-            Some(problem) => Finding {
-                message: format!("{}. {problem}", served.message),
-                ..served
-            },
-            None => served,
-        };
-    }
-    let client = client.map(|client| certificate_finding("client certificate", client, now));
-    match client {
-        Some(client) if served.holds == Some(true) && client.holds == Some(false) => client,
-        _ => served,
-    }
-}
-
-fn certificate_finding(what: &str, certificate: &CertificateStatus, now: Timestamp) -> Finding {
-    let end = certificate.not_after.0;
-    // Validity begins earlier than the issue, which must not count.
-    let life = end.duration_since(certificate.not_before.0) - BACKDATING;
-    let soon = EXPIRING.min(SignedDuration::from_secs(life.as_secs() / 10));
-    let finding = |holds, reason, message| {
-        Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)
-    };
-    if end <= now {
-        finding(false, EXPIRED, format!("the {what} ended at {end}"))
-    } else if end.duration_since(now) < soon {
-        finding(
-            false,
-            "Expiring",
-            format!("the {what} ends at {end} and should have been renewed"),
-        )
-    } else {
-        finding(
-            true,
-            "Valid",
-            format!(
-                "until {end}; to be renewed at {}",
-                certificate.renewal_time.0
-            ),
-        )
-    }
 }
 
 /// A reason and a sentence with the mend.
@@ -461,4 +396,26 @@ fn references(owner: &Owner) -> References {
 
 fn whole(generation: u64) -> i64 {
     i64::try_from(generation).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn something_else_that_is_wrong_is_news_and_the_same_is_not() {
+        let status = |reason, holds| {
+            let finding = Finding::new(conditions::CERTIFICATE_VALID, holds, reason, "why");
+            SecureExporterStatus {
+                conditions: conditions::merge(&[], vec![finding], None, Timestamp::UNIX_EPOCH),
+                ..SecureExporterStatus::default()
+            }
+        };
+        let (valid, wrong) = (status("Valid", true), status("KeyMismatch", false));
+        assert_eq!(newly_invalid(&valid, &wrong), Some(("KeyMismatch", "why")));
+        assert_eq!(newly_invalid(&wrong, &wrong), None);
+        assert_eq!(newly_invalid(&wrong, &valid), None);
+        let missing = status("SecretMissing", false);
+        assert!(newly_invalid(&wrong, &missing).is_some());
+    }
 }

@@ -22,6 +22,9 @@ const LONGEST_BUNDLE: usize = 256 * 1024;
 /// The longest certificate chain, in bytes.
 const LONGEST_CHAIN: usize = 64 * 1024;
 
+/// The longest message of a problem, in characters.
+const LONGEST_MESSAGE: usize = 1000;
+
 /// [`Supplied::parameters`] where nobody was asked: unlike every fingerprint.
 pub const NOT_ASKED: &str = "supplied";
 
@@ -60,11 +63,11 @@ pub struct SupplyProblem {
 }
 
 impl SupplyProblem {
-    /// A problem.
-    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+    /// A problem. A message that is too long for a condition, because of what stands in a certificate, is cut.
+    pub fn new(reason: &'static str, message: impl AsRef<str>) -> Self {
         Self {
             reason,
-            message: message.into(),
+            message: message.as_ref().chars().take(LONGEST_MESSAGE).collect(),
         }
     }
 }
@@ -202,11 +205,14 @@ fn read_certificates(
             ),
         ));
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| {
-        let problem = InspectError::Damaged("it is not text".to_owned());
-        unreadable(&found.place, &problem)
-    })?;
-    certificates(text).map_err(|error| unreadable(&found.place, &error))
+    // What the parser says repeats parts of the text, which may be a private key in the wrong place.
+    let damaged =
+        |problem: &str| unreadable(&found.place, &InspectError::Damaged(problem.to_owned()));
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+    certificates(text).map_err(|error| match error {
+        InspectError::NoCertificate => unreadable(&found.place, &error),
+        _ => damaged("it is not PEM"),
+    })
 }
 
 fn read_key(found: &Found) -> Result<SecretText, SupplyProblem> {
@@ -378,3 +384,6 @@ fn joined(certificates: &[CertificateDer<'_>]) -> String {
     let each = certificates.iter();
     each.map(|one| to_pem("CERTIFICATE", one)).collect()
 }
+
+#[cfg(test)]
+mod tests;

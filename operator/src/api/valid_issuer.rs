@@ -86,6 +86,15 @@ impl ValidIssuer {
         *self == Self::Managed
     }
 
+    /// Where the certificate comes from, for messages.
+    pub fn source(&self) -> String {
+        match self {
+            Self::Managed => "the operator's own authority".to_owned(),
+            Self::Provided { secret_name, .. } => format!("Secret {secret_name}"),
+            Self::CertManager { issuer, .. } => format!("{} {}", issuer.kind, issuer.name),
+        }
+    }
+
     pub(super) fn parse(spec: &SecureExporterSpec, owner: &Owner) -> Result<Self, SpecError> {
         let issuer = Self::union(&spec.tls.issuer, owner)?;
         let methods = &spec.authentication.methods;

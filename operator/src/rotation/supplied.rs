@@ -262,3 +262,6 @@ fn home(state: &State, supplied: &Supplied) -> Option<u64> {
 fn end(state: &State) -> Result<Timestamp, InspectError> {
     Ok(inspect(&state.leaf.certificate_pem)?.not_after)
 }
+
+#[cfg(test)]
+mod tests;
