@@ -85,9 +85,17 @@ pub fn served_serial(address: &str, server_name: &str) -> Result<String> {
         Command::new("openssl").args(["s_client", "-connect", address, "-servername", server_name]),
         "",
     )?;
+    serial_number(&shown)
+}
+
+/// The serial number of the first certificate of a text, hexadecimal.
+///
+/// # Errors
+/// There is none.
+pub fn serial_number(text: &str) -> Result<String> {
     let serial = output(
         Command::new("openssl").args(["x509", "-noout", "-serial"]),
-        &shown,
+        text,
     )?;
     let serial = serial
         .trim()

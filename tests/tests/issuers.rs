@@ -9,8 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use system_tests::{
-    certificate::Authority,
-    exporters::resource,
+    certificate::{Authority, serial_number, served_serial},
+    exporters::{Exporters, resource},
+    kubectl::Kubectl,
+    namespace::in_namespace,
     operator::{Stage, condition},
     process::Process,
     wait::wait_until,
@@ -20,6 +22,8 @@ const NAME: &str = "nodes.example.com";
 
 /// How long the operator may take where nobody tells it of a change: it reads such a Secret every minute.
 const UNTOLD: Duration = Duration::from_secs(100);
+/// How long a kubelet may take to bring it to a pod.
+const DELIVERY: Duration = Duration::from_secs(150);
 /// How long it may take to change the issuer, with waits of a second.
 const CHANGE: Duration = Duration::from_secs(60);
 
@@ -43,11 +47,11 @@ fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
 
     // Nobody tells the operator of any of this: it looks itself.
     let one = first.issue(NAME)?;
-    put(&stage, &one, &first.certificate()?)?;
+    put(&stage.kubectl, &one, &first.certificate()?)?;
     wait_served(&stage, &operator, &one.0, &first.certificate()?)?;
     let scrape = stage.secret("scrape")?;
     let renewed = first.issue(NAME)?;
-    put(&stage, &renewed, &first.certificate()?)?;
+    put(&stage.kubectl, &renewed, &first.certificate()?)?;
     wait_served(&stage, &operator, &renewed.0, &first.certificate()?)?;
     ensure!(
         stage.secret("scrape")?.get("ca.crt")? == scrape.get("ca.crt")?,
@@ -55,7 +59,11 @@ fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
     );
 
     // A key that does not fit, and no Secret at all: what was good goes on, and so does everything else.
-    put(&stage, &(renewed.0.clone(), one.1), &first.certificate()?)?;
+    put(
+        &stage.kubectl,
+        &(renewed.0.clone(), one.1),
+        &first.certificate()?,
+    )?;
     wait_invalid(&stage, "KeyMismatch", "key tls.key of Secret corporate")?;
     stage.kubectl.delete("secret", "corporate")?;
     wait_invalid(&stage, "SecretMissing", "Secret corporate does not exist")?;
@@ -75,7 +83,7 @@ fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
 
     // Another authority: trusted before it is served, and then alone.
     let other = second.issue(NAME)?;
-    put(&stage, &other, &second.certificate()?)?;
+    put(&stage.kubectl, &other, &second.certificate()?)?;
     ask(&stage, "ca:2")?;
     wait_until("trust in both", CHANGE, || {
         let scrape = stage.secret("scrape")?;
@@ -111,7 +119,7 @@ fn a_resource_that_runs_changes_its_issuer_and_back() -> Result<()> {
     let ours = stage.secret("scrape")?;
     let authority = Authority::new("Corporate")?;
     let one = authority.issue(NAME)?;
-    put(&stage, &one, &authority.certificate()?)?;
+    put(&stage.kubectl, &one, &authority.certificate()?)?;
     stage.kubectl.apply(&exporter(&provided()))?;
     wait_until("trust in both", CHANGE, || {
         let bundle = stage.secret("scrape")?;
@@ -132,6 +140,31 @@ fn a_resource_that_runs_changes_its_issuer_and_back() -> Result<()> {
     .with_context(|| operator.log().unwrap_or_default())
 }
 
+#[test]
+fn exporters_serve_it_and_its_successor() -> Result<()> {
+    in_namespace("corporate", |namespace| {
+        let authority = Authority::new("Corporate")?;
+        let name = format!("nodes.{}.svc", namespace.name);
+        let first = authority.issue(&name)?;
+        put(&namespace.kubectl, &first, &authority.certificate()?)?;
+        let spec = json!({"exporter": {"port": 9170}, "tls": {"issuer": provided()}});
+        let exporters = Exporters::apply(namespace, "nodes", &spec)?;
+        exporters.wait_ready()?;
+        let served = || served_serial(&exporters.address()?, &name);
+        ensure!(served()? == serial_number(&first.0)?, "another certificate");
+        let answer = exporters.scraper()?.get("/metrics").send()?;
+        ensure!(answer.status == 200, "HTTP {}", answer.status);
+
+        let next = authority.issue(&name)?;
+        put(&namespace.kubectl, &next, &authority.certificate()?)?;
+        wait_until("the next certificate", UNTOLD + DELIVERY, || {
+            let answer = exporters.scraper()?.get("/metrics").send()?;
+            ensure!(answer.status == 200, "HTTP {}", answer.status);
+            Ok((served()? == serial_number(&next.0)?).then_some(()))
+        })
+    })
+}
+
 fn exporter(issuer: &Value) -> Value {
     let spec = json!({
         "rotation": {"clientOverlap": "1s"},
@@ -144,8 +177,8 @@ fn provided() -> Value {
     json!({"type": "Provided", "provided": {"secretName": "corporate"}})
 }
 
-fn put(stage: &Stage, (certificate, key): &(String, String), bundle: &str) -> Result<()> {
-    stage.kubectl.apply(&json!({
+fn put(kubectl: &Kubectl, (certificate, key): &(String, String), bundle: &str) -> Result<()> {
+    kubectl.apply(&json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/tls",

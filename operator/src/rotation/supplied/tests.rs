@@ -7,8 +7,14 @@ use super::*;
 use crate::{
     api::{ImagePolicy, Place, ValidIssuer, ValidSpec},
     names::{DISTRUST_ANNOTATION, Owner, ROTATE_ANNOTATION},
-    pki::{IssuedPair, Serial, issue_authority, issue_leaf},
-    rotation::{carry_out, decide, request::Requests, timing::Timers},
+    pki::{IssuedPair, Serial, bundle::bundle, cross_sign, issue_authority, issue_leaf},
+    render,
+    rotation::{
+        carry_out, decide,
+        rebuild::{Published, current_state},
+        request::Requests,
+        timing::Timers,
+    },
     supply::{NOT_ASKED, Supply},
 };
 
@@ -343,7 +349,58 @@ fn a_bundle_alone_is_followed_too() {
     };
     both.bundle_pem.push_str(&authority(2).certificate_pem);
     let wanted = both.bundle_pem.clone();
-    passes.settle(&Supply::External(Ok(both)));
+    let supply = Supply::External(Ok(both));
+    passes.pass(&supply);
+    let published = bundle(&passes.state().authorities);
+    assert_eq!(published.matches("BEGIN").count(), 2, "one of them twice");
+    passes.settle(&supply);
     let kept: Vec<_> = passes.state().authorities.values().collect();
     assert!(kept.len() == 1 && kept[0].certificate_pem == wanted);
+}
+
+/// A state that is lost while the operator is down, with an issuer whose bundle has the root alone.
+#[test]
+fn what_is_published_is_enough_to_go_on_from() {
+    let begin = "2027-01-01T00:00:00Z".parse().unwrap();
+    let (root, issuing) = (authority(1), authority(2));
+    let Supply::External(Ok(mut supplied)) = supplied(&issuing, DAY, begin) else {
+        panic!("it is good");
+    };
+    let serial = Serial::from_bytes([3; 16]);
+    let (certificate, key) = (&root.certificate_pem, &root.key_pem);
+    let intermediate = cross_sign(
+        "corporate",
+        7,
+        &issuing.key_pem,
+        certificate,
+        key,
+        begin,
+        serial,
+    );
+    supplied.chain_pem.push_str(&intermediate.unwrap());
+    supplied.bundle_pem = root.certificate_pem.clone();
+    let supply = Supply::External(Ok(supplied));
+    let mut passes = Passes::new(&supply);
+
+    let children = render::children(&passes.spec, &owner(), passes.state()).unwrap();
+    let published = Published {
+        server: Some(&children.server_secret),
+        scrape: Some(&children.scrape_secret),
+        bundle: Some(&children.ca_config_map),
+    };
+    let before = passes.state.take();
+    let (state, is_rebuilt) = current_state(None, None, &published, &passes.spec, begin);
+    assert!(is_rebuilt);
+    passes.state = state;
+    assert_eq!(passes.pass(&supply), []);
+    let (now, before) = (passes.state(), before.unwrap());
+    assert_eq!(now.leaf.certificate_pem, before.leaf.certificate_pem);
+    assert_eq!(now.authorities.len(), 1);
+    let texts = |state: &State| {
+        let passwords = state.passwords.values();
+        passwords
+            .map(|one| one.password.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(texts(now), texts(&before));
 }
