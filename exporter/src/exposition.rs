@@ -56,32 +56,11 @@ struct FamilySpan {
     samples_start: usize,
 }
 
-/// A point to which an [`Exposition`] can be cut back.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    bytes: usize,
-    families: usize,
-}
-
 impl Exposition {
     /// Forgets all families and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.families.clear();
-    }
-
-    /// Where the text stands now, for [`Exposition::cut_back`].
-    pub fn mark(&self) -> Mark {
-        Mark {
-            bytes: self.bytes.len(),
-            families: self.families.len(),
-        }
-    }
-
-    /// Drops everything written since `mark`.
-    pub fn cut_back(&mut self, mark: Mark) {
-        self.bytes.truncate(mark.bytes);
-        self.families.truncate(mark.families);
     }
 
     /// Starts a family. Its name and help are given in parts, so that a name made from a kernel's field needs no
@@ -118,25 +97,33 @@ impl Exposition {
 
     /// Appends all families to `out` in order of their names. Of equal names the first one written describes the family,
     /// and their samples follow each other: files of other programs may add to any family.
-    pub fn append_sorted(&mut self, out: &mut Vec<u8>) {
-        let bytes = &self.bytes;
-        let name_of = |span: &FamilySpan| bytes.get(span.name.clone()).unwrap_or_default();
-        self.families.sort_unstable_by(|a, b| {
-            name_of(a)
-                .cmp(name_of(b))
-                .then(a.text.start.cmp(&b.text.start))
-        });
-        out.reserve(bytes.len());
-        let mut before: &[u8] = b"";
-        for span in &self.families {
-            let text = if name_of(span) == before {
-                span.samples_start..span.text.end
-            } else {
-                span.text.clone()
-            };
-            out.extend_from_slice(bytes.get(text).unwrap_or_default());
-            before = name_of(span);
-        }
+    pub fn append_sorted(&self, out: &mut Vec<u8>) {
+        append_sorted(&[self], out);
+    }
+
+    fn name_of(&self, span: &FamilySpan) -> &[u8] {
+        self.bytes.get(span.name.clone()).unwrap_or_default()
+    }
+}
+
+/// [`Exposition::append_sorted`] for several, as if they had been written one after the other.
+pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) {
+    let mut spans = Vec::with_capacity(parts.iter().map(|part| part.families.len()).sum());
+    for part in parts {
+        spans.extend(part.families.iter().map(|span| (*part, span)));
+    }
+    // Stable: equal names stay as written.
+    spans.sort_by(|a, b| a.0.name_of(a.1).cmp(b.0.name_of(b.1)));
+    out.reserve(parts.iter().map(|part| part.bytes.len()).sum());
+    let mut before: &[u8] = b"";
+    for (part, span) in spans {
+        let text = if part.name_of(span) == before {
+            span.samples_start..span.text.end
+        } else {
+            span.text.clone()
+        };
+        out.extend_from_slice(part.bytes.get(text).unwrap_or_default());
+        before = part.name_of(span);
     }
 }
 
@@ -505,18 +492,20 @@ mod tests {
     }
 
     #[test]
-    fn cutting_back_forgets_what_came_after_the_mark() {
-        let mut exposition = Exposition::default();
-        exposition
-            .family(&["a"], &["h"], MetricKind::Untyped)
-            .sample(&[], 1);
-        let mark = exposition.mark();
-        exposition
-            .family(&["b"], &["h"], MetricKind::Untyped)
-            .sample(&[], 1);
-        exposition.cut_back(mark);
+    fn several_are_merged_as_if_they_were_one() {
+        let (mut first, mut second) = (Exposition::default(), Exposition::default());
+        let write = |out: &mut Exposition, name: &str, value: u64| {
+            out.family(&[name], &["h"], MetricKind::Untyped)
+                .sample(&[], value);
+        };
+        write(&mut first, "b", 1);
+        write(&mut second, "a", 2);
+        write(&mut second, "b", 3);
         let mut out = Vec::new();
-        exposition.append_sorted(&mut out);
-        assert_eq!(out, b"# HELP a h\n# TYPE a untyped\na 1\n");
+        append_sorted(&[&first, &second], &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "# HELP a h\n# TYPE a untyped\na 2\n# HELP b h\n# TYPE b untyped\nb 1\nb 3\n"
+        );
     }
 }

@@ -240,7 +240,7 @@ fn explain(complaint: &Complaint, seen: &Published<'_>) -> (&'static str, String
         Complaint::PortTaken => (
             "PortConflict",
             format!(
-                "port {port} is in use on at least one node, perhaps by node_exporter or by another SecureExporter: stop that one, or set spec.exporter.port to a free port"
+                "port {port} is in use on at least one node, perhaps by node_exporter or by another SecureExporter: stop that one, or set spec.exporter.port to a free port, or spec.hostAccess.network to Pod"
             ),
         ),
         Complaint::PodSecurity => (

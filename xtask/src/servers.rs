@@ -182,35 +182,36 @@ pub fn kubernetes_commands() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The CustomResourceDefinitions of what cert-manager reads, from its own module: a folder of YAML files.
+/// The folder with the definitions that prometheus-operator installs, for the chart's objects of its kinds.
 ///
 /// # Errors
-/// Go is missing, or its module could not be had.
+/// Go is missing, or the module is not to be had.
+pub fn monitoring_definitions() -> Result<PathBuf> {
+    let module = "github.com/prometheus-operator/prometheus-operator";
+    let source = source("prometheus-operator", module)?;
+    Ok(source.join("example/prometheus-operator-crd"))
+}
+
+/// The folder with the definitions of cert-manager's kinds.
+///
+/// # Errors
+/// Go is missing, or the module is not to be had.
 pub fn cert_manager_definitions() -> Result<PathBuf> {
-    const MODULE: &str = "github.com/cert-manager/cert-manager";
-    const DEFINITIONS: [&str; 2] = ["certificaterequests", "issuers"];
-    let folder = cache()?.join(format!("cert-manager-{}-crds", CERT_MANAGER.version));
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    let go = |arguments: &[&str]| {
-        let mut command = Command::new("go");
-        command.current_dir(module_folder(&CERT_MANAGER));
-        output(command.args(arguments))
-    };
-    go(&["mod", "download", MODULE])?;
-    let source = go(&["list", "-m", "-f", "{{.Dir}}", MODULE])?;
-    let partial = folder.with_extension(format!("partial-{}", std::process::id()));
-    fs::create_dir_all(&partial)?;
-    for name in DEFINITIONS {
-        let file = format!("cert-manager.io_{name}.yaml");
-        let from = Path::new(source.trim()).join("deploy/crds").join(&file);
-        fs::copy(&from, partial.join(&file))
-            .with_context(|| format!("cannot copy {}", from.display()))?;
-    }
-    fs::rename(&partial, &folder)
-        .with_context(|| format!("cannot put {} in place", folder.display()))?;
-    Ok(folder)
+    let source = source(CERT_MANAGER.module, "github.com/cert-manager/cert-manager")?;
+    Ok(source.join("deploy/crds"))
+}
+
+/// Where the source of a Go module is, in the version that a folder below `xtask/servers` pins.
+fn source(folder: &str, module: &str) -> Result<PathBuf> {
+    let mut go = Command::new("go");
+    let told = output(
+        go.current_dir(repository().join("xtask/servers").join(folder))
+            .args(["mod", "download", "-json", module]),
+    )?;
+    let told: serde_json::Value = serde_json::from_str(&told)?;
+    let folder = told.get("Dir").and_then(serde_json::Value::as_str);
+    let folder = folder.context("`go mod download` does not say where the module is")?;
+    Ok(PathBuf::from(folder))
 }
 
 /// Builds everything and says where it is.
@@ -254,7 +255,7 @@ fn build(server: &Server, file: &Path) -> Result<()> {
     let partial = file.with_extension(format!("partial-{}", std::process::id()));
     let mut command = Command::new("go");
     command
-        .current_dir(module_folder(server))
+        .current_dir(repository().join("xtask/servers").join(server.module))
         .env("CGO_ENABLED", "0")
         .args(["build", "-trimpath", "-ldflags"])
         .arg(format!("-s -w {}", server.link))
@@ -265,8 +266,4 @@ fn build(server: &Server, file: &Path) -> Result<()> {
     fs::rename(&partial, file)
         .with_context(|| format!("cannot put {} in place", file.display()))?;
     Ok(())
-}
-
-fn module_folder(server: &Server) -> PathBuf {
-    repository().join("xtask/servers").join(server.module)
 }

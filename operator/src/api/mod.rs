@@ -13,6 +13,7 @@ mod authentication;
 mod definition;
 mod duration;
 mod exporter;
+mod host_access;
 mod image;
 mod image_policy;
 mod issuer;
@@ -34,6 +35,7 @@ pub use authentication::{AuthenticationMethod, AuthenticationSpec, BasicAuthSpec
 pub use definition::{crd, crd_yaml};
 pub use duration::{DurationError, parse_duration};
 pub use exporter::{Collectors, ExporterSpec, KNOWN_COLLECTORS, LogLevel};
+pub use host_access::{HostAccess, HostNetwork};
 pub use image::{ImageReference, ImageReferenceError, ImageSpec, PullPolicy, PullSecret};
 pub use image_policy::{ImagePolicy, ImagePolicyError};
 pub use issuer::{
@@ -102,6 +104,10 @@ pub struct SecureExporterSpec {
     /// The exporter itself: its port, its log, its collectors.
     #[serde(default)]
     pub exporter: ExporterSpec,
+
+    /// How much of the node the exporter's pods share.
+    #[serde(default)]
+    pub host_access: HostAccess,
 
     /// TLS of the metrics endpoint, and the certificate it serves.
     #[serde(default)]

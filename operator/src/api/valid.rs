@@ -10,10 +10,10 @@ use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntO
 
 use super::duration::parse_duration;
 use super::{
-    Advance, AuthenticationSpec, CertificateSpec, ExporterSpec, ImagePolicy, KNOWN_COLLECTORS,
-    KeyAlgorithm, LogLevel, Methods, MinTlsVersion, PrivateKeySpec, PullPolicy, Resources,
-    RotationSpec, RotationState, ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, Stragglers,
-    SubjectSpec, UpdateStrategy, ValidIssuer, WorkloadSpec,
+    Advance, AuthenticationSpec, CertificateSpec, ExporterSpec, HostNetwork, ImagePolicy,
+    KNOWN_COLLECTORS, KeyAlgorithm, LogLevel, Methods, MinTlsVersion, PrivateKeySpec, PullPolicy,
+    Resources, RotationSpec, RotationState, ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec,
+    Stragglers, SubjectSpec, UpdateStrategy, ValidIssuer, WorkloadSpec,
 };
 use crate::names::{MAX_NAME_LENGTH, Owner};
 use crate::pki::{KeyType, LeafParameters, Subject};
@@ -30,6 +30,8 @@ pub struct ValidSpec {
     pub image: ValidImage,
     /// Port, log and collectors.
     pub exporter: ValidExporter,
+    /// Whose network the pods use.
+    pub network: HostNetwork,
     /// Lowest TLS version.
     pub min_tls_version: MinTlsVersion,
     /// The name that scrapers verify; also the first DNS name of the certificate.
@@ -180,6 +182,7 @@ impl ValidSpec {
                     .collect(),
             },
             exporter: exporter(&spec.exporter)?,
+            network: spec.host_access.network,
             min_tls_version: spec.tls.min_version,
             server_name,
             issuer: ValidIssuer::parse(spec, owner)?,
