@@ -39,6 +39,8 @@ pub struct Correspondence<'a> {
     pub issuer: &'a IssuerRef,
     /// Every request that is there.
     pub asked: &'a Asked,
+    /// When somebody was asked last, as far as this process knows.
+    pub last_asked: Option<Timestamp>,
     /// The bundle that the spec names; `None` where the issuer names its authority itself.
     pub bundle: Option<&'a Found>,
     /// The waits.
@@ -137,18 +139,22 @@ impl Correspondence<'_> {
         Ok(requested.then_some(Because::Requested))
     }
 
-    /// When the leaf reaches its renewal time.
+    /// When the leaf reaches its renewal time. An issuer whose certificates have reached it when they come is not asked
+    /// again and again without a pause.
     ///
     /// # Errors
     /// The leaf in the state cannot be read.
     pub fn due(&self, state: &State) -> Result<Timestamp, InspectError> {
         let leaf = &state.leaf;
-        Ok(renewal_time(
+        let due = renewal_time(
             &inspect(&leaf.certificate_pem)?,
             state.backdating(leaf.authority_generation),
             self.spec.certificate.renew_before_percentage,
             &self.owner.uid,
-        ))
+        );
+        let asked = self.last_asked.filter(|asked| *asked <= self.now);
+        let pause = asked.and_then(|asked| asked.checked_add(self.timers.request_retry).ok());
+        Ok(pause.map_or(due, |pause| pause.max(due)))
     }
 
     /// What the machine is to go by: the certificate that was issued, else the leaf that is held, unless a person should

@@ -107,6 +107,8 @@ pub struct Remembered {
     state: State,
     /// What an issuer outside is asked for.
     request: Option<LeafRequest>,
+    /// When that was asked for last.
+    asked: Option<Timestamp>,
     /// How often the clock had jumped by then.
     clock_jumps: u64,
 }
@@ -192,7 +194,8 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         (None, Some(before)) => before.request.clone(),
         _ => stored_request.clone(),
     };
-    let mut desk = Desk::read(context, &spec, &owner, request).await?;
+    let asked = before.as_ref().and_then(|before| before.asked);
+    let mut desk = Desk::read(context, &spec, &owner, request, asked).await?;
     let (step, issued) = desk.look(known.as_ref(), &requests, now)?;
     if let Some(step) = step.filter(|_| stored == known) {
         desk.change(&step, stored, &requests, &observed, now)
@@ -234,7 +237,15 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         let secret = render::state_secret(&owner, Some(&state), desk.request.as_ref());
         writer.state(secret, observed.state.as_ref()).await?;
     }
-    remember(context, &owner, &state, desk.request.as_ref(), clock_jumps);
+    let now_known = Remembered {
+        owner: owner.clone(),
+        state: state.clone(),
+        request: desk.request.clone(),
+        asked,
+        clock_jumps,
+    };
+    let uid = owner.uid.clone();
+    context.remembered().insert(uid, now_known);
     writer.children(children, &observed).await?;
     desk.tidy().await?;
     tell(resource, context, &steps, rebuilt).await;
@@ -383,22 +394,6 @@ async fn next_state(
         .await
         .map_err(|_| ReconcileError::Interrupted)?
         .map_err(ReconcileError::Rotation)
-}
-
-fn remember(
-    context: &Context,
-    owner: &Owner,
-    state: &State,
-    request: Option<&LeafRequest>,
-    clock_jumps: u64,
-) {
-    let now = Remembered {
-        owner: owner.clone(),
-        state: state.clone(),
-        request: request.cloned(),
-        clock_jumps,
-    };
-    context.remembered().insert(owner.uid.clone(), now);
 }
 
 async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebuilt: bool) {

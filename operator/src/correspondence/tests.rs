@@ -18,6 +18,7 @@ struct World {
     timers: Timers,
     now: Timestamp,
     bundle: Option<Found>,
+    last_asked: Option<Timestamp>,
 }
 
 impl World {
@@ -35,6 +36,7 @@ impl World {
             timers: Timers::default(),
             now,
             bundle: None,
+            last_asked: None,
         }
     }
 
@@ -56,6 +58,7 @@ impl World {
             issuer: self.issuer(),
             asked,
             bundle: self.bundle.as_ref(),
+            last_asked: self.last_asked,
             timers: &self.timers,
             now: self.now,
         })
@@ -300,6 +303,13 @@ fn the_leaf_is_renewed_by_a_request_and_held_while_that_is_on_its_way() {
 
     // A year long, and a third of it is left.
     world.now += SignedDuration::from_hours(6000);
+    let (step, _) = world.look(&nothing, None, Some(&state));
+    assert_eq!(step, ask(Because::Due));
+    // One that has just been asked for, and is due already, is not asked for in a loop.
+    world.last_asked = Some(world.now - SignedDuration::from_secs(50));
+    let (step, _) = world.look(&nothing, None, Some(&state));
+    assert_eq!(step, None);
+    world.last_asked = Some(world.now - SignedDuration::from_secs(60));
     let (step, _) = world.look(&nothing, None, Some(&state));
     assert_eq!(step, ask(Because::Due));
     let (renewal, renewed) = world.request();

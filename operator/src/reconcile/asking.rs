@@ -37,6 +37,7 @@ pub(super) struct Desk<'a> {
     issuer: Option<&'a IssuerRef>,
     bundle: Option<Found>,
     asked: Asked,
+    last_asked: Option<Timestamp>,
     /// What is asked for.
     pub request: Option<LeafRequest>,
 }
@@ -48,6 +49,7 @@ impl<'a> Desk<'a> {
         spec: &'a ValidSpec,
         owner: &'a Owner,
         request: Option<LeafRequest>,
+        last_asked: Option<Timestamp>,
     ) -> Result<Self, ReconcileError> {
         let (issuer, place) = match &spec.issuer {
             ValidIssuer::CertManager { issuer, bundle } => (Some(issuer), bundle.as_ref()),
@@ -60,6 +62,7 @@ impl<'a> Desk<'a> {
             issuer,
             bundle: None,
             asked: Asked::Open(Vec::new()),
+            last_asked,
             request,
         };
         let client = &context.client;
@@ -127,6 +130,7 @@ impl<'a> Desk<'a> {
             let mut remembered = self.context.remembered();
             remembered.entry(self.owner.uid.clone()).and_modify(|it| {
                 it.state = state;
+                it.asked = Some(now);
                 it.request.clone_from(&self.request);
             });
         }
@@ -206,6 +210,7 @@ impl<'a> Desk<'a> {
             owner: self.owner,
             issuer: self.issuer?,
             asked: &self.asked,
+            last_asked: self.last_asked,
             bundle: self.bundle.as_ref(),
             timers: &self.context.timers,
             now,
