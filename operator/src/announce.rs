@@ -93,13 +93,13 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
 fn declined(subject: Subject) -> &'static str {
     match subject {
         Subject::Certificate | Subject::Authority => {
-            "rotate: the certificate comes from another issuer (spec.tls.issuer), and cannot be renewed here: put the next one into the Secret that spec.tls.issuer.provided.secretName names, and it is followed"
+            "rotate: this is for another issuer to do (spec.tls.issuer), and what it issues next is followed: renew it there, or, where it comes from a Secret, put the next one into the Secret that spec.tls.issuer.provided.secretName names"
         }
         Subject::DistrustAll => {
-            "distrust: the password was replaced; the certificate comes from another issuer (spec.tls.issuer): revoke it there, put another one with another key into the Secret that spec.tls.issuer.provided.secretName names, and take the old authority out of the bundle"
+            "distrust: the password was replaced; the certificate comes from another issuer (spec.tls.issuer): revoke it there, have another authority sign another one (ask cert-manager by rotate: certificate, or put it into the Secret that spec.tls.issuer.provided.secretName names), and take the old authority out of the bundle"
         }
         Subject::DistrustAuthority | Subject::Password => {
-            "distrust: the authority is that of another issuer (spec.tls.issuer): revoke the certificate there, put another one with another key into the Secret that spec.tls.issuer.provided.secretName names, and take the old authority out of the bundle"
+            "distrust: the authority is that of another issuer (spec.tls.issuer): revoke the certificate there, have another authority sign another one (ask cert-manager by rotate: certificate, or put it into the Secret that spec.tls.issuer.provided.secretName names), and take the old authority out of the bundle"
         }
     }
 }

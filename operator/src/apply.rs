@@ -12,13 +12,14 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
     api::{SecureExporter, SecureExporterStatus},
+    cert_manager::CertificateRequest,
     guests::expulsion,
     metrics::Metrics,
     names::{FIELD_MANAGER, Owner, published_generation},
@@ -39,6 +40,16 @@ pub enum ApplyError {
         /// What it said. (Of an object's content it repeats only names of fields.)
         #[source]
         source: kube::Error,
+    },
+    /// The name is taken by an object of somebody else.
+    #[error(
+        "{kind} {name} exists and was not made by this resource: it is not touched. Delete or rename it"
+    )]
+    Taken {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Name of the object.
+        name: String,
     },
     /// What is published is newer than what would be written: another operator is at work, or a backup was restored.
     #[error(
@@ -124,6 +135,53 @@ impl Writer<'_> {
         // Last: whoever mounts it finds exporters that know what it holds.
         self.generated(children.scrape_secret, observed.scrape.as_ref())
             .await
+    }
+
+    /// Asks cert-manager. What is asked is never changed, so an object of another's under its name is an error.
+    ///
+    /// # Errors
+    /// As [`ApplyError`] says.
+    pub async fn ask(&self, wanted: &CertificateRequest) -> Result<(), ApplyError> {
+        let name = wanted.name_any();
+        let parameters = &PostParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PostParams::default()
+        };
+        match self.requests(wanted).create(parameters, wanted).await {
+            Ok(_) => {
+                self.metrics.wrote(CertificateRequest::KIND);
+                Ok(())
+            }
+            Err(kube::Error::Api(refused)) if refused.code == 409 => Err(ApplyError::Taken {
+                kind: CertificateRequest::KIND,
+                name,
+            }),
+            Err(source) => Err(failed(CertificateRequest::KIND, &name, source)),
+        }
+    }
+
+    /// Removes a request that was answered, or is not asked any more.
+    ///
+    /// # Errors
+    /// As [`ApplyError`] says; one that is gone is no error.
+    pub async fn withdraw_request(&self, present: &CertificateRequest) -> Result<(), ApplyError> {
+        let name = present.name_any();
+        let parameters = DeleteParams::default().preconditions(Preconditions {
+            uid: present.metadata.uid.clone(),
+            resource_version: None,
+        });
+        match self.requests(present).delete(&name, &parameters).await {
+            Ok(_) => {
+                self.metrics.wrote(CertificateRequest::KIND);
+                Ok(())
+            }
+            Err(kube::Error::Api(refused)) if refused.code == 404 => Ok(()),
+            Err(source) => Err(failed(CertificateRequest::KIND, &name, source)),
+        }
+    }
+
+    fn requests(&self, one: &CertificateRequest) -> Api<CertificateRequest> {
+        Api::namespaced(self.client.clone(), &one.namespace().unwrap_or_default())
     }
 
     /// Writes the status where it differs.
@@ -338,6 +396,7 @@ macro_rules! named {
 }
 
 named!(
+    CertificateRequest,
     Secret,
     ConfigMap,
     DaemonSet,

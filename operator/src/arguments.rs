@@ -102,6 +102,10 @@ pub struct TimerArguments {
     /// How often exporters are asked otherwise
     #[arg(long, default_value = "10m", value_parser = wait)]
     pub sample_interval: SignedDuration,
+
+    /// How long after an issuer's first refusal it is asked for a certificate anew; each further refusal doubles it
+    #[arg(long, default_value = "1m", value_parser = wait)]
+    pub request_retry: SignedDuration,
 }
 
 impl TimerArguments {
@@ -115,6 +119,7 @@ impl TimerArguments {
             minimum_overlap: self.minimum_overlap,
             probe_interval: self.probe_interval,
             sample_interval: self.sample_interval,
+            request_retry: self.request_retry,
         }
     }
 }

@@ -25,7 +25,8 @@ pub fn validity(
     now: Timestamp,
 ) -> Finding {
     let end = served.not_after.0;
-    let served = certificate_finding("certificate", served, now);
+    let backdating = seen.state.backdating(seen.state.leaf.authority_generation);
+    let served = certificate_finding("certificate", served, backdating, now);
     if let Supply::External(supply) = seen.supply {
         return supplied_finding(
             served,
@@ -34,7 +35,8 @@ pub fn validity(
             end,
         );
     }
-    let client = client.map(|client| certificate_finding("client certificate", client, now));
+    let client =
+        client.map(|client| certificate_finding("client certificate", client, BACKDATING, now));
     match client {
         Some(client) if served.holds == Some(true) && client.holds == Some(false) => client,
         _ => served,
@@ -70,10 +72,15 @@ fn supplied_finding(
     Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)
 }
 
-fn certificate_finding(what: &str, certificate: &CertificateStatus, now: Timestamp) -> Finding {
+/// `backdating` is how much earlier than its issue its validity begins, which does not count as life.
+fn certificate_finding(
+    what: &str,
+    certificate: &CertificateStatus,
+    backdating: SignedDuration,
+    now: Timestamp,
+) -> Finding {
     let end = certificate.not_after.0;
-    // Validity begins earlier than the issue, which must not count.
-    let life = end.duration_since(certificate.not_before.0) - BACKDATING;
+    let life = end.duration_since(certificate.not_before.0) - backdating;
     let soon = EXPIRING.min(SignedDuration::from_secs(life.as_secs() / 10));
     let finding = |holds, reason, message| {
         Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)

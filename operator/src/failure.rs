@@ -75,6 +75,7 @@ impl ReconcileError {
             Self::Rotation(_) => "IssuanceFailed",
             Self::Render(_) => "NothingSafeToPublish",
             Self::Observe(_) => "ApiServerUnavailable",
+            Self::Apply(ApplyError::Taken { .. }) => "ForeignObject",
             Self::Apply(ApplyError::Older { .. }) => "OlderState",
             Self::Apply(error) if error.is_conflict() => "Conflict",
             Self::Apply(error) if error.is_namespace_ending() => "NamespaceTerminating",

@@ -87,6 +87,11 @@ impl Owner {
         format!("{}-ca", self.name)
     }
 
+    /// Name of the CertificateRequest whose content has this hash, of at most ten characters.
+    pub fn certificate_request(&self, hash: &str) -> String {
+        format!("{}-{hash}", self.name)
+    }
+
     /// Name of the Role and of the RoleBinding by which scrapers find the pods.
     pub fn discovery(&self) -> String {
         format!("{}-discovery", self.name)
@@ -185,6 +190,7 @@ mod tests {
             owner.ca_config_map(),
             owner.discovery(),
             owner.workload(),
+            owner.certificate_request("0123456789"),
         ] {
             assert!(name.len() <= 63, "{name}");
         }

@@ -2,6 +2,7 @@
 //! One of the two modules that talk to the API server; it never writes. The exporters themselves are asked in
 //! [`exporters`].
 
+pub mod certificate_requests;
 pub mod exporters;
 pub mod sample;
 pub mod status_request;

@@ -1,8 +1,10 @@
 //! One pass over one resource: observe → decide → render → apply → status.
 
+mod asking;
+
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -32,14 +34,17 @@ use crate::{
         Situation, Step, carry_out, decide,
         decide::{awaits_exporters, next_deadline, tally},
         evidence::Exporter,
+        leaf_request::LeafRequest,
         rebuild::current_state,
         request::Requests,
         state::State,
         timing::Timers,
     },
     status::{self, Published, Stalled},
-    supply::{Supply, SupplyProblem, check},
+    supply::{Supply, check},
 };
+
+use asking::Desk;
 
 /// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -77,17 +82,19 @@ impl Context {
     /// Forgets a resource that is gone: its secrets, its answers, its metrics.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.metrics.forget(namespace, name);
-        let mut known = self
-            .remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        known.retain(|uid, before| {
+        self.remembered().retain(|uid, before| {
             let is_gone = before.owner.namespace == namespace && before.owner.name == name;
             if is_gone {
                 self.samples.forget(uid);
             }
             !is_gone
         });
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,6 +105,10 @@ pub struct Remembered {
     owner: Owner,
     /// Its state: what brings a deleted state Secret back as it was.
     state: State,
+    /// What an issuer outside is asked for.
+    request: Option<LeafRequest>,
+    /// When that was asked for last.
+    asked: Option<Timestamp>,
     /// How often the clock had jumped by then.
     clock_jumps: u64,
 }
@@ -148,7 +159,7 @@ pub fn after_failure(
             let uid = resource.meta().uid.as_deref().unwrap_or_default();
             let wait = context.backoff.failed(uid);
             match category {
-                "IssuerNotReady" => wait.min(SUPPLY_INTERVAL),
+                "IssuerNotReady" => wait.min(context.timers.probe_interval.unsigned_abs()),
                 _ => wait,
             }
         }
@@ -165,8 +176,8 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     check_ownership(&observed, &owner)?;
 
     let (now, clock_jumps) = (context.clock.now(), context.clock.jumps());
-    let stored = stored_state(&observed, &owner)?;
-    let before = remembered(context, &owner);
+    let (stored, stored_request) = stored_state(&observed, &owner)?;
+    let before = context.remembered().get(&owner.uid).cloned();
     let (known, rebuilt) = current_state(
         stored.as_ref(),
         before.as_ref().map(|before| &before.state),
@@ -174,10 +185,32 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         &spec,
         now,
     );
+    let writer = Writer {
+        client: &context.client,
+        metrics: &context.metrics,
+    };
     let requests = Requests::read(resource.meta().annotations.as_ref());
-    let supply = supply(&context.client, &spec, &owner, now)
-        .await
-        .map_err(ReconcileError::Observe)?;
+    let request = match (&observed.state, &before) {
+        (None, Some(before)) => before.request.clone(),
+        _ => stored_request.clone(),
+    };
+    let asked = before.as_ref().and_then(|before| before.asked);
+    let mut desk = Desk::read(context, &spec, &owner, request, asked).await?;
+    let (step, issued) = desk.look(known.as_ref(), &requests, now)?;
+    if let Some(step) = step.filter(|_| stored == known) {
+        desk.change(&step, stored, &requests, &observed, now)
+            .await?;
+        desk.tell(resource, &step).await;
+        return Ok(Action::requeue(AFTER_A_STEP));
+    }
+    if stored_request == desk.request {
+        // One that was deleted is asked again as it was.
+        desk.tidy().await?;
+    }
+    let supply = match issued {
+        Some(supply) => supply,
+        None => supply(&context.client, &spec, &owner, now).await?,
+    };
     if let (None, Supply::External(Err(problem))) = (&known, &supply) {
         return Err(ReconcileError::IssuerNotReady(problem.clone()));
     }
@@ -198,21 +231,23 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     let state = next_state(&steps, known, &spec, &owner, now).await?;
     let children = render::children(&spec, &owner, &state)?;
 
-    let writer = Writer {
-        client: &context.client,
-        metrics: &context.metrics,
-    };
-    if stored.as_ref() != Some(&state) {
+    desk.close(&state);
+    if stored.as_ref() != Some(&state) || stored_request != desk.request {
         // Ahead of everything that is made from it: after a crash the same material is found again.
-        writer
-            .state(
-                render::state_secret(&owner, &state),
-                observed.state.as_ref(),
-            )
-            .await?;
+        let secret = render::state_secret(&owner, Some(&state), desk.request.as_ref());
+        writer.state(secret, observed.state.as_ref()).await?;
     }
-    remember(context, &owner, &state, clock_jumps);
+    let now_known = Remembered {
+        owner: owner.clone(),
+        state: state.clone(),
+        request: desk.request.clone(),
+        asked,
+        clock_jumps,
+    };
+    let uid = owner.uid.clone();
+    context.remembered().insert(uid, now_known);
     writer.children(children, &observed).await?;
+    desk.tidy().await?;
     tell(resource, context, &steps, rebuilt).await;
 
     let waiting_for = tally(&state, &situation).filter(|_| awaits_exporters(&state, &situation));
@@ -240,32 +275,28 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         context.events.warn_once(resource, reason, news).await;
     }
     writer.status(resource, &owner, &status).await?;
-    let deadline = next_deadline(&state, &situation)?;
+    let deadline = next_deadline(&state, &situation)?.min(desk.deadline(&state, now)?);
     Ok(Action::requeue(pause(&steps, deadline, &state, &situation)))
 }
 
-/// What the issuer has issued.
+/// What an issuer that is not asked has issued.
 async fn supply(
     client: &Client,
     spec: &ValidSpec,
     owner: &Owner,
     now: Timestamp,
-) -> Result<Supply, kube::Error> {
-    let namespace = owner.namespace.as_str();
-    match &spec.issuer {
-        ValidIssuer::Managed => Ok(Supply::Managed),
-        ValidIssuer::Provided {
-            secret_name,
-            bundle,
-        } => {
-            let material = provided(client, namespace, secret_name, bundle).await?;
-            Ok(Supply::External(check(&material, &spec.server_name, now)))
-        }
-        ValidIssuer::CertManager { .. } => Ok(Supply::External(Err(SupplyProblem::new(
-            "IssuerUnsupported",
-            "spec.tls.issuer.type CertManager is not supported by this version: set Managed or Provided",
-        )))),
-    }
+) -> Result<Supply, ReconcileError> {
+    let ValidIssuer::Provided {
+        secret_name,
+        bundle,
+    } = &spec.issuer
+    else {
+        return Ok(Supply::Managed);
+    };
+    let material = provided(client, &owner.namespace, secret_name, bundle)
+        .await
+        .map_err(ReconcileError::Observe)?;
+    Ok(Supply::External(check(&material, &spec.server_name, now)))
 }
 
 fn is_published(
@@ -327,16 +358,25 @@ fn check_ownership(observed: &Observed, owner: &Owner) -> Result<(), ReconcileEr
         .map_or(Ok(()), |object| Err(ReconcileError::Foreign(object)))
 }
 
-fn stored_state(observed: &Observed, owner: &Owner) -> Result<Option<State>, ReconcileError> {
+fn stored_state(
+    observed: &Observed,
+    owner: &Owner,
+) -> Result<(Option<State>, Option<LeafRequest>), ReconcileError> {
     let Some(secret) = &observed.state else {
-        return Ok(None);
+        return Ok((None, None));
     };
-    State::from_data(secret.data.as_ref().unwrap_or(&Default::default()))
-        .map(Some)
-        .map_err(|source| ReconcileError::State {
-            name: owner.state_secret(),
-            source,
-        })
+    let nothing = Default::default();
+    let data = secret.data.as_ref().unwrap_or(&nothing);
+    let damaged = |source| ReconcileError::State {
+        name: owner.state_secret(),
+        source,
+    };
+    let request = LeafRequest::from_data(data).map_err(damaged)?;
+    if LeafRequest::is_alone_in(data) {
+        return Ok((None, request));
+    }
+    let state = State::from_data(data).map_err(damaged)?;
+    Ok((Some(state), request))
 }
 
 async fn next_state(
@@ -354,27 +394,6 @@ async fn next_state(
         .await
         .map_err(|_| ReconcileError::Interrupted)?
         .map_err(ReconcileError::Rotation)
-}
-
-fn remembered(context: &Context, owner: &Owner) -> Option<Remembered> {
-    let known = context
-        .remembered
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    known.get(&owner.uid).cloned()
-}
-
-fn remember(context: &Context, owner: &Owner, state: &State, clock_jumps: u64) {
-    let mut known = context
-        .remembered
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let now = Remembered {
-        owner: owner.clone(),
-        state: state.clone(),
-        clock_jumps,
-    };
-    known.insert(owner.uid.clone(), now);
 }
 
 async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebuilt: bool) {

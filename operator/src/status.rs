@@ -356,6 +356,7 @@ fn certificate(
     let facts = inspect(pem)?;
     let renewal = renewal_time(
         &facts,
+        seen.state.backdating(authority_generation),
         seen.spec.certificate.renew_before_percentage,
         &seen.owner.uid,
     );

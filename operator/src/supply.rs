@@ -25,6 +25,9 @@ const LONGEST_CHAIN: usize = 64 * 1024;
 /// The longest message of a problem, in characters.
 const LONGEST_MESSAGE: usize = 1000;
 
+/// [`Supplied::parameters`] where nobody was asked: unlike every fingerprint.
+pub const NOT_ASKED: &str = "supplied";
+
 /// Where the certificate that the exporters serve comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Supply {
@@ -44,6 +47,9 @@ pub struct Supplied {
     pub key_pem: SecretText,
     /// The authorities, PEM, at least one, each once, in an order that does not depend on the file's.
     pub bundle_pem: String,
+    /// What [`Leaf::parameters`](crate::rotation::state::Leaf) becomes: a fingerprint of what was asked for, and of whom,
+    /// or [`NOT_ASKED`].
+    pub parameters: String,
 }
 
 /// Why there is nothing to use.
@@ -77,6 +83,7 @@ pub struct Material {
 }
 
 /// What was found at a place.
+#[derive(Clone)]
 pub struct Found {
     /// The place.
     pub place: Place,
@@ -84,7 +91,19 @@ pub struct Found {
     pub content: Content,
 }
 
+impl Found {
+    /// A text.
+    pub fn text(place: Place, text: &str) -> Self {
+        let bytes = Zeroizing::new(text.as_bytes().to_vec());
+        Self {
+            place,
+            content: Content::Bytes(bytes),
+        }
+    }
+}
+
 /// What a place holds.
+#[derive(Clone)]
 pub enum Content {
     /// These bytes.
     Bytes(Zeroizing<Vec<u8>>),
@@ -130,6 +149,7 @@ pub fn check(
         chain_pem,
         key_pem,
         bundle_pem,
+        parameters: NOT_ASKED.to_owned(),
     })
 }
 

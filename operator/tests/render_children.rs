@@ -12,9 +12,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
-use secure_exporter_operator::api::{ImagePolicy, ValidSpec};
+use secure_exporter_operator::api::{ImagePolicy, ValidIssuer, ValidSpec};
 use secure_exporter_operator::names::Owner;
-use secure_exporter_operator::render::{Children, RenderError, children, state_secret};
+use secure_exporter_operator::pki::SigningRequest;
+use secure_exporter_operator::render::{
+    Children, RenderError, certificate_request, children, state_secret,
+};
+use secure_exporter_operator::rotation::leaf_request::LeafRequest;
 use secure_exporter_operator::rotation::state::{Authority, Client, Leaf, Password, State};
 use secure_exporter_operator::secret_text::SecretText;
 use secure_exporter_web_config::{ClientAuthType, WebConfig};
@@ -201,10 +205,65 @@ fn pods_with_a_network_of_their_own_are_told_of_their_node() {
 
 #[test]
 fn the_state_secret() {
-    let secret = state_secret(&owner(), &state());
+    let secret = state_secret(&owner(), Some(&state()), None);
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!("state-secret", readable(&secret));
     });
+}
+
+fn request() -> LeafRequest {
+    LeafRequest {
+        signing: SigningRequest {
+            request_pem: pem("CERTIFICATE REQUEST", "request"),
+            key_pem: SecretText::new(pem("PRIVATE KEY", "request")),
+        },
+        parameters: "fingerprint".into(),
+        made: jiff::Timestamp::UNIX_EPOCH,
+        attempt: 1,
+        refused: None,
+    }
+}
+
+#[test]
+fn what_cert_manager_is_asked() {
+    let spec = valid(json!({"tls": {
+        "certificate": {"duration": "90m"},
+        "issuer": {"type": "CertManager", "certManager": {"issuerRef": {"name": "first"}}},
+    }}));
+    let ValidIssuer::CertManager { issuer, .. } = &spec.issuer else {
+        panic!("{:?}", spec.issuer);
+    };
+    let asked = certificate_request(&spec, &owner(), issuer, &request());
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_yaml_snapshot!("certificate-request", asked);
+    });
+    let other = LeafRequest {
+        signing: SigningRequest {
+            request_pem: pem("CERTIFICATE REQUEST", "another"),
+            ..request().signing
+        },
+        ..request()
+    };
+    let other = certificate_request(&spec, &owner(), issuer, &other);
+    assert_ne!(other.metadata.name, asked.metadata.name);
+}
+
+#[test]
+fn a_request_lies_beside_the_state_and_before_it() {
+    let request = request();
+    let both = state_secret(&owner(), Some(&state()), Some(&request));
+    let data = both.data.unwrap();
+    let (state_data, request_data) = (state().to_data(), request.to_data());
+    assert!(
+        state_data
+            .iter()
+            .chain(&request_data)
+            .all(|(key, value)| data[key] == *value)
+    );
+    assert_eq!(data.len(), state_data.len() + request_data.len());
+    assert!(!LeafRequest::is_alone_in(&data));
+    let alone = state_secret(&owner(), None, Some(&request));
+    assert!(LeafRequest::is_alone_in(&alone.data.unwrap()));
 }
 
 #[test]
@@ -420,7 +479,7 @@ fn every_child_is_owned_and_labelled() {
         rendered.ca_config_map.metadata,
         rendered.service.metadata,
         rendered.daemon_set.metadata,
-        state_secret(&owner(), &state()).metadata,
+        state_secret(&owner(), Some(&state()), None).metadata,
     ] {
         assert_eq!(metadata.owner_references, Some(vec![owner().reference()]));
         assert_eq!(metadata.labels, Some(owner().labels()));

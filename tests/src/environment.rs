@@ -37,6 +37,16 @@ pub fn monitoring_definitions() -> Result<PathBuf> {
     variable("TEST_MONITORING").map(PathBuf::from)
 }
 
+/// The controllers of cert-manager.
+pub fn cert_manager() -> Result<PathBuf> {
+    variable("TEST_CERT_MANAGER").map(PathBuf::from)
+}
+
+/// The folder of the definitions of cert-manager's resources, which no cluster has at first.
+pub fn cert_manager_definitions() -> Result<PathBuf> {
+    variable("TEST_CERT_MANAGER_DEFINITIONS").map(PathBuf::from)
+}
+
 /// Our exporter, as the image holds it.
 pub fn exporter() -> Result<PathBuf> {
     variable("TEST_EXPORTER").map(PathBuf::from)

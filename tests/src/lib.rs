@@ -5,6 +5,7 @@
     reason = "a field that JSON lacks is null, and a test may end there"
 )]
 
+pub mod cert_manager;
 pub mod certificate;
 pub mod curl;
 pub mod environment;

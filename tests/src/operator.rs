@@ -81,6 +81,7 @@ impl Stage {
                     "--unused-for=0s",
                     "--minimum-overlap=0s",
                     "--probe-interval=1s",
+                    "--request-retry=1s",
                 ]),
         )
     }

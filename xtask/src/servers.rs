@@ -103,14 +103,26 @@ pub const NODE_EXPORTER: Server = Server {
     link: "-X github.com/prometheus/common/version.Version=1.12.1",
 };
 
+/// Signs certificate requests, by its own controllers. Upstream's command is a module of its own, which no module proxy
+/// serves: ours wires up those controllers that a CA issuer needs, and nothing more.
+pub const CERT_MANAGER: Server = Server {
+    name: "cert-manager",
+    module: "cert-manager",
+    version: "v1.21.2",
+    package: ".",
+    tags: "",
+    link: "",
+};
+
 /// All but Kubernetes.
-const ALL: [&Server; 6] = [
+const ALL: [&Server; 7] = [
     &PAUSE,
     &HELM,
     &PROMETHEUS,
     &PROMTOOL,
     &VMAGENT,
     &NODE_EXPORTER,
+    &CERT_MANAGER,
 ];
 
 /// Finds a server in `KUBEBUILDER_ASSETS`, on the `PATH` or in the cache, and builds it where it is nowhere.
@@ -175,17 +187,31 @@ pub fn kubernetes_commands() -> Result<PathBuf> {
 /// # Errors
 /// Go is missing, or the module is not to be had.
 pub fn monitoring_definitions() -> Result<PathBuf> {
-    const MODULE: &str = "github.com/prometheus-operator/prometheus-operator";
-    let folder = repository().join("xtask/servers/prometheus-operator");
+    let module = "github.com/prometheus-operator/prometheus-operator";
+    let source = source("prometheus-operator", module)?;
+    Ok(source.join("example/prometheus-operator-crd"))
+}
+
+/// The folder with the definitions of cert-manager's kinds.
+///
+/// # Errors
+/// Go is missing, or the module is not to be had.
+pub fn cert_manager_definitions() -> Result<PathBuf> {
+    let source = source(CERT_MANAGER.module, "github.com/cert-manager/cert-manager")?;
+    Ok(source.join("deploy/crds"))
+}
+
+/// Where the source of a Go module is, in the version that a folder below `xtask/servers` pins.
+fn source(folder: &str, module: &str) -> Result<PathBuf> {
     let mut go = Command::new("go");
     let told = output(
-        go.current_dir(folder)
-            .args(["mod", "download", "-json", MODULE]),
+        go.current_dir(repository().join("xtask/servers").join(folder))
+            .args(["mod", "download", "-json", module]),
     )?;
     let told: serde_json::Value = serde_json::from_str(&told)?;
     let folder = told.get("Dir").and_then(serde_json::Value::as_str);
     let folder = folder.context("`go mod download` does not say where the module is")?;
-    Ok(Path::new(folder).join("example/prometheus-operator-crd"))
+    Ok(PathBuf::from(folder))
 }
 
 /// Builds everything and says where it is.
@@ -193,10 +219,15 @@ pub fn monitoring_definitions() -> Result<PathBuf> {
 /// # Errors
 /// As [`ensure`].
 pub fn build_all() -> Result<ExitCode> {
-    println!("kubernetes  {}", kubernetes_commands()?.display());
+    println!("kubernetes    {}", kubernetes_commands()?.display());
     for server in ALL {
-        println!("{:<11} {}", server.name, ensure(server)?.display());
+        println!("{:<13} {}", server.name, ensure(server)?.display());
     }
+    println!(
+        "{:<13} {}",
+        "its CRDs",
+        cert_manager_definitions()?.display()
+    );
     Ok(ExitCode::SUCCESS)
 }
 

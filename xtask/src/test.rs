@@ -81,6 +81,14 @@ fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result
             .env("TEST_PROMETHEUS", servers::ensure(&servers::PROMETHEUS)?)
             .env("TEST_PROMTOOL", servers::ensure(&servers::PROMTOOL)?)
             .env(
+                "TEST_CERT_MANAGER",
+                servers::ensure(&servers::CERT_MANAGER)?,
+            )
+            .env(
+                "TEST_CERT_MANAGER_DEFINITIONS",
+                servers::cert_manager_definitions()?,
+            )
+            .env(
                 "TEST_NODE_EXPORTER",
                 servers::ensure(&servers::NODE_EXPORTER)?,
             )

@@ -45,4 +45,8 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+# To ask cert-manager for certificates, where spec.tls.issuer says so, and to remove what was answered.
+- apiGroups: [cert-manager.io]
+  resources: [certificaterequests]
+  verbs: [get, list, create, delete]
 {{- end -}}

@@ -57,7 +57,8 @@ pub struct ProvidedIssuer {
     pub ca_bundle_ref: Option<CaBundleRef>,
 }
 
-/// An issuer of cert-manager.
+/// An issuer of cert-manager. The operator makes the key, asks by CertificateRequest with what spec.tls.certificate says, and
+/// renews by itself; a Certificate is not needed.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CertManagerIssuer {
@@ -65,7 +66,8 @@ pub struct CertManagerIssuer {
     pub issuer_ref: IssuerRef,
 
     /// Where the authorities are that scrapers shall trust, PEM. Default: the one that the issuer names with each
-    /// certificate.
+    /// certificate (status.ca of the CertificateRequest). Must be set where the issuer names none; the condition
+    /// CertificateValid says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_bundle_ref: Option<CaBundleRef>,
 }

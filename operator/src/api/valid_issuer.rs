@@ -47,6 +47,8 @@ pub enum PlaceKind {
     Secret,
     /// A ConfigMap.
     ConfigMap,
+    /// What cert-manager was asked.
+    CertificateRequest,
 }
 
 impl fmt::Display for PlaceKind {
@@ -54,6 +56,7 @@ impl fmt::Display for PlaceKind {
         f.write_str(match self {
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::CertificateRequest => "CertificateRequest",
         })
     }
 }
@@ -166,6 +169,7 @@ fn check_object(field: &str, kind: PlaceKind, name: &str, owner: &Owner) -> Resu
             owner.scrape_secret(),
         ],
         PlaceKind::ConfigMap => vec![owner.ca_config_map()],
+        PlaceKind::CertificateRequest => Vec::new(),
     };
     if name.is_empty() || generated.iter().any(|own| own == name) {
         return Err(SpecError::new(

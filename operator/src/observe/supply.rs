@@ -55,6 +55,7 @@ pub async fn find(client: &Client, namespace: &str, place: &Place) -> Result<Fou
             let config_maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
             config_map_content(config_maps.get_opt(name).await?.as_ref(), key)
         }
+        PlaceKind::CertificateRequest => Content::NoObject,
     };
     Ok(Found {
         place: place.clone(),

@@ -1,4 +1,5 @@
-//! Keys, certificates and passwords: made in [`issue`] and [`password`], read in [`inspect`], joined in [`bundle`].
+//! Keys, certificates and passwords: made in [`issue`] and [`password`], asked for in [`request`], read in [`inspect`],
+//! joined in [`bundle`].
 //!
 //! Times come in and go out as [`jiff::Timestamp`]; randomness is confined to [`Serial::random`], the making of keys and
 //! [`password`].
@@ -7,9 +8,11 @@ pub mod bundle;
 pub mod inspect;
 pub mod issue;
 pub mod password;
+pub mod request;
 
 pub use inspect::{CertificateFacts, InspectError};
 pub use issue::{
     AUTHORITY_LIFE, BACKDATING, IssueError, IssuedPair, KeyType, LeafParameters, Serial, Subject,
     cross_sign, issue_authority, issue_client, issue_leaf,
 };
+pub use request::{SigningRequest, request_leaf};

@@ -4,6 +4,7 @@
 //! Nothing here hashes a credential into the pod template: a rotation must not roll the DaemonSet.
 
 mod ca_config_map;
+mod certificate_request;
 mod daemon_set;
 mod discovery;
 mod scrape_config;
@@ -26,6 +27,7 @@ use crate::pki::bundle::bundle;
 use crate::rotation::state::{Client, State};
 use crate::secret_text::SecretText;
 
+pub use certificate_request::certificate_request;
 pub use state_secret::state_secret;
 
 /// All children but the state's Secret, in the order in which they are applied.

@@ -13,7 +13,7 @@ use super::{
     state::{Client, State},
     timing::renewal_time,
 };
-use crate::pki::{InspectError, inspect::inspect};
+use crate::pki::{BACKDATING, InspectError, inspect::inspect};
 
 /// A new client certificate, where one is due.
 pub(super) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
@@ -92,7 +92,7 @@ fn issue(because: Because) -> Vec<Step> {
 fn due(client: &Client, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
     let facts = inspect(&client.certificate_pem)?;
     let percentage = situation.spec.certificate.renew_before_percentage;
-    Ok(renewal_time(&facts, percentage, situation.uid))
+    Ok(renewal_time(&facts, BACKDATING, percentage, situation.uid))
 }
 
 /// Until when it may wait for exporters: scrapers need the overlap to come to the next one before it ends.
@@ -165,7 +165,11 @@ mod tests {
         let state = next_state(&spec, None, begin);
         let first = state.client.clone().unwrap();
         let facts = inspect(&first.certificate_pem).unwrap();
-        let renewed = next_state(&spec, Some(state.clone()), renewal_time(&facts, 33, "u"));
+        let renewed = next_state(
+            &spec,
+            Some(state.clone()),
+            renewal_time(&facts, BACKDATING, 33, "u"),
+        );
         let second = renewed.client.unwrap();
         assert_ne!(second.certificate_pem, first.certificate_pem);
         assert_eq!(second.key_pem, first.key_pem);

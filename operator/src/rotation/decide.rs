@@ -153,6 +153,8 @@ pub enum Because {
     NewAuthority,
     /// Somebody asked for it.
     Requested,
+    /// The issuer refused the one that was asked for before.
+    Refused,
 }
 
 impl Because {
@@ -164,6 +166,7 @@ impl Because {
             Self::SpecChanged => "the spec asks for another one",
             Self::NewAuthority => "a new authority signs",
             Self::Requested => "asked for by annotation",
+            Self::Refused => "the issuer refused the one before",
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     state::State,
     timing::renewal_time,
 };
-use crate::pki::{InspectError, inspect::inspect};
+use crate::pki::{BACKDATING, InspectError, inspect::inspect};
 
 /// A new leaf, where one is due.
 pub(super) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
@@ -42,5 +42,5 @@ pub(super) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step
 pub(super) fn due(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
     let facts = inspect(&state.leaf.certificate_pem)?;
     let percentage = situation.spec.certificate.renew_before_percentage;
-    Ok(renewal_time(&facts, percentage, situation.uid))
+    Ok(renewal_time(&facts, BACKDATING, percentage, situation.uid))
 }

@@ -15,6 +15,7 @@ mod client;
 pub mod decide;
 pub mod evidence;
 mod leaf;
+pub mod leaf_request;
 mod password;
 pub mod rebuild;
 pub mod request;

@@ -8,12 +8,12 @@ pub mod format;
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secure_exporter_web_config::BcryptHash;
 use serde::{Deserialize, Serialize};
 
 pub use self::format::StateError;
-use crate::secret_text::SecretText;
+use crate::{pki::BACKDATING, secret_text::SecretText};
 
 /// All secrets of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,16 @@ impl State {
     pub fn signs(&self, generation: u64) -> bool {
         let authority = self.authorities.get(&generation);
         authority.is_some_and(|authority| authority.key_pem.is_some())
+    }
+
+    /// How much earlier than its issue the validity of what this authority has signed begins. Of another issuer it is not
+    /// known, and taken for nothing.
+    pub fn backdating(&self, generation: u64) -> SignedDuration {
+        if self.signs(generation) {
+            BACKDATING
+        } else {
+            SignedDuration::ZERO
+        }
     }
 }
 

@@ -21,13 +21,10 @@ use super::{
     state::{Authority, AuthorityStage, Leaf, State},
 };
 use crate::{
-    api::RotationState,
+    api::{RotationState, ValidIssuer},
     pki::{InspectError, inspect::inspect},
     supply::{Supplied, SupplyProblem, verifies},
 };
-
-/// [`Leaf::parameters`] of what was not issued by the operator: unlike every fingerprint.
-const PARAMETERS: &str = "supplied";
 
 /// The first state's authority and leaf; none without a certificate to serve.
 pub(super) fn first(supply: &Result<Supplied, SupplyProblem>) -> Vec<Step> {
@@ -188,8 +185,12 @@ fn stage(state: &State, situation: &Situation<'_>) -> Option<Step> {
 
 /// Requests for what only the issuer can do are answered, and not kept.
 fn decline(state: &State, situation: &Situation<'_>) -> Vec<Step> {
-    [Subject::Certificate, Subject::Authority]
+    // One that can be asked is asked for another certificate, and remembered when it was.
+    let is_asked = matches!(situation.spec.issuer, ValidIssuer::CertManager { .. });
+    let certificate = (!is_asked).then_some(Subject::Certificate);
+    certificate
         .into_iter()
+        .chain([Subject::Authority])
         .filter(|subject| situation.requests.is_pending(*subject, &state.handled))
         .map(|subject| decline_one(subject, situation))
         .collect()
@@ -215,7 +216,7 @@ fn serve(supplied: &Supplied, generation: u64) -> Step {
             certificate_pem: supplied.chain_pem.clone(),
             key_pem: supplied.key_pem.clone(),
             authority_generation: generation,
-            parameters: PARAMETERS.to_owned(),
+            parameters: supplied.parameters.clone(),
         },
     }
 }

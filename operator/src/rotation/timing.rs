@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::pki::{CertificateFacts, issue::BACKDATING};
+use crate::pki::CertificateFacts;
 
 /// Every wait of the machine but the overlap, which a resource sets itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Timers {
     pub probe_interval: SignedDuration,
     /// How often they are asked otherwise.
     pub sample_interval: SignedDuration,
+    /// How long after an issuer's first refusal it is asked anew; each further one doubles it, up to 64 times.
+    pub request_retry: SignedDuration,
 }
 
 impl Default for Timers {
@@ -36,6 +38,7 @@ impl Default for Timers {
             minimum_overlap: SignedDuration::from_mins(10),
             probe_interval: SignedDuration::from_secs(15),
             sample_interval: SignedDuration::from_mins(10),
+            request_retry: SignedDuration::from_mins(1),
         }
     }
 }
@@ -58,9 +61,15 @@ pub fn authority_due(
 const JITTER_PERCENT: i64 = 5;
 
 /// When a certificate is to be renewed: where `percentage` of its life is left, and up to a twentieth of its life
-/// earlier, by a hash of the resource's uid. The same uid always gives the same time.
-pub fn renewal_time(facts: &CertificateFacts, percentage: u8, uid: &str) -> Timestamp {
-    let life = life(facts);
+/// earlier, by a hash of the resource's uid. The same uid always gives the same time. `backdating` is how much earlier
+/// than its issue its validity begins, which does not count as life.
+pub fn renewal_time(
+    facts: &CertificateFacts,
+    backdating: SignedDuration,
+    percentage: u8,
+    uid: &str,
+) -> Timestamp {
+    let life = facts.not_after.duration_since(facts.not_before) - backdating;
     let left = part(life, i64::from(percentage));
     let jitter = SignedDuration::from_millis(
         part(life, JITTER_PERCENT)
@@ -77,11 +86,6 @@ pub fn renewal_time(facts: &CertificateFacts, percentage: u8, uid: &str) -> Time
         .unwrap_or(facts.not_before)
 }
 
-/// From issue to expiry: validity begins earlier than the issue, which must not count.
-fn life(facts: &CertificateFacts) -> SignedDuration {
-    facts.not_after.duration_since(facts.not_before) - BACKDATING
-}
-
 fn part(whole: SignedDuration, percent: i64) -> SignedDuration {
     SignedDuration::from_secs(whole.as_secs().saturating_mul(percent) / 100)
 }
@@ -93,6 +97,7 @@ fn spread(uid: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pki::BACKDATING;
 
     fn facts(hours: i64) -> CertificateFacts {
         let issued = Timestamp::from_second(1_800_000_000).unwrap();
@@ -116,7 +121,7 @@ mod tests {
         for uid in ["a", "b", "c", "d"] {
             let left = facts
                 .not_after
-                .duration_since(renewal_time(&facts, 33, uid));
+                .duration_since(renewal_time(&facts, BACKDATING, 33, uid));
             let days = left.as_hours() / 24;
             assert!(
                 (120..=139).contains(&days),
@@ -128,14 +133,20 @@ mod tests {
     #[test]
     fn different_resources_renew_at_different_times_and_each_always_at_the_same() {
         let facts = facts(8760);
-        assert_eq!(renewal_time(&facts, 33, "a"), renewal_time(&facts, 33, "a"));
-        assert_ne!(renewal_time(&facts, 33, "a"), renewal_time(&facts, 33, "b"));
+        assert_eq!(
+            renewal_time(&facts, BACKDATING, 33, "a"),
+            renewal_time(&facts, BACKDATING, 33, "a")
+        );
+        assert_ne!(
+            renewal_time(&facts, BACKDATING, 33, "a"),
+            renewal_time(&facts, BACKDATING, 33, "b")
+        );
     }
 
     #[test]
     fn backdating_does_not_shorten_a_short_life() {
         let facts = facts(1);
         let issued = facts.not_before + BACKDATING;
-        assert!(renewal_time(&facts, 33, "a") > issued + SignedDuration::from_mins(30));
+        assert!(renewal_time(&facts, BACKDATING, 33, "a") > issued + SignedDuration::from_mins(30));
     }
 }

@@ -179,6 +179,7 @@ impl World {
                 minimum_overlap: minutes(1),
                 probe_interval: minutes(1),
                 sample_interval: minutes(1),
+                request_retry: minutes(1),
             },
             requests: Requests::default(),
             issuer: None,

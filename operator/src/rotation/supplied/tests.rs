@@ -15,7 +15,7 @@ use crate::{
         request::Requests,
         timing::Timers,
     },
-    supply::Supply,
+    supply::{NOT_ASKED, Supply},
 };
 
 const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
@@ -122,6 +122,7 @@ fn supplied(authority: &IssuedPair, life: SignedDuration, now: Timestamp) -> Sup
         chain_pem: leaf.certificate_pem,
         key_pem: leaf.key_pem,
         bundle_pem: authority.certificate_pem.clone(),
+        parameters: NOT_ASKED.to_owned(),
     }))
 }
 

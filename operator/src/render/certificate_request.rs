@@ -1,0 +1,36 @@
+//! CertificateRequest `<name>-<hash of the request>`: what cert-manager is asked, a pure rendering of spec and request.
+
+use k8s_openapi::ByteString;
+
+use crate::{
+    api::{IssuerRef, ValidSpec},
+    cert_manager::{CertificateRequest, CertificateRequestSpec},
+    names::Owner,
+    rotation::leaf_request::LeafRequest,
+};
+
+/// The object that asks `issuer` for what `request` is.
+pub fn certificate_request(
+    spec: &ValidSpec,
+    owner: &Owner,
+    issuer: &IssuerRef,
+    request: &LeafRequest,
+) -> CertificateRequest {
+    let request_pem = request.signing.request_pem.as_bytes();
+    CertificateRequest {
+        metadata: owner.child(owner.certificate_request(&request.hash())),
+        spec: CertificateRequestSpec {
+            request: ByteString(request_pem.to_vec()),
+            duration: Some(format!(
+                "{}s",
+                spec.certificate.parameters.duration.as_secs()
+            )),
+            usages: USAGES.map(str::to_owned).to_vec(),
+            issuer_ref: issuer.clone(),
+        },
+        status: None,
+    }
+}
+
+/// What a certificate of a server is for. Key encipherment is for RSA keys and TLS 1.2.
+const USAGES: [&str; 3] = ["digital signature", "key encipherment", "server auth"];
