@@ -3,6 +3,7 @@
 use crate::{
     api::SpecError,
     apply::ApplyError,
+    own_credentials::OwnProblem,
     pki::InspectError,
     render::RenderError,
     rotation::{RotationError, state::StateError},
@@ -17,6 +18,9 @@ pub enum ReconcileError {
     /// The spec asks for what cannot be.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// There is no password to begin with.
+    #[error("nothing is published yet, because there is no password: {0}")]
+    NoPassword(OwnProblem),
     /// A child's name is taken.
     #[error(
         "{0} exists and was not made by this resource: it is not touched. Delete or rename it, or rename the SecureExporter"
@@ -64,6 +68,7 @@ impl ReconcileError {
         match self {
             Self::Nameless => "Nameless",
             Self::Spec(_) => "InvalidSpec",
+            Self::NoPassword(_) => "PasswordUnusable",
             Self::Foreign(_) => "ForeignObject",
             Self::Leftover(_) => "WaitingForGarbageCollector",
             Self::State { .. } | Self::Inspect(_) => "StateDamaged",

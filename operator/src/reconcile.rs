@@ -22,17 +22,18 @@ use crate::{
     observe::{
         Observed,
         exporters::{ask_all, running},
-        observe,
+        observe, own_credentials,
         sample::Samples,
         status_request::Question,
     },
+    own_credentials::Own,
     render,
     rotation::{
         Situation, Step, carry_out, decide,
         decide::{awaits_exporters, next_deadline, tally},
         evidence::Exporter,
         rebuild::current_state,
-        request::Requests,
+        request::{Requests, read_handled},
         state::State,
         timing::Timers,
     },
@@ -44,6 +45,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How soon what was just written is read back.
 const AFTER_A_STEP: Duration = Duration::from_secs(1);
+
+/// How often the Secrets of the user's own are read. They carry none of our labels, so no watch tells of a change: to watch
+/// them, the operator would have to keep every Secret of the namespace in memory.
+const OWN_SECRETS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What every pass needs.
 pub struct Context {
@@ -138,6 +143,10 @@ pub fn after_failure(
     let wait = match error.category() {
         "Conflict" => Duration::from_millis(200),
         "WaitingForGarbageCollector" => Duration::from_secs(1),
+        "PasswordUnusable" => context
+            .backoff
+            .failed(resource.meta().uid.as_deref().unwrap_or_default())
+            .min(OWN_SECRETS_INTERVAL),
         _ => context
             .backoff
             .failed(resource.meta().uid.as_deref().unwrap_or_default()),
@@ -156,17 +165,26 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     let (now, clock_jumps) = (context.clock.now(), context.clock.jumps());
     let stored = stored_state(&observed, &owner)?;
     let before = remembered(context, &owner);
+    let previous = resource.status.clone().unwrap_or_default();
     let (known, rebuilt) = current_state(
         stored.as_ref(),
         before.as_ref().map(|before| &before.state),
         &observed.published(),
+        &read_handled(&previous.handled_requests),
         &spec,
         now,
     );
     let requests = Requests::read(resource.meta().annotations.as_ref());
+    let own = own_credentials(&context.client, &owner.namespace, &spec)
+        .await
+        .map_err(ReconcileError::Observe)?;
+    if let (None, Own::Refused(problem)) = (&known, &own.password) {
+        return Err(ReconcileError::NoPassword(problem.clone()));
+    }
     let mut situation = Situation {
         spec: &spec,
         requests: &requests,
+        own: &own,
         uid: &owner.uid,
         published: is_published(stored.as_ref(), &observed, &spec, &owner),
         exporters: &[],
@@ -207,8 +225,8 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         exporters: &exporters,
         waiting_for: waiting_for.as_ref(),
         requests: &requests,
+        own: &own,
     };
-    let previous = resource.status.clone().unwrap_or_default();
     let status = status::published(&previous, resource.meta().generation, &seen, now)?;
     context.metrics.published(&owner, &seen, &status, now);
     if let Some(news) = status::newly_blocked(&previous, &status) {
@@ -216,6 +234,9 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
             .events
             .warn_once(resource, "RotationBlocked", news)
             .await;
+    }
+    if let Some((reason, news)) = status::newly_unaccepted(&previous, &status) {
+        context.events.warn_once(resource, reason, news).await;
     }
     writer.status(resource, &owner, &status).await?;
     let deadline = next_deadline(&state, &situation)?;
@@ -402,10 +423,14 @@ fn pause(
     if !steps.is_empty() {
         return AFTER_A_STEP;
     }
+    let longest = match situation.spec.names_own_secrets() {
+        true => OWN_SECRETS_INTERVAL,
+        false => LONGEST_PAUSE,
+    };
     let left = deadline.duration_since(situation.now).as_secs().max(1);
     Duration::from_secs(left.unsigned_abs())
         .min(sample_age(state, situation))
-        .min(LONGEST_PAUSE)
+        .min(longest)
 }
 
 fn name(resource: &SecureExporter) -> String {

@@ -38,6 +38,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => any::<u8>().prop_map(Event::Deafen),
         1 => any::<u8>().prop_map(Event::Restart),
         5 => any::<u8>().prop_map(Event::Ask),
+        3 => any::<u8>().prop_map(Event::Password),
+        2 => any::<u8>().prop_map(Event::Users),
         1 => any::<i8>().prop_map(Event::Jump),
     ];
     vec(event, 20..160)
@@ -199,6 +201,21 @@ fn a_machine_whose_client_certificate_stays_behind_is_found() {
 #[test]
 fn a_machine_without_cross_certificates_is_found() {
     assert!(is_found(Mutant::NoCross));
+}
+
+#[test]
+fn a_machine_that_tells_scrapers_an_own_password_too_early_is_found() {
+    assert!(is_found(Mutant::OwnPasswordAtOnce));
+}
+
+#[test]
+fn a_machine_whose_users_end_with_their_secret_is_found() {
+    assert!(is_found(Mutant::UsersEndWithSecret));
+}
+
+#[test]
+fn a_machine_that_forgets_requests_with_its_state_is_found() {
+    assert!(is_found(Mutant::ForgetsRequests));
 }
 
 #[test]

@@ -10,7 +10,12 @@ use super::{
     state::State,
     timing::Timers,
 };
-use crate::{api::ValidSpec, pki::InspectError};
+use crate::{
+    api::ValidSpec,
+    own_credentials::{Own, OwnCredentials, Users},
+    pki::InspectError,
+    secret_text::SecretText,
+};
 
 /// One change of the state. Steps are carried out in the order of the list, and stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +50,22 @@ pub enum Step {
     ReplacePassword {
         /// Its generation.
         generation: u64,
+        /// The password, where it is the user's own; else one is generated.
+        own: Option<SecretText>,
     },
     /// A password of this generation: the exporters accept it besides the active one.
     PreparePassword {
         /// Its generation.
         generation: u64,
+        /// The password, where it is the user's own; else one is generated.
+        own: Option<SecretText>,
+    },
+    /// Another password was asked for, and only its owner can change it.
+    KeepPassword,
+    /// The further users, from now on the only ones.
+    ReplaceUsers {
+        /// All of them.
+        users: Users,
     },
     /// Scrapers are told to use the newest password.
     SwitchPassword,
@@ -84,6 +100,7 @@ impl Step {
             self,
             Self::ConfirmAuthority
                 | Self::ConfirmPassword
+                | Self::KeepPassword
                 | Self::RestartTimers
                 | Self::Remember { .. }
                 | Self::Forget { .. }
@@ -126,6 +143,8 @@ pub struct Situation<'a> {
     pub spec: &'a ValidSpec,
     /// What is asked for by annotation.
     pub requests: &'a Requests,
+    /// What the user's own Secrets hold.
+    pub own: &'a OwnCredentials,
     /// The uid of the resource: spreads renewals.
     pub uid: &'a str,
     /// Whether everything that follows from the stored state was read back from the API server.
@@ -167,6 +186,7 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
         return Ok(steps);
     }
     let mut steps = forget(state, situation);
+    steps.extend(replace_users(&state.users, situation));
     if clock_is_unreliable(state, situation) {
         steps.push(Step::RestartTimers);
         steps.extend(leaf::renew(state, situation)?);
@@ -235,8 +255,12 @@ fn first(situation: &Situation<'_>) -> Vec<Step> {
         steps.push(Step::IssueClient { because });
     }
     if situation.spec.methods.ask_password() {
-        steps.push(Step::ReplacePassword { generation: 1 });
+        steps.push(Step::ReplacePassword {
+            generation: 1,
+            own: password::own(situation),
+        });
     }
+    steps.extend(replace_users(&Users::new(), situation));
     steps
 }
 
@@ -249,9 +273,7 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     }
     let mut steps = authority::replace(situation, next(state.authorities.keys()));
     if all && situation.spec.methods.ask_password() {
-        steps.push(Step::ReplacePassword {
-            generation: next(state.passwords.keys()),
-        });
+        steps.extend(password::replace(state, situation));
     }
     let done = [Subject::DistrustAuthority, Subject::DistrustAll];
     steps.extend(
@@ -260,6 +282,16 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
             .map(|subject| remember(subject, situation)),
     );
     Some(steps)
+}
+
+/// Further users have no overlap: whom their admin removes is to be refused.
+fn replace_users(current: &Users, situation: &Situation<'_>) -> Option<Step> {
+    let wanted = match &situation.own.users {
+        Own::Usable(users) => users.clone(),
+        Own::Unasked => Users::new(),
+        Own::Refused(_) => return None,
+    };
+    (wanted != *current).then_some(Step::ReplaceUsers { users: wanted })
 }
 
 fn forget(state: &State, situation: &Situation<'_>) -> Vec<Step> {
