@@ -96,7 +96,7 @@ fn a_node_that_never_answers() -> Vec<Event> {
 /// The operator dies when it has decided to tell scrapers the new password and has not told them, and nobody can be asked.
 fn a_death_between_intent_and_publication() -> Vec<Event> {
     let wait = std::iter::repeat_n(Event::Pass(29), 12);
-    [Event::Deafen(0), Event::Ask(2), Event::Kill(6)]
+    [Event::Deafen(0), Event::Ask(2), Event::Kill(7)]
         .into_iter()
         .chain(wait)
         .collect()
