@@ -56,13 +56,6 @@ struct FamilySpan {
     samples_start: usize,
 }
 
-/// A point to which an [`Exposition`] can be cut back.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    bytes: usize,
-    families: usize,
-}
-
 impl Exposition {
     /// Forgets all families and keeps the memory.
     pub fn clear(&mut self) {
@@ -70,28 +63,17 @@ impl Exposition {
         self.families.clear();
     }
 
-    /// Where the text stands now, for [`Exposition::cut_back`].
-    pub fn mark(&self) -> Mark {
-        Mark {
-            bytes: self.bytes.len(),
-            families: self.families.len(),
-        }
-    }
-
-    /// Drops everything written since `mark`.
-    pub fn cut_back(&mut self, mark: Mark) {
-        self.bytes.truncate(mark.bytes);
-        self.families.truncate(mark.families);
-    }
-
     /// Starts a family. Its name and help are given in parts, so that a name made from a kernel's field needs no
-    /// allocation. A family without samples leaves no trace.
+    /// allocation; what a name cannot hold, wherever it came from, becomes `_`: one bad name would cost Prometheus the
+    /// whole scrape. A family without samples leaves no trace.
     pub fn family<'a>(&'a mut self, name: &[&str], help: &[&str], kind: MetricKind) -> Family<'a> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(b"# HELP ");
         let name_start = self.bytes.len();
         for part in name {
-            self.bytes.extend_from_slice(part.as_bytes());
+            let bytes = part.bytes();
+            self.bytes
+                .extend(bytes.map(|byte| if is_name_byte(byte) { byte } else { b'_' }));
         }
         let name = name_start..self.bytes.len();
         self.bytes.push(b' ');
@@ -118,25 +100,33 @@ impl Exposition {
 
     /// Appends all families to `out` in order of their names. Of equal names the first one written describes the family,
     /// and their samples follow each other: files of other programs may add to any family.
-    pub fn append_sorted(&mut self, out: &mut Vec<u8>) {
-        let bytes = &self.bytes;
-        let name_of = |span: &FamilySpan| bytes.get(span.name.clone()).unwrap_or_default();
-        self.families.sort_unstable_by(|a, b| {
-            name_of(a)
-                .cmp(name_of(b))
-                .then(a.text.start.cmp(&b.text.start))
-        });
-        out.reserve(bytes.len());
-        let mut before: &[u8] = b"";
-        for span in &self.families {
-            let text = if name_of(span) == before {
-                span.samples_start..span.text.end
-            } else {
-                span.text.clone()
-            };
-            out.extend_from_slice(bytes.get(text).unwrap_or_default());
-            before = name_of(span);
-        }
+    pub fn append_sorted(&self, out: &mut Vec<u8>) {
+        append_sorted(&[self], out);
+    }
+
+    fn name_of(&self, span: &FamilySpan) -> &[u8] {
+        self.bytes.get(span.name.clone()).unwrap_or_default()
+    }
+}
+
+/// [`Exposition::append_sorted`] for several, as if they had been written one after the other.
+pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) {
+    let mut spans = Vec::with_capacity(parts.iter().map(|part| part.families.len()).sum());
+    for part in parts {
+        spans.extend(part.families.iter().map(|span| (*part, span)));
+    }
+    // Stable: equal names stay as written.
+    spans.sort_by(|a, b| a.0.name_of(a.1).cmp(b.0.name_of(b.1)));
+    out.reserve(parts.iter().map(|part| part.bytes.len()).sum());
+    let mut before: &[u8] = b"";
+    for (part, span) in spans {
+        let text = if part.name_of(span) == before {
+            span.samples_start..span.text.end
+        } else {
+            span.text.clone()
+        };
+        out.extend_from_slice(part.bytes.get(text).unwrap_or_default());
+        before = part.name_of(span);
     }
 }
 
@@ -195,6 +185,11 @@ impl Drop for Family<'_> {
             });
         }
     }
+}
+
+/// Names of ours begin with a letter, so a digit is never first.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'
 }
 
 fn write_label_value(out: &mut Vec<u8>, value: &[u8]) {
@@ -495,6 +490,20 @@ mod tests {
     }
 
     #[test]
+    fn a_name_holds_only_what_a_name_may() {
+        let mut exposition = Exposition::default();
+        exposition
+            .family(&["node_", "a b{é", "_total"], &["h"], MetricKind::Gauge)
+            .sample(&[], 1);
+        let mut out = Vec::new();
+        exposition.append_sorted(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "# HELP node_a_b____total h\n# TYPE node_a_b____total gauge\nnode_a_b____total 1\n"
+        );
+    }
+
+    #[test]
     fn label_values_are_escaped_and_made_utf8() {
         let mut out = Vec::new();
         write_label_value(&mut out, b"a\\b\"c\nd");
@@ -505,18 +514,20 @@ mod tests {
     }
 
     #[test]
-    fn cutting_back_forgets_what_came_after_the_mark() {
-        let mut exposition = Exposition::default();
-        exposition
-            .family(&["a"], &["h"], MetricKind::Untyped)
-            .sample(&[], 1);
-        let mark = exposition.mark();
-        exposition
-            .family(&["b"], &["h"], MetricKind::Untyped)
-            .sample(&[], 1);
-        exposition.cut_back(mark);
+    fn several_are_merged_as_if_they_were_one() {
+        let (mut first, mut second) = (Exposition::default(), Exposition::default());
+        let write = |out: &mut Exposition, name: &str, value: u64| {
+            out.family(&[name], &["h"], MetricKind::Untyped)
+                .sample(&[], value);
+        };
+        write(&mut first, "b", 1);
+        write(&mut second, "a", 2);
+        write(&mut second, "b", 3);
         let mut out = Vec::new();
-        exposition.append_sorted(&mut out);
-        assert_eq!(out, b"# HELP a h\n# TYPE a untyped\na 1\n");
+        append_sorted(&[&first, &second], &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "# HELP a h\n# TYPE a untyped\na 2\n# HELP b h\n# TYPE b untyped\nb 1\nb 3\n"
+        );
     }
 }

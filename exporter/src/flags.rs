@@ -3,18 +3,20 @@
 //! A flag that node_exporter has and we do not is refused by name rather than ignored: whoever passes it expects
 //! something to happen.
 
+mod arguments_file;
 mod build;
 mod known;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::Level;
 
-use crate::collectors::{OptionKind, Settings, TABLE};
+use crate::collectors::{HostNetwork, OptionKind, Settings, TABLE};
 use crate::log::Format;
 use crate::web::version;
 
@@ -30,8 +32,8 @@ pub enum Invocation {
 /// A command line, understood.
 #[derive(Debug, Clone)]
 pub struct Flags {
-    /// Where to listen, at least one.
-    pub listen: Vec<ListenAddress>,
+    /// Where connections come in.
+    pub listen: Listen,
     /// The web configuration file.
     pub config_file: Option<PathBuf>,
     /// What the web configuration must provide, at the start and ever after.
@@ -50,6 +52,15 @@ pub struct Flags {
     pub log_level: Level,
     /// How log lines look.
     pub log_format: Format,
+}
+
+/// Where connections come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// On addresses, at least one.
+    Addresses(Vec<ListenAddress>),
+    /// On the sockets that systemd hands over.
+    SystemdSockets,
 }
 
 /// An address to listen on.
@@ -80,7 +91,7 @@ pub struct FlagError(String);
 /// # Errors
 /// The first flag that is not understood.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, FlagError> {
-    match build::command().try_get_matches_from(arguments) {
+    match build::command().try_get_matches_from(arguments_file::expand(arguments)?) {
         Ok(matches) if matches.get_flag("version") => Ok(Invocation::Print(version::long())),
         Ok(matches) => Ok(Invocation::Run(Box::new(understand(&matches)?))),
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
@@ -93,12 +104,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 fn understand(matches: &ArgMatches) -> Result<Flags, FlagError> {
     let path = |name: &str| matches.get_one::<String>(name).map(PathBuf::from);
     let flags = Flags {
-        listen: matches
-            .get_many::<ListenAddress>("web.listen-address")
-            .into_iter()
-            .flatten()
-            .copied()
-            .collect(),
+        listen: listen(matches),
         config_file: path("web.config.file").filter(|path| !path.as_os_str().is_empty()),
         require: matches
             .get_one::<Require>("web.require")
@@ -109,8 +115,8 @@ fn understand(matches: &ArgMatches) -> Result<Flags, FlagError> {
             .cloned()
             .unwrap_or_default(),
         max_requests: matches
-            .get_one::<usize>("web.max-requests")
-            .copied()
+            .get_one::<i64>("web.max-requests")
+            .and_then(|limit| usize::try_from(*limit).ok())
             .filter(|limit| *limit > 0),
         disable_exporter_metrics: matches.get_flag("web.disable-exporter-metrics"),
         collectors: collectors(matches),
@@ -137,6 +143,14 @@ fn understand(matches: &ArgMatches) -> Result<Flags, FlagError> {
     Ok(flags)
 }
 
+fn listen(matches: &ArgMatches) -> Listen {
+    if matches.get_flag("web.systemd-socket") {
+        return Listen::SystemdSockets;
+    }
+    let addresses = matches.get_many::<ListenAddress>("web.listen-address");
+    Listen::Addresses(addresses.into_iter().flatten().copied().collect())
+}
+
 fn collectors(matches: &ArgMatches) -> Settings {
     let path = |name: &str| {
         matches
@@ -150,8 +164,16 @@ fn collectors(matches: &ArgMatches) -> Settings {
         sysfs: path("path.sysfs"),
         rootfs: path("path.rootfs"),
         udev_data: path("path.udev.data"),
+        host_network: matches
+            .get_one::<HostNetwork>("host.network")
+            .copied()
+            .unwrap_or_default(),
+        host_name: matches.get_one::<String>("host.name").cloned(),
         ..Settings::default()
     };
+    if let Some(timeout) = matches.get_one::<Duration>("collector.timeout") {
+        settings.timeout = *timeout;
+    }
     settings.enabled.clear();
     for spec in TABLE {
         let on = matches.get_flag(&format!("collector.{}", spec.name));
@@ -194,6 +216,9 @@ fn refusal(error: &clap::Error) -> FlagError {
     let argument = text(ContextKind::InvalidArg);
     let flag = argument.split([' ', '=']).next().unwrap_or_default();
     FlagError(match error.kind() {
+        ErrorKind::UnknownArgument if flag.starts_with('-') && !flag.starts_with("--") => {
+            format!("unknown short flag '{flag}', try --help")
+        }
         ErrorKind::UnknownArgument if flag.starts_with('-') => {
             known::refusal(flag).unwrap_or_else(|| match text(ContextKind::SuggestedArg) {
                 near if near.is_empty() => format!("unknown long flag '{flag}', try --help"),
@@ -244,7 +269,10 @@ mod tests {
     #[test]
     fn without_arguments_all_is_as_with_node_exporter() {
         let flags = run(&[]);
-        assert_eq!(flags.listen, [ListenAddress::Any(9100)]);
+        assert_eq!(
+            flags.listen,
+            Listen::Addresses(vec![ListenAddress::Any(9100)])
+        );
         assert_eq!(flags.collectors, Settings::default());
         assert_eq!((flags.config_file, flags.max_requests), (None, Some(40)));
         assert_eq!(flags.telemetry_path, "/metrics");
@@ -274,7 +302,10 @@ mod tests {
                 auth: true
             }
         );
-        assert_eq!(flags.listen, [ListenAddress::Any(9101)]);
+        assert_eq!(
+            flags.listen,
+            Listen::Addresses(vec![ListenAddress::Any(9101)])
+        );
         assert_eq!(flags.collectors.procfs, PathBuf::from("/host/proc"));
         assert!(
             !flags.collectors.enabled.contains("vmstat")
@@ -284,6 +315,30 @@ mod tests {
             flags.collectors.options["collector.filesystem.mount-points-exclude"],
             "^/x$"
         );
+    }
+
+    #[test]
+    fn a_pod_with_a_network_of_its_own_is_told_of_its_host() {
+        let flags = run(&["--host.network=apart", "--host.name=node-7"]).collectors;
+        assert_eq!(flags.host_network, HostNetwork::Apart);
+        assert_eq!(flags.host_name.as_deref(), Some("node-7"));
+        assert!(refused(&["--host.network=none"]).contains("host.network"));
+        // What an unset variable leaves of `--host.name=$NODE_NAME`.
+        assert!(refused(&["--host.name="]).contains("host.name"));
+    }
+
+    #[test]
+    fn how_long_collectors_may_take() {
+        let timeout = |flag: &str| run(&[flag]).collectors.timeout;
+        assert_eq!(timeout("--collector.timeout=2s"), Duration::from_secs(2));
+        assert_eq!(
+            timeout("--collector.timeout=0.5"),
+            Duration::from_millis(500)
+        );
+        for bad in ["0", "-1", "51", "5m", ""] {
+            let reason = refused(&[&format!("--collector.timeout={bad}")]);
+            assert!(reason.contains("collector.timeout"), "{reason}");
+        }
     }
 
     #[test]
@@ -315,9 +370,19 @@ mod tests {
         let one = |text: &str| ListenAddress::One(text.parse().unwrap());
         assert_eq!(
             flags.listen,
-            [one("127.0.0.1:0"), one("[::1]:9100"), one("127.0.0.1:1")]
+            Listen::Addresses(vec![
+                one("127.0.0.1:0"),
+                one("[::1]:9100"),
+                one("127.0.0.1:1")
+            ])
         );
-        assert!(refused(&["--web.listen-address=unix:///x"]).contains("not implemented"));
+        assert!(refused(&["--web.listen-address=unix:///x"]).contains("--web.systemd-socket"));
+        assert!(
+            refused(&["--web.listen-address=vsock://:9100"])
+                .contains("vsock:// is not implemented")
+        );
+        let sockets = run(&["--web.systemd-socket", "--web.listen-address=:1"]);
+        assert_eq!(sockets.listen, Listen::SystemdSockets);
         assert!(refused(&["--web.listen-address=node7:9100"]).contains("IP address"));
         assert!(refused(&["--web.listen-address=9100"]).contains(":9100"));
     }
@@ -326,8 +391,7 @@ mod tests {
     fn what_node_exporter_has_and_we_do_not_is_refused_by_name() {
         let cases = [
             ("--collector.ethtool", "ethtool"),
-            ("--collector.qdisc.fixtures=x", "qdisc"),
-            ("--web.systemd-socket", "--web.systemd-socket"),
+            ("--collector.perf.cpus=1", "perf"),
         ];
         for (flag, name) in cases {
             let message = refused(&[flag]);
@@ -337,8 +401,57 @@ mod tests {
             );
         }
         assert!(refused(&["--collector.ethtool"]).contains("memory-safe"));
+        for (flag, reason) in [
+            (
+                "--collector.filesystem.mount-timeout=5s",
+                "left out by itself",
+            ),
+            ("--collector.systemd.private", "message bus"),
+            ("--collector.qdisc.fixtures=x", "tests"),
+        ] {
+            let message = refused(&[flag]);
+            assert!(message.contains(reason), "{message}");
+        }
         // Off is what it is anyway, and manifests in the field say so.
         run(&["--no-collector.ethtool", "--no-collector.wifi"]);
+    }
+
+    #[test]
+    fn arguments_come_from_files_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("arguments");
+        std::fs::write(
+            &file,
+            "# from here on\n--web.listen-address\n:1\n\n--log.level=DEBUG\n",
+        )
+        .unwrap();
+        let flags = run(&[&format!("@{}", file.display()), "--web.max-requests=-1"]);
+        assert_eq!(flags.listen, Listen::Addresses(vec![ListenAddress::Any(1)]));
+        assert_eq!((flags.log_level, flags.max_requests), (Level::DEBUG, None));
+        assert!(refused(&["@/does/not/exist"]).contains("/does/not/exist"));
+    }
+
+    #[test]
+    fn switches_can_be_turned_off_and_not_twice() {
+        for name in [
+            "web.systemd-socket",
+            "web.disable-exporter-metrics",
+            "collector.disable-defaults",
+            "collector.cpu.guest",
+        ] {
+            let (on, off) = (format!("--{name}"), format!("--no-{name}"));
+            run(&[&on]);
+            let flags = run(&[&off]);
+            assert_eq!(
+                flags.listen,
+                Listen::Addresses(vec![ListenAddress::Any(9100)])
+            );
+            assert!(!flags.disable_exporter_metrics && flags.collectors.enabled.len() > 1);
+            assert!(
+                refused(&[&on, &off]).contains("cannot be repeated"),
+                "{name}"
+            );
+        }
     }
 
     #[test]
@@ -354,6 +467,7 @@ mod tests {
         assert!(refused(&["--web.require=tsl", "--web.config.file=x"]).contains("tls"));
         assert!(refused(&["--log.level=loud"]).contains("loud"));
         assert!(refused(&["stray"]).contains("stray"));
+        assert!(refused(&["-x"]).starts_with("unknown short flag '-x'"));
         assert!(refused(&["--web.telemetry-path=metrics"]).contains("/metrics"));
     }
 
@@ -365,6 +479,10 @@ mod tests {
         };
         assert!(print("--version").starts_with("secure-exporter, version "));
         let help = print("--help");
+        assert!(print("-h") == help && print("--help-long") == help);
+        for flag in ["--help-man", "--completion-script-bash"] {
+            assert!(refused(&[flag]).starts_with(&format!("{flag} is not taken: there ")));
+        }
         assert!(
             help.contains("--collector.filesystem.mount-points-exclude")
                 && help.contains("--web.require")

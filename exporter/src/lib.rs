@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod collectors;
+pub mod commands;
 pub mod exposition;
 pub mod flags;
 pub mod log;

@@ -1,12 +1,17 @@
-//! `secure-exporter`: the arguments, the TLS provider, and then the library.
+//! `secure-exporter`: the TLS provider, the arguments, and then the library.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
 use secure_exporter::flags::{self, Invocation};
-use secure_exporter::{log, web};
+use secure_exporter::{commands, log, web};
 
 fn main() -> ExitCode {
+    // The only provider in the workspace; a second call could only be refused for being the second.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    if commands::is_named(std::env::args_os()) {
+        return commands::run(std::env::args_os());
+    }
     match flags::parse(std::env::args_os()) {
         Ok(Invocation::Print(text)) => {
             print!("{text}");
@@ -24,8 +29,6 @@ fn main() -> ExitCode {
 }
 
 fn run(flags: &flags::Flags) -> ExitCode {
-    // The only provider in the workspace; a second call could only be refused for being the second.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match web::run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -3,8 +3,13 @@
 mod auth;
 mod client;
 mod client_certificate;
+mod connections;
+#[cfg(any(test, fuzzing))]
+pub mod conversation;
 mod counters;
+mod encoding;
 mod files;
+mod inspect;
 mod last_use;
 mod limits;
 mod reload;
@@ -13,29 +18,37 @@ mod scrape;
 mod self_metrics;
 mod serve;
 mod snapshot;
+mod sockets;
 mod status;
 mod tls;
 pub mod version;
 
+use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use listenfd::ListenFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
 use self::auth::Authenticator;
 use self::counters::Counters;
 pub use self::files::FileSetError;
-use self::last_use::{ClientCertificates, unix_now};
+pub use self::inspect::{Inspected, ServedCertificate, inspect};
+use self::last_use::ClientCertificates;
+pub(crate) use self::last_use::unix_now;
 use self::reload::{Reloader, Store};
 use self::routes::Site;
 use self::scrape::Scraper;
 use self::self_metrics::SelfMetrics;
 use self::snapshot::Snapshot;
 pub use self::snapshot::SnapshotError;
+pub use self::sockets::ActivationError;
+use self::sockets::Listener;
 pub use self::tls::TlsError;
-use crate::collectors::{BuildError, Registry};
-use crate::flags::{Flags, ListenAddress};
+use crate::collectors::{BuildError, HostNetwork, Registry, Settings, shares_network_with_init};
+use crate::flags::{Flags, Listen, ListenAddress};
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +56,23 @@ pub enum RunError {
     /// A flag of a collector is wrong.
     #[error(transparent)]
     Collectors(#[from] BuildError),
+    /// It would show its own network as the host's, or has no reason to leave anything out.
+    #[error(
+        "--host.network=apart, and process 1 of {} has the same network as this process: name the host's procfs with --path.procfs, or drop the flag where this process has the host's network",
+        .0.display()
+    )]
+    NotApart(PathBuf),
+    /// The host's network cannot be read.
+    #[error(
+        "--host.network=apart needs process 1 of the host, which {} does not show: {source}; mount the host's procfs without hidepid, and name it with --path.procfs",
+        procfs.display()
+    )]
+    HiddenInit {
+        /// Where procfs is said to be.
+        procfs: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The configuration cannot be used.
     #[error(transparent)]
     Configuration(#[from] SnapshotError),
@@ -54,6 +84,9 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// systemd has handed over nothing to listen on.
+    #[error("--web.systemd-socket: {0}")]
+    Activation(#[from] ActivationError),
     /// The system lacks something basic.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -68,17 +101,43 @@ pub enum RunError {
 /// Only at the start, when something needed is missing or wrong.
 pub fn run(flags: &Flags) -> Result<(), RunError> {
     tracing::info!(version = version::VERSION, "Starting secure-exporter");
+    // It changes the environment, for which there may be no other thread yet.
+    let handed = ListenFd::from_env();
     let registry = Registry::new(&flags.collectors)?;
+    tell_of_network(&flags.collectors)?;
     let snapshot = first_snapshot(flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(flags.worker_threads)
         .thread_name("serve")
         .enable_all()
         .build()?;
-    let result = runtime.block_on(serve(flags, registry, snapshot));
+    let result = runtime.block_on(serve(flags, registry, snapshot, handed));
     // A password still being checked must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// Says what is left out of the metrics. Without the host's procfs, what process 1 has would be this container's network.
+fn tell_of_network(settings: &Settings) -> Result<(), RunError> {
+    if settings.host_network == HostNetwork::Shared {
+        return Ok(());
+    }
+    let procfs = &settings.procfs;
+    match shares_network_with_init(procfs) {
+        Ok(true) => return Err(RunError::NotApart(procfs.clone())),
+        Ok(false) => {}
+        Err(source) => {
+            let procfs = procfs.clone();
+            return Err(RunError::HiddenInit { procfs, source });
+        }
+    }
+    for (collector, source) in settings.left_out() {
+        tracing::warn!(
+            collector,
+            "collector is left out: from {source} it would show this process's own network and not the host's"
+        );
+    }
+    Ok(())
 }
 
 fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
@@ -99,7 +158,12 @@ fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
     Ok(snapshot)
 }
 
-async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Result<(), RunError> {
+async fn serve(
+    flags: &Flags,
+    mut registry: Registry,
+    snapshot: Snapshot,
+    handed: ListenFd,
+) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -110,8 +174,8 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
         counters.clone(),
         !flags.disable_exporter_metrics,
     );
-    let scraper = Scraper::start(Box::new(move |out| {
-        registry.scrape(out);
+    let scraper = Scraper::start(Box::new(move |selection, patience, out| {
+        registry.scrape_within(selection, patience, out);
         about_itself.write(out);
     }))?;
     let site = Arc::new(Site {
@@ -120,14 +184,16 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
         start_time: unix_now(),
         authenticator: Authenticator::new()?,
         client_certificates: ClientCertificates::default(),
+        collectors: running(&flags.collectors),
         scraper,
         rate_limiter: limits::RateLimiter::default(),
         telemetry_path: flags.telemetry_path.clone(),
+        view: status::View::of(&flags.collectors),
         scrapes: flags
             .max_requests
             .map(|limit| (limit, Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))),
     });
-    let listeners = listen(&flags.listen, &store)?;
+    let listeners = listen(&flags.listen, handed, &store)?;
     let (stop, stopped) = watch::channel(false);
     let server = tokio::spawn(serve::serve(listeners, site, stopped));
     match flags.config_file.clone() {
@@ -157,22 +223,24 @@ async fn serve(flags: &Flags, mut registry: Registry, snapshot: Snapshot) -> Res
     Ok(())
 }
 
-fn listen(
-    addresses: &[ListenAddress],
-    store: &Store,
-) -> Result<Vec<tokio::net::TcpListener>, RunError> {
+/// The collectors that a scrape may ask for.
+fn running(settings: &Settings) -> BTreeSet<&'static str> {
+    let enabled = settings.enabled.iter().copied();
+    enabled.filter(|name| settings.runs(name)).collect()
+}
+
+fn listen(on: &Listen, handed: ListenFd, store: &Store) -> Result<Vec<Listener>, RunError> {
     let snapshot = store.current();
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let shown = match address {
-            ListenAddress::Any(port) => format!(":{port}"),
-            ListenAddress::One(address) => address.to_string(),
-        };
-        let listener = serve::listen(*address).map_err(|source| RunError::Listen {
-            address: shown,
-            source,
-        })?;
-        let address = listener.local_addr()?;
+    let listeners = match on {
+        Listen::Addresses(addresses) => addresses
+            .iter()
+            .copied()
+            .map(bind)
+            .collect::<Result<_, _>>()?,
+        Listen::SystemdSockets => Listener::all_of(handed)?,
+    };
+    for listener in &listeners {
+        let address = listener.address();
         tracing::info!(%address, "Listening on");
         let state = if snapshot.tls.is_some() {
             "TLS is enabled."
@@ -180,7 +248,16 @@ fn listen(
             "TLS is disabled."
         };
         tracing::info!(http2 = snapshot.tls.is_some() && snapshot.http2, %address, "{state}");
-        listeners.push(listener);
     }
     Ok(listeners)
+}
+
+fn bind(address: ListenAddress) -> Result<Listener, RunError> {
+    Listener::bind(address).map_err(|source| RunError::Listen {
+        address: match address {
+            ListenAddress::Any(port) => format!(":{port}"),
+            ListenAddress::One(address) => address.to_string(),
+        },
+        source,
+    })
 }

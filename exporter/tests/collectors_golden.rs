@@ -70,6 +70,7 @@ fn optional_collectors_of_hardware_and_memory_give_their_golden_text() {
         "ksmd",
         "meminfo_numa",
         "mountstats",
+        "pcidevice",
         "slabinfo",
         "swap",
         "sysctl",
@@ -84,6 +85,9 @@ fn optional_collectors_of_hardware_and_memory_give_their_golden_text() {
         "collector.sysctl.include-info",
         "kernel.seccomp.actions_avail".into(),
     );
+    settings
+        .options
+        .insert("collector.pcidevice.names", "true".into());
     assert_golden(&settings, "golden-optional.txt");
 }
 

@@ -227,6 +227,24 @@ fn files_replaced_one_by_one_on_a_bare_host() {
 }
 
 #[test]
+fn rate_limit_headers_and_http2_follow_the_file() {
+    let pair = Pair::new();
+    let text = config_text(&hash(PASSWORD));
+    let mut volume = Volume::with(&pair, &text);
+    let exporter = exporter(&volume);
+    let get = || exporter.get("/metrics", &["--http2", "-u", &format!("alice:{PASSWORD}")]);
+    assert!(get().head.starts_with("http/2 200"));
+    let rest = "http_server_config:\n  http2: false\n  headers:\n    X-Frame-Options: deny\n\
+                rate_limit:\n  interval: 1h\n  burst: 1\n";
+    volume.swap_to(&pair, &format!("{text}{rest}"));
+    exporter.wait_for_log("configuration reloaded");
+    let [first, second] = [get(), get()];
+    assert!(first.head.starts_with("http/1.1 200"), "{}", first.head);
+    assert!(first.has_header("x-frame-options: deny"));
+    assert_eq!(second.status, 429);
+}
+
+#[test]
 fn sighup_reads_at_once_and_says_so() {
     let pair = Pair::new();
     let mut volume = Volume::with(&pair, &config_text(&hash(PASSWORD)));

@@ -87,6 +87,28 @@ fn flags_are_refused_by_name() {
 }
 
 #[test]
+fn a_network_that_is_not_the_hosts_is_never_shown_as_such() {
+    // As in a container that has only its own procfs: process 1 has the network of this process.
+    let reason = refusal(&["--host.network=apart"]);
+    assert!(
+        reason.contains("has the same network") && reason.contains("--path.procfs"),
+        "{reason}"
+    );
+    let empty = tempfile::tempdir().unwrap();
+    let procfs = format!("--path.procfs={}", empty.path().display());
+    let reason = refusal(&["--host.network=apart", &procfs]);
+    assert!(
+        reason.contains("does not show") && reason.contains("hidepid"),
+        "{reason}"
+    );
+    let reason = refusal(&["--host.network=apart", "--collector.netdev.address-info"]);
+    assert!(
+        reason.contains("--collector.netdev.address-info"),
+        "{reason}"
+    );
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let first = Exporter::start(&[]);
     let address = format!("--web.listen-address={}", first.address);

@@ -1,6 +1,9 @@
 //! What people are told of a step, in the log and by an event. Pure.
 
-use crate::rotation::Step;
+use crate::rotation::{Step, request::Subject};
+
+/// The reason of what was asked for and not done: a warning.
+pub const DECLINED: &str = "RequestDeclined";
 
 /// A reason for programs and a sentence for people; `None` for steps that change nothing outside.
 pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
@@ -15,6 +18,24 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
                 "certificate authority of generation {generation}: scrapers are told to trust it besides the old one"
             ),
         ),
+        Step::ReplaceBundle { generation, .. } => (
+            "AuthorityAdopted",
+            format!("authorities of the issuer, generation {generation}; no other is trusted"),
+        ),
+        Step::PrepareBundle { generation, .. } => (
+            "AuthorityPrepared",
+            format!(
+                "authorities of the issuer, generation {generation}: scrapers are told to trust them besides the old ones"
+            ),
+        ),
+        Step::AbandonAuthority => (
+            "AuthorityAbandoned",
+            "the authority that was prepared is not the issuer's any more: scrapers are told to trust it no longer".to_owned(),
+        ),
+        Step::RecallAuthority { again, .. } => (
+            "AuthorityRecalled",
+            format!("the issuer is back at authorities that are still trusted, now generation {again}"),
+        ),
         Step::SwitchAuthority => (
             "AuthoritySwitched",
             "the new certificate authority signs from now on".to_owned(),
@@ -27,6 +48,11 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
             "CertificateIssued",
             format!("serving certificate: {}", because.text()),
         ),
+        Step::ServeSupplied { .. } => (
+            "CertificateAdopted",
+            "serving certificate: what the issuer has supplied".to_owned(),
+        ),
+        Step::Decline { subject, .. } => (DECLINED, declined(*subject).to_owned()),
         Step::SwitchClient => (
             "ClientSwitched",
             "scrapers are told a client certificate of the new certificate authority".to_owned(),
@@ -88,4 +114,19 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
         | Step::Remember { .. }
         | Step::Forget { .. } => return None,
     })
+}
+
+/// What to do instead of asking by annotation.
+fn declined(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Certificate | Subject::Authority => {
+            "rotate: the certificate comes from another issuer (spec.tls.issuer), and cannot be renewed here: put the next one into the Secret that spec.tls.issuer.provided.secretName names, and it is followed"
+        }
+        Subject::DistrustAll => {
+            "distrust: the password was replaced; the certificate comes from another issuer (spec.tls.issuer): revoke it there, put another one with another key into the Secret that spec.tls.issuer.provided.secretName names, and take the old authority out of the bundle"
+        }
+        Subject::DistrustAuthority | Subject::Password => {
+            "distrust: the authority is that of another issuer (spec.tls.issuer): revoke the certificate there, put another one with another key into the Secret that spec.tls.issuer.provided.secretName names, and take the old authority out of the bundle"
+        }
+    }
 }

@@ -7,6 +7,7 @@ use crate::{
     pki::InspectError,
     render::RenderError,
     rotation::{RotationError, state::StateError},
+    supply::SupplyProblem,
 };
 
 /// Why a pass ended early.
@@ -21,6 +22,9 @@ pub enum ReconcileError {
     /// There is no password to begin with.
     #[error("nothing is published yet, because there is no password: {0}")]
     NoPassword(OwnProblem),
+    /// There is no certificate to begin with.
+    #[error("nothing is published yet, because there is no certificate to serve: {0}")]
+    IssuerNotReady(SupplyProblem),
     /// A child's name is taken.
     #[error(
         "{0} exists and was not made by this resource: it is not touched. Delete or rename it, or rename the SecureExporter"
@@ -69,6 +73,7 @@ impl ReconcileError {
             Self::Nameless => "Nameless",
             Self::Spec(_) => "InvalidSpec",
             Self::NoPassword(_) => "PasswordUnusable",
+            Self::IssuerNotReady(_) => "IssuerNotReady",
             Self::Foreign(_) => "ForeignObject",
             Self::Leftover(_) => "WaitingForGarbageCollector",
             Self::State { .. } | Self::Inspect(_) => "StateDamaged",

@@ -10,6 +10,7 @@ pub mod api;
 pub mod apply;
 pub mod arguments;
 pub mod backoff;
+pub mod certificate_status;
 pub mod clock;
 pub mod complaints;
 pub mod conditions;
@@ -29,6 +30,7 @@ pub mod rotation_status;
 pub mod run;
 pub mod secret_text;
 pub mod status;
+pub mod supply;
 pub mod telemetry;
 pub mod watch;
 

@@ -5,6 +5,7 @@
 pub mod exporters;
 pub mod sample;
 pub mod status_request;
+pub mod supply;
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,

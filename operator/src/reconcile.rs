@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use kube::{Client, Resource, runtime::controller::Action};
 
 use crate::{
-    announce::announcement,
-    api::{Advance, ImagePolicy, SecureExporter, ValidSpec},
+    announce::{DECLINED, announcement},
+    api::{Advance, ImagePolicy, SecureExporter, ValidIssuer, ValidSpec},
     apply::Writer,
     backoff::PerObject,
     clock::Clock,
@@ -25,6 +25,7 @@ use crate::{
         observe, own_credentials,
         sample::Samples,
         status_request::Question,
+        supply::provided,
     },
     own_credentials::Own,
     render,
@@ -38,6 +39,7 @@ use crate::{
         timing::Timers,
     },
     status::{self, Published, Stalled},
+    supply::{Supply, SupplyProblem, check},
 };
 
 /// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
@@ -46,9 +48,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How soon what was just written is read back.
 const AFTER_A_STEP: Duration = Duration::from_secs(1);
 
-/// How often the Secrets of the user's own are read. They carry none of our labels, so no watch tells of a change: to watch
+/// How often the objects of another issuer and the Secrets of the user's own are read. They carry none of our labels, so no watch tells of a change: to watch
 /// them, the operator would have to keep every Secret of the namespace in memory.
-const OWN_SECRETS_INTERVAL: Duration = Duration::from_secs(60);
+const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What every pass needs.
 pub struct Context {
@@ -143,13 +145,14 @@ pub fn after_failure(
     let wait = match error.category() {
         "Conflict" => Duration::from_millis(200),
         "WaitingForGarbageCollector" => Duration::from_secs(1),
-        "PasswordUnusable" => context
-            .backoff
-            .failed(resource.meta().uid.as_deref().unwrap_or_default())
-            .min(OWN_SECRETS_INTERVAL),
-        _ => context
-            .backoff
-            .failed(resource.meta().uid.as_deref().unwrap_or_default()),
+        category => {
+            let uid = resource.meta().uid.as_deref().unwrap_or_default();
+            let wait = context.backoff.failed(uid);
+            match category {
+                "IssuerNotReady" | "PasswordUnusable" => wait.min(FOREIGN_INTERVAL),
+                _ => wait,
+            }
+        }
     };
     Action::requeue(wait)
 }
@@ -181,10 +184,17 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     if let (None, Own::Refused(problem)) = (&known, &own.password) {
         return Err(ReconcileError::NoPassword(problem.clone()));
     }
+    let supply = supply(&context.client, &spec, &owner, now)
+        .await
+        .map_err(ReconcileError::Observe)?;
+    if let (None, Supply::External(Err(problem))) = (&known, &supply) {
+        return Err(ReconcileError::IssuerNotReady(problem.clone()));
+    }
     let mut situation = Situation {
         spec: &spec,
         requests: &requests,
         own: &own,
+        supply: &supply,
         uid: &owner.uid,
         published: is_published(stored.as_ref(), &observed, &spec, &owner),
         exporters: &[],
@@ -226,6 +236,7 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         waiting_for: waiting_for.as_ref(),
         requests: &requests,
         own: &own,
+        supply: &supply,
     };
     let status = status::published(&previous, resource.meta().generation, &seen, now)?;
     context.metrics.published(&owner, &seen, &status, now);
@@ -238,9 +249,36 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     if let Some((reason, news)) = status::newly_unaccepted(&previous, &status) {
         context.events.warn_once(resource, reason, news).await;
     }
+    if let Some((reason, news)) = status::newly_invalid(&previous, &status) {
+        context.events.warn_once(resource, reason, news).await;
+    }
     writer.status(resource, &owner, &status).await?;
     let deadline = next_deadline(&state, &situation)?;
     Ok(Action::requeue(pause(&steps, deadline, &state, &situation)))
+}
+
+/// What the issuer has issued.
+async fn supply(
+    client: &Client,
+    spec: &ValidSpec,
+    owner: &Owner,
+    now: Timestamp,
+) -> Result<Supply, kube::Error> {
+    let namespace = owner.namespace.as_str();
+    match &spec.issuer {
+        ValidIssuer::Managed => Ok(Supply::Managed),
+        ValidIssuer::Provided {
+            secret_name,
+            bundle,
+        } => {
+            let material = provided(client, namespace, secret_name, bundle).await?;
+            Ok(Supply::External(check(&material, &spec.server_name, now)))
+        }
+        ValidIssuer::CertManager { .. } => Ok(Supply::External(Err(SupplyProblem::new(
+            "IssuerUnsupported",
+            "spec.tls.issuer.type CertManager is not supported by this version: set Managed or Provided",
+        )))),
+    }
 }
 
 fn is_published(
@@ -354,7 +392,7 @@ fn remember(context: &Context, owner: &Owner, state: &State, clock_jumps: u64) {
 
 async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebuilt: bool) {
     let rebuilt = rebuilt.then(|| {
-        let note = "the state was missing or older than what is published, and was made again from that; the keys of the authorities are lost, so a new one follows";
+        let note = "the state was missing or older than what is published, and was made again from that; where the operator signs, the keys of the authorities are lost, so a new one follows";
         ("StateRebuilt", note.to_owned())
     });
     for (reason, note) in rebuilt
@@ -362,7 +400,11 @@ async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebu
         .chain(steps.iter().filter_map(announcement))
     {
         tracing::info!(resource = %name(resource), reason, note);
-        context.events.done(resource, reason, &note).await;
+        if reason == DECLINED {
+            context.events.warn_once(resource, reason, &note).await;
+        } else {
+            context.events.done(resource, reason, &note).await;
+        }
     }
 }
 
@@ -423,11 +465,13 @@ fn pause(
     if !steps.is_empty() {
         return AFTER_A_STEP;
     }
-    let longest = match situation.spec.names_own_secrets() {
-        true => OWN_SECRETS_INTERVAL,
-        false => LONGEST_PAUSE,
-    };
     let left = deadline.duration_since(situation.now).as_secs().max(1);
+    let is_managed = *situation.supply == Supply::Managed;
+    let longest = if is_managed && !situation.spec.names_own_secrets() {
+        LONGEST_PAUSE
+    } else {
+        FOREIGN_INTERVAL
+    };
     Duration::from_secs(left.unsigned_abs())
         .min(sample_age(state, situation))
         .min(longest)

@@ -1,18 +1,25 @@
 //! What `kubectl get` and `kubectl describe` tell: a pure function of what a pass saw.
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{api::apps::v1::DaemonSet, apimachinery::pkg::apis::meta::v1::Time};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::apps::v1::DaemonSet,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
 
 use crate::{
     api::{
         CertificateStatus, CredentialsStatus, NodesStatus, References, SecureExporterStatus,
         TrustStatus, ValidSpec,
     },
+    certificate_status,
     complaints::Complaint,
     conditions::{self, Finding},
     names::Owner,
     own_credentials::{OwnCredentials, OwnProblem},
-    pki::{BACKDATING, InspectError, inspect::inspect},
+    pki::{
+        InspectError,
+        inspect::{bundle_end, inspect},
+    },
     rotation::{
         evidence::{Exporter, Tally},
         request::{Requests, write_handled},
@@ -20,11 +27,8 @@ use crate::{
         timing::renewal_time,
     },
     rotation_status,
+    supply::Supply,
 };
-
-/// A certificate that ends sooner than this should have been renewed long ago. Short certificates (in tests) are never
-/// this long; for them a tenth of their life counts.
-const EXPIRING: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// What a pass that published everything saw.
 pub struct Published<'a> {
@@ -46,6 +50,8 @@ pub struct Published<'a> {
     pub requests: &'a Requests,
     /// What the user's own Secrets hold.
     pub own: &'a OwnCredentials,
+    /// Where the certificate comes from, and what came.
+    pub supply: &'a Supply,
 }
 
 /// Why a pass could not publish.
@@ -76,7 +82,8 @@ pub fn published(
         .transpose()?;
     let verified = verified(seen.exporters, &certificate);
     let nodes = nodes(seen.daemon_set, verified);
-    let validity = validity(&certificate, client_certificate.as_ref(), now);
+    let validity =
+        certificate_status::validity(seen, &certificate, client_certificate.as_ref(), now);
     let findings = findings(seen, validity, &nodes);
     Ok(SecureExporterStatus {
         observed_generation: generation,
@@ -214,7 +221,7 @@ fn ready_finding(
     nodes: &NodesStatus,
 ) -> Finding {
     let not = |reason, message: String| Finding::new(conditions::READY, false, reason, message);
-    if certificate.holds == Some(false) && certificate.reason == "Expired" {
+    if certificate.holds == Some(false) && certificate.reason == certificate_status::EXPIRED {
         return not("CertificateExpired", certificate.message.clone());
     }
     if let Some((reason, message)) = trouble {
@@ -255,48 +262,6 @@ fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
     })
 }
 
-/// Of the served certificate, unless that is well and the client certificate is not: without either, no scrape succeeds.
-fn validity(
-    served: &CertificateStatus,
-    client: Option<&CertificateStatus>,
-    now: Timestamp,
-) -> Finding {
-    let served = certificate_finding("certificate", served, now);
-    let client = client.map(|client| certificate_finding("client certificate", client, now));
-    match client {
-        Some(client) if served.holds == Some(true) && client.holds == Some(false) => client,
-        _ => served,
-    }
-}
-
-fn certificate_finding(what: &str, certificate: &CertificateStatus, now: Timestamp) -> Finding {
-    let end = certificate.not_after.0;
-    // Validity begins earlier than the issue, which must not count.
-    let life = end.duration_since(certificate.not_before.0) - BACKDATING;
-    let soon = EXPIRING.min(SignedDuration::from_secs(life.as_secs() / 10));
-    let finding = |holds, reason, message| {
-        Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)
-    };
-    if end <= now {
-        finding(false, "Expired", format!("the {what} ended at {end}"))
-    } else if end.duration_since(now) < soon {
-        finding(
-            false,
-            "Expiring",
-            format!("the {what} ends at {end} and should have been renewed"),
-        )
-    } else {
-        finding(
-            true,
-            "Valid",
-            format!(
-                "until {end}; to be renewed at {}",
-                certificate.renewal_time.0
-            ),
-        )
-    }
-}
-
 /// A reason and a sentence with the mend.
 fn explain(complaint: &Complaint, seen: &Published<'_>) -> (&'static str, String) {
     let (port, namespace) = (seen.spec.exporter.port, &seen.owner.namespace);
@@ -304,7 +269,7 @@ fn explain(complaint: &Complaint, seen: &Published<'_>) -> (&'static str, String
         Complaint::PortTaken => (
             "PortConflict",
             format!(
-                "port {port} is in use on at least one node, perhaps by node_exporter or by another SecureExporter: stop that one, or set spec.exporter.port to a free port"
+                "port {port} is in use on at least one node, perhaps by node_exporter or by another SecureExporter: stop that one, or set spec.exporter.port to a free port, or spec.hostAccess.network to Pod"
             ),
         ),
         Complaint::PodSecurity => (
@@ -377,7 +342,7 @@ pub fn newly_blocked<'a>(
     previous: &SecureExporterStatus,
     current: &'a SecureExporterStatus,
 ) -> Option<&'a str> {
-    let blocked = |condition: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+    let blocked = |condition: &&Condition| {
         condition.type_ == conditions::ROTATION_BLOCKED && condition.status == "True"
     };
     let now = current.conditions.iter().find(blocked)?;
@@ -390,12 +355,26 @@ pub fn newly_unaccepted<'a>(
     previous: &SecureExporterStatus,
     current: &'a SecureExporterStatus,
 ) -> Option<(&'a str, &'a str)> {
-    let refused = |condition: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+    let refused = |condition: &&Condition| {
         condition.type_ == conditions::CREDENTIALS_ACCEPTED && condition.status == "False"
     };
     let now = current.conditions.iter().find(refused)?;
     let before = previous.conditions.iter().find(refused);
     let is_news = before.is_none_or(|before| before.message != now.message);
+    is_news.then_some((now.reason.as_str(), now.message.as_str()))
+}
+
+/// Reason and message of the condition, where since `previous` something else is wrong with the certificate.
+pub fn newly_invalid<'a>(
+    previous: &SecureExporterStatus,
+    current: &'a SecureExporterStatus,
+) -> Option<(&'a str, &'a str)> {
+    let invalid = |condition: &&Condition| {
+        condition.type_ == conditions::CERTIFICATE_VALID && condition.status == "False"
+    };
+    let now = current.conditions.iter().find(invalid)?;
+    let before = previous.conditions.iter().find(invalid);
+    let is_news = before.is_none_or(|before| before.reason != now.reason);
     is_news.then_some((now.reason.as_str(), now.message.as_str()))
 }
 
@@ -429,7 +408,7 @@ fn certificate(
 fn trust(state: &State) -> Result<TrustStatus, InspectError> {
     let mut end = Timestamp::MIN;
     if let Some(active) = state.authorities.get(&state.active_authority) {
-        end = inspect(&active.certificate_pem)?.not_after;
+        end = bundle_end(&active.certificate_pem)?;
     }
     Ok(TrustStatus {
         active_generation: whole(state.active_authority),
@@ -450,4 +429,26 @@ fn references(owner: &Owner) -> References {
 
 fn whole(generation: u64) -> i64 {
     i64::try_from(generation).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn something_else_that_is_wrong_is_news_and_the_same_is_not() {
+        let status = |reason, holds| {
+            let finding = Finding::new(conditions::CERTIFICATE_VALID, holds, reason, "why");
+            SecureExporterStatus {
+                conditions: conditions::merge(&[], vec![finding], None, Timestamp::UNIX_EPOCH),
+                ..SecureExporterStatus::default()
+            }
+        };
+        let (valid, wrong) = (status("Valid", true), status("KeyMismatch", false));
+        assert_eq!(newly_invalid(&valid, &wrong), Some(("KeyMismatch", "why")));
+        assert_eq!(newly_invalid(&wrong, &wrong), None);
+        assert_eq!(newly_invalid(&wrong, &valid), None);
+        let missing = status("SecretMissing", false);
+        assert!(newly_invalid(&wrong, &missing).is_some());
+    }
 }

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
 use secure_exporter_operator::api::{ImagePolicy, ValidSpec};
 use secure_exporter_operator::names::Owner;
@@ -169,6 +170,35 @@ fn the_empty_spec() {
 #[test]
 fn a_spec_that_sets_everything() {
     snapshot("everything", &render(&everything(), &state()));
+}
+
+#[test]
+fn pods_with_a_network_of_their_own_are_told_of_their_node() {
+    let on_host = render(&valid(json!({})), &state()).daemon_set;
+    let network = json!({"hostAccess": {"network": "Pod"}});
+    let apart = render(&valid(network), &state()).daemon_set;
+    let container = |set: &DaemonSet| {
+        let pod = set.spec.clone().unwrap().template.spec.unwrap();
+        (pod.host_network, pod.containers[0].clone())
+    };
+    let (host_network, with_host) = container(&on_host);
+    assert_eq!(host_network, Some(true));
+    // Ours, so that it goes when the pods get a network of their own.
+    assert_eq!(with_host.ports.unwrap()[0].host_port, Some(9100));
+    assert!(!with_host.args.unwrap().join(" ").contains("--host."));
+    assert_eq!(with_host.env, None);
+
+    let (host_network, alone) = container(&apart);
+    assert_eq!(host_network, None);
+    let port = &alone.ports.unwrap()[0];
+    assert_eq!((port.host_port, port.container_port), (None, 9100));
+    let arguments = alone.args.unwrap();
+    assert!(arguments.contains(&"--host.network=apart".to_owned()));
+    assert!(arguments.contains(&"--host.name=$(NODE_NAME)".to_owned()));
+    let variable = serde_json::to_value(&alone.env.unwrap()[0]).unwrap();
+    assert_eq!(variable["name"], "NODE_NAME");
+    let source = &variable["valueFrom"]["fieldRef"]["fieldPath"];
+    assert_eq!(source, "spec.nodeName");
 }
 
 #[test]

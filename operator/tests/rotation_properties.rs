@@ -18,7 +18,7 @@ use proptest::{
     strategy::ValueTree,
     test_runner::{Config, TestRunner},
 };
-use rotation_model::{Event, Mutant, World};
+use rotation_model::{Event, Mutant, World, issuer::Act};
 use secure_exporter_operator::api::Methods;
 
 /// How many runs the sound machine must pass each time.
@@ -43,6 +43,19 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => any::<i8>().prop_map(Event::Jump),
     ];
     vec(event, 20..160)
+}
+
+/// What may happen, and what a person with an issuer of their own may do.
+fn events_with_issuer() -> impl Strategy<Value = Vec<Event>> {
+    let act = (0..Act::ALL.len()).prop_map(|which| Event::Issue(Act::ALL[which]));
+    let chunk = (events(), vec(act, 4..24), any::<u64>());
+    chunk.prop_map(|(mut events, acts, seed)| {
+        for (index, act) in acts.into_iter().enumerate() {
+            let place = seed.rotate_left(index as u32 * 5) as usize % events.len();
+            events.insert(place, act);
+        }
+        events
+    })
 }
 
 /// Half of the runs ask for both, because what one machine does may get into the way of the other.
@@ -82,6 +95,28 @@ proptest! {
     ) {
         prop_assert_eq!(run_with(methods, nodes, Mutant::Sound, seed, &events), Ok(()));
     }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: CASES, max_shrink_iters: 500, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn no_scrape_fails_and_every_rotation_ends_with_another_issuer(
+        nodes in 1..5_usize, seed in any::<u64>(), events in events_with_issuer()
+    ) {
+        prop_assert_eq!(run_with_issuer(nodes, Mutant::Sound, seed, &events), Ok(()));
+    }
+}
+
+fn run_with_issuer(
+    nodes: usize,
+    mutant: Mutant,
+    seed: u64,
+    events: &[Event],
+) -> Result<(), String> {
+    let mut world = World::with_issuer(nodes, mutant, seed);
+    events.iter().try_for_each(|event| world.happen(event))?;
+    world.settle()
 }
 
 /// A node that is cut off for longer than a certificate lives, in the middle of a change of the authority.
@@ -232,4 +267,27 @@ fn a_machine_that_believes_jumping_clocks_is_found() {
 #[test]
 fn a_machine_that_believes_backups_is_found() {
     assert!(is_found(Mutant::BelievesBackups));
+}
+
+/// Somebody goes to another authority, and nothing else happens.
+fn another_authority() -> Vec<Event> {
+    let wait = std::iter::repeat_n(Event::Pass(29), 10);
+    std::iter::once(Event::Issue(Act::NewAuthority))
+        .chain(wait)
+        .collect()
+}
+
+#[test]
+fn a_machine_that_serves_a_supplied_leaf_before_its_bundle_is_found() {
+    let run = |mutant, seed| run_with_issuer(3, mutant, seed, &another_authority());
+    for seed in 0..20 {
+        assert_eq!(run(Mutant::Sound, seed), Ok(()));
+    }
+    assert!((0..20).any(|seed| run(Mutant::LeafFirst, seed).is_err()));
+}
+
+#[test]
+fn a_machine_that_serves_a_supplied_leaf_before_everybody_has_its_bundle_is_found() {
+    let found = |seed| run_with_issuer(3, Mutant::SoftTrust, seed, &another_authority()).is_err();
+    assert!((0..20).any(found));
 }

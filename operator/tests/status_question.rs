@@ -21,6 +21,7 @@ use secure_exporter_operator::{
     own_credentials::OwnCredentials,
     pki::inspect::certificates,
     rotation::{Situation, carry_out, decide, request::Requests, state::State, timing::Timers},
+    supply::Supply,
 };
 use serde_json::json;
 use tokio::{
@@ -54,6 +55,7 @@ fn spec_and_state(methods: &[&str]) -> (ValidSpec, State) {
         own: &OwnCredentials::default(),
         spec: &spec,
         requests: &requests,
+        supply: &Supply::Managed,
         uid: "u",
         published: true,
         exporters: &[],

@@ -53,6 +53,13 @@ impl Request {
         self
     }
 
+    /// Sends a header, `Name: value`.
+    #[must_use]
+    pub fn header(mut self, line: &str) -> Self {
+        self.command.args(["-H", line]);
+        self
+    }
+
     /// Basic authentication. It goes by standard input, because a command line can be read by everyone.
     #[must_use]
     pub fn user(mut self, name: &str, password: &str) -> Self {

@@ -27,9 +27,29 @@ pub fn promtool() -> Result<PathBuf> {
     variable("TEST_PROMTOOL").map(PathBuf::from)
 }
 
+/// The program helm.
+pub fn helm() -> Result<PathBuf> {
+    variable("TEST_HELM").map(PathBuf::from)
+}
+
+/// The folder with prometheus-operator's definitions.
+pub fn monitoring_definitions() -> Result<PathBuf> {
+    variable("TEST_MONITORING").map(PathBuf::from)
+}
+
 /// Our exporter, as the image holds it.
 pub fn exporter() -> Result<PathBuf> {
     variable("TEST_EXPORTER").map(PathBuf::from)
+}
+
+/// The Debian package of our exporter.
+pub fn package() -> Result<PathBuf> {
+    variable("TEST_PACKAGE").map(PathBuf::from)
+}
+
+/// The real node_exporter.
+pub fn node_exporter() -> Result<PathBuf> {
+    variable("TEST_NODE_EXPORTER").map(PathBuf::from)
 }
 
 /// Our operator, as the image holds it.

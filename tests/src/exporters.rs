@@ -181,6 +181,16 @@ impl<'a> Exporters<'a> {
         Ok(format!("{}:{}", environment::node_address()?, self.port))
     }
 
+    /// Where its one pod serves it, host and port.
+    ///
+    /// # Errors
+    /// There is no such pod, or not one.
+    pub fn pod_address(&self) -> Result<String> {
+        let pod = self.pod()?;
+        let address = pod["status"]["podIP"].as_str().context("no address")?;
+        Ok(format!("{address}:{}", self.port))
+    }
+
     /// The name in its certificate.
     pub fn server_name(&self) -> String {
         format!("{}.{}.svc", self.name, self.namespace)
@@ -191,7 +201,15 @@ impl<'a> Exporters<'a> {
     /// # Errors
     /// The Secret is not there or lacks something.
     pub fn scraper(&self) -> Result<Scraper> {
-        Scraper::of(self, &self.secret("scrape")?)
+        Scraper::of(self, self.address()?, &self.secret("scrape")?)
+    }
+
+    /// As [`Exporters::scraper`], at the address of its one pod.
+    ///
+    /// # Errors
+    /// As there, or there is not one pod.
+    pub fn scraper_of_pod(&self) -> Result<Scraper> {
+        Scraper::of(self, self.pod_address()?, &self.secret("scrape")?)
     }
 
     fn selector(&self) -> String {
@@ -220,12 +238,12 @@ pub struct Scraper {
 }
 
 impl Scraper {
-    fn of(exporters: &Exporters<'_>, secret: &SecretData) -> Result<Self> {
+    fn of(exporters: &Exporters<'_>, address: String, secret: &SecretData) -> Result<Self> {
         let mut authorities = NamedTempFile::new()?;
         authorities.write_all(secret.get("ca.crt")?.as_bytes())?;
         Ok(Self {
             url: format!("https://{}:{}", exporters.server_name(), exporters.port),
-            address: exporters.address()?,
+            address,
             authorities,
             username: secret.get("username")?.to_owned(),
             password: secret.get("password")?.to_owned(),

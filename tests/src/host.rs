@@ -14,6 +14,7 @@ use crate::{
     certificate::self_signed,
     curl::{Answer, Request},
     environment,
+    hanging::HangingFiles,
     process::{Process, free_port, output},
     wait::wait_until,
 };
@@ -62,7 +63,22 @@ impl Host {
     /// # Errors
     /// It does not: holds what it said.
     pub fn start(&self, extra: &[&str]) -> Result<Process> {
-        let mut process = Process::spawn(self.command()?.args(extra))?;
+        self.started(self.command()?.args(extra))
+    }
+
+    /// As [`Host::start`], where the exporter sees files that may hang.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_inside(&self, files: &HangingFiles, extra: &[&str]) -> Result<Process> {
+        let plain = self.command()?;
+        let mut inside = files.inside();
+        inside.arg(plain.get_program()).args(plain.get_args());
+        self.started(inside.args(extra))
+    }
+
+    fn started(&self, command: &mut Command) -> Result<Process> {
+        let mut process = Process::spawn(command)?;
         let answers = wait_until("the exporter to answer", Duration::from_secs(20), || {
             if let Err(ended) = process.check() {
                 return Ok(Some(Err(ended)));

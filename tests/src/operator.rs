@@ -2,11 +2,11 @@
 
 use std::{fs, path::Path, process::Command};
 
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{environment, gate::Gate, kubectl::Kubectl, process::Process};
+use crate::{environment, gate::Gate, kubectl::Kubectl, process::Process, secret::SecretData};
 
 /// A namespace, a gate to it, and now and then an operator.
 pub struct Stage {
@@ -37,6 +37,31 @@ impl Stage {
         })
     }
 
+    /// The status of the resource `nodes`.
+    ///
+    /// # Errors
+    /// There is no such resource.
+    pub fn status(&self) -> Result<Value> {
+        let resource = self.kubectl.get("secureexporter", "nodes")?;
+        Ok(resource.get("status").cloned().unwrap_or_default())
+    }
+
+    /// One of its conditions.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn condition(&self, kind: &str) -> Result<Value> {
+        condition(&self.status()?, kind).cloned()
+    }
+
+    /// What the Secret `nodes-<what>` holds.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn secret(&self, what: &str) -> Result<SecretData> {
+        SecretData::of(&self.kubectl.get("secret", &format!("nodes-{what}"))?)
+    }
+
     /// Starts an operator for this namespace alone, with waits of nothing. It is killed when dropped.
     ///
     /// # Errors
@@ -59,6 +84,17 @@ impl Stage {
                 ]),
         )
     }
+}
+
+/// A condition of a status.
+///
+/// # Errors
+/// It is not there.
+pub fn condition<'a>(status: &'a Value, kind: &str) -> Result<&'a Value> {
+    let conditions = status.get("conditions").and_then(Value::as_array);
+    let mut conditions = conditions.context("no conditions")?.iter();
+    let found = conditions.find(|it| it.get("type").is_some_and(|one| one == kind));
+    found.with_context(|| format!("no condition {kind}"))
 }
 
 fn write_kubeconfig(file: &Path, server: &str) -> Result<()> {

@@ -35,6 +35,11 @@ impl Process {
         Ok(Self { child, log })
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that it has said so far.
     ///
     /// # Errors

@@ -1,11 +1,17 @@
 //! A real Prometheus' API.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{curl::Request, namespace::Namespace, wait::wait_until};
+use crate::{
+    curl::Request,
+    environment,
+    namespace::Namespace,
+    process::{Process, free_port},
+    wait::wait_until,
+};
 
 /// Starts the Prometheus of the example in a namespace, and says where its API answers.
 ///
@@ -28,6 +34,33 @@ pub fn start(namespace: &Namespace) -> Result<String> {
         .as_str()
         .context("prometheus has no address")?;
     Ok(format!("http://{address}:9090"))
+}
+
+/// Starts a Prometheus beside the test, its data in the folder of its configuration, and says where its API answers.
+///
+/// # Errors
+/// It does not start: holds what it said.
+pub fn start_here(configuration: &Path) -> Result<(Process, String)> {
+    let folder = configuration.parent().context("a file without a folder")?;
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let mut server = Process::spawn(
+        Command::new(environment::prometheus()?)
+            .arg(format!("--config.file={}", configuration.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                folder.join("data").display()
+            ))
+            .arg(format!("--web.listen-address={address}")),
+    )?;
+    let address = format!("http://{address}");
+    wait_until("prometheus to be ready", Duration::from_secs(30), || {
+        server.check()?;
+        Ok(Request::get(&format!("{address}/-/ready"))
+            .send()
+            .ok()
+            .filter(|it| it.status == 200))
+    })?;
+    Ok((server, address))
 }
 
 /// One series of an answer.

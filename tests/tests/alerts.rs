@@ -1,4 +1,5 @@
-//! The alert rules of the chart, by a real promtool and against what operator and exporter really tell.
+//! The alert rules of the chart, by a real promtool, and their metrics and the dashboard's, against what operator and
+//! exporter really tell.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, time::Duration};
 
@@ -38,8 +39,13 @@ fn the_metrics_of_the_rules_are_told() -> Result<()> {
             .lines()
             .filter_map(|line| line.split(['{', ' ']).next())
             .collect();
-        for name in metrics_of(&fs::read_to_string(rules())?) {
-            ensure!(names.contains(name), "nobody tells {name}");
+        for file in [rules(), dashboard()] {
+            let text = fs::read_to_string(file)?;
+            let asked = metrics_of(&text);
+            ensure!(asked.len() > 8, "only {asked:?}");
+            for name in asked {
+                ensure!(names.contains(name), "nobody tells {name}");
+            }
         }
 
         let series = format!("namespace=\"{}\"", namespace.name);
@@ -53,11 +59,15 @@ fn the_metrics_of_the_rules_are_told() -> Result<()> {
 }
 
 /// The names of ours in expressions and texts.
-fn metrics_of(rules: &str) -> BTreeSet<&str> {
-    rules
-        .split(|it: char| !it.is_ascii_alphanumeric() && it != '_')
-        .filter(|word| word.starts_with("secure_exporter_"))
+fn metrics_of(text: &str) -> BTreeSet<&str> {
+    text.split(|it: char| !it.is_ascii_alphanumeric() && it != '_')
+        .filter(|word| word.starts_with("secure_exporter_") || word.starts_with("node_"))
         .collect()
+}
+
+fn dashboard() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../charts/secure-exporter/dashboards/secure-exporter.json")
 }
 
 fn rules() -> PathBuf {

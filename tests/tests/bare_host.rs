@@ -4,16 +4,13 @@
     reason = "a field that JSON lacks is null, and a test may end there"
 )]
 
-use std::{fmt::Write as _, process::Command, time::Duration};
+use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
 use system_tests::{
     curl::Request,
-    environment,
     host::{Host, TLS, htpasswd, python_bcrypt},
-    process::{Process, free_port},
     prometheus,
-    wait::wait_until,
 };
 use tempfile::TempDir;
 
@@ -130,7 +127,6 @@ fn passwords(host: &Host) -> Result<()> {
 
 fn scraped_by_prometheus(host: &Host) -> Result<()> {
     let folder = TempDir::new()?;
-    let port = free_port()?;
     let job = |name: &str, tls: &str, password: Option<&str>| {
         let auth = password.map_or_else(String::new, |password| {
             format!("    basic_auth: {{username: apache12, password: {password}}}\n")
@@ -155,23 +151,7 @@ fn scraped_by_prometheus(host: &Host) -> Result<()> {
         jobs.concat()
     );
     std::fs::write(&configuration, text)?;
-    let mut server = Process::spawn(
-        Command::new(environment::prometheus()?)
-            .arg(format!("--config.file={}", configuration.display()))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                folder.path().join("data").display()
-            ))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}")),
-    )?;
-    let address = format!("http://127.0.0.1:{port}");
-    wait_until("prometheus to be ready", Duration::from_secs(30), || {
-        server.check()?;
-        Ok(Request::get(&format!("{address}/-/ready"))
-            .send()
-            .ok()
-            .filter(|it| it.status == 200))
-    })?;
+    let (_server, address) = prometheus::start_here(&configuration)?;
     prometheus::wait_for(&address, r#"up{job=~"verified|unverified"}"#, 2, "1")?;
     let refused = prometheus::wait_for(&address, r#"up{job=~"no-.*|wrong-.*"}"#, 3, "0")?;
     ensure!(refused.len() == 3, "{refused:?}");

@@ -10,8 +10,13 @@ use std::{fs, process::Command, thread, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use system_tests::{
-    exporters::resource, gate::Cut, operator::Stage, process::Process, process::output,
-    secret::SecretData, wait::wait_until,
+    exporters::resource,
+    gate::Cut,
+    operator::{Stage, condition},
+    process::Process,
+    process::output,
+    secret::SecretData,
+    wait::wait_until,
 };
 
 /// How long a rotation may take whose waits are nothing.
@@ -268,15 +273,9 @@ fn is_steady(stage: &Stage, generation: u64) -> Result<bool> {
 }
 
 fn status(stage: &Stage) -> Result<Value> {
-    Ok(stage.kubectl.get("secureexporter", "nodes")?["status"].clone())
-}
-
-fn condition<'a>(status: &'a Value, kind: &str) -> Result<&'a Value> {
-    let conditions = status["conditions"].as_array().context("no conditions")?;
-    let found = conditions.iter().find(|it| it["type"] == kind);
-    found.with_context(|| format!("no condition {kind}"))
+    stage.status()
 }
 
 fn secret(stage: &Stage, what: &str) -> Result<SecretData> {
-    SecretData::of(&stage.kubectl.get("secret", &format!("nodes-{what}"))?)
+    stage.secret(what)
 }

@@ -38,6 +38,9 @@ fn cases() -> Vec<Refused> {
     let user = |value: Value| json!({"authentication": {"basicAuth": value}});
     let methods = |value: Value| json!({"authentication": {"methods": value}});
     let scrape = |value: Value| json!({"scrape": value});
+    let issuer = |value: Value| json!({"tls": {"issuer": value}});
+    let provided = json!({"secretName": "corporate"});
+    let key_ref = json!({"name": "roots", "key": "ca.crt"});
     const SIZES: &str = "size must be 256 or 384";
     const ALLOWED: &str = "extraArgs may only hold";
     vec![
@@ -117,6 +120,35 @@ fn cases() -> Vec<Refused> {
             "both enabled and disabled",
         ),
         refused(json!({"tls": {"minVersion": "TLS11"}}), "minVersion"),
+        refused(
+            issuer(json!({"type": "Provided"})),
+            "provided must be set if, and only if, type is Provided",
+        ),
+        refused(
+            issuer(json!({"provided": provided})),
+            "provided must be set if, and only if, type is Provided",
+        ),
+        refused(
+            issuer(json!({"type": "CertManager", "provided": provided})),
+            "certManager must be set if, and only if, type is CertManager",
+        ),
+        refused(
+            issuer(json!({"type": "Provided", "provided": {"secretName": ""}})),
+            "secretName",
+        ),
+        refused(
+            issuer(json!({"type": "Provided", "provided": {
+                "secretName": "corporate",
+                "caBundleRef": {"secretKeyRef": key_ref, "configMapKeyRef": key_ref}}})),
+            "exactly one of secretKeyRef and configMapKeyRef",
+        ),
+        refused(
+            json!({
+                "tls": {"issuer": {"type": "Provided", "provided": provided}},
+                "authentication": {"methods": ["BasicAuth", "ClientCertificate"]},
+            }),
+            "spec.tls.issuer.type must be Managed where",
+        ),
         refused(json!({"tls": {"serverName": "Not A Name"}}), "serverName"),
         refused(
             json!({"workload": {"podLabels": {"app.kubernetes.io/name": "mine"}}}),
@@ -228,6 +260,17 @@ fn what_can_work_is_accepted() -> Result<()> {
                     "usersSecretRef": {"name": "people"},
                 }}}),
             ),
+            (
+                "nodes",
+                json!({"tls": {"issuer": {"type": "Provided", "provided": {
+                    "secretName": "corporate",
+                    "caBundleRef": {"configMapKeyRef": {"name": "roots", "key": "ca.crt"}}}}}}),
+            ),
+            (
+                "nodes",
+                json!({"tls": {"issuer": {"type": "CertManager",
+                    "certManager": {"issuerRef": {"name": "vault", "kind": "ClusterIssuer"}}}}}),
+            ),
         ] {
             namespace.kubectl.would_apply(&resource(name, &spec))?;
         }
@@ -299,6 +342,7 @@ fn explain_reads_well() -> Result<()> {
     for path in [
         "exporter",
         "tls.certificate",
+        "tls.issuer.provided",
         "authentication.basicAuth",
         "authentication.basicAuth.passwordSecretRef",
         "authentication.basicAuth.usersSecretRef",

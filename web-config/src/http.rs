@@ -93,7 +93,8 @@ pub struct RateLimit {
 }
 
 /// Reads Go's notation of durations (`1m30s`, `100ms`, `1.5h`); a bare integer is nanoseconds, as Go's YAML has it.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     if let Ok(nanoseconds) = text.parse::<u64>() {
         return Some(Duration::from_nanos(nanoseconds));
     }

@@ -16,7 +16,7 @@ mod write;
 
 use std::collections::BTreeMap;
 
-pub use http::{HttpServerConfig, RateLimit, ResponseHeader};
+pub use http::{HttpServerConfig, RateLimit, ResponseHeader, parse_duration};
 pub use parse::ParseError;
 pub use tls::{CipherSuite, ClientAuthType, Curve, TlsServerConfig, TlsVersion};
 pub use users::{BcryptHash, BcryptHashError, NoHashes, UserHashes};

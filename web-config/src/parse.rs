@@ -34,10 +34,7 @@ pub(crate) fn web_config(text: &str) -> Result<WebConfig, ParseError> {
     let raw: RawConfig = serde_saphyr::from_str_with_options(text, yaml_options())
         .map_err(|error| yaml_error(&error))?;
     Ok(WebConfig {
-        tls_server_config: raw
-            .tls_server_config
-            .map(|raw| tls(filled("tls_server_config", raw)?))
-            .transpose()?,
+        tls_server_config: raw.tls_server_config.map(tls).transpose()?,
         http_server_config: raw.http_server_config.flatten().map(http).transpose()?,
         basic_auth_users: raw
             .basic_auth_users
@@ -111,7 +108,9 @@ fn no_entries<V>() -> Entries<V> {
     Entries(Vec::new())
 }
 
-fn tls(raw: RawTls) -> Result<TlsServerConfig, ParseError> {
+fn tls(raw: Spanned<Option<RawTls>>) -> Result<TlsServerConfig, ParseError> {
+    let line = raw.referenced.line();
+    let raw = filled("tls_server_config", raw)?;
     let auth_line = line_of(&raw.client_auth_type);
     let config = TlsServerConfig {
         cert_file: text("cert_file", raw.cert_file)?,
@@ -144,10 +143,7 @@ fn tls(raw: RawTls) -> Result<TlsServerConfig, ParseError> {
             .map(|name| each(name, Curve::from_name))
             .collect::<Result<_, _>>()?,
     };
-    check_tls(&config).map_err(|message| ParseError {
-        line: None,
-        message: format!("tls_server_config: {message}"),
-    })?;
+    check_tls(&config).map_err(|message| at(line, &format!("tls_server_config: {message}")))?;
     Ok(config)
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::shell::{find_program, output, step};
 
 /// Programs and the Debian package that each comes from.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
     ("runc", "runc"),
@@ -17,6 +17,10 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("openssl", "openssl"),
     ("htpasswd", "apache2-utils"),
     ("curl", "curl"),
+    ("systemd-socket-activate", "systemd"),
+    ("systemd-analyze", "systemd"),
+    ("adduser", "adduser"),
+    ("strace", "strace"),
 ];
 
 /// What has no program on the `PATH`: a file that tells that the package is installed.

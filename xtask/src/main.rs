@@ -4,6 +4,7 @@
 mod bench;
 mod binaries;
 mod cluster;
+mod deb;
 mod debian;
 mod demo;
 mod generate;
@@ -43,6 +44,8 @@ enum Task {
     },
     /// One OCI image per binary, as archives for `ctr images import` and `docker load`
     Image(image::Options),
+    /// The exporter's Debian package, with its units
+    Deb,
     /// Everything that is generated from the Rust types: the CRD and the chart's copy of it
     Generate(generate::Options),
     /// Build (once) the servers that tests run against, and say where they are
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Bench { bench } => bench::run(&bench),
         Task::Cluster { action } => cluster::run(action),
         Task::Image(options) => image::run(&options),
+        Task::Deb => deb::run(),
         Task::Generate(options) => generate::run(&options),
         Task::Servers => servers::build_all(),
     };

@@ -170,6 +170,24 @@ pub fn kubernetes_commands() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The folder with the definitions that prometheus-operator installs, for the chart's objects of its kinds.
+///
+/// # Errors
+/// Go is missing, or the module is not to be had.
+pub fn monitoring_definitions() -> Result<PathBuf> {
+    const MODULE: &str = "github.com/prometheus-operator/prometheus-operator";
+    let folder = repository().join("xtask/servers/prometheus-operator");
+    let mut go = Command::new("go");
+    let told = output(
+        go.current_dir(folder)
+            .args(["mod", "download", "-json", MODULE]),
+    )?;
+    let told: serde_json::Value = serde_json::from_str(&told)?;
+    let folder = told.get("Dir").and_then(serde_json::Value::as_str);
+    let folder = folder.context("`go mod download` does not say where the module is")?;
+    Ok(Path::new(folder).join("example/prometheus-operator-crd"))
+}
+
 /// Builds everything and says where it is.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ use clap::Args;
 use crate::{
     bench::rotation,
     cluster::{Cluster, Layout, Shape},
+    deb,
     install::{self, NAMESPACE},
     servers,
     shell::{repository, step, visibly},
@@ -78,10 +79,17 @@ fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result
             )
             .env("TEST_PROMETHEUS", servers::ensure(&servers::PROMETHEUS)?)
             .env("TEST_PROMTOOL", servers::ensure(&servers::PROMTOOL)?)
+            .env(
+                "TEST_NODE_EXPORTER",
+                servers::ensure(&servers::NODE_EXPORTER)?,
+            )
+            .env("TEST_HELM", servers::ensure(&servers::HELM)?)
+            .env("TEST_MONITORING", servers::monitoring_definitions()?)
             .env("TEST_NODE_ADDRESS", cluster.node_address().to_string())
             .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
             .env("TEST_EXPORTER", binaries.join("secure-exporter"))
             .env("TEST_OPERATOR", binaries.join("secure-exporter-operator"))
+            .env("TEST_PACKAGE", deb::package()?)
             .env("TEST_CONTROL_PLANE", control_plane.kubeconfig())
             .args(&options.arguments),
     )

@@ -13,9 +13,9 @@
 - apiGroups: [secureexporter.dev]
   resources: [secureexporters/finalizers]
   verbs: [update]
-# State, server and scrape Secrets, and the public CA bundle. No resourceNames: the names follow the
-# SecureExporters, and list, watch and create cannot be bound to names. No delete: losing the state Secret
-# loses the authority.
+# State, server and scrape Secrets, and the public CA bundle; of others, it reads those that spec.tls.issuer names.
+# No resourceNames: the names follow the SecureExporters, and list, watch and create cannot be bound to names.
+# No delete: losing the state Secret loses the authority.
 - apiGroups: [""]
   resources: [secrets, configmaps]
   verbs: [get, list, watch, create, update, patch]

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::device_filter::DeviceFilter;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use super::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, HostNetwork, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, Netlink, NetlinkError, fields, lines, u16_at, u32_at};
 
@@ -60,7 +62,8 @@ enum Source {
 type Counts = BTreeMap<Vec<u8>, u64>;
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
-    let source = if context.switch(NETLINK)? {
+    let shared = context.settings().host_network == HostNetwork::Shared;
+    let source = if context.switch(NETLINK)? && shared {
         Source::Netlink(Netlink::routing())
     } else {
         Source::File(KeptFile::new(context.procfs(FILE)))

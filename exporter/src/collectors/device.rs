@@ -22,6 +22,15 @@ impl Device {
         })
     }
 
+    /// A device that was listed a moment ago; `None` when it has gone since.
+    pub(super) fn open_listed(path: &Path) -> Result<Option<Self>, ReadError> {
+        match Self::open(path) {
+            Ok(device) => Ok(Some(device)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// An attribute's text; `None` when it is absent, hidden or has no value now.
     pub(super) fn text(&mut self, name: &str) -> Result<Option<&[u8]>, ReadError> {
         self.directory.read(name, &mut self.buffer)
@@ -30,6 +39,15 @@ impl Device {
     /// An attribute's text for a label; empty when there is none.
     pub(super) fn label(&mut self, name: &str) -> Result<Vec<u8>, ReadError> {
         Ok(self.text(name)?.unwrap_or_default().to_vec())
+    }
+
+    /// An attribute's text, without which the device makes no sense.
+    pub(super) fn required_text(&mut self, name: &str) -> Result<Vec<u8>, ReadError> {
+        let path = self.path.join(name);
+        match self.text(name)? {
+            Some(text) => Ok(text.to_vec()),
+            None => Err(ReadError::new(&path, std::io::ErrorKind::NotFound.into())),
+        }
     }
 
     /// An attribute's number, decimal or after `0x`. `None` as for [`Device::text`].

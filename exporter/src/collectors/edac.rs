@@ -38,7 +38,9 @@ impl Collector for Edac {
 }
 
 fn add_controller(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    let mut device = Device::open(path)?;
+    let Some(mut device) = Device::open_listed(path)? else {
+        return Ok(());
+    };
     let controller = name_after(path, "mc");
     let labels: [(&str, &[u8]); 1] = [("controller", &controller)];
     samples.counter(
@@ -65,7 +67,9 @@ fn add_controller(path: &Path, samples: &mut Samples) -> Result<(), CollectError
 }
 
 fn add_row(path: &Path, controller: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
-    let mut device = Device::open(path)?;
+    let Some(mut device) = Device::open_listed(path)? else {
+        return Ok(());
+    };
     let row = name_after(path, "csrow");
     let (corrected, uncorrected) = (device.required("ce_count")?, device.required("ue_count")?);
     add_row_counts(controller, &row, corrected, uncorrected, samples);

@@ -122,9 +122,9 @@ fn parse_backends(
                 let sum = backends
                     .entry(key(&service, address, port, shown))
                     .or_default();
-                sum.active += backend.active;
-                sum.inactive += backend.inactive;
-                sum.weight += backend.weight;
+                sum.active = sum.active.wrapping_add(backend.active);
+                sum.inactive = sum.inactive.wrapping_add(backend.inactive);
+                sum.weight = sum.weight.wrapping_add(backend.weight);
             }
             _ => {}
         }

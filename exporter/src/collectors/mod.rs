@@ -31,6 +31,7 @@ mod fibrechannel;
 mod field_selection;
 mod filefd;
 mod filesystem;
+mod host_network;
 mod hwmon;
 mod hwmon_names;
 mod infiniband;
@@ -60,15 +61,19 @@ mod nfsd;
 mod nl80211;
 mod nvme;
 mod os;
+mod pci_names;
+mod pcidevice;
 mod powersupplyclass;
 mod pressure;
 mod processes;
 mod qdisc;
 mod rapl;
 mod registry;
+mod round;
 mod rpc_statistics;
 mod samples;
 mod schedstat;
+mod selection;
 mod selinux;
 mod settings;
 mod slabinfo;
@@ -99,7 +104,9 @@ mod zoneinfo;
 
 use std::path::PathBuf;
 
+pub use host_network::{HostNetwork, shares_network_with_init};
 pub use registry::Registry;
+pub use selection::{Selection, SelectionError};
 pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};
 
 use crate::exposition::Exposition;
@@ -148,6 +155,7 @@ pub const TABLE: &[CollectorSpec] = &[
     nfsd::SPEC,
     nvme::SPEC,
     os::SPEC,
+    pcidevice::SPEC,
     powersupplyclass::SPEC,
     pressure::SPEC,
     processes::SPEC,

@@ -101,13 +101,18 @@ struct Nfs {
 }
 
 struct Statistics {
+    values: Values,
+    procedures: Procedures,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Values {
     udp: u64,
     tcp: u64,
     connections: u64,
     calls: u64,
     retransmissions: u64,
     refreshes: u64,
-    procedures: Procedures,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -129,17 +134,14 @@ impl Collector for Nfs {
 impl Statistics {
     fn new() -> Self {
         Self {
-            udp: 0,
-            tcp: 0,
-            connections: 0,
-            calls: 0,
-            retransmissions: 0,
-            refreshes: 0,
+            values: Values::default(),
             procedures: Procedures::new(&LINES, &[]),
         }
     }
 
     fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+        self.values = Values::default();
+        self.procedures.clear();
         for line in lines(bytes) {
             self.take(line)
                 .ok_or_else(|| CollectError::malformed(FILE, line))?;
@@ -149,9 +151,12 @@ impl Statistics {
 
     fn take(&mut self, line: &[u8]) -> Option<()> {
         let mut parts = fields(line);
+        let values = &mut self.values;
         match parts.next()? {
-            b"net" => [_, self.udp, self.tcp, self.connections] = parse_numbers(parts)?,
-            b"rpc" => [self.calls, self.retransmissions, self.refreshes] = parse_numbers(parts)?,
+            b"net" => [_, values.udp, values.tcp, values.connections] = parse_numbers(parts)?,
+            b"rpc" => {
+                [values.calls, values.retransmissions, values.refreshes] = parse_numbers(parts)?;
+            }
             b"proc2" => self.procedures.take("proc2", parts)?,
             b"proc3" => self.procedures.take("proc3", parts)?,
             b"proc4" => self.procedures.take("proc4", parts)?,
@@ -165,27 +170,31 @@ impl Statistics {
             (
                 "node_nfs_connections_total",
                 "TCP connections made to NFS servers.",
-                self.connections,
+                self.values.connections,
             ),
             (
                 "node_nfs_rpc_authentication_refreshes_total",
                 "Renewals of credentials for remote calls.",
-                self.refreshes,
+                self.values.refreshes,
             ),
             (
                 "node_nfs_rpc_retransmissions_total",
                 "Remote calls sent again.",
-                self.retransmissions,
+                self.values.retransmissions,
             ),
-            ("node_nfs_rpcs_total", "Remote calls made.", self.calls),
+            (
+                "node_nfs_rpcs_total",
+                "Remote calls made.",
+                self.values.calls,
+            ),
         ] {
             out.family(&[name], &[help], MetricKind::Counter)
                 .sample(&[], value);
         }
         let help = "Packets exchanged with NFS servers.";
         let mut family = out.family(&["node_nfs_packets_total"], &[help], MetricKind::Counter);
-        family.sample(&[("protocol", b"tcp")], self.tcp);
-        family.sample(&[("protocol", b"udp")], self.udp);
+        family.sample(&[("protocol", b"tcp")], self.values.tcp);
+        family.sample(&[("protocol", b"udp")], self.values.udp);
         drop(family);
         let help = "Requests to NFS servers, by version and procedure.";
         self.procedures.write(&mut out.family(
@@ -206,20 +215,19 @@ mod tests {
         statistics
             .update(b"net 70 1 68 45\nrpc 1218785755 374636 1218815394\nproc9 1 2\n")
             .unwrap();
-        assert_eq!(
-            (statistics.udp, statistics.tcp, statistics.connections),
-            (1, 68, 45)
-        );
-        assert_eq!(
-            (
-                statistics.calls,
-                statistics.retransmissions,
-                statistics.refreshes
-            ),
-            (1_218_785_755, 374_636, 1_218_815_394)
-        );
+        let expected = Values {
+            udp: 1,
+            tcp: 68,
+            connections: 45,
+            calls: 1_218_785_755,
+            retransmissions: 374_636,
+            refreshes: 1_218_815_394,
+        };
+        assert_eq!(statistics.values, expected);
         for line in ["net 1 2 3", "rpc 1 2 3 4", "rpc 1 x 3", "proc3 2 1"] {
             assert!(statistics.update(line.as_bytes()).is_err(), "{line}");
         }
+        statistics.update(b"net 70 1 2 3\n").unwrap();
+        assert_eq!(statistics.values.calls, 0, "a line that is gone");
     }
 }

@@ -142,6 +142,8 @@ impl Statistics {
     }
 
     fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+        self.values = Values::default();
+        self.procedures.clear();
         for line in lines(bytes) {
             self.take(line)
                 .ok_or_else(|| CollectError::malformed(FILE, line))?;
@@ -324,5 +326,7 @@ mod tests {
         for line in ["rc 1 2", "fh 1", "io 1 x", "th", "ra 1", "wdeleg_getattr"] {
             assert!(statistics.update(line.as_bytes()).is_err(), "{line}");
         }
+        statistics.update(b"net 9 1 8 2\n").unwrap();
+        assert_eq!(statistics.values.threads, 0, "a line that is gone");
     }
 }

@@ -46,7 +46,9 @@ impl Collector for Nvme {
 }
 
 fn add_controller(path: &Path, name: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
-    let mut device = Device::open(path)?;
+    let Some(mut device) = Device::open_listed(path)? else {
+        return Ok(());
+    };
     samples.gauge(
         "node_nvme_info",
         "What the controller says of itself, in labels.",
@@ -80,7 +82,9 @@ fn add_namespace(
     id: &[u8],
     samples: &mut Samples,
 ) -> Result<(), CollectError> {
-    let mut namespace = Device::open(path)?;
+    let Some(mut namespace) = Device::open_listed(path)? else {
+        return Ok(());
+    };
     let state = match namespace.text("ana_state")? {
         Some(state) => state.to_vec(),
         None => b"unknown".to_vec(),

@@ -123,7 +123,9 @@ impl Collector for PowerSupplyClass {
                     continue;
                 }
                 let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
-                add_supply(&mut Device::open(&path)?, name, samples)?;
+                if let Some(mut supply) = Device::open_listed(&path)? {
+                    add_supply(&mut supply, name, samples)?;
+                }
             }
             Ok(())
         })

@@ -108,7 +108,7 @@ impl Processes {
                 continue;
             };
             census.processes += 1;
-            census.threads += stat.threads;
+            census.threads = census.threads.wrapping_add(stat.threads);
             *census.process_states.entry(stat.state).or_default() += 1;
             let tasks = process.join("task");
             let threads = match list_directories(&tasks) {

@@ -1,23 +1,31 @@
 //! Runs the collectors and reports on each of them.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::round::{Ending, Rounds, Slot, State};
 use super::settings::{BuildContext, BuildError, Settings};
-use super::{CollectError, Collector, TABLE};
-use crate::exposition::{Exposition, MetricKind};
+use super::{Collector, Selection, TABLE};
+use crate::exposition::{Exposition, MetricKind, append_sorted};
 
 /// The enabled collectors, with the state and the buffers they keep between scrapes.
 pub struct Registry {
-    entries: Vec<Entry>,
-    exposition: Exposition,
+    slots: Arc<[Slot]>,
+    rounds: Rounds,
+    round: u64,
+    patience: Duration,
+    reports: Vec<Report>,
+    /// What the scrape says of the collectors.
+    about_them: Exposition,
 }
 
-struct Entry {
+/// What is known of a collector besides its metrics.
+struct Report {
     name: &'static str,
-    collector: Box<dyn Collector>,
     duration: Duration,
     outcome: Outcome,
+    /// When the round began in which it hangs.
+    hangs_since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,77 +38,105 @@ enum Outcome {
 }
 
 impl Registry {
-    /// Builds the enabled collectors.
+    /// Builds the enabled collectors, but those that [`Settings::left_out`] names.
     ///
     /// # Errors
     ///
     /// An option of an enabled collector is wrong.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
+        settings.check_host_network()?;
         let mut collectors = Vec::new();
-        for spec in TABLE
-            .iter()
-            .filter(|spec| settings.enabled.contains(spec.name))
-        {
+        for spec in TABLE.iter().filter(|spec| settings.runs(spec.name)) {
             let collector = (spec.build)(&BuildContext::new(settings, spec.options))?;
             collectors.push((spec.name, collector));
         }
-        Ok(Self::of(collectors))
+        Ok(Self::of(collectors, settings.timeout))
     }
 
     /// A registry of the given collectors. They are run and reported in order of name.
-    fn of(collectors: Vec<(&'static str, Box<dyn Collector>)>) -> Self {
-        let entry = |(name, collector)| Entry {
+    fn of(mut collectors: Vec<(&'static str, Box<dyn Collector>)>, patience: Duration) -> Self {
+        collectors.sort_by_key(|(name, _)| *name);
+        let report = |(name, _): &(&'static str, _)| Report {
             name,
-            collector,
             duration: Duration::ZERO,
             outcome: Outcome::Untried,
+            hangs_since: None,
         };
-        let mut entries: Vec<Entry> = collectors.into_iter().map(entry).collect();
-        entries.sort_by_key(|entry| entry.name);
+        let reports = collectors.iter().map(report).collect();
+        let slots = collectors.into_iter();
         Self {
-            entries,
-            exposition: Exposition::default(),
+            slots: slots
+                .map(|(name, collector)| Slot::new(name, collector))
+                .collect(),
+            rounds: Rounds::default(),
+            round: 0,
+            patience,
+            reports,
+            about_them: Exposition::default(),
         }
     }
 
-    /// Runs every collector and appends all families to `out` in order of name. A collector that fails or panics
-    /// loses its own metrics and no other's. Blocks on the file system: not for an asynchronous worker.
+    /// Runs every collector and appends all families to `out` in order of name. A collector that fails, panics or hangs
+    /// loses its own metrics and no other's. Blocks, though not much longer than [`Settings::timeout`]: not for an
+    /// asynchronous worker.
     pub fn scrape(&mut self, out: &mut Vec<u8>) {
-        self.exposition.clear();
-        for entry in &mut self.entries {
-            entry.run(&mut self.exposition);
+        self.scrape_within(&Selection::All, self.patience, out);
+    }
+
+    /// [`Registry::scrape`] of some of the collectors, the others not being mentioned, for somebody who waits no longer than
+    /// this for those that hang.
+    pub fn scrape_within(&mut self, selection: &Selection, patience: Duration, out: &mut Vec<u8>) {
+        let begin = Instant::now();
+        self.round += 1;
+        let patience = patience.min(self.patience);
+        self.rounds
+            .run(&self.slots, selection, self.round, patience);
+        let mut states = Vec::with_capacity(self.slots.len());
+        let both = self.slots.iter().zip(&mut self.reports);
+        for (slot, report) in both.filter(|(slot, _)| selection.includes(slot.name)) {
+            let state = slot.state();
+            report.update(state.as_deref(), self.round, begin);
+            states.extend(state.filter(|state| state.round == self.round));
         }
-        write_reports(&self.entries, &mut self.exposition);
-        self.exposition.append_sorted(out);
+        self.about_them.clear();
+        write_reports(&self.reports, selection, &mut self.about_them);
+        let told = states
+            .iter()
+            .map(|state: &MutexGuard<'_, State>| &state.exposition);
+        let parts: Vec<&Exposition> = told.chain([&self.about_them]).collect();
+        append_sorted(&parts, out);
     }
 }
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list()
-            .entries(self.entries.iter().map(|entry| entry.name))
+            .entries(self.slots.iter().map(|slot| slot.name))
             .finish()
     }
 }
 
-impl Entry {
-    fn run(&mut self, out: &mut Exposition) {
-        let begin = Instant::now();
-        let mark = out.mark();
-        let result = catch_unwind(AssertUnwindSafe(|| self.collector.collect(out)));
-        self.duration = begin.elapsed();
-        let (outcome, message) = match result {
-            Ok(Ok(())) => (Outcome::Good, String::new()),
-            Ok(Err(error @ CollectError::NoData(_))) => (Outcome::Empty, error.to_string()),
-            Ok(Err(error)) => (Outcome::Failed, error.to_string()),
-            Err(_) => {
-                // A panic may have left half a line behind.
-                out.cut_back(mark);
-                let message = "it panicked; this is a defect, please report it";
-                (Outcome::Failed, message.to_owned())
-            }
+impl Report {
+    /// Takes over what came of this round; there is no state while the collector hangs.
+    fn update(&mut self, state: Option<&State>, round: u64, begin: Instant) {
+        let Some(state) = state else {
+            let since = *self.hangs_since.get_or_insert(begin);
+            self.duration = since.elapsed();
+            let message = "it hangs in reading the host, and is left out until it comes back";
+            return self.note(Outcome::Failed, message);
         };
-        self.note(outcome, &message);
+        self.hangs_since = None;
+        if state.round != round {
+            self.duration = Duration::ZERO;
+            let message = "other collectors have used up the time of this scrape";
+            return self.note(Outcome::Failed, message);
+        }
+        self.duration = state.duration;
+        match &state.ending {
+            Ending::Good => self.note(Outcome::Good, ""),
+            Ending::Empty(reason) => self.note(Outcome::Empty, reason),
+            Ending::Failed(error) => self.note(Outcome::Failed, error),
+        }
     }
 
     /// Logs a change of fortune once, not at every scrape.
@@ -125,17 +161,22 @@ impl Entry {
     }
 }
 
-fn write_reports(entries: &[Entry], out: &mut Exposition) {
+fn write_reports(reports: &[Report], selection: &Selection, out: &mut Exposition) {
+    let selected = || {
+        reports
+            .iter()
+            .filter(|report| selection.includes(report.name))
+    };
     let help = "How long the collector took in this scrape, in seconds.";
     let mut family = out.family(
         &["node_scrape_collector_duration_seconds"],
         &[help],
         MetricKind::Gauge,
     );
-    for entry in entries {
+    for report in selected() {
         family.sample(
-            &[("collector", entry.name.as_bytes())],
-            entry.duration.as_secs_f64(),
+            &[("collector", report.name.as_bytes())],
+            report.duration.as_secs_f64(),
         );
     }
     drop(family);
@@ -145,10 +186,10 @@ fn write_reports(entries: &[Entry], out: &mut Exposition) {
         &[help],
         MetricKind::Gauge,
     );
-    for entry in entries {
+    for report in selected() {
         family.sample(
-            &[("collector", entry.name.as_bytes())],
-            u64::from(entry.outcome == Outcome::Good),
+            &[("collector", report.name.as_bytes())],
+            u64::from(report.outcome == Outcome::Good),
         );
     }
 }
@@ -158,7 +199,10 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::collectors::CollectError;
     use crate::sources::ReadError;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     struct Fine;
     impl Collector for Fine {
@@ -209,7 +253,7 @@ mod tests {
             .with_writer(move || Sink(Arc::clone(&sink)))
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let mut registry = Registry::of(vec![(name, collector)]);
+            let mut registry = Registry::of(vec![(name, collector)], PATIENCE);
             for _ in 0..2 {
                 let mut out = Vec::new();
                 registry.scrape(&mut out);
@@ -240,11 +284,14 @@ mod tests {
 
     #[test]
     fn a_panic_or_an_error_takes_only_its_own_collector_down() {
-        let mut registry = Registry::of(vec![
-            ("panics", Box::new(Panics)),
-            ("fine", Box::new(Fine)),
-            ("fails", Box::new(Fails)),
-        ]);
+        let mut registry = Registry::of(
+            vec![
+                ("panics", Box::new(Panics)),
+                ("fine", Box::new(Fine)),
+                ("fails", Box::new(Fails)),
+            ],
+            PATIENCE,
+        );
         for _ in 0..2 {
             let mut out = Vec::new();
             registry.scrape(&mut out);

@@ -82,6 +82,13 @@ impl Procedures {
         Self { rows }
     }
 
+    /// Forgets all calls: a kernel that says nothing of them any more must not leave the last ones standing.
+    pub(super) fn clear(&mut self) {
+        for row in &mut self.rows {
+            row.calls = 0;
+        }
+    }
+
     /// Takes a line after its name: how many numbers follow, and the numbers.
     pub(super) fn take<'a>(
         &mut self,

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::Collector;
+use super::{Collector, HostNetwork};
 
 /// A collector as the command line knows it.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +130,12 @@ pub struct Settings {
     pub rootfs: PathBuf,
     /// Where udev keeps its database.
     pub udev_data: PathBuf,
+    /// Whose network namespace this process is in.
+    pub host_network: HostNetwork,
+    /// The name of the host, where the kernel would tell that of a container.
+    pub host_name: Option<String>,
+    /// How long a scrape waits for collectors that hang.
+    pub timeout: Duration,
     /// The names of the collectors that run.
     pub enabled: BTreeSet<&'static str>,
     /// The options given on the command line, by flag. One that was not given is absent, never its default: whether a
@@ -144,6 +151,9 @@ impl Default for Settings {
             sysfs: "/sys".into(),
             rootfs: "/".into(),
             udev_data: "/run/udev/data".into(),
+            host_network: HostNetwork::Shared,
+            host_name: None,
+            timeout: Duration::from_secs(7),
             enabled: super::TABLE
                 .iter()
                 .filter(|spec| spec.default_enabled)
@@ -172,9 +182,14 @@ impl<'a> BuildContext<'a> {
         self.settings
     }
 
-    /// A file below procfs.
+    /// A file below procfs; one below `net/` as the host's network has it.
     pub fn procfs(&self, file: &str) -> PathBuf {
-        self.settings.procfs.join(file)
+        let mut path = self.settings.procfs.clone();
+        // `net` itself leads to the reader's own.
+        if self.settings.host_network == HostNetwork::Apart && file.starts_with("net/") {
+            path.push("1");
+        }
+        path.join(file)
     }
 
     /// A file below sysfs.
@@ -284,6 +299,14 @@ pub enum BuildError {
         /// What may be given.
         known: String,
     },
+    /// A flag asks for what would be of this process's own network.
+    #[error(
+        "--{flag} would show the network of this process and not the host's: it needs --host.network=shared"
+    )]
+    OwnNetwork {
+        /// The flag without its dashes.
+        flag: &'static str,
+    },
     /// A flag's value is no regular expression.
     #[error("--{flag} is not a valid regular expression: {source}")]
     Pattern {
@@ -323,6 +346,19 @@ mod tests {
             context.list("collector.x.labels", &["a", "b"]).unwrap(),
             ["b", "a"]
         );
+    }
+
+    #[test]
+    fn the_hosts_network_is_that_of_its_first_process() {
+        let mut settings = Settings::default();
+        let path = |settings: &Settings, file: &str| {
+            let path = BuildContext::new(settings, OPTIONS).procfs(file);
+            path.display().to_string()
+        };
+        assert_eq!(path(&settings, "net/dev"), "/proc/net/dev");
+        settings.host_network = HostNetwork::Apart;
+        assert_eq!(path(&settings, "net/dev"), "/proc/1/net/dev");
+        assert_eq!(path(&settings, "stat"), "/proc/stat");
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl Collector for ThermalZone {
 }
 
 fn add_zone(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    let mut device = Device::open(path)?;
+    let Some(mut device) = Device::open_listed(path)? else {
+        return Ok(());
+    };
     // A sensor that is switched off has no temperature, which is not the same as zero degrees.
     let Some(millidegrees) = device.number("temp")? else {
         return Ok(());
@@ -60,7 +62,9 @@ fn add_zone(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
 }
 
 fn add_cooling_device(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    let mut device = Device::open(path)?;
+    let Some(mut device) = Device::open_listed(path)? else {
+        return Ok(());
+    };
     let (Some(current), Some(most)) = (device.number("cur_state")?, device.number("max_state")?)
     else {
         return Ok(());

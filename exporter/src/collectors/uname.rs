@@ -11,22 +11,29 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-struct Uname;
+struct Uname {
+    /// Instead of the kernel's, which is that of a container in one with a name of its own.
+    host_name: Option<String>,
+}
 
-fn build(_: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
-    Ok(Box::new(Uname))
+fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
+    Ok(Box::new(Uname {
+        host_name: context.settings().host_name.clone(),
+    }))
 }
 
 impl Collector for Uname {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         let system = rustix::system::uname();
+        let told = system.nodename().to_bytes();
+        let node = self.host_name.as_ref().map_or(told, String::as_bytes);
         let help = "System information as the uname system call tells it, in labels.";
         out.family(&["node_uname_info"], &[help], MetricKind::Gauge)
             .sample(
                 &[
                     ("domainname", system.domainname().to_bytes()),
                     ("machine", system.machine().to_bytes()),
-                    ("nodename", system.nodename().to_bytes()),
+                    ("nodename", node),
                     ("release", system.release().to_bytes()),
                     ("sysname", system.sysname().to_bytes()),
                     ("version", system.version().to_bytes()),

@@ -71,7 +71,9 @@ impl Collector for Watchdog {
         gather(out, |samples| {
             for name in &names {
                 let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
-                add_watchdog(&mut Device::open(&path)?, name, samples)?;
+                if let Some(mut watchdog) = Device::open_listed(&path)? {
+                    add_watchdog(&mut watchdog, name, samples)?;
+                }
             }
             Ok(())
         })

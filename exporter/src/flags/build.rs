@@ -1,15 +1,19 @@
 //! The flags as clap sees them, those of the collectors made from their table.
 
-use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Arg, ArgAction, Command};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 use tracing::Level;
 
 use super::known::NODE_EXPORTER_COLLECTORS;
 use super::{ListenAddress, Require};
-use crate::collectors::{CollectorSpec, OptionKind, OptionSpec, TABLE};
+use crate::collectors::{CollectorSpec, HostNetwork, OptionKind, OptionSpec, TABLE};
 use crate::log::Format;
+
+/// A scrape is given up after a minute; by then it must have answered.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);
 
 pub(super) fn command() -> Command {
     let command = Command::new("secure-exporter")
@@ -17,11 +21,24 @@ pub(super) fn command() -> Command {
         .disable_version_flag(true)
         .no_binary_name(false)
         .max_term_width(110)
-        .arg(switch("version", "Print the version and end."));
-    let command = runtime(paths(web(command))).arg(switch(
-        "collector.disable-defaults",
-        "Run only the collectors that are named by --collector.NAME.",
-    ));
+        .after_help(crate::commands::overview())
+        .arg(switch("version", "Print the version and end."))
+        // kingpin's second form of help.
+        .arg(switch("help-long", "").action(ArgAction::Help).hide(true))
+        .args(either(
+            "collector.disable-defaults",
+            "Run only the collectors that are named by --collector.NAME.",
+        ));
+    let command = runtime(host(paths(web(command))));
+    let command = command.arg(
+        value(
+            "collector.timeout",
+            "SECONDS",
+            "How long a scrape waits for collectors that hang, as in reading a dead file server; the others are answered. For a scraper that says how long it waits, no longer than seven tenths of that.",
+        )
+        .default_value("7")
+        .value_parser(collector_timeout),
+    );
     let command = TABLE.iter().fold(command, collector);
     // Turning off what is not there is no mistake: manifests in the field do it.
     NODE_EXPORTER_COLLECTORS
@@ -44,6 +61,10 @@ fn web(command: Command) -> Command {
             .default_value(":9100")
             .value_parser(listen_address),
         )
+        .args(either(
+            "web.systemd-socket",
+            "Serve on the sockets that systemd hands over (LISTEN_FDS), of TCP or unix; --web.listen-address then has no effect.",
+        ))
         .arg(
             value(
                 "web.config.file",
@@ -76,9 +97,9 @@ fn web(command: Command) -> Command {
                 "Scrapes in parallel; 0 is without a limit.",
             )
             .default_value("40")
-            .value_parser(clap::value_parser!(usize)),
+            .value_parser(clap::value_parser!(i64)),
         )
-        .arg(switch(
+        .args(either(
             "web.disable-exporter-metrics",
             "Leave process_* out.",
         ))
@@ -103,10 +124,38 @@ fn paths(command: Command) -> Command {
         ))
 }
 
+fn host(command: Command) -> Command {
+    let network = PossibleValuesParser::new(["shared", "apart"]).map(|name| {
+        if name == "apart" {
+            HostNetwork::Apart
+        } else {
+            HostNetwork::Shared
+        }
+    });
+    command
+        .arg(
+            value(
+                "host.network",
+                "HOW",
+                "Whether this process shares the host's network namespace (shared) or has one of its own (apart). Apart, the host's network is read through process 1 of --path.procfs, and collectors that could only show this process's own network are left out: conntrack, network_route, qdisc, tcpstat, wifi.",
+            )
+            .default_value("shared")
+            .value_parser(network),
+        )
+        .arg(
+            value(
+                "host.name",
+                "NAME",
+                "The host's name in node_uname_info, for a process that has a host name of its own, as a container may.",
+            )
+            .value_parser(NonEmptyStringValueParser::new()),
+        )
+}
+
 fn runtime(command: Command) -> Command {
     let level =
         PossibleValuesParser::new(["debug", "info", "warn", "error"]).map(|name| {
-            match name.as_str() {
+            match name.to_ascii_lowercase().as_str() {
                 "debug" => Level::DEBUG,
                 "warn" => Level::WARN,
                 "error" => Level::ERROR,
@@ -124,6 +173,7 @@ fn runtime(command: Command) -> Command {
         .arg(
             value("log.level", "LEVEL", "From which level on to log.")
                 .default_value("info")
+                .ignore_case(true)
                 .value_parser(level),
         )
         .arg(
@@ -145,24 +195,17 @@ fn runtime(command: Command) -> Command {
 }
 
 fn collector(command: Command, spec: &CollectorSpec) -> Command {
-    let (on, off) = (
-        format!("collector.{}", spec.name),
-        format!("no-collector.{}", spec.name),
-    );
+    let name = format!("collector.{}", spec.name);
     let default = if spec.default_enabled {
         "enabled"
     } else {
         "disabled"
     };
-    let command = command
-        .arg(switch(
-            &on,
-            format!(
-                "{} (default: {default}; --{off} turns it off)",
-                spec.summary
-            ),
-        ))
-        .arg(switch(off, "").hide(true).conflicts_with(on));
+    let help = format!(
+        "{} (default: {default}; --no-{name} turns it off)",
+        spec.summary
+    );
+    let command = command.args(either(&name, help));
     spec.options.iter().fold(command, option)
 }
 
@@ -178,10 +221,8 @@ fn option(command: Command, option: &OptionSpec) -> Command {
         OptionKind::Texts => ("TEXT", ArgAction::Append),
         OptionKind::List => ("NAMES", ArgAction::Set),
         OptionKind::Switch => {
-            let off = format!("no-{}", option.flag);
-            return command
-                .arg(switch(option.flag, help).hide(hidden))
-                .arg(switch(off, "").hide(true).conflicts_with(option.flag));
+            let [on, off] = either(option.flag, help);
+            return command.arg(on.hide(hidden)).arg(off);
         }
     };
     command.arg(
@@ -189,6 +230,12 @@ fn option(command: Command, option: &OptionSpec) -> Command {
             .action(action)
             .hide(hidden),
     )
+}
+
+/// A switch and its opposite, of which only one may be given.
+fn either(name: &str, help: impl Into<String>) -> [Arg; 2] {
+    let off = switch(format!("no-{name}"), "").hide(true);
+    [switch(name, help), off.conflicts_with(name.to_owned())]
 }
 
 fn switch(name: impl Into<String>, help: impl Into<String>) -> Arg {
@@ -207,12 +254,27 @@ fn value(name: &'static str, placeholder: &'static str, help: impl Into<String>)
         .allow_hyphen_values(true)
 }
 
+/// Seconds, also as node_exporter writes durations: `7`, `7s`, `0.5`.
+fn collector_timeout(text: &str) -> Result<Duration, String> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|timeout| !timeout.is_zero() && *timeout <= LONGEST_TIMEOUT)
+        .ok_or_else(|| {
+            format!(
+                "a number of seconds is needed, of at most {}",
+                LONGEST_TIMEOUT.as_secs()
+            )
+        })
+}
+
 fn listen_address(text: &str) -> Result<ListenAddress, String> {
-    if text.contains("://") {
-        return Err(
-            "sockets other than TCP are not implemented: write :PORT, IP:PORT or [IPv6]:PORT"
-                .into(),
-        );
+    if let Some((scheme, _)) = text.split_once("://") {
+        let mend = match scheme {
+            "unix" => "a unix socket comes from a socket unit, with --web.systemd-socket",
+            _ => "write :PORT, IP:PORT or [IPv6]:PORT",
+        };
+        return Err(format!("{scheme}:// is not implemented: {mend}"));
     }
     let (host, port) = text
         .rsplit_once(':')

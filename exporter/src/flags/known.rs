@@ -86,10 +86,8 @@ pub(super) const NODE_EXPORTER_COLLECTORS: &[&str] = &[
 /// Why a flag that node_exporter has is not taken; `None` for one that it has not either.
 pub(super) fn refusal(flag: &str) -> Option<String> {
     let name = flag.trim_start_matches('-');
-    if name == "web.systemd-socket" || name == "no-web.systemd-socket" {
-        return Some(format!(
-            "{flag} is not implemented: give an address with --web.listen-address"
-        ));
+    if let Some(reason) = reason(name) {
+        return Some(format!("{flag} is not taken: {reason}"));
     }
     let rest = name
         .strip_prefix("no-")
@@ -104,18 +102,46 @@ pub(super) fn refusal(flag: &str) -> Option<String> {
     let implemented = crate::collectors::TABLE
         .iter()
         .any(|spec| spec.name == collector);
-    // The counters of drivers can be had by ioctl alone.
-    let reason = match collector {
-        "ethtool" => " (it needs calls for which there is no memory-safe interface)",
-        _ => "",
-    };
     match (implemented, option) {
         (false, _) => Some(format!(
-            "{flag}: node_exporter's collector {collector} is not implemented here{reason}: remove the flag"
+            "{flag}: node_exporter's collector {collector} is not implemented here{}: remove the flag",
+            reason_of_collector(collector)
         )),
         (true, Some(_)) => Some(format!(
             "{flag}: collector {collector} has no such option here (unknown or not implemented), try --help"
         )),
         (true, None) => None,
+    }
+}
+
+/// Of single flags.
+fn reason(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "help-man" => "there is no manual page, try --help",
+        "completion-bash" | "completion-script-bash" | "completion-script-zsh" => {
+            "there are no completions, try --help"
+        }
+        "collector.filesystem.mount-timeout" | "collector.filesystem.stat-workers" => {
+            "a mount that does not answer is left out by itself; remove the flag"
+        }
+        "collector.systemd.private" => {
+            "systemd is asked over the message bus, which needs no root; remove the flag"
+        }
+        "collector.qdisc.fixtures" | "collector.wifi.fixtures" => {
+            "it serves node_exporter's own tests; remove the flag"
+        }
+        _ => return None,
+    })
+}
+
+fn reason_of_collector(collector: &str) -> &'static str {
+    match collector {
+        // The counters of drivers can be had by ioctl alone.
+        "ethtool" => " (it needs calls for which there is no memory-safe interface)",
+        "perf" => {
+            " (it needs calls for which there is no memory-safe interface, and rights that the exporter does without)"
+        }
+        "ntp" | "runit" | "supervisord" => " (node_exporter is about to remove it)",
+        _ => "",
     }
 }

@@ -309,6 +309,8 @@ impl Drop for Place {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn hash(password: &str, cost: u32) -> BcryptHash {
@@ -462,6 +464,22 @@ mod tests {
         );
         drop(flood);
         assert!(authenticator.queue.lock().unwrap().is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_shows_a_user_without_colon_or_nothing(
+            scheme in "(Basic|basic|BASIC|Bearer|) ?",
+            text in "[A-Za-z0-9+/=:]{0,40}",
+            bytes in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let encoded = format!("{scheme}{}", BASE64.encode(&bytes));
+            for value in [scheme.as_bytes(), &[scheme.as_bytes(), text.as_bytes()].concat(), encoded.as_bytes(), &bytes] {
+                if let Ok(value) = HeaderValue::from_bytes(value) && let Some(shown) = Shown::read(&value) {
+                    prop_assert!(!shown.user.contains(':'));
+                }
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ const MAX_CERTIFICATES: usize = 64;
 const ID_BYTES: usize = 6;
 
 /// Seconds since 1970, as the system's clock has it.
-pub(super) fn unix_now() -> i64 {
+pub(crate) fn unix_now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs().cast_signed())

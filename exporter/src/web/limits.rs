@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use secure_exporter_web_config::RateLimit;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Connections at a time; those beyond wait in the kernel's queue.
-pub(super) const MAX_CONNECTIONS: usize = 512;
+/// Connections at a time.
+pub(super) const MAX_CONNECTIONS: u32 = 512;
 /// From the connection to the end of the TLS handshake.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 /// From the first byte of a request to the last of its head.
@@ -34,8 +35,7 @@ pub(super) const SCRAPE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
-    /// HTTP/2 sends frames between requests, so bytes do not mean that a head has begun.
-    bytes_begin_a_head: bool,
+    eviction: Notify,
 }
 
 #[derive(Debug)]
@@ -47,7 +47,8 @@ struct State {
 }
 
 impl Activity {
-    pub(super) fn new(http2: bool) -> Arc<Self> {
+    /// Of a connection that begins now.
+    pub(super) fn new() -> Arc<Self> {
         let state = State {
             requests: 0,
             head_since: None,
@@ -56,7 +57,7 @@ impl Activity {
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            bytes_begin_a_head: !http2,
+            eviction: Notify::new(),
         })
     }
 
@@ -74,6 +75,21 @@ impl Activity {
         self.with(|state| state.friend = true);
     }
 
+    /// Whether nobody would miss the connection: no credentials so far, and no request that waits for its answer.
+    pub(super) fn is_idle_stranger(&self) -> bool {
+        self.with(|state| !state.friend && state.requests == 0)
+    }
+
+    /// Ends the connection.
+    pub(super) fn evict(&self) {
+        self.eviction.notify_one();
+    }
+
+    /// Comes when the connection has to end for another one.
+    pub(super) async fn evicted(&self) {
+        self.eviction.notified().await;
+    }
+
     /// Ends when the client has taken too long.
     pub(super) async fn expired(&self) {
         loop {
@@ -87,13 +103,11 @@ impl Activity {
     }
 
     fn received(&self) {
-        if self.bytes_begin_a_head {
-            self.with(|state| {
-                if state.requests == 0 && state.head_since.is_none() {
-                    state.head_since = Some(Instant::now());
-                }
-            });
-        }
+        self.with(|state| {
+            if state.requests == 0 && state.head_since.is_none() {
+                state.head_since = Some(Instant::now());
+            }
+        });
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -130,10 +144,12 @@ impl Drop for Busy {
     }
 }
 
-/// A stream that tells [`Activity`] when bytes arrive.
+/// A stream that tells [`Activity`] when a head begins.
 pub(super) struct Watched<S> {
     pub(super) stream: S,
     pub(super) activity: Arc<Activity>,
+    /// False for HTTP/2, which sends frames between requests: bytes do not mean that a head has begun.
+    pub(super) bytes_begin_a_head: bool,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
@@ -144,7 +160,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<std::io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
+        if self.bytes_begin_a_head && buf.filled().len() > before {
             self.activity.received();
         }
         result
@@ -242,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_started_head_has_less_time_than_an_idle_friend() {
-        let activity = Activity::new(false);
+        let activity = Activity::new();
         let deadline = |activity: &Activity| {
             activity.with(|state| state.deadline(Instant::now()) - state.idle_since)
         };
@@ -258,10 +274,23 @@ mod tests {
         assert_eq!(deadline(&activity), IDLE_FRIEND);
     }
 
-    #[test]
-    fn frames_of_http2_are_no_heads() {
-        let activity = Activity::new(true);
-        activity.received();
-        assert!(activity.with(|state| state.head_since.is_none()));
+    #[tokio::test]
+    async fn frames_of_http2_are_no_heads() {
+        for bytes_begin_a_head in [false, true] {
+            let activity = Activity::new();
+            let mut watched = Watched {
+                stream: &b"bytes"[..],
+                activity: activity.clone(),
+                bytes_begin_a_head,
+            };
+            let mut read = Vec::new();
+            tokio::io::AsyncReadExt::read_buf(&mut watched, &mut read)
+                .await
+                .unwrap();
+            assert_eq!(
+                activity.with(|state| state.head_since.is_some()),
+                bytes_begin_a_head
+            );
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What is answered to whom.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,15 @@ use super::auth::{Authenticator, Verdict};
 use super::client::{Client, Outdated};
 use super::client_certificate::Standing;
 use super::counters::Counters;
+use super::encoding::Encoding;
 use super::last_use::{ClientCertificates, unix_now};
 use super::limits::{RateLimiter, SCRAPE};
 use super::reload::Store;
 use super::scrape::Scraper;
 use super::snapshot::Snapshot;
-use super::status::Status;
+use super::status::{Status, View};
 use super::version;
+use crate::collectors::Selection;
 
 /// Open to everybody and says nothing but that the process answers.
 const HEALTHY: &str = "/-/healthy";
@@ -46,9 +49,12 @@ pub(super) struct Site {
     pub(super) start_time: i64,
     pub(super) authenticator: Authenticator,
     pub(super) client_certificates: ClientCertificates,
+    /// The collectors that run.
+    pub(super) collectors: BTreeSet<&'static str>,
     pub(super) scraper: Scraper,
     pub(super) rate_limiter: RateLimiter,
     pub(super) telemetry_path: String,
+    pub(super) view: View,
     pub(super) scrapes: Option<(usize, Semaphore)>,
 }
 
@@ -154,12 +160,10 @@ impl Site {
 
     async fn metrics<B>(&self, request: &Request<B>) -> Answer {
         let query = request.uri().query().unwrap_or_default();
-        if let Some(filter) = unsupported_filter(query) {
-            let reason = format!(
-                "The filter {filter} is not implemented: scrape without it, or turn collectors off.\n"
-            );
-            return text(StatusCode::BAD_REQUEST, reason);
-        }
+        let selection = match Selection::from_query(query, &self.collectors) {
+            Ok(selection) => selection,
+            Err(error) => return text(StatusCode::BAD_REQUEST, error.to_string()),
+        };
         let _permit = match &self.scrapes {
             None => None,
             Some((limit, scrapes)) => match scrapes.try_acquire() {
@@ -172,10 +176,10 @@ impl Site {
                 }
             },
         };
-        let gzip = accepts_gzip(request.headers());
-        let scrape =
-            tokio::time::timeout(scrape_timeout(request.headers()), self.scraper.scrape(gzip));
-        let body = match scrape.await {
+        let encoding = Encoding::negotiate(request.headers());
+        let timeout = scrape_timeout(request.headers());
+        let scrape = self.scraper.scrape(selection, encoding, patience(timeout));
+        let body = match tokio::time::timeout(timeout, scrape).await {
             Ok(Some(body)) => body,
             Ok(None) => {
                 return text(
@@ -192,16 +196,17 @@ impl Site {
         };
         let mut answer = Response::new(Full::new(body));
         answer.headers_mut().insert(CONTENT_TYPE, EXPOSITION);
-        if gzip {
+        if let Some(name) = encoding.content_encoding() {
             answer
                 .headers_mut()
-                .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                .insert(CONTENT_ENCODING, HeaderValue::from_static(name));
         }
         answer
     }
 
     fn status(&self, snapshot: &Snapshot) -> Answer {
-        let status = Status::of(snapshot, &self.client_certificates, self.start_time);
+        let clients = &self.client_certificates;
+        let status = Status::of(snapshot, clients, self.start_time, &self.view);
         let mut answer = Response::new(Full::new(Bytes::from(status.to_json())));
         answer.headers_mut().insert(CONTENT_TYPE, JSON);
         answer
@@ -252,39 +257,6 @@ fn text(status: StatusCode, body: String) -> Answer {
     answer
 }
 
-/// Answering such a request with everything would be an answer to another question.
-fn unsupported_filter(query: &str) -> Option<&'static str> {
-    let asked = |name: &str, encoded: &str| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split('=').next())
-            .any(|key| key == name || key.eq_ignore_ascii_case(encoded))
-    };
-    [
-        ("collect[]", "collect%5b%5d"),
-        ("exclude[]", "exclude%5b%5d"),
-    ]
-    .into_iter()
-    .find(|(name, encoded)| asked(name, encoded))
-    .map(|(name, _)| name)
-}
-
-fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let offers = headers
-        .get_all(http::header::ACCEPT_ENCODING)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
-    offers.flat_map(|value| value.split(',')).any(|offer| {
-        let mut parts = offer.split(';').map(str::trim);
-        let is_gzip = parts
-            .next()
-            .is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"));
-        let weight = parts.find_map(|part| part.strip_prefix("q="));
-        is_gzip
-            && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0))
-    })
-}
-
 /// Prometheus says how long it will wait; more is in vain.
 fn scrape_timeout(headers: &HeaderMap) -> Duration {
     headers
@@ -295,39 +267,15 @@ fn scrape_timeout(headers: &HeaderMap) -> Duration {
         .map_or(SCRAPE, |timeout| timeout.min(SCRAPE))
 }
 
+/// For collectors that hang: what is left must suffice for the others and for the way back. Not so little that a host
+/// which is merely busy loses collectors to a scraper in a hurry.
+fn patience(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.7).max(Duration::from_secs(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn gzip_is_given_to_whom_asks_for_it() {
-        let cases = [
-            ("gzip", true),
-            ("deflate, gzip;q=0.5", true),
-            ("GZIP", true),
-            ("gzip;q=0", false),
-            ("identity", false),
-            ("x-gzip", false),
-            ("", false),
-        ];
-        for (value, expected) in cases {
-            let headers = HeaderMap::from_iter([(
-                http::header::ACCEPT_ENCODING,
-                HeaderValue::from_static(value),
-            )]);
-            assert_eq!(accepts_gzip(&headers), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn filters_are_seen_in_both_spellings() {
-        assert_eq!(unsupported_filter("collect[]=cpu"), Some("collect[]"));
-        assert_eq!(
-            unsupported_filter("a=b&exclude%5B%5D=cpu"),
-            Some("exclude[]")
-        );
-        assert_eq!(unsupported_filter("name=collect"), None);
-    }
 
     #[test]
     fn prometheus_says_how_long_to_wait() {
@@ -338,6 +286,8 @@ mod tests {
             )]))
         };
         assert_eq!(timeout("2.5"), Duration::from_millis(2500));
+        assert_eq!(patience(timeout("10")), Duration::from_secs(7));
+        assert_eq!(patience(timeout("0.1")), Duration::from_secs(1));
         for odd in ["0", "-1", "NaN", "1e30", "x"] {
             assert_eq!(timeout(odd), SCRAPE, "{odd}");
         }

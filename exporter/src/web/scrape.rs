@@ -1,19 +1,20 @@
 //! One thread owns the collectors and answers scrapes, in turn.
 //!
-//! Requests that wait while a scrape runs share the next one: all of its values are read after each of them arrived.
+//! Requests for the same collectors that wait while a scrape runs share the next one of theirs: all of its values are
+//! read after each of them arrived.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
-use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use hyper::body::Bytes;
 use tokio::sync::oneshot;
 
-/// Go's default level is 6; a body of this kind grows by a tenth at 4 and takes half the time.
-const GZIP_LEVEL: u32 = 4;
+use super::encoding::{Encoding, Packer};
+use crate::collectors::Selection;
 
-/// Writes one scrape's text.
-pub(super) type Source = Box<dyn FnMut(&mut Vec<u8>) + Send>;
+/// Writes the text of one scrape of these collectors, and waits so long for those that hang.
+pub(super) type Source = Box<dyn FnMut(&Selection, Duration, &mut Vec<u8>) + Send>;
 
 /// The way to the scrape thread.
 #[derive(Debug, Clone)]
@@ -23,7 +24,9 @@ pub(super) struct Scraper {
 
 #[derive(Debug)]
 struct Ask {
-    gzip: bool,
+    selection: Selection,
+    encoding: Encoding,
+    patience: Duration,
     reply: oneshot::Sender<Bytes>,
 }
 
@@ -40,140 +43,148 @@ impl Scraper {
         Ok(Self { asks })
     }
 
-    /// The text of a scrape that begins after this call; `None` when the thread has died.
-    pub(super) async fn scrape(&self, gzip: bool) -> Option<Bytes> {
+    /// The text of a scrape that begins after this call and waits no longer than `patience` for collectors that hang;
+    /// `None` when the thread has died.
+    pub(super) async fn scrape(
+        &self,
+        selection: Selection,
+        encoding: Encoding,
+        patience: Duration,
+    ) -> Option<Bytes> {
         let (reply, answer) = oneshot::channel();
-        self.asks.send(Ask { gzip, reply }).ok()?;
+        let ask = Ask {
+            selection,
+            encoding,
+            patience,
+            reply,
+        };
+        self.asks.send(ask).ok()?;
         answer.await.ok()
     }
 }
 
 fn serve(received: &Receiver<Ask>, mut source: Source) {
-    let mut text = Vec::new();
-    let mut gzip = Gzip::new();
-    while let Ok(first) = received.recv() {
-        let mut asks = vec![first];
-        asks.extend(received.try_iter());
-        asks.retain(|ask| !ask.reply.is_closed());
-        if asks.is_empty() {
-            continue;
-        }
-        text.clear();
-        source(&mut text);
-        let (packed, plain): (Vec<Ask>, Vec<Ask>) = asks.into_iter().partition(|ask| ask.gzip);
-        if !plain.is_empty() {
-            reply(plain, &text);
-        }
-        if !packed.is_empty() {
-            reply(packed, gzip.pack(&text));
-        }
-    }
-}
-
-fn reply(asks: Vec<Ask>, body: &[u8]) {
-    let body = Bytes::copy_from_slice(body);
-    for ask in asks {
-        // Whoever has gone meanwhile needs no answer.
-        let _ = ask.reply.send(body.clone());
-    }
-}
-
-/// A gzip writer that keeps its memory.
-struct Gzip {
-    deflate: Compress,
-    out: Vec<u8>,
-}
-
-impl Gzip {
-    fn new() -> Self {
-        Self {
-            deflate: Compress::new(Compression::new(GZIP_LEVEL), false),
-            out: Vec::new(),
-        }
-    }
-
-    fn pack(&mut self, text: &[u8]) -> &[u8] {
-        // Magic, deflate, no flags, no time, no hint, unknown system (RFC 1952).
-        const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
-        self.deflate.reset();
-        self.out.clear();
-        self.out.extend_from_slice(&HEADER);
-        loop {
-            self.out.reserve(text.len() / 4 + 1024);
-            let consumed = usize::try_from(self.deflate.total_in()).unwrap_or(usize::MAX);
-            let rest = text.get(consumed..).unwrap_or_default();
-            match self
-                .deflate
-                .compress_vec(rest, &mut self.out, FlushCompress::Finish)
-            {
-                Ok(Status::Ok | Status::BufError) => {}
-                // Deflate cannot fail on memory it was given; an error would end here like the end.
-                Ok(Status::StreamEnd) | Err(_) => break,
+    let (mut text, mut packer) = (Vec::new(), Packer::default());
+    let mut waiting: Vec<Ask> = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            match received.recv() {
+                Ok(ask) => waiting.push(ask),
+                Err(_) => return,
             }
         }
-        let mut crc = Crc::new();
-        crc.update(text);
-        self.out.extend_from_slice(&crc.sum().to_le_bytes());
-        self.out.extend_from_slice(&crc.amount().to_le_bytes());
-        &self.out
+        waiting.extend(received.try_iter());
+        waiting.retain(|ask| !ask.reply.is_closed());
+        // Whoever has waited longest says what is scraped next.
+        let Some(selection) = waiting.first().map(|ask| ask.selection.clone()) else {
+            continue;
+        };
+        let share = |ask: &mut Ask| ask.selection == selection;
+        let served: Vec<Ask> = waiting.extract_if(.., share).collect();
+        let patience = served.iter().map(|ask| ask.patience).min();
+        text.clear();
+        source(&selection, patience.unwrap_or_default(), &mut text);
+        reply(served, &text, &mut packer);
+    }
+}
+
+fn reply(mut asks: Vec<Ask>, text: &[u8], packer: &mut Packer) {
+    for encoding in [Encoding::Identity, Encoding::Gzip, Encoding::Zstd] {
+        let mut asks = asks
+            .extract_if(.., |ask| ask.encoding == encoding)
+            .peekable();
+        if asks.peek().is_none() {
+            continue;
+        }
+        // Without an answer the request fails, which a packer's failure deserves.
+        let Some(body) = packer.pack(encoding, text).map(Bytes::copy_from_slice) else {
+            continue;
+        };
+        for ask in asks {
+            // Whoever has gone meanwhile needs no answer.
+            let _ = ask.reply.send(body.clone());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::io::Read as _;
 
     use super::*;
 
-    #[test]
-    fn gzip_is_read_back_also_by_the_second_use() {
-        let mut gzip = Gzip::new();
-        let long: String = (0..20_000).map(|n| format!("line {}\n", n * n)).collect();
-        for text in [long.as_str(), "", "short", long.as_str()] {
-            let mut read = String::new();
-            flate2::read::GzDecoder::new(gzip.pack(text.as_bytes()))
-                .read_to_string(&mut read)
-                .unwrap();
-            assert_eq!(read, text);
-        }
-    }
-
-    #[tokio::test]
-    async fn who_waits_shares_the_next_scrape_and_never_the_running_one() {
-        let (enter, entered) = channel::<()>();
-        let (go_on, gate) = channel::<()>();
+    /// A scraper whose scrapes are numbered, begin with a message and end with one.
+    fn gated() -> (Scraper, Receiver<()>, Sender<()>) {
+        let (enter, entered) = channel();
+        let (go_on, gate) = channel();
         let mut count = 0;
-        let scraper = Scraper::start(Box::new(move |out| {
+        let scraper = Scraper::start(Box::new(move |selection, _, out| {
             enter.send(()).unwrap();
             gate.recv().unwrap();
             count += 1;
-            out.extend_from_slice(format!("{count}").as_bytes());
-        }))
-        .unwrap();
-        let first = tokio::spawn({
-            let scraper = scraper.clone();
-            async move { scraper.scrape(false).await }
-        });
-        let _entered = tokio::task::spawn_blocking(move || entered.recv().map(|()| entered))
-            .await
-            .unwrap()
-            .unwrap();
-        let mut later = Vec::new();
-        for gzip in [false, true] {
-            let (reply, answer) = oneshot::channel();
-            scraper.asks.send(Ask { gzip, reply }).unwrap();
-            later.push(answer);
-        }
+            let names = match selection {
+                Selection::All => "all",
+                Selection::Only(names) => names.first().unwrap(),
+            };
+            out.extend_from_slice(format!("{count} {names}").as_bytes());
+        }));
+        (scraper.unwrap(), entered, go_on)
+    }
+
+    fn ask(
+        scraper: &Scraper,
+        selection: Selection,
+        encoding: Encoding,
+    ) -> oneshot::Receiver<Bytes> {
+        let (reply, answer) = oneshot::channel();
+        let ask = Ask {
+            selection,
+            encoding,
+            patience: Duration::ZERO,
+            reply,
+        };
+        scraper.asks.send(ask).unwrap();
+        answer
+    }
+
+    #[test]
+    fn who_waits_shares_the_next_scrape_and_never_the_running_one() {
+        let (scraper, entered, go_on) = gated();
+        let first = ask(&scraper, Selection::All, Encoding::Identity);
+        entered.recv().unwrap();
+        let plain = ask(&scraper, Selection::All, Encoding::Identity);
+        let gzip = ask(&scraper, Selection::All, Encoding::Gzip);
+        let zstd = ask(&scraper, Selection::All, Encoding::Zstd);
         go_on.send(()).unwrap();
         go_on.send(()).unwrap();
-        assert_eq!(first.await.unwrap().unwrap(), "1");
-        let mut later = later.into_iter();
-        assert_eq!(later.next().unwrap().await.unwrap(), "2");
+        assert_eq!(first.blocking_recv().unwrap(), "1 all");
+        assert_eq!(plain.blocking_recv().unwrap(), "2 all");
         let mut read = String::new();
-        let packed = later.next().unwrap().await.unwrap();
-        flate2::read::GzDecoder::new(&packed[..])
+        flate2::read::GzDecoder::new(&gzip.blocking_recv().unwrap()[..])
             .read_to_string(&mut read)
             .unwrap();
-        assert_eq!(read, "2");
+        assert_eq!(read, "2 all");
+        let mut read = [0; 16];
+        let length = zstd_safe::decompress(&mut read[..], &zstd.blocking_recv().unwrap()).unwrap();
+        assert_eq!(&read[..length], b"2 all");
+    }
+
+    #[test]
+    fn selections_are_scraped_apart_in_the_order_in_which_they_came() {
+        let (scraper, entered, go_on) = gated();
+        let only = |name| Selection::Only(BTreeSet::from([name]));
+        let first = ask(&scraper, only("time"), Encoding::Identity);
+        entered.recv().unwrap();
+        let all = ask(&scraper, Selection::All, Encoding::Identity);
+        let gone = ask(&scraper, only("gone"), Encoding::Identity);
+        let cpu = ask(&scraper, only("cpu"), Encoding::Identity);
+        let again = ask(&scraper, Selection::All, Encoding::Identity);
+        drop(gone);
+        for _ in 0..3 {
+            go_on.send(()).unwrap();
+        }
+        let answers = [first, all, again, cpu].map(|answer| answer.blocking_recv().unwrap());
+        assert_eq!(answers, ["1 time", "2 all", "2 all", "3 cpu"]);
     }
 }

@@ -1,7 +1,7 @@
 //! Connections: accepted, encrypted, served, and let go.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,109 +9,72 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client::{Client, Presented};
+use super::connections::Connections;
 use super::counters::HandshakeFailure;
 use super::limits::{
     Activity, DRAIN, HANDSHAKE, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, MAX_STREAMS, Watched,
 };
 use super::routes::Site;
-use super::snapshot::Snapshot;
+use super::sockets::{Listener, Stream, peek};
 use super::tls::Tls;
-use crate::flags::ListenAddress;
 
 /// As Go's servers say it, so that people find the answer in a search.
 const PLAIN_HTTP_ANSWER: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
-/// Connections that the kernel holds ready.
-const BACKLOG: u32 = 1024;
 /// What is still read of a request that gets no answer.
 const MAX_DRAINED_BYTES: u64 = 64 * 1024;
 
-/// Opens a listening socket.
-///
-/// # Errors
-/// What the system says, the address being taken above all.
-pub(super) fn listen(address: ListenAddress) -> io::Result<TcpListener> {
-    match address {
-        ListenAddress::One(address) => bind(address),
-        ListenAddress::Any(port) => match bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))) {
-            Ok(listener) => Ok(listener),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
-            // A kernel without IPv6.
-            Err(_) => bind(SocketAddr::from(([0, 0, 0, 0], port))),
-        },
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
-    if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        // Both families, whatever the host's default is.
-        rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
-    }
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// Serves until `stop` turns true, then lets open requests end.
-pub(super) async fn serve(
-    listeners: Vec<TcpListener>,
-    site: Arc<Site>,
-    stop: watch::Receiver<bool>,
-) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+/// Serves until `stop` turns true, then closes the listeners and lets open requests end.
+pub(super) async fn serve(listeners: Vec<Listener>, site: Arc<Site>, stop: watch::Receiver<bool>) {
+    let connections = Connections::new(MAX_CONNECTIONS);
     let loops: Vec<_> = listeners
         .into_iter()
-        .map(|listener| tokio::spawn(accept(listener, site.clone(), slots.clone(), stop.clone())))
+        .map(|listener| {
+            let (site, connections, stop) = (site.clone(), connections.clone(), stop.clone());
+            tokio::spawn(accept(listener, site, connections, stop))
+        })
         .collect();
     for one in loops {
         // A loop ends with `stop` alone; one that panicked has ended too.
         let _ = one.await;
     }
-    // Every connection holds a slot: all of them free means that all have ended.
-    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
-    if tokio::time::timeout(DRAIN, slots.acquire_many(all))
-        .await
-        .is_err()
-    {
+    if !connections.ended(DRAIN).await {
         tracing::warn!("some requests were still open when the time to end them was over");
     }
 }
 
 async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     site: Arc<Site>,
-    slots: Arc<Semaphore>,
+    connections: Connections,
     mut stop: watch::Receiver<bool>,
 ) {
     loop {
         let next = async {
-            let slot = slots.clone().acquire_owned().await.ok()?;
-            Some((slot, listener.accept().await))
+            let (stream, address) = listener.accept().await?;
+            let activity = Activity::new();
+            let place = connections.place(address, activity.clone()).await;
+            Ok((stream, address, activity, place))
         };
-        let (slot, accepted) = tokio::select! {
-            next = next => match next {
-                Some(next) => next,
-                None => return,
-            },
+        let accepted: io::Result<_> = tokio::select! {
+            next = next => next,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok((stream, address, activity, place)) => {
                 let (site, stop) = (site.clone(), stop.clone());
                 tokio::spawn(async move {
-                    connection(stream, peer, site, stop).await;
-                    drop(slot);
+                    let served = connection(stream, address, activity.clone(), site, stop);
+                    tokio::select! {
+                        () = served => {}
+                        () = activity.evicted() => tracing::debug!(%address, "gave its place to another connection"),
+                    }
+                    drop(place);
                 });
             }
             Err(error) => {
@@ -124,18 +87,21 @@ async fn accept(
 }
 
 async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    address: IpAddr,
+    activity: Arc<Activity>,
     site: Arc<Site>,
     stop: watch::Receiver<bool>,
 ) {
-    // Answers are written whole; waiting for more would only delay them.
-    let _ = stream.set_nodelay(true);
     let snapshot = site.store.current();
-    let address = peer.ip().to_canonical();
+    let client = |presented| Client {
+        address,
+        presented,
+        began_with: snapshot.clone(),
+        activity: activity.clone(),
+    };
     let Some(tls) = &snapshot.tls else {
-        let presented = Presented::nothing();
-        return http(stream, false, presented, address, snapshot, site, stop).await;
+        return http(stream, false, client(Presented::nothing()), site, stop).await;
     };
     let handshake = tokio::time::timeout(HANDSHAKE, handshake(stream, tls));
     match handshake.await.unwrap_or(Err(HandshakeFailure::Timeout)) {
@@ -143,28 +109,24 @@ async fn connection(
             let (_, session) = stream.get_ref();
             let http2 = session.alpn_protocol() == Some(b"h2");
             let presented = Presented::in_session(session, &tls.clients, &site.client_certificates);
-            http(stream, http2, presented, address, snapshot, site, stop).await;
+            http(stream, http2, client(presented), site, stop).await;
         }
         Err(failure) => {
             site.counters.handshake_failed(failure);
-            tracing::debug!(%peer, ?failure, "no TLS connection");
+            tracing::debug!(%address, ?failure, "no TLS connection");
         }
     }
 }
 
-async fn handshake(
-    mut stream: TcpStream,
-    tls: &Tls,
-) -> Result<TlsStream<TcpStream>, HandshakeFailure> {
-    let mut first = [0];
-    match stream.peek(&mut first).await {
-        Ok(0) | Err(_) => return Err(HandshakeFailure::Closed),
+async fn handshake(mut stream: Stream, tls: &Tls) -> Result<TlsStream<Stream>, HandshakeFailure> {
+    match peek(&stream).await {
+        Ok(None) | Err(_) => return Err(HandshakeFailure::Closed),
         // A TLS record begins with 22, a method with a letter.
-        Ok(_) if first.first().is_some_and(u8::is_ascii_uppercase) => {
+        Ok(Some(first)) if first.is_ascii_uppercase() => {
             refuse_plain_http(&mut stream).await;
             return Err(HandshakeFailure::PlainHttp);
         }
-        Ok(_) => {}
+        Ok(Some(_)) => {}
     }
     TlsAcceptor::from(tls.server.clone())
         .accept(stream)
@@ -184,7 +146,7 @@ fn reason(error: &io::Error) -> HandshakeFailure {
     }
 }
 
-async fn refuse_plain_http(stream: &mut TcpStream) {
+async fn refuse_plain_http(stream: &mut Stream) {
     // The client may be gone already; there is nobody else to tell.
     let _ = stream.write_all(PLAIN_HTTP_ANSWER).await;
     let _ = stream.shutdown().await;
@@ -192,28 +154,22 @@ async fn refuse_plain_http(stream: &mut TcpStream) {
     let _ = tokio::io::copy(&mut stream.take(MAX_DRAINED_BYTES), &mut tokio::io::sink()).await;
 }
 
-async fn http<S>(
+pub(super) async fn http<S>(
     stream: S,
     http2: bool,
-    presented: Presented,
-    address: IpAddr,
-    began_with: Arc<Snapshot>,
+    client: Client,
     site: Arc<Site>,
     mut stop: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let activity = Activity::new(http2);
+    let client = Arc::new(client);
+    let (activity, began_with) = (&client.activity, &client.began_with);
     let mut snapshots = site.store.subscribe();
-    let client = Arc::new(Client {
-        address,
-        presented,
-        began_with: began_with.clone(),
-        activity: activity.clone(),
-    });
     let io = TokioIo::new(Watched {
         stream,
         activity: activity.clone(),
+        bytes_begin_a_head: !http2,
     });
     let service = service_fn(|request| {
         let (site, client, busy) = (site.clone(), client.clone(), activity.begin());
@@ -236,7 +192,7 @@ async fn http<S>(
                 connection.as_mut().graceful_shutdown();
             }
             // An idle HTTP/1.1 connection is left alone: closing it could cross with a request on its way.
-            _ = snapshots.wait_for(|now| !Arc::ptr_eq(now, &began_with)), if http2 && !closing => {
+            _ = snapshots.wait_for(|now| !Arc::ptr_eq(now, began_with)), if http2 && !closing => {
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -85,7 +85,8 @@ impl Snapshot {
         Self::of(&files::read(path)?)
     }
 
-    fn of(set: &FileSet) -> Result<Self, SnapshotError> {
+    /// What a set of files makes when it is served.
+    pub(super) fn of(set: &FileSet) -> Result<Self, SnapshotError> {
         let config = &set.config;
         let http2 = config
             .http_server_config

@@ -8,6 +8,7 @@ use super::last_use::{ClientCertificates, unix_now};
 use super::snapshot::Snapshot;
 use super::tls::Leaf;
 use super::version;
+use crate::collectors::{HostNetwork, Settings};
 
 /// The body, a stable format. Times are seconds since 1970 by the clock of this machine. Users, passwords and hashes are
 /// not in it.
@@ -25,6 +26,10 @@ pub(super) struct Status {
     credentials: Vec<Credential>,
     /// Verified client certificates that requests were let in with, ordered by id.
     client_certificates: Vec<ClientCertificate>,
+    /// The value of `--host.network`.
+    network: &'static str,
+    /// Collectors that were to run and cannot in this network namespace, ordered by name.
+    left_out: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,8 +56,29 @@ struct ClientCertificate {
     last_used: i64,
 }
 
+/// What of the host this process can show.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    network: HostNetwork,
+    left_out: Vec<&'static str>,
+}
+
+impl View {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self {
+            network: settings.host_network,
+            left_out: settings.left_out().map(|(name, _)| name).collect(),
+        }
+    }
+}
+
 impl Status {
-    pub(super) fn of(snapshot: &Snapshot, clients: &ClientCertificates, start_time: i64) -> Self {
+    pub(super) fn of(
+        snapshot: &Snapshot,
+        clients: &ClientCertificates,
+        start_time: i64,
+        view: &View,
+    ) -> Self {
         let credentials = snapshot.users.iter().flat_map(|users| users.uses());
         let credentials = credentials.map(|(id, usage)| Credential {
             id,
@@ -68,6 +94,8 @@ impl Status {
             certificate: snapshot.tls.as_ref().map(|tls| Certificate::of(&tls.leaf)),
             credentials: credentials.collect(),
             client_certificates: clients.collect(),
+            network: view.network.name(),
+            left_out: view.left_out.clone(),
         }
     }
 
@@ -119,22 +147,31 @@ mod tests {
                 id: "e5".into(),
                 last_used: 160,
             }],
+            network: "apart",
+            left_out: vec!["conntrack"],
         };
         assert_eq!(
             status.to_json(),
             r#"{"version":"1.2.3","startTime":100,"time":200,"snapshot":3,"#.to_owned()
                 + r#""certificate":{"serialNumber":"a1","sha256Fingerprint":"b2","notBefore":-1,"notAfter":9},"#
                 + r#""credentials":[{"id":"c3","lastUsed":150},{"id":"d4","lastUsed":null}],"#
-                + r#""clientCertificates":[{"id":"e5","lastUsed":160}]}"#
+                + r#""clientCertificates":[{"id":"e5","lastUsed":160}],"#
+                + r#""network":"apart","leftOut":["conntrack"]}"#
         );
     }
 
     #[test]
     fn an_open_exporter_has_neither_certificate_nor_credentials() {
-        let json = Status::of(&Snapshot::open(), &ClientCertificates::default(), 1).to_json();
+        let json = Status::of(
+            &Snapshot::open(),
+            &ClientCertificates::default(),
+            1,
+            &View::default(),
+        )
+        .to_json();
         assert!(
             json.ends_with(
-                r#""snapshot":1,"certificate":null,"credentials":[],"clientCertificates":[]}"#
+                r#""snapshot":1,"certificate":null,"credentials":[],"clientCertificates":[],"network":"shared","leftOut":[]}"#
             ),
             "{json}"
         );

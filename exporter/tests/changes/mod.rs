@@ -449,6 +449,12 @@ pub const CASES: &[(&str, &str, &str, &str)] = &[
         "node_swap_used_bytes{device=\"/dev/zram0\",swap_type=\"partition\"} 78848",
     ),
     (
+        "sys/devices/pci0000:00/0000:00:02.1/current_link_width",
+        "4",
+        "2",
+        "node_pcidevice_current_link_width{bus=\"00\",device=\"02\",function=\"1\",segment=\"0000\"} 2",
+    ),
+    (
         "proc/slabinfo",
         "704",
         "705",

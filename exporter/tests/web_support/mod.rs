@@ -45,7 +45,12 @@ pub struct Exporter {
 impl Exporter {
     /// Starts on a port of the system's choice and waits until it listens.
     pub fn start(arguments: &[&str]) -> Self {
-        let (mut child, log) = spawn(arguments);
+        Self::start_by(&mut command(arguments))
+    }
+
+    /// By a command of its own, which must listen on TCP.
+    pub fn start_by(command: &mut Command) -> Self {
+        let (mut child, log) = spawn(command);
         let address = wait_for("listening", || {
             assert!(
                 child.try_wait().unwrap().is_none(),
@@ -53,13 +58,12 @@ impl Exporter {
                 log.lock().unwrap()
             );
             let log = log.lock().unwrap();
-            let line = log.lines().find(|line| line.contains("Listening on"))?;
-            line.split("address=")
-                .nth(1)?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
+            log.lines()
+                .filter(|line| line.contains("Listening on"))
+                .find_map(|line| {
+                    let address = line.split("address=").nth(1)?;
+                    address.split_whitespace().next()?.parse().ok()
+                })
         });
         Self {
             child,
@@ -101,6 +105,15 @@ impl Exporter {
         self.curl("http", path, options)
     }
 
+    /// The answer of a request that came in below the limit of requests, where others compete for it.
+    pub fn get_plain_admitted(&self, path: &str, options: &[&str]) -> Reply {
+        wait_for("a place below the limit", || {
+            let reply = self.get_plain(path, options);
+            let refused = reply.text().starts_with("Limit of concurrent requests");
+            (!refused).then_some(reply)
+        })
+    }
+
     /// A request of the right user.
     pub fn scrape(&self) -> Reply {
         self.get("/metrics", &["-u", &format!("alice:{PASSWORD}")])
@@ -109,16 +122,9 @@ impl Exporter {
     pub fn curl(&self, scheme: &str, path: &str, options: &[&str]) -> Reply {
         let url = format!("{scheme}://localhost:{}{path}", self.address.port());
         let output = Command::new("curl")
-            .args([
-                "-q",
-                "-s",
-                "-i",
-                "--noproxy",
-                "*",
-                "--max-time",
-                "30",
-                "--ipv4",
-            ])
+            .args(["-q", "-s", "-i", "--noproxy", "*", "--max-time", "30"])
+            // To curl a unix socket is no IPv4.
+            .args((!options.contains(&"--unix-socket")).then_some("--ipv4"))
             .args(options)
             .arg(url)
             .output()
@@ -150,7 +156,12 @@ impl Drop for Exporter {
 
 /// Runs an exporter that must refuse to start; what it said.
 pub fn refusal(arguments: &[&str]) -> String {
-    let (child, log) = spawn(arguments);
+    refusal_of(&mut command(arguments))
+}
+
+/// The same of a command of its own.
+pub fn refusal_of(command: &mut Command) -> String {
+    let (child, log) = spawn(command);
     let mut child = Killed(child);
     let code = wait_for("the refusal", || child.0.try_wait().unwrap()).code();
     assert_eq!(code, Some(1));
@@ -172,14 +183,17 @@ impl Drop for Killed {
     }
 }
 
-fn spawn(arguments: &[&str]) -> (Child, Arc<Mutex<String>>) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_secure-exporter"))
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_secure-exporter"));
+    command
         .arg("--web.listen-address=127.0.0.1:0")
         .args(arguments)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stdin(Stdio::null());
+    command
+}
+
+fn spawn(command: &mut Command) -> (Child, Arc<Mutex<String>>) {
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let log = Arc::new(Mutex::new(String::new()));
     let (copy, stderr) = (log.clone(), child.stderr.take().unwrap());
     std::thread::spawn(move || {
@@ -324,18 +338,24 @@ impl Volume {
 
 /// A client that trusts one certificate alone.
 pub fn client_config(trusted: &Pair) -> rustls::ClientConfig {
+    client_config_of(trusted, rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// The same with algorithms of its own.
+pub fn client_config_of(
+    trusted: &Pair,
+    provider: rustls::crypto::CryptoProvider,
+) -> rustls::ClientConfig {
     use rustls::pki_types::pem::PemObject as _;
     let certificate =
         rustls::pki_types::CertificateDer::from_pem_slice(trusted.certificate.as_bytes()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate).unwrap();
-    rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::aws_lc_rs::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .unwrap()
-    .with_root_certificates(roots)
-    .with_no_client_auth()
+    rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// A kept HTTP/1.1 connection that trusts one certificate alone.
@@ -380,6 +400,11 @@ impl Connection {
         let mut body = vec![0; length];
         self.0.read_exact(&mut body)?;
         Ok(head)
+    }
+
+    /// What the handshake came to.
+    pub fn session(&self) -> &rustls::ClientConnection {
+        &self.0.conn
     }
 
     pub fn is_resumed(&self) -> bool {

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The collectors that the exporter of this version knows.
-pub const KNOWN_COLLECTORS: [&str; 71] = [
+pub const KNOWN_COLLECTORS: [&str; 72] = [
     "arp",
     "bcache",
     "bcachefs",
@@ -47,6 +47,7 @@ pub const KNOWN_COLLECTORS: [&str; 71] = [
     "nfsd",
     "nvme",
     "os",
+    "pcidevice",
     "powersupplyclass",
     "pressure",
     "processes",

@@ -13,8 +13,10 @@ mod authentication;
 mod definition;
 mod duration;
 mod exporter;
+mod host_access;
 mod image;
 mod image_policy;
+mod issuer;
 mod methods;
 mod rotation;
 #[cfg(test)]
@@ -23,6 +25,7 @@ mod scrape;
 mod status;
 mod tls;
 mod valid;
+mod valid_issuer;
 mod workload;
 
 use kube::{CustomResource, KubeSchema};
@@ -34,8 +37,12 @@ pub use authentication::{
 pub use definition::{crd, crd_yaml};
 pub use duration::{DurationError, parse_duration};
 pub use exporter::{Collectors, ExporterSpec, KNOWN_COLLECTORS, LogLevel};
+pub use host_access::{HostAccess, HostNetwork};
 pub use image::{ImageReference, ImageReferenceError, ImageSpec, PullPolicy, PullSecret};
 pub use image_policy::{ImagePolicy, ImagePolicyError};
+pub use issuer::{
+    CaBundleRef, CertManagerIssuer, IssuerRef, IssuerSpec, IssuerType, KeyRef, ProvidedIssuer,
+};
 pub use methods::Methods;
 pub use rotation::{Advance, RotationSpec, RotationState, Stragglers};
 pub use scrape::{ScrapeServiceAccount, ScrapeSpec};
@@ -47,6 +54,7 @@ pub use tls::{CertificateSpec, KeyAlgorithm, MinTlsVersion, PrivateKeySpec, Subj
 pub use valid::{
     SpecError, ValidCertificate, ValidExporter, ValidImage, ValidRotation, ValidScrape, ValidSpec,
 };
+pub use valid_issuer::{Place, PlaceKind, ValidIssuer};
 pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
 
 /// Node metrics, encrypted, authenticated and verified: a node exporter on every node, its certificates and passwords,
@@ -87,6 +95,8 @@ pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
         .message("spec.authentication.basicAuth.passwordSecretRef must name a Secret of your own, not one that is made from this resource"),
     validation = Rule::new("!has(self.spec.authentication.basicAuth.usersSecretRef) || !(self.spec.authentication.basicAuth.usersSecretRef.name in [self.metadata.name + '-state', self.metadata.name + '-server', self.metadata.name + '-scrape'])")
         .message("spec.authentication.basicAuth.usersSecretRef must name a Secret of your own, not one that is made from this resource"),
+    validation = Rule::new("self.spec.tls.issuer.type == 'Managed' || !('ClientCertificate' in self.spec.authentication.methods)")
+        .message("spec.tls.issuer.type must be Managed where spec.authentication.methods holds ClientCertificate: client certificates are signed by the operator's own authority"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', beginning with a letter"),
 )]
@@ -100,6 +110,10 @@ pub struct SecureExporterSpec {
     /// The exporter itself: its port, its log, its collectors.
     #[serde(default)]
     pub exporter: ExporterSpec,
+
+    /// How much of the node the exporter's pods share.
+    #[serde(default)]
+    pub host_access: HostAccess,
 
     /// TLS of the metrics endpoint, and the certificate it serves.
     #[serde(default)]

@@ -151,6 +151,53 @@ fn what_cannot_work_is_refused_with_the_reason() {
 }
 
 #[test]
+fn an_issuer_has_its_own_block_and_no_other() {
+    let tls = |issuer: Value| json!({"tls": {"issuer": issuer}});
+    let provided = json!({"secretName": "corporate"});
+    let cert_manager = json!({"issuerRef": {"name": "vault"}});
+    let with_bundle = |reference: Value| {
+        tls(
+            json!({"type": "Provided", "provided": {"secretName": "corporate", "caBundleRef": reference}}),
+        )
+    };
+    let of_secret = json!({"name": "roots", "key": "ca.crt"});
+    for spec in [
+        tls(json!({"type": "Managed"})),
+        tls(json!({"type": "Provided", "provided": provided})),
+        tls(json!({"type": "CertManager", "certManager": cert_manager})),
+        with_bundle(json!({"secretKeyRef": of_secret})),
+        with_bundle(json!({"configMapKeyRef": of_secret})),
+    ] {
+        accepts(spec);
+    }
+    let mut mutual = tls(json!({"type": "Provided", "provided": provided}));
+    mutual["authentication"] = json!({"methods": ["ClientCertificate"]});
+    for (message, spec) in [
+        ("provided must be set if", tls(json!({"type": "Provided"}))),
+        (
+            "provided must be set if",
+            tls(json!({"provided": provided})),
+        ),
+        (
+            "certManager must be set if",
+            tls(json!({"type": "CertManager"})),
+        ),
+        (
+            "certManager must be set if",
+            tls(json!({"type": "Provided", "provided": provided, "certManager": cert_manager})),
+        ),
+        ("exactly one of", with_bundle(json!({}))),
+        (
+            "exactly one of",
+            with_bundle(json!({"secretKeyRef": of_secret, "configMapKeyRef": of_secret})),
+        ),
+        ("issuer.type must be Managed", mutual),
+    ] {
+        refuses(message, "nodes", spec);
+    }
+}
+
+#[test]
 fn a_name_that_does_not_fit_its_children_is_refused() {
     refuses("at most 52 characters", &"n".repeat(53), json!({}));
     for name in ["1nodes", "no.des", "nodes-"] {

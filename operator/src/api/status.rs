@@ -80,7 +80,7 @@ pub struct CertificateStatus {
     pub not_before: Time,
     /// Until when it is valid.
     pub not_after: Time,
-    /// When it will be renewed.
+    /// When it will be renewed; that of another issuer, when its issuer should have renewed it.
     pub renewal_time: Time,
     /// Generation of the certificate authority that signed it.
     pub ca_generation: i64,

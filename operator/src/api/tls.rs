@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::IssuerSpec;
+
 /// TLS of the metrics endpoint.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -24,7 +26,12 @@ pub struct TlsSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 
-    /// The certificate that every exporter serves.
+    /// Who signs the certificate that every exporter serves.
+    #[serde(default)]
+    pub issuer: IssuerSpec,
+
+    /// The certificate that every exporter serves, where the operator asks for it: of no effect where
+    /// spec.tls.issuer.type is Provided.
     #[serde(default)]
     pub certificate: CertificateSpec,
 }

@@ -10,10 +10,11 @@ use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntO
 
 use super::duration::parse_duration;
 use super::{
-    Advance, AuthenticationMethod, AuthenticationSpec, CertificateSpec, ExporterSpec, ImagePolicy,
-    KNOWN_COLLECTORS, KeyAlgorithm, LogLevel, Methods, MinTlsVersion, PasswordSecretRef,
-    PrivateKeySpec, PullPolicy, Resources, RotationSpec, RotationState, ScrapeServiceAccount,
-    ScrapeSpec, SecureExporterSpec, Stragglers, SubjectSpec, UpdateStrategy, WorkloadSpec,
+    Advance, AuthenticationMethod, AuthenticationSpec, CertificateSpec, ExporterSpec, HostNetwork,
+    ImagePolicy, KNOWN_COLLECTORS, KeyAlgorithm, LogLevel, Methods, MinTlsVersion,
+    PasswordSecretRef, PrivateKeySpec, PullPolicy, Resources, RotationSpec, RotationState,
+    ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, Stragglers, SubjectSpec, UpdateStrategy,
+    ValidIssuer, WorkloadSpec,
 };
 use crate::names::{MAX_NAME_LENGTH, Owner};
 use crate::pki::{KeyType, LeafParameters, Subject};
@@ -30,10 +31,14 @@ pub struct ValidSpec {
     pub image: ValidImage,
     /// Port, log and collectors.
     pub exporter: ValidExporter,
+    /// Whose network the pods use.
+    pub network: HostNetwork,
     /// Lowest TLS version.
     pub min_tls_version: MinTlsVersion,
     /// The name that scrapers verify; also the first DNS name of the certificate.
     pub server_name: String,
+    /// Who signs.
+    pub issuer: ValidIssuer,
     /// What certificates are issued like, and when they are renewed.
     pub certificate: ValidCertificate,
     /// What a scraper must show.
@@ -184,8 +189,10 @@ impl ValidSpec {
                     .collect(),
             },
             exporter: exporter(&spec.exporter)?,
+            network: spec.host_access.network,
             min_tls_version: spec.tls.min_version,
             server_name,
+            issuer: ValidIssuer::parse(spec, owner)?,
             certificate,
             methods: Methods::parse(&spec.authentication.methods)?,
             username,

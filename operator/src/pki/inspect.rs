@@ -4,17 +4,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use x509_parser::time::ASN1Time;
+use zeroize::Zeroizing;
 
 use crate::secret_text::SecretText;
 
@@ -39,6 +41,8 @@ pub struct CertificateFacts {
     pub sha256_fingerprint: String,
     /// Whether it may sign others.
     pub is_authority: bool,
+    /// Whether a server may present it.
+    pub for_servers: bool,
 }
 
 /// Why a certificate or key was refused. No variant holds any part of a key.
@@ -70,7 +74,11 @@ pub enum InspectError {
 /// Reads the first certificate of a PEM text.
 pub fn inspect(pem: &str) -> Result<CertificateFacts, InspectError> {
     let chain = certificates(pem)?;
-    let der = chain.first().ok_or(InspectError::NoCertificate)?;
+    facts(chain.first().ok_or(InspectError::NoCertificate)?)
+}
+
+/// Reads a certificate.
+pub fn facts(der: &CertificateDer<'_>) -> Result<CertificateFacts, InspectError> {
     let certificate = parse(der)?;
     let (dns_names, ip_addresses) = alternative_names(&certificate)?;
     Ok(CertificateFacts {
@@ -83,7 +91,26 @@ pub fn inspect(pem: &str) -> Result<CertificateFacts, InspectError> {
         ip_addresses,
         sha256_fingerprint: hex(&Sha256::digest(der)),
         is_authority: certificate.is_ca(),
+        for_servers: is_for_servers(&certificate)?,
     })
+}
+
+/// When the last of the authorities in `bundle_pem` ends: from then on nothing that any of them signed is verified.
+pub fn bundle_end(bundle_pem: &str) -> Result<Timestamp, InspectError> {
+    let mut end = Timestamp::MIN;
+    for authority in certificates(bundle_pem)? {
+        end = end.max(facts(&authority)?.not_after);
+    }
+    Ok(end)
+}
+
+/// Checks that a certificate is for `server_name`.
+pub fn check_server_name(
+    certificate: &CertificateDer<'_>,
+    server_name: &str,
+) -> Result<(), InspectError> {
+    let parsed = ParsedCertificate::try_from(certificate).map_err(refused)?;
+    verify_server_name(&parsed, &parsed_name(server_name)?).map_err(refused)
 }
 
 /// Checks that a private key belongs to the first certificate of a PEM text.
@@ -122,8 +149,7 @@ pub fn verify_chain(
     let verifier = WebPkiServerVerifier::builder_with_provider(roots(bundle)?, provider)
         .build()
         .map_err(refused)?;
-    let name = ServerName::try_from(server_name)
-        .map_err(|_| InspectError::BadServerName(server_name.to_owned()))?;
+    let name = parsed_name(server_name)?;
     verifier
         .verify_server_cert(leaf, intermediates, &name, &[], unix_time(now)?)
         .map(|_| ())
@@ -147,6 +173,11 @@ pub fn verify_client(
         .verify_client_cert(leaf, intermediates, unix_time(now)?)
         .map(|_| ())
         .map_err(refused)
+}
+
+fn parsed_name(server_name: &str) -> Result<ServerName<'_>, InspectError> {
+    ServerName::try_from(server_name)
+        .map_err(|_| InspectError::BadServerName(server_name.to_owned()))
 }
 
 fn roots(bundle: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, InspectError> {
@@ -181,6 +212,30 @@ pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, InspectEr
         return Err(InspectError::NoCertificate);
     }
     Ok(found)
+}
+
+/// PEM text of DER bytes.
+pub fn to_pem(label: &str, der: &[u8]) -> String {
+    let base64 = Zeroizing::new(STANDARD.encode(der));
+    // Never grown afterwards: what it grows out of would not be wiped where it holds a private key.
+    let mut pem = String::with_capacity(base64.len() * 66 / 64 + 2 * label.len() + 64);
+    pem.push_str(&format!("-----BEGIN {label}-----\n"));
+    for (index, character) in base64.chars().enumerate() {
+        if index > 0 && index % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(character);
+    }
+    pem.push_str(&format!("\n-----END {label}-----\n"));
+    pem
+}
+
+/// Without the extension it is for everything.
+fn is_for_servers(certificate: &X509Certificate<'_>) -> Result<bool, InspectError> {
+    let usage = certificate
+        .extended_key_usage()
+        .map_err(|error| InspectError::Damaged(error.to_string()))?;
+    Ok(usage.is_none_or(|usage| usage.value.server_auth))
 }
 
 fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, InspectError> {

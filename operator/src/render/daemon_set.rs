@@ -6,14 +6,15 @@ use k8s_openapi::api::apps::v1::{
     DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, HTTPGetAction, HostPathVolumeSource,
-    LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    HostPathVolumeSource, LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource,
+    SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::api::{PullPolicy, Resources, UpdateStrategyType, ValidExporter, ValidSpec};
+use crate::api::{HostNetwork, PullPolicy, Resources, UpdateStrategyType, ValidSpec};
 use crate::names::{CONTAINER, Owner, PORT_NAME};
 
 /// User and group of the exporter: its own, and not 65534, which every `nobody` on the node shares.
@@ -21,6 +22,9 @@ const USER: i64 = 65_532;
 
 /// Where the Secret with certificate, key and users is mounted.
 const CREDENTIALS_PATH: &str = "/etc/secure-exporter";
+
+/// The variable that holds the node's name, for pods that do not share the node's host name.
+const NODE_NAME: &str = "NODE_NAME";
 
 /// Directories of the node: volume, path on the node, path in the container.
 const HOST_PATHS: [(&str, &str, &str); 3] = [
@@ -51,7 +55,8 @@ pub(super) fn daemon_set(spec: &ValidSpec, owner: &Owner) -> DaemonSet {
 fn update_strategy(spec: &ValidSpec) -> DaemonSetUpdateStrategy {
     let (name, rolling_update) = match spec.update_strategy.type_ {
         UpdateStrategyType::OnDelete => ("OnDelete", None),
-        // No surge: two exporters cannot listen on one port of the node.
+        // No surge: two exporters cannot listen on one port of the node, and where pods have addresses of their own a node
+        // would be scraped twice.
         UpdateStrategyType::RollingUpdate => (
             "RollingUpdate",
             Some(RollingUpdateDaemonSet {
@@ -86,8 +91,8 @@ fn pod(spec: &ValidSpec, owner: &Owner) -> PodSpec {
         service_account_name: Some(owner.workload()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        // The node's interfaces and the node's address: what the metrics are about, and where they are scraped.
-        host_network: Some(true),
+        // Either the node's address, or one of its own, at which a NetworkPolicy holds.
+        host_network: on_host(spec).then_some(true),
         dns_policy: Some("Default".to_owned()),
         termination_grace_period_seconds: Some(10),
         node_selector: some_map(&spec.node_selector),
@@ -126,11 +131,14 @@ fn container(spec: &ValidSpec) -> Container {
             }
             .to_owned(),
         ),
-        args: Some(arguments(&spec.exporter)),
+        args: Some(arguments(spec)),
+        env: (!on_host(spec)).then(|| vec![node_name()]),
         // Declared, so that the scheduler sees a clash on the node's port and scrapers discover the address with it.
         ports: Some(vec![ContainerPort {
             name: Some(PORT_NAME.to_owned()),
             container_port: port,
+            // Left out, the API server fills it in, and nobody would take it back when the pods get their own network.
+            host_port: on_host(spec).then_some(port),
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
@@ -165,7 +173,8 @@ fn container(spec: &ValidSpec) -> Container {
 
 /// The exporter's command line. `--web.require` makes an absent or emptied configuration refuse to start, instead of
 /// serving in the open.
-fn arguments(exporter: &ValidExporter) -> Vec<String> {
+fn arguments(spec: &ValidSpec) -> Vec<String> {
+    let exporter = &spec.exporter;
     let fixed = [
         format!("--web.config.file={CREDENTIALS_PATH}/web-config.yml"),
         "--web.require=tls,auth".to_owned(),
@@ -175,6 +184,12 @@ fn arguments(exporter: &ValidExporter) -> Vec<String> {
         "--path.rootfs=/host/root".to_owned(),
         format!("--log.level={}", exporter.log_level.as_flag()),
     ];
+    let apart = [
+        "--host.network=apart".to_owned(),
+        // The kubelet puts the value in; the kernel would tell the pod's name.
+        format!("--host.name=$({NODE_NAME})"),
+    ];
+    let apart = apart.into_iter().filter(|_| !on_host(spec));
     let enabled = exporter
         .enabled_collectors
         .iter()
@@ -185,10 +200,29 @@ fn arguments(exporter: &ValidExporter) -> Vec<String> {
         .map(|name| format!("--no-collector.{name}"));
     fixed
         .into_iter()
+        .chain(apart)
         .chain(enabled)
         .chain(disabled)
         .chain(exporter.extra_args.iter().cloned())
         .collect()
+}
+
+fn on_host(spec: &ValidSpec) -> bool {
+    spec.network == HostNetwork::Host
+}
+
+fn node_name() -> EnvVar {
+    EnvVar {
+        name: NODE_NAME.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: Some("v1".to_owned()),
+                field_path: "spec.nodeName".to_owned(),
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
 }
 
 /// The one path that needs no credentials and reveals nothing. The kubelet does not verify the certificate.

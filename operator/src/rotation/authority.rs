@@ -21,19 +21,22 @@ use super::{
     decide::{Because, Situation, Step, next, remember},
     evidence::{Tally, serves_under},
     request::Subject,
-    state::{Authority, AuthorityStage, Progress, State},
+    state::{AuthorityStage, Progress, State},
     timing::authority_due,
 };
 use crate::{
     api::{RotationState, Stragglers},
-    pki::{InspectError, inspect::inspect},
+    pki::{
+        InspectError,
+        inspect::{bundle_end, inspect},
+    },
 };
 
 /// The next step, if it is time for one.
 pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     let generation = next(state.authorities.keys());
     if let Some(active) = state.authorities.get(&state.active_authority)
-        && end(active)? <= situation.now
+        && bundle_end(&active.certificate_pem)? <= situation.now
     {
         // Nothing that it signed is valid any more, so there is nothing left to overlap with.
         return Ok(replace(situation, generation));
@@ -41,7 +44,8 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
     let newest = state.authorities.last_key_value();
     let newest_signs = newest.is_some_and(|(_, newest)| newest.key_pem.is_some());
     if !state.signs(state.active_authority) && !newest_signs {
-        // The keys were lost with the state. Until there is another authority no leaf can be renewed: it waits for nothing.
+        // The keys were lost with the state, or somebody else has issued until now. Until there is another authority no
+        // leaf can be renewed: it waits for nothing.
         return Ok(vec![Step::PrepareAuthority { generation }]);
     }
     let paused = situation.spec.rotation.state == RotationState::Paused
@@ -49,6 +53,10 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
     let Some(progress) = state.authority_progress else {
         return begin(state, situation, generation, paused);
     };
+    if progress.stage == AuthorityStage::TrustPublished && !newest_signs {
+        // That of another issuer, who is not asked any more.
+        return Ok(vec![Step::AbandonAuthority]);
+    }
     let Some(confirmed) = progress.confirmed else {
         let confirm = situation.published.then_some(Step::ConfirmAuthority);
         return Ok(confirm.into_iter().collect());
@@ -57,7 +65,10 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
         return Ok(Vec::new());
     }
     match progress.stage {
-        AuthorityStage::TrustPublished if situation.is_over(soak(state, situation), confirmed) => {
+        AuthorityStage::TrustPublished
+            if situation.is_over(soak(state, situation), confirmed)
+                || has_ended(state, situation)? =>
+        {
             let because = Because::NewAuthority;
             let mut steps = vec![Step::SwitchAuthority, Step::IssueLeaf { because }];
             steps.extend(client::switch(state));
@@ -172,7 +183,12 @@ fn soak(state: &State, situation: &Situation<'_>) -> SignedDuration {
     }
 }
 
-fn may_drop(state: &State, situation: &Situation<'_>, confirmed: Timestamp) -> bool {
+/// Whether the leaf that is served is not valid any more. Then there is nothing to lose by being early.
+fn has_ended(state: &State, situation: &Situation<'_>) -> Result<bool, InspectError> {
+    Ok(inspect(&state.leaf.certificate_pem)?.not_after <= situation.now)
+}
+
+pub(super) fn may_drop(state: &State, situation: &Situation<'_>, confirmed: Timestamp) -> bool {
     let settled = || tally(state, situation).is_some_and(|tally| tally.is_settled());
     let proceeds = situation.spec.rotation.on_stragglers == Stragglers::Proceed;
     situation.is_over(situation.overlap(), confirmed) && (proceeds || settled())
@@ -183,9 +199,6 @@ fn due(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectErr
         return Ok(Timestamp::MIN);
     };
     let duration = situation.spec.certificate.parameters.duration;
-    Ok(authority_due(end(active)?, duration, situation.overlap()))
-}
-
-fn end(authority: &Authority) -> Result<Timestamp, InspectError> {
-    Ok(inspect(&authority.certificate_pem)?.not_after)
+    let end = bundle_end(&active.certificate_pem)?;
+    Ok(authority_due(end, duration, situation.overlap()))
 }

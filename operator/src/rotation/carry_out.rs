@@ -108,6 +108,36 @@ impl Draft {
                 self.authority_progress =
                     Some(Progress::begin(AuthorityStage::TrustPublished, now));
             }
+            Step::ReplaceBundle {
+                generation,
+                bundle_pem,
+            } => {
+                self.authorities = BTreeMap::from([(*generation, bundle(bundle_pem))]);
+                self.active_authority = *generation;
+                self.authority_progress = None;
+            }
+            Step::PrepareBundle {
+                generation,
+                bundle_pem,
+            } => {
+                self.abandon();
+                self.authorities.insert(*generation, bundle(bundle_pem));
+                self.authority_progress =
+                    Some(Progress::begin(AuthorityStage::TrustPublished, now));
+            }
+            Step::AbandonAuthority => {
+                self.abandon();
+                // Others that are to be dropped wait for it anew, because scrapers and exporters were told of a change.
+                self.authority_progress = (self.authorities.len() > 1)
+                    .then(|| Progress::begin(AuthorityStage::LeafSwitched, now));
+            }
+            Step::RecallAuthority { generation, again } => {
+                let recalled = self
+                    .authorities
+                    .remove(generation)
+                    .ok_or(RotationError::Incomplete("authority to go back to"))?;
+                self.authorities.insert(*again, recalled);
+            }
             Step::SwitchAuthority => {
                 self.active_authority = newest(&self.authorities)?;
                 self.authority_progress = Some(Progress::begin(AuthorityStage::LeafSwitched, now));
@@ -119,6 +149,7 @@ impl Draft {
                 self.authority_progress = None;
             }
             Step::IssueLeaf { .. } => self.leaf = Some(self.new_leaf(spec, now)?),
+            Step::ServeSupplied { leaf } => self.serve(leaf, now),
             Step::SwitchClient => {
                 // While another authority is being prepared, its own switch starts the overlap anew.
                 self.authority_progress =
@@ -171,7 +202,7 @@ impl Draft {
                 restart(&mut self.authority_progress, now);
                 restart(&mut self.password_progress, now);
             }
-            Step::Remember { subject, token } => {
+            Step::Remember { subject, token } | Step::Decline { subject, token } => {
                 self.handled
                     .insert(subject.name().to_owned(), token.clone());
             }
@@ -180,6 +211,28 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    /// Leaves out the newest authority, if scrapers are only being told of it: nothing was ever served by it.
+    fn abandon(&mut self) {
+        let waits = self
+            .authority_progress
+            .is_some_and(|progress| progress.stage == AuthorityStage::TrustPublished);
+        if waits && self.authorities.len() > 1 {
+            self.authorities.pop_last();
+        }
+    }
+
+    fn serve(&mut self, leaf: &Leaf, now: Timestamp) {
+        let waits = self
+            .authority_progress
+            .is_some_and(|progress| progress.stage == AuthorityStage::TrustPublished);
+        if leaf.authority_generation != self.active_authority && !waits {
+            // What is left now may be served for as long as exporters do not know of it.
+            self.authority_progress = Some(Progress::begin(AuthorityStage::LeafSwitched, now));
+        }
+        self.active_authority = leaf.authority_generation;
+        self.leaf = Some(leaf.clone());
     }
 
     fn new_leaf(&self, spec: &ValidSpec, now: Timestamp) -> Result<Leaf, RotationError> {
@@ -299,6 +352,15 @@ fn new_authority(
         key_pem: Some(pair.key_pem),
         cross_pem,
     })
+}
+
+/// The authorities of somebody else, whose keys nobody here has.
+fn bundle(bundle_pem: &str) -> Authority {
+    Authority {
+        certificate_pem: bundle_pem.to_owned(),
+        key_pem: None,
+        cross_pem: None,
+    }
 }
 
 fn new_password(

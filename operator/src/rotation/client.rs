@@ -114,6 +114,7 @@ mod tests {
         names::Owner,
         own_credentials::OwnCredentials,
         rotation::{carry_out, decide, request::Requests, timing::Timers},
+        supply::Supply,
     };
 
     fn owner() -> Owner {
@@ -136,6 +137,7 @@ mod tests {
             spec,
             own: &OwnCredentials::default(),
             requests: &requests,
+            supply: &Supply::Managed,
             uid: "u",
             published: true,
             exporters: &[],

@@ -7,7 +7,8 @@ use super::{
     evidence::{Exporter, Tally},
     leaf, password,
     request::{Requests, Subject},
-    state::State,
+    state::{Leaf, State},
+    supplied,
     timing::Timers,
 };
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     own_credentials::{Own, OwnCredentials, Users},
     pki::InspectError,
     secret_text::SecretText,
+    supply::Supply,
 };
 
 /// One change of the state. Steps are carried out in the order of the list, and stored together.
@@ -30,6 +32,30 @@ pub enum Step {
         /// Its generation.
         generation: u64,
     },
+    /// The authorities of another issuer, from now on the only ones.
+    ReplaceBundle {
+        /// Their generation.
+        generation: u64,
+        /// Their certificates, PEM.
+        bundle_pem: String,
+    },
+    /// The authorities of another issuer: scrapers are told to trust them besides the active one. One that was prepared
+    /// and not yet switched to is left out again.
+    PrepareBundle {
+        /// Their generation.
+        generation: u64,
+        /// Their certificates, PEM.
+        bundle_pem: String,
+    },
+    /// The newest authority was prepared, and is not switched to.
+    AbandonAuthority,
+    /// An authority that was left, and is still trusted, becomes the newest.
+    RecallAuthority {
+        /// Its generation until now.
+        generation: u64,
+        /// Its generation from now on.
+        again: u64,
+    },
     /// The newest authority signs from now on.
     SwitchAuthority,
     /// Scrapers are told to trust the active authority alone.
@@ -38,6 +64,11 @@ pub enum Step {
     IssueLeaf {
         /// Why.
         because: Because,
+    },
+    /// A leaf certificate that somebody else has issued.
+    ServeSupplied {
+        /// It, its key, and which authority verifies it.
+        leaf: Leaf,
     },
     /// The client certificate follows to the active authority: exporters and scrapers overlap anew.
     SwitchClient,
@@ -86,6 +117,13 @@ pub enum Step {
         /// The annotation's value.
         token: String,
     },
+    /// A request that only the issuer can act on: it is answered, and remembered.
+    Decline {
+        /// What was asked for.
+        subject: Subject,
+        /// The annotation's value.
+        token: String,
+    },
     /// A request is made no more.
     Forget {
         /// What was asked for.
@@ -103,7 +141,19 @@ impl Step {
                 | Self::KeepPassword
                 | Self::RestartTimers
                 | Self::Remember { .. }
+                | Self::Decline { .. }
                 | Self::Forget { .. }
+        )
+    }
+
+    /// Whether it begins or ends a stage between one authority and the next.
+    pub(super) fn enters_stage(&self) -> bool {
+        matches!(
+            self,
+            Self::PrepareBundle { .. }
+                | Self::AbandonAuthority
+                | Self::RecallAuthority { .. }
+                | Self::SwitchAuthority
         )
     }
 }
@@ -145,6 +195,8 @@ pub struct Situation<'a> {
     pub requests: &'a Requests,
     /// What the user's own Secrets hold.
     pub own: &'a OwnCredentials,
+    /// Where the certificate comes from, and what came.
+    pub supply: &'a Supply,
     /// The uid of the resource: spreads renewals.
     pub uid: &'a str,
     /// Whether everything that follows from the stored state was read back from the API server.
@@ -189,8 +241,16 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
     steps.extend(replace_users(&state.users, situation));
     if clock_is_unreliable(state, situation) {
         steps.push(Step::RestartTimers);
-        steps.extend(leaf::renew(state, situation)?);
+        steps.extend(match situation.supply {
+            Supply::Managed => leaf::renew(state, situation)?,
+            Supply::External(supply) => supplied::renew(state, situation, supply),
+        });
         steps.extend(client::renew(state, situation)?);
+        return Ok(steps);
+    }
+    if let Supply::External(supply) = situation.supply {
+        steps.extend(supplied::advance(state, situation, supply)?);
+        steps.extend(password::advance(state, situation));
         return Ok(steps);
     }
     steps.extend(authority::advance(state, situation)?);
@@ -231,10 +291,17 @@ pub fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
 /// # Errors
 /// A certificate in the state cannot be read.
 pub fn next_deadline(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
+    let (leaf, authority) = match situation.supply {
+        Supply::Managed => (
+            Some(leaf::due(state, situation)?),
+            authority::deadline(state, situation)?,
+        ),
+        Supply::External(_) => (None, supplied::deadline(state, situation)?),
+    };
     let times = [
-        Some(leaf::due(state, situation)?),
+        leaf,
         client::next(state, situation)?,
-        authority::deadline(state, situation)?,
+        authority,
         password::deadline(state, situation),
     ];
     // What is past already waits for something else than time.
@@ -247,10 +314,17 @@ pub fn next_deadline(state: &State, situation: &Situation<'_>) -> Result<Timesta
 
 fn first(situation: &Situation<'_>) -> Vec<Step> {
     let because = Because::First;
-    let mut steps = vec![
-        Step::ReplaceAuthority { generation: 1 },
-        Step::IssueLeaf { because },
-    ];
+    let mut steps = match situation.supply {
+        Supply::Managed => vec![
+            Step::ReplaceAuthority { generation: 1 },
+            Step::IssueLeaf { because },
+        ],
+        Supply::External(supply) => supplied::first(supply),
+    };
+    if steps.is_empty() {
+        // Without a certificate nothing can be served, and no password is of use.
+        return steps;
+    }
     if situation.spec.methods.ask_certificate() {
         steps.push(Step::IssueClient { because });
     }
@@ -271,7 +345,12 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     if !all && !pending(Subject::DistrustAuthority) {
         return None;
     }
-    let mut steps = authority::replace(situation, next(state.authorities.keys()));
+    let is_managed = *situation.supply == Supply::Managed;
+    let mut steps = if is_managed {
+        authority::replace(situation, next(state.authorities.keys()))
+    } else {
+        Vec::new()
+    };
     if all && situation.spec.methods.ask_password() {
         steps.extend(password::replace(state, situation));
     }
@@ -279,7 +358,13 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     steps.extend(
         done.into_iter()
             .filter(|subject| pending(*subject))
-            .map(|subject| remember(subject, situation)),
+            .map(|subject| {
+                if is_managed {
+                    remember(subject, situation)
+                } else {
+                    supplied::decline_one(subject, situation)
+                }
+            }),
     );
     Some(steps)
 }

@@ -19,6 +19,7 @@ mod password;
 pub mod rebuild;
 pub mod request;
 pub mod state;
+mod supplied;
 pub mod timing;
 
 pub use carry_out::{RotationError, carry_out};

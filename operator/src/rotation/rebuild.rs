@@ -3,7 +3,7 @@
 //!
 //! What scrapers and exporters hold goes on working, since all of it is read from what they were given. Lost are only the
 //! keys of the authorities, so that the next one is prepared at once (without a cross certificate), and the texts of
-//! passwords that nobody is told.
+//! passwords that nobody is told. Where another issuer signs, no key was there to lose.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,16 @@ use k8s_openapi::{
 use kube::Resource;
 use secure_exporter_web_config::{BcryptHash, UserHashes, WebConfig};
 
-use super::state::{
-    Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State,
+use super::{
+    decide::next,
+    state::{Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State},
 };
 use crate::{
     api::ValidSpec,
     names::published_generation,
     own_credentials::Users,
     pki::{
+        bundle::single_certificates,
         inspect::{check_key_matches, inspect, verify, verify_client},
         issue::authority_generation,
         password,
@@ -109,7 +111,7 @@ fn rebuild(
         generation,
         active_authority: leaf.authority_generation,
         authority_progress: (authorities.len() > 1)
-            .then(|| Progress::begin(AuthorityStage::LeafSwitched, now)),
+            .then(|| Progress::begin(stage(&authorities, &leaf, spec), now)),
         authorities,
         leaf,
         client,
@@ -127,6 +129,16 @@ fn rebuild(
     Some(state)
 }
 
+/// With another issuer, an authority that nothing is served by may be one that not every scraper has yet.
+fn stage(authorities: &BTreeMap<u64, Authority>, leaf: &Leaf, spec: &ValidSpec) -> AuthorityStage {
+    let newest = authorities.keys().max();
+    if spec.issuer.is_managed() || newest == Some(&leaf.authority_generation) {
+        AuthorityStage::LeafSwitched
+    } else {
+        AuthorityStage::TrustPublished
+    }
+}
+
 fn authorities(
     published: &Published<'_>,
     older: Option<&State>,
@@ -135,19 +147,25 @@ fn authorities(
         .scrape
         .and_then(|secret| text(secret, "ca.crt"))
         .or_else(|| Some(published.bundle?.data.as_ref()?.get("ca.crt")?.as_str()))?;
+    let mut unknown = single_certificates(bundle);
     let mut authorities = BTreeMap::new();
-    for certificate_pem in single_certificates(bundle) {
-        let facts = inspect(&certificate_pem).ok()?;
-        let known = older
-            .into_iter()
-            .flat_map(|older| older.authorities.values())
-            .find(|known| known.certificate_pem.trim() == certificate_pem.trim());
-        let generation =
-            authority_generation(&facts.subject).unwrap_or_else(|| authorities.len() as u64 + 1);
+    for (generation, known) in older.into_iter().flat_map(|older| &older.authorities) {
+        let parts = single_certificates(&known.certificate_pem);
+        if parts.iter().all(|part| bundle.contains(part.as_str())) {
+            unknown.retain(|certificate| !parts.contains(certificate));
+            authorities.insert(*generation, known.clone());
+        }
+    }
+    // Those of another issuer become one authority each: which of them came together is not known any more.
+    for certificate_pem in unknown {
+        let subject = inspect(&certificate_pem).ok()?.subject;
+        let generation = authority_generation(&subject)
+            .filter(|generation| !authorities.contains_key(generation))
+            .unwrap_or_else(|| next(authorities.keys()));
         let authority = Authority {
             certificate_pem,
-            key_pem: known.and_then(|known| known.key_pem.clone()),
-            cross_pem: known.and_then(|known| known.cross_pem.clone()),
+            key_pem: None,
+            cross_pem: None,
         };
         authorities.insert(generation, authority);
     }
@@ -169,20 +187,33 @@ fn leaf(
     let alone = certificates.next()?;
     // When it has ended, it is still the same authority's.
     let then = now.min(inspect(&alone).ok()?.not_after);
-    let authority_generation = authorities
+    let verified_by = |presented: &str, authority: &Authority| {
+        let bundle = &authority.certificate_pem;
+        verify(presented, bundle, &spec.server_name, then).is_ok()
+    };
+    let ours = authorities
         .iter()
         .rev()
-        .find(|(_, authority)| {
-            verify(&alone, &authority.certificate_pem, &spec.server_name, then).is_ok()
-        })
-        .map(|(generation, _)| *generation)?;
+        .find(|(_, authority)| verified_by(&alone, authority));
+    // Of another issuer's, whose chain may be longer, the oldest: of the newest it is not known whether every scraper has it.
+    let of_issuer = || {
+        let mut oldest_first = authorities.iter();
+        oldest_first.find(|(_, authority)| verified_by(chain, authority))
+    };
+    let found = if spec.issuer.is_managed() {
+        ours.or_else(of_issuer)
+    } else {
+        of_issuer()
+    };
+    let authority_generation = *found?.0;
     let leaf = Leaf {
         certificate_pem: chain.to_owned(),
         key_pem,
         authority_generation,
         parameters: spec.certificate.parameters.fingerprint(),
     };
-    Some((leaf, certificates.next()))
+    let has_cross = spec.issuer.is_managed() && ours.is_some();
+    Some((leaf, certificates.next().filter(|_| has_cross)))
 }
 
 /// The certificate that scrapers present. Where that is not published any more, an earlier one that exporters still
@@ -267,14 +298,6 @@ fn of_hash(
         own: known.map_or(spec.password_secret.is_some(), |known| known.own),
         hash: stored,
     }
-}
-
-fn single_certificates(pem: &str) -> Vec<String> {
-    const END: &str = "-----END CERTIFICATE-----";
-    pem.split_inclusive(END)
-        .filter(|part| part.contains(END))
-        .map(|part| format!("{}\n", part.trim()))
-        .collect()
 }
 
 fn text<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {

@@ -23,7 +23,7 @@ pub struct State {
     pub generation: u64,
     /// Certificate authorities by generation. All of them are in the trust bundle.
     pub authorities: BTreeMap<u64, Authority>,
-    /// Generation of the authority that signs.
+    /// Generation of the authority that signs: the one that the leaf is verified by.
     pub active_authority: u64,
     /// How far a change of the authority has come; `None` between changes.
     pub authority_progress: Option<Progress<AuthorityStage>>,
@@ -51,12 +51,12 @@ impl State {
     }
 }
 
-/// A certificate authority.
+/// A certificate authority, or all those of an issuer that is not the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
-    /// Its certificate, PEM.
+    /// Its certificate, PEM; of another issuer, as many as its bundle has.
     pub certificate_pem: String,
-    /// Its private key, PEM. `None` where it was lost with the state: then it signs nothing any more.
+    /// Its private key, PEM. `None` where it was lost with the state, or is another issuer's: then nothing is signed here.
     pub key_pem: Option<SecretText>,
     /// Its key, certified by the authority before it, PEM: what lets a scraper that knows only the older one verify.
     pub cross_pem: Option<String>,
@@ -65,13 +65,15 @@ pub struct Authority {
 /// The certificate that the exporters serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
-    /// The certificate, PEM, and the cross certificate of its authority behind it, where there is one.
+    /// The certificate, PEM, and what leads from it to an authority behind it, where anything does: the cross certificate of
+    /// its authority, or the intermediates of another issuer.
     pub certificate_pem: String,
     /// Its private key, PEM.
     pub key_pem: SecretText,
     /// Generation of the authority that signed it.
     pub authority_generation: u64,
-    /// [`LeafParameters::fingerprint`](crate::pki::LeafParameters::fingerprint) of what it was issued with.
+    /// [`LeafParameters::fingerprint`](crate::pki::LeafParameters::fingerprint) of what it was issued with, or `supplied`
+    /// where somebody else has issued it.
     pub parameters: String,
 }
 

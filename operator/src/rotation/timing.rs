@@ -106,6 +106,7 @@ mod tests {
             ip_addresses: Vec::new(),
             sha256_fingerprint: String::new(),
             is_authority: false,
+            for_servers: true,
         }
     }
 

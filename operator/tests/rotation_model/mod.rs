@@ -4,6 +4,7 @@
 //! A step of time is a minute. In each, every scraper scrapes every exporter that can be reached: a pair that does not
 //! work ends the run.
 
+pub mod issuer;
 mod operator;
 mod own;
 mod published;
@@ -15,9 +16,11 @@ use secure_exporter_operator::{
     api::{ImagePolicy, Methods, ValidSpec},
     names::{Owner, ROTATE_ANNOTATION},
     rotation::{request::Requests, state::State, timing::Timers},
+    supply::Supply,
 };
 use serde_json::{Value, json};
 
+use issuer::{Act, Issuer};
 use own::{OwnSecrets, RESIDENT};
 use published::{Given, Served, Store};
 
@@ -50,6 +53,8 @@ pub enum Event {
     Users(u8),
     /// The operator's clock jumps by so many minutes.
     Jump(i8),
+    /// Whoever has an issuer of their own does something; without one, nothing.
+    Issue(Act),
 }
 
 /// What is broken in the machine on purpose.
@@ -85,6 +90,10 @@ pub enum Mutant {
     UsersEndWithSecret,
     /// Requests that an older state does not know are acted on again.
     ForgetsRequests,
+    /// What another issuer supplies is served before scrapers are told to trust it.
+    LeafFirst,
+    /// It is served as soon as they were told.
+    SoftTrust,
 }
 
 const OVERLAP: i64 = 60;
@@ -133,6 +142,7 @@ pub struct World {
     owner: Owner,
     timers: Timers,
     requests: Requests,
+    issuer: Option<Issuer>,
     asked: u32,
     own: OwnSecrets,
     /// What the status says was acted on.
@@ -153,6 +163,15 @@ pub struct World {
 impl World {
     /// A cluster whose exporters and scrapers have what the first pass published.
     pub fn new(nodes: usize, methods: Methods, mutant: Mutant, seed: u64) -> Self {
+        Self::begin(nodes, methods, mutant, seed, false)
+    }
+
+    /// The same, and the certificate comes from somebody else.
+    pub fn with_issuer(nodes: usize, mutant: Mutant, seed: u64) -> Self {
+        Self::begin(nodes, Methods::Password, mutant, seed, true)
+    }
+
+    fn begin(nodes: usize, methods: Methods, mutant: Mutant, seed: u64, has_issuer: bool) -> Self {
         let owner = Owner {
             name: "nodes".into(),
             namespace: "monitoring".into(),
@@ -177,6 +196,7 @@ impl World {
                 sample_interval: minutes(1),
             },
             requests: Requests::default(),
+            issuer: None,
             asked: 0,
             own: OwnSecrets::new(),
             handled: BTreeMap::new(),
@@ -191,6 +211,10 @@ impl World {
             scrapers: Vec::new(),
             dice: seed | 1,
         };
+        if has_issuer {
+            world.issuer = Some(Issuer::new(&world.spec, now));
+            world.spec.issuer = issuer::provided();
+        }
         world.operate().unwrap();
         let (served, given) = (world.store.served().unwrap(), world.store.given().unwrap());
         world.nodes = (0..nodes)
@@ -251,6 +275,11 @@ impl World {
                     self.jumped = true;
                 }
             }
+            Event::Issue(act) => {
+                if let Some(issuer) = &mut self.issuer {
+                    issuer.act(act, &mut self.spec, now);
+                }
+            }
         }
         Ok(())
     }
@@ -262,6 +291,9 @@ impl World {
     pub fn settle(&mut self) -> Result<(), String> {
         self.kill_after = None;
         self.running = true;
+        if let Some(issuer) = &mut self.issuer {
+            issuer.mend();
+        }
         for node in 0..self.nodes.len() {
             self.happen(&Event::Return(node as u8))?;
         }
@@ -282,7 +314,7 @@ impl World {
                 && state.authorities.len() == 1
                 && state.passwords.len() == usize::from(self.spec.methods.ask_password())
                 && state.client.is_some() == self.spec.methods.ask_certificate()
-                && state.authorities[&state.active_authority].key_pem.is_some()
+                && self.is_at_its_issuer(state)
         });
         let (served, given) = (self.store.served(), self.store.given());
         is_quiet
@@ -295,6 +327,18 @@ impl World {
                 .scrapers
                 .iter()
                 .all(|it| Some(&it.given) == given.as_ref())
+    }
+
+    fn is_at_its_issuer(&self, state: &State) -> bool {
+        let active = &state.authorities[&state.active_authority];
+        match self.supply() {
+            Supply::Managed => active.key_pem.is_some(),
+            Supply::External(supply) => supply.is_ok_and(|supplied| {
+                active.certificate_pem == supplied.bundle_pem
+                    && state.leaf.certificate_pem == supplied.chain_pem
+                    && state.leaf.key_pem == supplied.key_pem
+            }),
+        }
     }
 
     fn minute(&mut self) -> Result<(), String> {

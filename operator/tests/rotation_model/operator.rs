@@ -12,8 +12,9 @@ use secure_exporter_operator::{
         evidence::{Answer, Exporter},
         rebuild::current_state,
         request::Subject,
-        state::State,
+        state::{AuthorityStage, Leaf, State},
     },
+    supply::Supply,
 };
 
 use super::{
@@ -57,6 +58,7 @@ impl World {
         let is_published = stored
             .as_ref()
             .is_some_and(|state| self.store.shows(&self.spec, &self.owner, state));
+        let supply = self.supply();
         let mut own = self.own_credentials();
         if self.mutant == Mutant::UsersEndWithSecret && own.users.problem().is_some() {
             own.users = Own::Usable(Users::new());
@@ -65,6 +67,7 @@ impl World {
             spec: &self.spec,
             requests: &self.requests,
             own: &own,
+            supply: &supply,
             uid: &self.owner.uid,
             published: is_published,
             exporters: &exporters,
@@ -91,6 +94,7 @@ impl World {
             steps.push(Step::SwitchPassword);
         }
         self.break_clients(known.as_ref(), &mut steps);
+        self.break_supply(known.as_ref(), &supply, &mut steps);
         let mut state = known.clone();
         if !steps.is_empty() || state.is_none() {
             let carried = carry_out(&steps, known, &self.spec, &self.owner, now);
@@ -128,6 +132,52 @@ impl World {
                 steps.push(Step::IssueClient { because });
             }
             _ => {}
+        }
+    }
+
+    fn break_supply(&self, known: Option<&State>, supply: &Supply, steps: &mut Vec<Step>) {
+        let (Some(state), Supply::External(Ok(supplied))) = (known, supply) else {
+            return;
+        };
+        let prepared = steps.iter().find_map(|step| match step {
+            Step::PrepareBundle { generation, .. } => Some(*generation),
+            _ => None,
+        });
+        let is_told = state.authority_progress.is_some_and(|progress| {
+            progress.stage == AuthorityStage::TrustPublished && progress.confirmed.is_some()
+        });
+        let generation = match self.mutant {
+            Mutant::LeafFirst => prepared,
+            Mutant::SoftTrust if is_told && prepared.is_none() => {
+                let newest = state.authorities.last_key_value();
+                newest
+                    .filter(|(_, newest)| newest.certificate_pem == supplied.bundle_pem)
+                    .map(|(generation, _)| *generation)
+            }
+            _ => None,
+        };
+        if let Some(generation) = generation {
+            steps
+                .retain(|step| !matches!(step, Step::ServeSupplied { .. } | Step::SwitchAuthority));
+            steps.extend([
+                Step::SwitchAuthority,
+                Step::ServeSupplied {
+                    leaf: Leaf {
+                        certificate_pem: supplied.chain_pem.clone(),
+                        key_pem: supplied.key_pem.clone(),
+                        authority_generation: generation,
+                        parameters: String::new(),
+                    },
+                },
+            ]);
+        }
+    }
+
+    /// What the operator reads now.
+    pub(super) fn supply(&self) -> Supply {
+        match (&self.issuer, self.spec.issuer.is_managed()) {
+            (Some(issuer), false) => Supply::External(issuer.checked(&self.spec, self.now)),
+            _ => Supply::Managed,
         }
     }
 
@@ -213,9 +263,9 @@ impl World {
     fn answer(&self, node: &Node, state: &State) -> Option<Answer> {
         let verified_by: BTreeSet<u64> = state
             .authorities
-            .keys()
-            .copied()
-            .filter(|generation| node.served.is_verified_by(*generation))
+            .iter()
+            .filter(|(_, authority)| node.served.is_verified_by(&authority.certificate_pem))
+            .map(|(generation, _)| *generation)
             .collect();
         let reached = matches!(node.health, Health::Well | Health::Frozen);
         let presented = state.client.as_ref();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::issuer::number;
 use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
@@ -10,7 +11,7 @@ use k8s_openapi::{
 use secure_exporter_operator::{
     api::ValidSpec,
     names::Owner,
-    pki::{inspect::inspect, issue::authority_generation, password},
+    pki::{inspect::inspect, password},
     render::{Children, children},
     rotation::{rebuild::Published, state::State},
     secret_text::SecretText,
@@ -132,9 +133,12 @@ impl Served {
         }
     }
 
-    pub fn is_verified_by(&self, generation: u64) -> bool {
-        self.chain.authority == generation
-            || self.chain.cross.is_some_and(|(by, _)| by == generation)
+    /// Whether one of the authorities in `bundle` is enough.
+    pub fn is_verified_by(&self, bundle: &str) -> bool {
+        let trusted = authorities(bundle);
+        let cross = self.chain.cross;
+        trusted.contains(&self.chain.authority)
+            || cross.is_some_and(|(by, _)| trusted.contains(&by))
     }
 
     /// Whether it lets in whoever presents this client certificate.
@@ -182,14 +186,10 @@ impl Chain {
     pub fn of(pem: &str) -> Self {
         let leaf = inspect(pem).unwrap();
         let rest = pem.replacen(first_certificate(pem).trim_end(), "", 1);
-        let cross = inspect(&rest).ok().map(|cross| {
-            (
-                authority_generation(&cross.issuer).unwrap(),
-                cross.not_after,
-            )
-        });
+        let cross = inspect(&rest).ok();
+        let cross = cross.map(|cross| (number(&cross.issuer), cross.not_after));
         Self {
-            authority: authority_generation(&leaf.issuer).unwrap(),
+            authority: number(&leaf.issuer),
             serial_number: leaf.serial_number,
             end: leaf.not_after,
             cross,
@@ -247,7 +247,7 @@ fn authorities(bundle: &str) -> BTreeSet<u64> {
     bundle
         .split_inclusive(END)
         .filter(|part| part.contains(END))
-        .map(|pem| authority_generation(&inspect(pem).unwrap().subject).unwrap())
+        .map(|pem| number(&inspect(pem).unwrap().subject))
         .collect()
 }
 

@@ -248,6 +248,87 @@ fn a_password_of_ones_own_has_no_interval() {
 }
 
 #[test]
+fn every_issuer_says_where_its_certificate_is() {
+    let issuer = |issuer: Value| parse(json!({"tls": {"issuer": issuer}}));
+    let provided = |bundle: Value| {
+        issuer(json!({
+            "type": "Provided",
+            "provided": {"secretName": "corporate", "caBundleRef": bundle},
+        }))
+    };
+    assert_eq!(parse(json!({})).unwrap().issuer, ValidIssuer::Managed);
+    let config_map = json!({"configMapKeyRef": {"name": "roots", "key": "ca.pem"}});
+    for (bundle, expected) in [
+        (json!(null), "key ca.crt of Secret corporate"),
+        (
+            json!({"secretKeyRef": {"name": "roots", "key": "tls.crt"}}),
+            "key tls.crt of Secret roots",
+        ),
+        (config_map, "key ca.pem of ConfigMap roots"),
+    ] {
+        let ValidIssuer::Provided {
+            secret_name,
+            bundle,
+        } = provided(bundle).unwrap().issuer
+        else {
+            panic!("another issuer");
+        };
+        assert_eq!(
+            (secret_name.as_str(), bundle.to_string().as_str()),
+            ("corporate", expected)
+        );
+    }
+    let cert_manager =
+        json!({"type": "CertManager", "certManager": {"issuerRef": {"name": "vault"}}});
+    let ValidIssuer::CertManager { issuer, bundle } = issuer(cert_manager).unwrap().issuer else {
+        panic!("another issuer");
+    };
+    assert_eq!(
+        (issuer.kind.as_str(), issuer.group.as_str(), bundle),
+        ("Issuer", "cert-manager.io", None)
+    );
+}
+
+#[test]
+fn an_issuer_that_cannot_issue_is_refused() {
+    let provided = |name: &str| json!({"type": "Provided", "provided": {"secretName": name}});
+    let bundle = |reference: Value| json!({"type": "Provided", "provided": {"secretName": "corporate", "caBundleRef": reference}});
+    for (field, issuer) in [
+        ("spec.tls.issuer", json!({"type": "Provided"})),
+        ("spec.tls.issuer", json!({"type": "CertManager"})),
+        (
+            "spec.tls.issuer",
+            json!({"provided": {"secretName": "corporate"}}),
+        ),
+        (
+            "spec.tls.issuer.provided.secretName",
+            provided("nodes-server"),
+        ),
+        (
+            "spec.tls.issuer.provided.secretName",
+            provided("nodes-state"),
+        ),
+        (
+            "spec.tls.issuer.provided.caBundleRef",
+            bundle(json!({"secretKeyRef": {"name": "nodes-scrape", "key": "ca.crt"}})),
+        ),
+        (
+            "spec.tls.issuer.provided.caBundleRef",
+            bundle(json!({"configMapKeyRef": {"name": "nodes-ca", "key": "ca.crt"}})),
+        ),
+        ("spec.tls.issuer.provided.caBundleRef", bundle(json!({}))),
+    ] {
+        let spec = json!({"tls": {"issuer": issuer}});
+        assert_eq!(parse(spec.clone()).unwrap_err().field, field, "{spec}");
+    }
+    let both = json!({
+        "tls": {"issuer": provided("corporate")},
+        "authentication": {"methods": ["BasicAuth", "ClientCertificate"]},
+    });
+    assert_eq!(parse(both).unwrap_err().field, "spec.tls.issuer.type");
+}
+
+#[test]
 fn arguments_of_collectors_and_of_the_log_are_allowed() {
     let arguments = [
         "--collector.filesystem.mount-points-exclude=^/(dev|proc)($|/)",

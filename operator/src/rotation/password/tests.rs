@@ -8,6 +8,7 @@ use crate::{
     names::{DISTRUST_ANNOTATION, Owner, ROTATE_ANNOTATION},
     own_credentials::{OwnCredentials, OwnProblem, Problem},
     rotation::{carry_out, decide, request::Requests, timing::Timers},
+    supply::Supply,
 };
 
 const MINE: &str = "correct horse battery";
@@ -64,6 +65,7 @@ fn pass(
         spec: &spec,
         requests,
         own,
+        supply: &Supply::Managed,
         uid: "u",
         published: true,
         exporters: &[],

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State};
 use crate::own_credentials::Users;
-use crate::pki::inspect::{InspectError, check_key_matches, inspect};
+use crate::pki::inspect::{InspectError, certificates, check_key_matches, facts};
 use crate::secret_text::SecretText;
 
 /// Why a stored state was refused. It is never replaced silently: a new start would be a new authority, which every
@@ -301,11 +301,13 @@ impl AuthorityEntry {
 }
 
 fn check_authority(key: &str, certificate_pem: &str) -> Result<(), StateError> {
-    let facts = inspect(certificate_pem).map_err(|error| damaged(key, error.to_string()))?;
-    if facts.is_authority {
-        return Ok(());
+    let problem = |error: InspectError| damaged(key, error.to_string());
+    for certificate in certificates(certificate_pem).map_err(problem)? {
+        if !facts(&certificate).map_err(problem)?.is_authority {
+            return Err(damaged(key, "it is not a certificate authority".to_owned()));
+        }
     }
-    Err(damaged(key, "it is not a certificate authority".to_owned()))
+    Ok(())
 }
 
 impl LeafEntry {

@@ -1,0 +1,24 @@
+//! One file of the captured host holds anything: no collector panics, the exposition stays well-formed and fresh.
+#![no_main]
+
+#[path = "../../tests/hostile_host/mod.rs"]
+mod hostile_host;
+
+use std::cell::RefCell;
+
+use hostile_host::HostileHost;
+use libfuzzer_sys::fuzz_target;
+
+thread_local! {
+    static HOST: RefCell<HostileHost> = RefCell::new(HostileHost::new());
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    HOST.with_borrow_mut(|host| {
+        if let Some((place, content)) = host.input(bytes)
+            && let Err(error) = host.scrape_with(place, &content)
+        {
+            panic!("{error}");
+        }
+    });
+});

@@ -1,0 +1,146 @@
+//! What the program does besides serving: the steps that a bare host takes before it serves.
+//!
+//! A command is chosen by the first argument. Any other first argument is a flag of node_exporter's command line, which
+//! has no commands.
+
+mod check_config;
+mod hash_password;
+mod password;
+mod pki;
+mod scrape_job;
+mod staged;
+mod terminal;
+mod web_config;
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "secure-exporter",
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a bcrypt hash of a password, typed or on standard input
+    HashPassword(hash_password::Options),
+    /// Make and renew certificate, config.yml and Prometheus' scrape job
+    WebConfig {
+        #[command(subcommand)]
+        action: web_config::Action,
+    },
+    /// Say what is wrong with a web configuration, and when its certificate ends
+    CheckConfig(check_config::Options),
+}
+
+/// Why a command ended without doing what it should; the message names the thing, the place and the mend.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error(transparent)]
+    Password(#[from] password::PasswordError),
+    #[error(transparent)]
+    Certificate(#[from] pki::PkiError),
+    #[error(transparent)]
+    Files(#[from] staged::StagedError),
+    #[error(transparent)]
+    Configuration(#[from] crate::web::SnapshotError),
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Whether a command line, the program's name first, is one of a command.
+pub fn is_named(arguments: impl IntoIterator<Item = OsString>) -> bool {
+    arguments
+        .into_iter()
+        .nth(1)
+        .is_some_and(|word| Arguments::command().find_subcommand(word).is_some())
+}
+
+/// Runs the command that a command line names, the program's name first. What is asked for goes to standard output, all
+/// else to standard error.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let outcome = match Arguments::try_parse_from(arguments).map(|all| all.command) {
+        Ok(Command::HashPassword(options)) => hash_password::run(&options),
+        Ok(Command::WebConfig { action }) => web_config::run(action),
+        Ok(Command::CheckConfig(options)) => check_config::run(&options),
+        Err(error) => {
+            // Nobody is left to be told when even this cannot be written.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("secure-exporter: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The commands, for the help text of the flags.
+pub(crate) fn overview() -> String {
+    let mut text = "Commands, as the first argument (--help behind one tells more):\n".to_owned();
+    for command in Arguments::command().get_subcommands() {
+        let about = command.get_about().map(ToString::to_string);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "  {:<14} {}",
+            command.get_name(),
+            about.unwrap_or_default()
+        );
+    }
+    text
+}
+
+/// A warning on standard error: something works, but not as well as it could.
+fn warn(text: &str) {
+    eprintln!("secure-exporter: warning: {text}");
+}
+
+/// A point in time as people read it, of seconds since 1970.
+fn date(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(arguments: &[&str]) -> Vec<OsString> {
+        std::iter::once("secure-exporter")
+            .chain(arguments.iter().copied())
+            .map(OsString::from)
+            .collect()
+    }
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn only_the_first_argument_names_a_command() {
+        for name in ["hash-password", "web-config", "check-config"] {
+            assert!(is_named(line(&[name])), "{name}");
+            assert!(overview().contains(name), "{name}");
+        }
+        for flags in [&[][..], &["--web.config.file", "check-config"], &["help"]] {
+            assert!(!is_named(line(flags)), "{flags:?}");
+        }
+    }
+}

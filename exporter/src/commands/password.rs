@@ -1,0 +1,155 @@
+//! Passwords: what may be one, new ones, and their bcrypt hashes.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secure_exporter_web_config::BcryptHash;
+use zeroize::Zeroizing;
+
+/// bcrypt reads no further: what follows would not count.
+const MAX_BYTES: usize = 72;
+/// Below it a password is found by trying; NIST SP 800-63B asks for as many where nothing else is asked for.
+const ADVISED_CHARACTERS: usize = 15;
+/// 256 bits, and 43 characters.
+const RANDOM_BYTES: usize = 32;
+
+/// A password that a user of the exporter may have: 1 to 72 bytes without control characters.
+pub(super) struct Password(Zeroizing<String>);
+
+/// Why there is no password or no hash of it. Never repeats it.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PasswordError {
+    #[error("the password is empty: give one on the prompt or on standard input")]
+    Empty,
+    #[error("the password has {0} bytes, and bcrypt reads only the first 72: take a shorter one")]
+    TooLong(usize),
+    #[error(
+        "the password holds a control character or a line break in its midst: give one line of text"
+    )]
+    Control,
+    #[error("the password is not UTF-8 text")]
+    NotText,
+    #[error("the two entries differ: nothing is done, try again")]
+    Differ,
+    #[error(
+        "a password is not taken as an argument: everybody on this machine can read arguments, and the shell keeps \
+         them; run `secure-exporter hash-password` and type it, or give it on standard input"
+    )]
+    Argument,
+    #[error("the password cannot be read: {0}")]
+    Read(String),
+    #[error("no randomness from the system: {0}")]
+    Randomness(String),
+    #[error("bcrypt gave no hash")]
+    Bcrypt,
+}
+
+impl Password {
+    /// Takes a text without its line's end.
+    pub(super) fn parse(text: Zeroizing<String>) -> Result<Self, PasswordError> {
+        if text.is_empty() {
+            return Err(PasswordError::Empty);
+        }
+        if text.len() > MAX_BYTES {
+            return Err(PasswordError::TooLong(text.len()));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(PasswordError::Control);
+        }
+        Ok(Self(text))
+    }
+
+    /// A new one that nobody can guess.
+    pub(super) fn generate() -> Result<Self, PasswordError> {
+        let mut bytes = Zeroizing::new([0_u8; RANDOM_BYTES]);
+        getrandom::fill(bytes.as_mut())
+            .map_err(|error| PasswordError::Randomness(error.to_string()))?;
+        Ok(Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))))
+    }
+
+    /// The text, for a file that its owner alone may read.
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    /// What speaks against it, though it works.
+    pub(super) fn weaknesses(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let characters = self.0.chars().count();
+        if characters < ADVISED_CHARACTERS {
+            found.push(format!(
+                "the password has {characters} characters; take {ADVISED_CHARACTERS} or more"
+            ));
+        }
+        if self.0.trim() != self.0.as_str() {
+            found.push(
+                "the password begins or ends with a space, which Prometheus' password_file drops"
+                    .to_owned(),
+            );
+        }
+        found
+    }
+
+    /// Its bcrypt hash. Each step of the cost doubles the time, which is about 70 ms at 10.
+    pub(super) fn hash(&self, cost: u32) -> Result<BcryptHash, PasswordError> {
+        // Some of bcrypt's messages quote what it was given.
+        let text = bcrypt::non_truncating_hash(self.0.as_bytes(), cost)
+            .map_err(|_| PasswordError::Bcrypt)?;
+        BcryptHash::parse(&text).map_err(|_| PasswordError::Bcrypt)
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Password, PasswordError> {
+        Password::parse(Zeroizing::new(text.to_owned()))
+    }
+
+    #[test]
+    fn what_bcrypt_would_cut_or_a_header_could_not_carry_is_refused() {
+        assert_eq!(parse("").unwrap_err(), PasswordError::Empty);
+        assert!(parse(&"x".repeat(72)).is_ok());
+        assert_eq!(
+            parse(&"ü".repeat(37)).unwrap_err(),
+            PasswordError::TooLong(74)
+        );
+        for text in ["a\tb", "a\nb", "a\0b", "a\u{85}b"] {
+            assert_eq!(parse(text).unwrap_err(), PasswordError::Control);
+        }
+    }
+
+    #[test]
+    fn weaknesses_are_named_without_the_password() {
+        assert_eq!(
+            parse("correct horse battery").unwrap().weaknesses().len(),
+            0
+        );
+        let found = parse(" hunter2").unwrap().weaknesses();
+        assert_eq!(found.len(), 2);
+        assert!(!found.concat().contains("hunter2"));
+        assert_eq!(format!("{:?}", parse("hunter2")), "Ok(Password(redacted))");
+    }
+
+    #[test]
+    fn a_new_password_is_strong_and_matches_its_hash() {
+        let (one, two) = (Password::generate().unwrap(), Password::generate().unwrap());
+        assert!(!one.is(&two));
+        assert!(one.weaknesses().is_empty() && one.expose().len() == 43);
+        let hash = one.hash(4).unwrap();
+        assert!(bcrypt::verify(one.expose(), hash.as_str()).unwrap());
+        assert!(!bcrypt::verify(two.expose(), hash.as_str()).unwrap());
+    }
+}

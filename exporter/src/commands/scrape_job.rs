@@ -1,0 +1,93 @@
+//! The scrape job for Prometheus that fits a host.
+
+use std::fmt::Write as _;
+
+use super::pki::Host;
+
+/// Where node_exporter listens, and so do we by default.
+const PORT: u16 = 9100;
+
+/// What a scraper must know of a host.
+pub(super) struct ScrapeJob<'a> {
+    /// What the certificate is verified against.
+    pub(super) server_name: &'a Host,
+    /// Where the exporters answer, at least one.
+    pub(super) targets: Vec<&'a Host>,
+    pub(super) username: &'a str,
+}
+
+impl ScrapeJob<'_> {
+    /// YAML that is a file for `scrape_config_files` and a section of `prometheus.yml` at once. Its paths are relative, and
+    /// Prometheus takes them from the directory of the file that they stand in.
+    pub(super) fn to_yaml(&self) -> String {
+        let mut targets = String::new();
+        for target in &self.targets {
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                targets,
+                "          - {}",
+                quoted(&format!("{}:{PORT}", target.in_url()))
+            );
+        }
+        // The job's own name must be unlike every other; the label is what the dashboards and alerts select by.
+        format!(
+            "scrape_configs:
+  - job_name: {job}
+    scheme: https
+    tls_config:
+      ca_file: ca.crt
+      server_name: {server_name}
+    basic_auth:
+      username: {username}
+      password_file: password
+    static_configs:
+      - targets:
+{targets}        labels:
+          job: node-exporter
+",
+            job = quoted(&format!("secure-exporter-{}", self.server_name)),
+            server_name = quoted(&self.server_name.to_string()),
+            username = quoted(self.username),
+        )
+    }
+}
+
+/// JSON's strings are YAML's double-quoted ones.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_prometheus_is_given() {
+        let hosts = ["web1.example.org", "fd00::7"].map(|host| Host::parse(host).unwrap());
+        let [name, address] = &hosts;
+        let job = ScrapeJob {
+            server_name: name,
+            targets: vec![name, address],
+            username: "pro\"m",
+        };
+        assert_eq!(
+            job.to_yaml(),
+            r#"scrape_configs:
+  - job_name: "secure-exporter-web1.example.org"
+    scheme: https
+    tls_config:
+      ca_file: ca.crt
+      server_name: "web1.example.org"
+    basic_auth:
+      username: "pro\"m"
+      password_file: password
+    static_configs:
+      - targets:
+          - "web1.example.org:9100"
+          - "[fd00::7]:9100"
+        labels:
+          job: node-exporter
+"#
+        );
+    }
+}

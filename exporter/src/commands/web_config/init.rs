@@ -1,0 +1,258 @@
+//! Everything new.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use secure_exporter_web_config::{TlsServerConfig, UserHashes, WebConfig};
+
+use super::{Layout, duration, own_hosts};
+use crate::commands::CommandError;
+use crate::commands::password::Password;
+use crate::commands::pki::{self, Host, KeyType, Terms};
+use crate::commands::scrape_job::ScrapeJob;
+use crate::commands::staged::{self, Access, Existing, Staged, cannot};
+
+/// A password of 256 random bits needs no slow hash; it is the cost that node_exporter expects of an unknown user.
+const COST: u32 = 10;
+
+#[derive(Args)]
+pub(in crate::commands) struct Options {
+    /// Where to put the files; made where it is not there
+    #[arg(long, value_name = "DIR")]
+    directory: PathBuf,
+    /// Name or IP address by which Prometheus reaches this host, repeatable; the first is what Prometheus verifies [default:
+    /// this host's name and addresses, and localhost]
+    #[arg(long = "host", value_name = "NAME_OR_IP", value_parser = host)]
+    hosts: Vec<Host>,
+    /// User that Prometheus scrapes as
+    #[arg(long, value_name = "NAME", default_value = "prometheus")]
+    username: String,
+    /// Life of the certificate; its authority lives for ten years
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    duration: Duration,
+    /// Kind of the certificate's key
+    #[arg(long, value_name = "KIND", default_value = "ecdsa-p256")]
+    key: KeyType,
+    /// Group of the exporter's user, which may then read the key and config.yml; without it their owner alone may
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    group: Option<u32>,
+    /// Replace what is there: Prometheus must be given the new files, too
+    #[arg(long)]
+    overwrite: bool,
+}
+
+pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
+    let (hosts, targets) = if options.hosts.is_empty() {
+        own_hosts::all()
+    } else {
+        (options.hosts.clone(), options.hosts.clone())
+    };
+    let server_name = hosts
+        .first()
+        .ok_or_else(|| CommandError::Refused("this host has no name: add --host".into()))?;
+    let terms = Terms {
+        hosts: hosts.clone(),
+        life: options.duration,
+    };
+    let layout = Layout::of(&options.directory);
+    nothing_is_there(&layout, options.overwrite)?;
+
+    let password = Password::generate()?;
+    let config = web_config(&options.username, &password)?;
+    let authority = pki::authority(&hosts, now)?;
+    let key = options.key.generate()?;
+    let certificate = pki::leaf(&terms, &key, &authority, "ca.crt", now)?;
+    let job = ScrapeJob {
+        server_name,
+        targets: targets.iter().collect(),
+        username: &options.username,
+    }
+    .to_yaml();
+
+    let prometheus = layout.for_prometheus();
+    let (public, secret, shared) = accesses(options.group);
+    let files = [
+        (layout.authority_key(), authority.key.as_str(), secret),
+        (
+            layout.authority_certificate(),
+            &authority.certificate,
+            public,
+        ),
+        (layout.key(), &key, shared),
+        (layout.certificate(), &certificate, public),
+        (prometheus.join("ca.crt"), &authority.certificate, public),
+        (prometheus.join("password"), password.expose(), secret),
+        (prometheus.join("scrape.yml"), &job, public),
+        // Last: where it is, all that it names is.
+        (layout.config(), &config, shared),
+    ];
+    write(options, &layout, &files)?;
+    tell(options, &layout, &hosts, &job);
+    Ok(())
+}
+
+/// Of what everybody may read, of what nobody else may, and of what the exporter's group may.
+fn accesses(group: Option<u32>) -> (Access, Access, Access) {
+    let secret = Access::mode(0o600);
+    let shared = group.map_or(secret, |_| Access {
+        group,
+        ..Access::mode(0o640)
+    });
+    (Access::mode(0o644), secret, shared)
+}
+
+fn write(
+    options: &Options,
+    layout: &Layout,
+    files: &[(PathBuf, &str, Access)],
+) -> Result<(), CommandError> {
+    let open = if options.group.is_some() {
+        0o750
+    } else {
+        0o700
+    };
+    let for_exporter = Access {
+        group: options.group,
+        ..Access::mode(open)
+    };
+    staged::directory(&layout.directory, for_exporter)?;
+    staged::directory(&layout.for_prometheus(), Access::mode(0o700))?;
+    let mut staged = Staged::default();
+    for (path, content, access) in files {
+        staged.add(path, content.as_bytes(), *access)?;
+    }
+    staged.put_in_place(if options.overwrite {
+        Existing::Replaced
+    } else {
+        Existing::Kept
+    })?;
+    Ok(())
+}
+
+fn nothing_is_there(layout: &Layout, overwrite: bool) -> Result<(), CommandError> {
+    let prometheus = layout.for_prometheus();
+    let all = [
+        layout.config(),
+        layout.key(),
+        layout.certificate(),
+        layout.authority_key(),
+        layout.authority_certificate(),
+        prometheus.join("ca.crt"),
+        prometheus.join("password"),
+        prometheus.join("scrape.yml"),
+    ];
+    let there: Vec<String> = all
+        .iter()
+        .filter(|path| path.symlink_metadata().is_ok())
+        .map(|path| path.display().to_string())
+        .collect();
+    if there.is_empty() || overwrite {
+        return Ok(());
+    }
+    Err(CommandError::Refused(format!(
+        "nothing is overwritten, and these exist: {}; `web-config renew` replaces the certificate alone, --overwrite all of them",
+        there.join(", ")
+    )))
+}
+
+/// A file that the stock node_exporter reads as well.
+fn web_config(username: &str, password: &Password) -> Result<String, CommandError> {
+    let config = WebConfig {
+        tls_server_config: Some(TlsServerConfig {
+            cert_file: Some("tls.crt".into()),
+            key_file: Some("tls.key".into()),
+            ..TlsServerConfig::default()
+        }),
+        basic_auth_users: [(username.to_owned(), UserHashes::from(password.hash(COST)?))].into(),
+        ..WebConfig::default()
+    };
+    let text = config.to_yaml();
+    match WebConfig::parse(&text) {
+        Ok(same) if same == config => Ok(text),
+        Ok(_) => Err(CommandError::Refused(format!(
+            "--username {username:?} cannot be written to a configuration file"
+        ))),
+        Err(error) => Err(CommandError::Refused(format!(
+            "--username: {}",
+            error.message
+        ))),
+    }
+}
+
+/// What was made and what comes next, without a secret in it.
+fn tell(options: &Options, layout: &Layout, hosts: &[Host], job: &str) {
+    let directory = layout.directory.display();
+    let names: Vec<String> = hosts.iter().map(Host::to_string).collect();
+    let readers = match options.group {
+        Some(_) => "its owner and --group may read them",
+        None => "their owner alone may read them; --group GROUP lets the exporter's user do so",
+    };
+    println!(
+        "Made in {directory}:
+  config.yml       for --web.config.file={config}
+  tls.crt tls.key  certificate for {names}, and its key
+  ca.crt ca.key    the authority that signs its successors; ca.key is needed by `web-config renew` alone
+  prometheus/      ca.crt, password and scrape.yml: move it to the Prometheus server, and keep no copy here
+config.yml and tls.key: {readers}.
+
+Name prometheus/scrape.yml in `scrape_config_files` of prometheus.yml, or put this into it, with ca.crt and password beside it:
+
+{job}
+Once in a while, before the certificate ends:
+  secure-exporter web-config renew --directory {directory}",
+        config = layout.config().display(),
+        names = names.join(", "),
+    );
+}
+
+fn host(text: &str) -> Result<Host, String> {
+    Host::parse(text).map_err(|error| error.to_string())
+}
+
+/// By name or by number. Names are those of /etc/group: a static program cannot ask other directories.
+fn group(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    let path = std::path::Path::new("/etc/group");
+    let groups = std::fs::read_to_string(path)
+        .map_err(cannot("read", path))
+        .map_err(|error| error.to_string())?;
+    group_number(&groups, text)
+        .ok_or_else(|| format!("/etc/group has no group {text:?}; a number is possible as well"))
+}
+
+fn group_number(groups: &str, name: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name))
+            .then(|| fields.nth(1)?.parse().ok())
+            .flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_by_name() {
+        let groups = "root:x:0:\nsecure-exporter:x:998:\nbroken\n";
+        assert_eq!(group_number(groups, "secure-exporter"), Some(998));
+        assert_eq!(group_number(groups, "secure"), None);
+        assert_eq!(group_number(groups, "broken"), None);
+    }
+
+    #[test]
+    fn a_user_name_that_no_file_can_hold_is_refused() {
+        let password = Password::generate().unwrap();
+        for name in ["", "a:b", "a\nb"] {
+            let error = web_config(name, &password).unwrap_err().to_string();
+            assert!(error.contains("--username"), "{error}");
+        }
+        for name in ["prometheus", "on", "Ä \"b\" #c", "- x"] {
+            assert!(web_config(name, &password).is_ok(), "{name}");
+        }
+    }
+}

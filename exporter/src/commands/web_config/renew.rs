@@ -1,0 +1,74 @@
+//! A new certificate of the same authority.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::{Layout, duration, read};
+use crate::commands::pki::{self, Host, KeyType, Pair, Terms};
+use crate::commands::staged::{Access, Existing, Staged};
+use crate::commands::{CommandError, date};
+
+#[derive(Args)]
+pub(in crate::commands) struct Options {
+    /// Where `web-config init` put the files
+    #[arg(long, value_name = "DIR")]
+    directory: PathBuf,
+    /// Do nothing before the last third of the certificate's life: for timers
+    #[arg(long)]
+    when_due: bool,
+    /// Life of the new certificate [default: as long as the present one's]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Make a new key of this kind as well [default: the present key stays]
+    #[arg(long, value_name = "KIND")]
+    key: Option<KeyType>,
+}
+
+pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
+    let layout = Layout::of(&options.directory);
+    let (place, key_place) = (layout.certificate(), layout.key());
+    let present = pki::read(&read(&place)?, &place.display().to_string())?;
+    if options.when_due && !present.is_due(now) {
+        println!(
+            "{} ends at {}; it is not renewed before the last third of its life.",
+            place.display(),
+            date(present.not_after)
+        );
+        return Ok(());
+    }
+    let authority_place = layout.authority_certificate();
+    let authority = Pair {
+        certificate: read(&authority_place)?.to_string(),
+        key: read(&layout.authority_key())?,
+    };
+    let new_key = options.key.map(KeyType::generate).transpose()?;
+    // A renewal that keeps the key replaces one file, so nobody can read halves of two pairs.
+    let key: Zeroizing<String> = match &new_key {
+        Some(key) => key.clone(),
+        None => read(&key_place)?,
+    };
+    let terms = Terms {
+        hosts: present.terms.hosts,
+        life: options.duration.unwrap_or(present.terms.life),
+    };
+    let origin = authority_place.display().to_string();
+    let certificate = pki::leaf(&terms, &key, &authority, &origin, now)?;
+
+    let mut files = Staged::default();
+    if let Some(key) = &new_key {
+        files.add(&key_place, key.as_bytes(), Access::of(&key_place)?)?;
+    }
+    files.add(&place, certificate.as_bytes(), Access::of(&place)?)?;
+    files.put_in_place(Existing::Replaced)?;
+    let names: Vec<String> = terms.hosts.iter().map(Host::to_string).collect();
+    println!(
+        "{} is renewed for {}, and ends at {}. A running exporter takes it by itself.",
+        place.display(),
+        names.join(", "),
+        date(pki::read(&certificate, &place.display().to_string())?.not_after)
+    );
+    Ok(())
+}
