@@ -359,8 +359,8 @@ fn check_config_tells_what_the_file_does() {
     }
     assert_eq!(good.said, "");
 
-    let soon = Made::new(&["--duration", "240h"]).check().well();
-    assert!(soon.said.contains("ends in 9 days"), "{}", soon.said);
+    let soon = Made::new(&["--duration", "250h"]).check().well();
+    assert!(soon.said.contains("ends in 10 days"), "{}", soon.said);
 
     expiring(&made, -60, 1000);
     let over = made.check();

@@ -61,11 +61,38 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
             "ClientCertificateIssued",
             format!("client certificate of the scrapers: {}", because.text()),
         ),
-        Step::ReplacePassword { generation } => (
+        Step::ReplacePassword {
+            generation,
+            own: Some(_),
+        } => (
+            "PasswordTaken",
+            format!(
+                "password of generation {generation}, your own; no other is accepted of this user"
+            ),
+        ),
+        Step::PreparePassword {
+            generation,
+            own: Some(_),
+        } => (
+            "PasswordPrepared",
+            format!(
+                "password of generation {generation}, your own: exporters accept it besides the old one"
+            ),
+        ),
+        Step::KeepPassword => (
+            "PasswordKept",
+            "another password was asked for; it is your own: change the Secret that spec.authentication.basicAuth.passwordSecretRef names"
+                .to_owned(),
+        ),
+        Step::ReplaceUsers { users } => (
+            "UsersReplaced",
+            format!("{} users are accepted besides the scrapers' own", users.len()),
+        ),
+        Step::ReplacePassword { generation, .. } => (
             "PasswordGenerated",
             format!("password of generation {generation}; no other is accepted"),
         ),
-        Step::PreparePassword { generation } => (
+        Step::PreparePassword { generation, .. } => (
             "PasswordPrepared",
             format!("password of generation {generation}: exporters accept it besides the old one"),
         ),

@@ -19,6 +19,8 @@ pub const ROTATING: &str = "Rotating";
 /// Exporters or scrapers that do not come along hold a rotation up, or it is paused. Nothing fails by it: the old
 /// credential goes on working.
 pub const ROTATION_BLOCKED: &str = "RotationBlocked";
+/// The Secrets that `spec.authentication.basicAuth` names can be used. There only where it names any.
+pub const CREDENTIALS_ACCEPTED: &str = "CredentialsAccepted";
 /// A person must change something before this goes on.
 pub const STALLED: &str = "Stalled";
 

@@ -3,6 +3,7 @@
 use crate::{
     api::SpecError,
     apply::ApplyError,
+    own_credentials::OwnProblem,
     pki::InspectError,
     render::RenderError,
     rotation::{RotationError, state::StateError},
@@ -18,6 +19,9 @@ pub enum ReconcileError {
     /// The spec asks for what cannot be.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// There is no password to begin with.
+    #[error("nothing is published yet, because there is no password: {0}")]
+    NoPassword(OwnProblem),
     /// There is no certificate to begin with.
     #[error("nothing is published yet, because there is no certificate to serve: {0}")]
     IssuerNotReady(SupplyProblem),
@@ -68,6 +72,7 @@ impl ReconcileError {
         match self {
             Self::Nameless => "Nameless",
             Self::Spec(_) => "InvalidSpec",
+            Self::NoPassword(_) => "PasswordUnusable",
             Self::IssuerNotReady(_) => "IssuerNotReady",
             Self::Foreign(_) => "ForeignObject",
             Self::Leftover(_) => "WaitingForGarbageCollector",

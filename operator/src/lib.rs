@@ -23,6 +23,7 @@ pub mod health;
 pub mod metrics;
 pub mod names;
 pub mod observe;
+pub mod own_credentials;
 pub mod pki;
 pub mod reconcile;
 pub mod render;

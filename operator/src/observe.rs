@@ -17,9 +17,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Api, Client, Resource, api::ListParams};
 
 use crate::{
-    api::SecureExporter,
+    api::{SecureExporter, ValidSpec},
     complaints::{self, Complaint},
     names::{CONTAINER, Owner},
+    own_credentials::OwnCredentials,
     render::Children,
     rotation::rebuild::Published,
 };
@@ -144,6 +145,30 @@ pub async fn observe(client: &Client, owner: &Owner) -> Result<Observed, kube::E
         daemon_set,
         complaints,
     })
+}
+
+/// Reads the Secrets of the user's own that the spec names, and checks them.
+///
+/// # Errors
+/// The API server did not answer, or refused.
+pub async fn own_credentials(
+    client: &Client,
+    namespace: &str,
+    spec: &ValidSpec,
+) -> Result<OwnCredentials, kube::Error> {
+    let password = match &spec.password_secret {
+        Some(place) => get::<Secret>(client, namespace, &place.name).await?,
+        None => None,
+    };
+    let users = match &spec.users_secret {
+        Some(name) => get::<Secret>(client, namespace, name).await?,
+        None => None,
+    };
+    Ok(OwnCredentials::check(
+        spec,
+        password.as_ref(),
+        users.as_ref(),
+    ))
 }
 
 /// What stands in the way of pods. Asked only where not every node has a ready one.

@@ -24,11 +24,12 @@ use crate::{
     observe::{
         Observed,
         exporters::{ask_all, running},
-        observe,
+        observe, own_credentials,
         sample::Samples,
         status_request::Question,
         supply::provided,
     },
+    own_credentials::Own,
     render,
     rotation::{
         Situation, Step, carry_out, decide,
@@ -36,7 +37,7 @@ use crate::{
         evidence::Exporter,
         leaf_request::LeafRequest,
         rebuild::current_state,
-        request::Requests,
+        request::{Requests, read_handled},
         state::State,
         timing::Timers,
     },
@@ -52,9 +53,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How soon what was just written is read back.
 const AFTER_A_STEP: Duration = Duration::from_secs(1);
 
-/// How often the objects of another issuer are read. They carry none of our labels, so no watch tells of a change: to watch
+/// How often the objects of another issuer and the Secrets of the user's own are read. They carry none of our labels, so no watch tells of a change: to watch
 /// them, the operator would have to keep every Secret of the namespace in memory.
-const SUPPLY_INTERVAL: Duration = Duration::from_secs(60);
+const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What every pass needs.
 pub struct Context {
@@ -160,6 +161,7 @@ pub fn after_failure(
             let wait = context.backoff.failed(uid);
             match category {
                 "IssuerNotReady" => wait.min(context.timers.probe_interval.unsigned_abs()),
+                "PasswordUnusable" => wait.min(FOREIGN_INTERVAL),
                 _ => wait,
             }
         }
@@ -178,10 +180,12 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     let (now, clock_jumps) = (context.clock.now(), context.clock.jumps());
     let (stored, stored_request) = stored_state(&observed, &owner)?;
     let before = context.remembered().get(&owner.uid).cloned();
+    let previous = resource.status.clone().unwrap_or_default();
     let (known, rebuilt) = current_state(
         stored.as_ref(),
         before.as_ref().map(|before| &before.state),
         &observed.published(),
+        &read_handled(&previous.handled_requests),
         &spec,
         now,
     );
@@ -190,6 +194,12 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         metrics: &context.metrics,
     };
     let requests = Requests::read(resource.meta().annotations.as_ref());
+    let own = own_credentials(&context.client, &owner.namespace, &spec)
+        .await
+        .map_err(ReconcileError::Observe)?;
+    if let (None, Own::Refused(problem)) = (&known, &own.password) {
+        return Err(ReconcileError::NoPassword(problem.clone()));
+    }
     let request = match (&observed.state, &before) {
         (None, Some(before)) => before.request.clone(),
         _ => stored_request.clone(),
@@ -217,6 +227,7 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
     let mut situation = Situation {
         spec: &spec,
         requests: &requests,
+        own: &own,
         supply: &supply,
         uid: &owner.uid,
         published: is_published(stored.as_ref(), &observed, &spec, &owner),
@@ -260,9 +271,9 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         exporters: &exporters,
         waiting_for: waiting_for.as_ref(),
         requests: &requests,
+        own: &own,
         supply: &supply,
     };
-    let previous = resource.status.clone().unwrap_or_default();
     let status = status::published(&previous, resource.meta().generation, &seen, now)?;
     context.metrics.published(&owner, &seen, &status, now);
     if let Some(news) = status::newly_blocked(&previous, &status) {
@@ -270,6 +281,9 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
             .events
             .warn_once(resource, "RotationBlocked", news)
             .await;
+    }
+    if let Some((reason, news)) = status::newly_unaccepted(&previous, &status) {
+        context.events.warn_once(resource, reason, news).await;
     }
     if let Some((reason, news)) = status::newly_invalid(&previous, &status) {
         context.events.warn_once(resource, reason, news).await;
@@ -472,9 +486,11 @@ fn pause(
         return AFTER_A_STEP;
     }
     let left = deadline.duration_since(situation.now).as_secs().max(1);
-    let longest = match situation.supply {
-        Supply::Managed => LONGEST_PAUSE,
-        Supply::External(_) => SUPPLY_INTERVAL,
+    let is_managed = *situation.supply == Supply::Managed;
+    let longest = if is_managed && !situation.spec.names_own_secrets() {
+        LONGEST_PAUSE
+    } else {
+        FOREIGN_INTERVAL
     };
     Duration::from_secs(left.unsigned_abs())
         .min(sample_age(state, situation))

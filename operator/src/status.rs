@@ -15,13 +15,14 @@ use crate::{
     complaints::Complaint,
     conditions::{self, Finding},
     names::Owner,
+    own_credentials::{OwnCredentials, OwnProblem},
     pki::{
         InspectError,
         inspect::{bundle_end, inspect},
     },
     rotation::{
         evidence::{Exporter, Tally},
-        request::{Requests, Subject},
+        request::{Requests, write_handled},
         state::State,
         timing::renewal_time,
     },
@@ -47,6 +48,8 @@ pub struct Published<'a> {
     pub waiting_for: Option<&'a Tally>,
     /// What is asked for by annotation.
     pub requests: &'a Requests,
+    /// What the user's own Secrets hold.
+    pub own: &'a OwnCredentials,
     /// Where the certificate comes from, and what came.
     pub supply: &'a Supply,
 }
@@ -87,7 +90,7 @@ pub fn published(
         trust: Some(trust(seen.state)?),
         credentials: seen.spec.methods.ask_password().then(|| credentials(seen)),
         rotation: rotation_status::progress(seen.state, seen.waiting_for),
-        handled_requests: handled(seen.state),
+        handled_requests: write_handled(&seen.state.handled),
         references: Some(references(seen.owner)),
         conditions: conditions::merge(&previous.conditions, findings, generation, now),
         certificate: Some(certificate),
@@ -164,7 +167,7 @@ fn findings(seen: &Published<'_>, certificate: Finding, nodes: &NodesStatus) -> 
             "nothing stands in the way",
         ),
     };
-    vec![
+    let mut findings = vec![
         ready,
         available,
         certificate,
@@ -182,7 +185,33 @@ fn findings(seen: &Published<'_>, certificate: Finding, nodes: &NodesStatus) -> 
         rotation_status::rotating(seen.state, seen.waiting_for),
         rotation_status::blocked(seen),
         stalled,
-    ]
+    ];
+    findings.extend(accepted(seen));
+    findings
+}
+
+/// The condition `CredentialsAccepted`; `None` where the spec names no Secret.
+fn accepted(seen: &Published<'_>) -> Option<Finding> {
+    let finding = |holds, reason, message: String| {
+        Finding::new(conditions::CREDENTIALS_ACCEPTED, holds, reason, message)
+    };
+    let (password, users) = (seen.own.password.problem(), seen.own.users.problem());
+    let password_kept =
+        |problem: &OwnProblem| format!("{problem}. The password from before stays in use");
+    let users_kept = |problem: &OwnProblem| format!("{problem}. The users from before stay");
+    match (password, users) {
+        (Some(password), Some(users)) => Some(finding(
+            false,
+            "SecretsUnusable",
+            format!("{}. {}", password_kept(password), users_kept(users)),
+        )),
+        (Some(password), None) => Some(finding(false, "PasswordUnusable", password_kept(password))),
+        (None, Some(users)) => Some(finding(false, "UsersUnusable", users_kept(users))),
+        (None, None) => seen.spec.names_own_secrets().then(|| {
+            let message = "password and users are those of the Secrets that the spec names";
+            finding(true, "Accepted", message.to_owned())
+        }),
+    }
 }
 
 fn ready_finding(
@@ -308,15 +337,6 @@ fn credentials(seen: &Published<'_>) -> CredentialsStatus {
     }
 }
 
-fn handled(state: &State) -> Vec<String> {
-    let all = Subject::ALL.into_iter();
-    all.filter_map(|subject| {
-        let token = state.handled.get(subject.name())?;
-        Some(format!("{}={token}", subject.name()))
-    })
-    .collect()
-}
-
 /// The condition's message, where a rotation has come to be held up since `previous`.
 pub fn newly_blocked<'a>(
     previous: &SecureExporterStatus,
@@ -328,6 +348,20 @@ pub fn newly_blocked<'a>(
     let now = current.conditions.iter().find(blocked)?;
     let before = previous.conditions.iter().find(blocked);
     before.is_none().then_some(now.message.as_str())
+}
+
+/// Reason and message of the condition, where since `previous` something else is wrong with a Secret of the user's own.
+pub fn newly_unaccepted<'a>(
+    previous: &SecureExporterStatus,
+    current: &'a SecureExporterStatus,
+) -> Option<(&'a str, &'a str)> {
+    let refused = |condition: &&Condition| {
+        condition.type_ == conditions::CREDENTIALS_ACCEPTED && condition.status == "False"
+    };
+    let now = current.conditions.iter().find(refused)?;
+    let before = previous.conditions.iter().find(refused);
+    let is_news = before.is_none_or(|before| before.message != now.message);
+    is_news.then_some((now.reason.as_str(), now.message.as_str()))
 }
 
 /// Reason and message of the condition, where since `previous` something else is wrong with the certificate.

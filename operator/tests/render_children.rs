@@ -21,7 +21,7 @@ use secure_exporter_operator::render::{
 use secure_exporter_operator::rotation::leaf_request::LeafRequest;
 use secure_exporter_operator::rotation::state::{Authority, Client, Leaf, Password, State};
 use secure_exporter_operator::secret_text::SecretText;
-use secure_exporter_web_config::{ClientAuthType, WebConfig};
+use secure_exporter_web_config::{BcryptHash, ClientAuthType, UserHashes, WebConfig};
 use serde_json::{Value, json};
 
 const HASH: &str = "$2b$04$......................1rjnAsbI3oe4Ca3k6oAqGZDVDZHhQ0u";
@@ -57,6 +57,7 @@ fn password(generation: u64) -> Password {
         hash: SecretText::new(HASH.replacen("$......", &format!("$.....{generation}"), 1)),
         cost: 4,
         created: jiff::Timestamp::UNIX_EPOCH,
+        own: false,
     }
 }
 
@@ -81,6 +82,7 @@ fn state() -> State {
         active_password: 1,
         authority_progress: None,
         password_progress: None,
+        users: BTreeMap::new(),
         handled: BTreeMap::new(),
     }
 }
@@ -290,6 +292,32 @@ fn the_exporter_reads_what_is_written() {
         hashes,
         [password(2).hash.expose(), password(1).hash.expose()]
     );
+}
+
+#[test]
+fn further_users_stand_beside_the_scrapers_own_and_never_in_its_place() {
+    let mut state = state();
+    let other = HASH.replace("$04$", "$10$");
+    let theirs = UserHashes::from(BcryptHash::parse(&other).unwrap());
+    for name in ["alice", "prometheus"] {
+        state.users.insert(name.to_owned(), theirs.clone());
+    }
+    let secret = render(&valid(json!({})), &state).server_secret;
+    let config = WebConfig::parse(&text(&secret, "web-config.yml")).unwrap();
+    assert_eq!(config.basic_auth_users.len(), 2);
+    assert_eq!(config.basic_auth_users["alice"], theirs);
+    let own = &config.basic_auth_users["prometheus"];
+    assert_eq!(own.as_slice()[0].as_str(), password(1).hash.expose());
+}
+
+#[test]
+fn further_users_alone_are_not_enough() {
+    let mut state = state();
+    let theirs = UserHashes::from(BcryptHash::parse(HASH).unwrap());
+    state.users.insert("alice".to_owned(), theirs);
+    state.passwords.clear();
+    let outcome = children(&valid(json!({})), &owner(), &state);
+    assert_eq!(outcome, Err(RenderError::NoUsers));
 }
 
 #[test]

@@ -38,6 +38,8 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => any::<u8>().prop_map(Event::Deafen),
         1 => any::<u8>().prop_map(Event::Restart),
         5 => any::<u8>().prop_map(Event::Ask),
+        3 => any::<u8>().prop_map(Event::Password),
+        2 => any::<u8>().prop_map(Event::Users),
         1 => any::<i8>().prop_map(Event::Jump),
     ];
     vec(event, 20..160)
@@ -129,7 +131,7 @@ fn a_node_that_never_answers() -> Vec<Event> {
 /// The operator dies when it has decided to tell scrapers the new password and has not told them, and nobody can be asked.
 fn a_death_between_intent_and_publication() -> Vec<Event> {
     let wait = std::iter::repeat_n(Event::Pass(29), 12);
-    [Event::Deafen(0), Event::Ask(2), Event::Kill(6)]
+    [Event::Deafen(0), Event::Ask(2), Event::Kill(7)]
         .into_iter()
         .chain(wait)
         .collect()
@@ -234,6 +236,21 @@ fn a_machine_whose_client_certificate_stays_behind_is_found() {
 #[test]
 fn a_machine_without_cross_certificates_is_found() {
     assert!(is_found(Mutant::NoCross));
+}
+
+#[test]
+fn a_machine_that_tells_scrapers_an_own_password_too_early_is_found() {
+    assert!(is_found(Mutant::OwnPasswordAtOnce));
+}
+
+#[test]
+fn a_machine_whose_users_end_with_their_secret_is_found() {
+    assert!(is_found(Mutant::UsersEndWithSecret));
+}
+
+#[test]
+fn a_machine_that_forgets_requests_with_its_state_is_found() {
+    assert!(is_found(Mutant::ForgetsRequests));
 }
 
 #[test]

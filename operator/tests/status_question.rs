@@ -18,6 +18,7 @@ use secure_exporter_operator::{
     api::{ImagePolicy, ValidSpec},
     names::Owner,
     observe::status_request::{Question, ask},
+    own_credentials::OwnCredentials,
     pki::inspect::certificates,
     rotation::{Situation, carry_out, decide, request::Requests, state::State, timing::Timers},
     supply::Supply,
@@ -51,6 +52,7 @@ fn spec_and_state(methods: &[&str]) -> (ValidSpec, State) {
     let requests = Requests::default();
     let now = Timestamp::now();
     let situation = Situation {
+        own: &OwnCredentials::default(),
         spec: &spec,
         requests: &requests,
         supply: &Supply::Managed,

@@ -199,7 +199,7 @@ fn openssl_sees_the_table_with_every_kind_of_key() {
     }
 }
 
-/// Prometheus verifies as Go does. Go is needed by the tests against real servers anyway.
+/// Prometheus verifies as Go does, and shows its client certificate to Go in node_exporter. Go is needed by the tests against real servers anyway.
 #[test]
 fn go_sees_the_table_with_every_kind_of_key() {
     let build = TempDir::new().unwrap();
@@ -217,20 +217,23 @@ fn go_sees_the_table_with_every_kind_of_key() {
         String::from_utf8_lossy(&built.stderr)
     );
     for key_type in [KeyType::EcdsaP256, KeyType::Rsa2048, KeyType::Ed25519] {
-        let material = Material::of(Role::Exporter, key_type);
-        for (served, trusted, chain, bundle) in material.cells() {
-            let folder = files(&chain, &bundle);
-            let verified = Command::new(&verifier)
-                .current_dir(folder.path())
-                .args(["bundle.pem", "chain.pem", NAME])
-                .output()
-                .unwrap();
-            assert_eq!(
-                verified.status.success(),
-                works(served, trusted),
-                "{key_type:?}: {served:?} meets {trusted:?}: {}",
-                String::from_utf8_lossy(&verified.stderr)
-            );
+        for (role, name) in [(Role::Exporter, Some(NAME)), (Role::Scraper, None)] {
+            let material = Material::of(role, key_type);
+            for (served, trusted, chain, bundle) in material.cells() {
+                let folder = files(&chain, &bundle);
+                let verified = Command::new(&verifier)
+                    .current_dir(folder.path())
+                    .args(["bundle.pem", "chain.pem"])
+                    .args(name)
+                    .output()
+                    .unwrap();
+                assert_eq!(
+                    verified.status.success(),
+                    works(served, trusted),
+                    "{role:?} with {key_type:?}: {served:?} meets {trusted:?}: {}",
+                    String::from_utf8_lossy(&verified.stderr)
+                );
+            }
         }
     }
 }

@@ -76,8 +76,8 @@ impl SecretData {
                         .lines()
                         .filter(|line| !line.starts_with('-') && line.len() > 16),
                 );
-            } else if key == "web-config.yml" {
-                let words = value.split(|c: char| c.is_whitespace() || "\"',[]".contains(c));
+            } else if ["web-config.yml", "users.htpasswd"].contains(&key.as_str()) {
+                let words = value.split(|c: char| c.is_whitespace() || "\"',[]:".contains(c));
                 found.extend(words.filter(|word| word.starts_with("$2")));
             }
         }

@@ -171,17 +171,42 @@ fn delete_leaves_nothing_and_the_name_can_be_used_again() -> Result<()> {
     })
 }
 
+/// htpasswd -nbBC 6 alice 'wonderland is open'
+const ALICE_HASH: &str = "$2y$06$H0g7c9.qaKp4qEbNd2QNi.jU.5WJ4AA4HH3FOKtVWJ2PDTlUvRFhi";
+
 #[test]
 fn no_secret_is_told() -> Result<()> {
     in_namespace("untold", |namespace| {
-        let spec = json!({"exporter": {"port": 9116, "logLevel": "Debug"}});
+        let own = |name: &str, texts: Value| {
+            namespace.kubectl.apply(&json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": texts,
+            }))
+        };
+        own("mine", json!({"password": "a password of my own"}))?;
+        own("people", json!({"alice": ALICE_HASH}))?;
+        let basic_auth = json!({
+            "passwordSecretRef": {"name": "mine"}, "usersSecretRef": {"name": "people"},
+        });
+        let spec = json!({
+            "exporter": {"port": 9116, "logLevel": "Debug"},
+            "authentication": {"basicAuth": basic_auth},
+        });
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         exporters.wait_ready()?;
         let scraper = exporters.scraper()?;
         serves_those_who_may(&scraper)?;
+        // What is refused is not told either: a password that is too short, and one where a hash belongs.
+        own("mine", json!({"password": "too: short"}))?;
+        own("people", json!({"alice": "password-in-the-wrong-place"}))?;
         // Also what is written when something goes wrong.
         namespace.kubectl.delete("secret", "nodes-server")?;
         exporters.wait_reconciled()?;
+        let resource = exporters.resource()?;
+        let refused = condition(&resource, "CredentialsAccepted");
+        ensure!(
+            refused.is_some_and(|it| it["status"] == "False"),
+            "{refused:?}"
+        );
         let log = |kubectl: &Kubectl, name: &str| {
             kubectl.run(&[
                 "logs",
@@ -224,7 +249,8 @@ fn no_secret_is_told() -> Result<()> {
             exporters.secret("server")?,
             exporters.secret("scrape")?,
         ];
-        let confidential: Vec<&str> = secrets.iter().flat_map(|it| it.confidential()).collect();
+        let mut confidential: Vec<&str> = secrets.iter().flat_map(|it| it.confidential()).collect();
+        confidential.extend(["too: short", "password-in-the-wrong-place", ALICE_HASH]);
         ensure!(
             confidential.len() > 8,
             "only {} secrets were found to look for",

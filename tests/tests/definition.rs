@@ -55,6 +55,25 @@ fn cases() -> Vec<Refused> {
             methods(json!(["BasicAuth", "BasicAuth"])),
             "Duplicate value",
         ),
+        refused(
+            json!({"authentication": {"methods": ["ClientCertificate"],
+                "basicAuth": {"passwordSecretRef": {"name": "mine"}}}}),
+            "need BasicAuth in methods",
+        ),
+        refused(
+            user(json!({"passwordSecretRef": {"name": "nodes-scrape"}})),
+            "passwordSecretRef must name a Secret of your own",
+        ),
+        refused(
+            user(json!({"usersSecretRef": {"name": "nodes-server"}})),
+            "usersSecretRef must name a Secret of your own",
+        ),
+        refused(user(json!({"passwordSecretRef": {}})), "name"),
+        refused(
+            user(json!({"passwordSecretRef": {"name": "mine", "key": ""}})),
+            "key",
+        ),
+        refused(user(json!({"usersSecretRef": {"name": ""}})), "name"),
         refused(user(json!({"bcryptCost": 3})), "bcryptCost"),
         refused(user(json!({"bcryptCost": 15})), "bcryptCost"),
         refused(
@@ -235,6 +254,14 @@ fn what_can_work_is_accepted() -> Result<()> {
             ),
             (
                 "nodes",
+                json!({"authentication": {"basicAuth": {
+                    "rotationInterval": "1h",
+                    "passwordSecretRef": {"name": "mine"},
+                    "usersSecretRef": {"name": "people"},
+                }}}),
+            ),
+            (
+                "nodes",
                 json!({"tls": {"issuer": {"type": "Provided", "provided": {
                     "secretName": "corporate",
                     "caBundleRef": {"configMapKeyRef": {"name": "roots", "key": "ca.crt"}}}}}}),
@@ -317,6 +344,8 @@ fn explain_reads_well() -> Result<()> {
         "tls.certificate",
         "tls.issuer.provided",
         "authentication.basicAuth",
+        "authentication.basicAuth.passwordSecretRef",
+        "authentication.basicAuth.usersSecretRef",
         "scrape",
         "workload",
     ] {

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 /// Who may read the metrics.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("'BasicAuth' in self.methods || !(has(self.basicAuth.passwordSecretRef) || has(self.basicAuth.usersSecretRef))")
+        .message("basicAuth.passwordSecretRef and usersSecretRef need BasicAuth in methods"),
+)]
 pub struct AuthenticationSpec {
     /// What a scraper must show; all that is listed is required. BasicAuth is a user name and a password,
     /// ClientCertificate a certificate of the resource's own authority (mutual TLS). Both are generated, rotated and
@@ -20,7 +24,8 @@ pub struct AuthenticationSpec {
     #[serde(default = "default_methods")]
     pub methods: Vec<AuthenticationMethod>,
 
-    /// User name and password. The password is generated, 256 random bits, and never leaves the Secrets.
+    /// User name and password. The password is generated, 256 random bits, and never leaves the Secrets; or it is one of
+    /// your own.
     #[serde(default)]
     pub basic_auth: BasicAuthSpec,
 }
@@ -69,13 +74,53 @@ pub struct BasicAuthSpec {
     pub bcrypt_cost: i32,
 
     /// How often the password is followed by a new one: 2160h, or Never, for people who copy it by hand. Old and new
-    /// overlap by spec.rotation.clientOverlap.
+    /// overlap by spec.rotation.clientOverlap. It says nothing of a password of your own.
     #[schemars(
         length(max = 24),
         regex(pattern = r"^(Never|([0-9]{1,6}(h|m|s)){1,3})$")
     )]
     #[serde(default = "default_rotation_interval")]
     pub rotation_interval: String,
+
+    /// A password of your own instead of a generated one. Whoever changes the Secret begins a rotation: old and new overlap
+    /// as generated ones do. While the Secret is missing or cannot be used, the last good password stays, and the condition
+    /// CredentialsAccepted says why; without one nothing is published yet. rotationInterval does nothing then, nor does the
+    /// annotation secureexporter.dev/rotate: password: change the Secret. secureexporter.dev/distrust: all takes what the
+    /// Secret holds at that moment, and drops every other password at once: change the Secret first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_secret_ref: Option<PasswordSecretRef>,
+
+    /// Further users, who may read the metrics besides the one whose password is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users_secret_ref: Option<UsersSecretRef>,
+}
+
+/// Where a password of somebody's own is.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PasswordSecretRef {
+    /// Name of a Secret in the namespace of this resource. It is read, at least once a minute, and never written.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Key of the password: 12 characters to 72 bytes of text, without control characters. A line break at its end does not
+    /// count.
+    #[schemars(length(min = 1, max = 253))]
+    #[serde(default = "default_password_key")]
+    pub key: String,
+}
+
+/// Where further users are.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct UsersSecretRef {
+    /// Name of a Secret in the namespace of this resource, each key of which is the name of a user, and each value one or
+    /// more bcrypt hashes, one a line, as they follow the colon of `htpasswd -nbBC 12 USER PASSWORD`. It is read, at least
+    /// once a minute, and never written. A change works as soon as the kubelets bring it, without overlap: who is removed is
+    /// refused from then on. While it is missing or any part of it cannot be used, the users from before stay, and the
+    /// condition CredentialsAccepted says why.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 impl Default for BasicAuthSpec {
@@ -84,6 +129,8 @@ impl Default for BasicAuthSpec {
             username: default_username(),
             bcrypt_cost: default_bcrypt_cost(),
             rotation_interval: default_rotation_interval(),
+            password_secret_ref: None,
+            users_secret_ref: None,
         }
     }
 }
@@ -94,6 +141,10 @@ fn default_username() -> String {
 
 fn default_bcrypt_cost() -> i32 {
     10
+}
+
+fn default_password_key() -> String {
+    "password".to_owned()
 }
 
 fn default_rotation_interval() -> String {

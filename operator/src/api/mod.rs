@@ -31,7 +31,9 @@ mod workload;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-pub use authentication::{AuthenticationMethod, AuthenticationSpec, BasicAuthSpec};
+pub use authentication::{
+    AuthenticationMethod, AuthenticationSpec, BasicAuthSpec, PasswordSecretRef, UsersSecretRef,
+};
 pub use definition::{crd, crd_yaml};
 pub use duration::{DurationError, parse_duration};
 pub use exporter::{Collectors, ExporterSpec, KNOWN_COLLECTORS, LogLevel};
@@ -87,8 +89,12 @@ pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
     ),
     validation = Rule::new("self.metadata.name.size() <= 52")
         .message("metadata.name must be at most 52 characters, so that the names of the objects made from it fit"),
-    validation = Rule::new("self.spec.authentication.basicAuth.rotationInterval == 'Never' || duration(self.spec.authentication.basicAuth.rotationInterval) >= duration(self.spec.rotation.clientOverlap) + duration(self.spec.rotation.clientOverlap)")
+    validation = Rule::new("has(self.spec.authentication.basicAuth.passwordSecretRef) || self.spec.authentication.basicAuth.rotationInterval == 'Never' || duration(self.spec.authentication.basicAuth.rotationInterval) >= duration(self.spec.rotation.clientOverlap) + duration(self.spec.rotation.clientOverlap)")
         .message("spec.authentication.basicAuth.rotationInterval must be Never or at least twice spec.rotation.clientOverlap, so that one rotation ends before the next begins"),
+    validation = Rule::new("!has(self.spec.authentication.basicAuth.passwordSecretRef) || !(self.spec.authentication.basicAuth.passwordSecretRef.name in [self.metadata.name + '-state', self.metadata.name + '-server', self.metadata.name + '-scrape'])")
+        .message("spec.authentication.basicAuth.passwordSecretRef must name a Secret of your own, not one that is made from this resource"),
+    validation = Rule::new("!has(self.spec.authentication.basicAuth.usersSecretRef) || !(self.spec.authentication.basicAuth.usersSecretRef.name in [self.metadata.name + '-state', self.metadata.name + '-server', self.metadata.name + '-scrape'])")
+        .message("spec.authentication.basicAuth.usersSecretRef must name a Secret of your own, not one that is made from this resource"),
     validation = Rule::new("self.spec.tls.issuer.type == 'Managed' || !('ClientCertificate' in self.spec.authentication.methods)")
         .message("spec.tls.issuer.type must be Managed where spec.authentication.methods holds ClientCertificate: client certificates are signed by the operator's own authority"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")

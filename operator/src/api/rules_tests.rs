@@ -45,6 +45,11 @@ fn what_people_write_is_accepted() {
             "--no-collector.vmstat", "--collector.disable-defaults", "--log.format=json"]}}),
         json!({"authentication": {"basicAuth": {"username": "Team_1.scraper-2"}}}),
         json!({"authentication": {"methods": ["ClientCertificate"]}}),
+        json!({"authentication": {"basicAuth": {
+            "passwordSecretRef": {"name": "mine"}, "usersSecretRef": {"name": "people"}}}}),
+        // A password of one's own has no interval that could be too short.
+        json!({"authentication": {"basicAuth": {
+            "rotationInterval": "1h", "passwordSecretRef": {"name": "mine", "key": "pw"}}}}),
         json!({"authentication": {"methods": ["BasicAuth", "ClientCertificate"]}}),
         json!({"workload": {"podLabels": {"team": "x", "example.com/app.kubernetes.io": "y"}}}),
     ] {
@@ -115,6 +120,22 @@ fn what_cannot_work_is_refused_with_the_reason() {
         (
             "username may only hold",
             json!({"authentication": {"basicAuth": {"username": ""}}}),
+        ),
+        (
+            "need BasicAuth in methods",
+            json!({"authentication": {"methods": ["ClientCertificate"], "basicAuth": {"passwordSecretRef": {"name": "mine"}}}}),
+        ),
+        (
+            "need BasicAuth in methods",
+            json!({"authentication": {"methods": ["ClientCertificate"], "basicAuth": {"usersSecretRef": {"name": "people"}}}}),
+        ),
+        (
+            "passwordSecretRef must name a Secret of your own",
+            json!({"authentication": {"basicAuth": {"passwordSecretRef": {"name": "nodes-scrape"}}}}),
+        ),
+        (
+            "usersSecretRef must name a Secret of your own",
+            json!({"authentication": {"basicAuth": {"usersSecretRef": {"name": "nodes-state"}}}}),
         ),
         (
             "podLabels may not set",

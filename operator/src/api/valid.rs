@@ -10,10 +10,11 @@ use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntO
 
 use super::duration::parse_duration;
 use super::{
-    Advance, AuthenticationSpec, CertificateSpec, ExporterSpec, HostNetwork, ImagePolicy,
-    KNOWN_COLLECTORS, KeyAlgorithm, LogLevel, Methods, MinTlsVersion, PrivateKeySpec, PullPolicy,
-    Resources, RotationSpec, RotationState, ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec,
-    Stragglers, SubjectSpec, UpdateStrategy, ValidIssuer, WorkloadSpec,
+    Advance, AuthenticationMethod, AuthenticationSpec, CertificateSpec, ExporterSpec, HostNetwork,
+    ImagePolicy, KNOWN_COLLECTORS, KeyAlgorithm, LogLevel, Methods, MinTlsVersion,
+    PasswordSecretRef, PrivateKeySpec, PullPolicy, Resources, RotationSpec, RotationState,
+    ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, Stragglers, SubjectSpec, UpdateStrategy,
+    ValidIssuer, WorkloadSpec,
 };
 use crate::names::{MAX_NAME_LENGTH, Owner};
 use crate::pki::{KeyType, LeafParameters, Subject};
@@ -46,6 +47,10 @@ pub struct ValidSpec {
     pub username: String,
     /// Cost of the bcrypt hash.
     pub bcrypt_cost: u32,
+    /// Where a password of the user's own is; `None` where it is generated.
+    pub password_secret: Option<PasswordSecretRef>,
+    /// Name of the Secret with further users; `None` where there are none.
+    pub users_secret: Option<String>,
     /// How authority and password are followed by the next.
     pub rotation: ValidRotation,
     /// The scrape configuration.
@@ -169,7 +174,9 @@ impl ValidSpec {
         };
         let certificate = certificate(&spec.tls.certificate, &server_name, owner)?;
         let (username, bcrypt_cost) = basic_auth(&spec.authentication)?;
+        check_own_secrets(&spec.authentication, owner)?;
         check_workload(&spec.workload)?;
+        let basic_auth = &spec.authentication.basic_auth;
         Ok(Self {
             image: ValidImage {
                 reference: images.resolve(&spec.image)?,
@@ -190,6 +197,11 @@ impl ValidSpec {
             methods: Methods::parse(&spec.authentication.methods)?,
             username,
             bcrypt_cost,
+            password_secret: basic_auth.password_secret_ref.clone(),
+            users_secret: basic_auth
+                .users_secret_ref
+                .as_ref()
+                .map(|users| users.name.clone()),
             rotation: rotation(&spec.rotation, &spec.authentication)?,
             scrape: scrape(&spec.scrape, owner)?,
             node_selector: spec.workload.node_selector.clone(),
@@ -205,6 +217,13 @@ impl ValidSpec {
             pod_labels: spec.workload.pod_labels.clone(),
             pod_annotations: spec.workload.pod_annotations.clone(),
         })
+    }
+}
+
+impl ValidSpec {
+    /// Whether credentials come from Secrets of the user's own. They carry none of our labels, so nothing tells of a change.
+    pub fn names_own_secrets(&self) -> bool {
+        self.password_secret.is_some() || self.users_secret.is_some()
     }
 }
 
@@ -413,6 +432,38 @@ fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, u32), SpecError> {
     Ok((username.clone(), cost))
 }
 
+fn check_own_secrets(spec: &AuthenticationSpec, owner: &Owner) -> Result<(), SpecError> {
+    let (password, users) = (
+        spec.basic_auth.password_secret_ref.as_ref(),
+        spec.basic_auth.users_secret_ref.as_ref(),
+    );
+    let named = [
+        password.map(|it| ("passwordSecretRef", &it.name)),
+        users.map(|it| ("usersSecretRef", &it.name)),
+    ];
+    let generated = [
+        owner.state_secret(),
+        owner.server_secret(),
+        owner.scrape_secret(),
+    ];
+    for (field, name) in named.into_iter().flatten() {
+        let field = format!("spec.authentication.basicAuth.{field}");
+        if !spec.methods.contains(&AuthenticationMethod::BasicAuth) {
+            return Err(SpecError::new(
+                field,
+                "needs BasicAuth in spec.authentication.methods",
+            ));
+        }
+        if generated.contains(name) {
+            return Err(SpecError::new(
+                field,
+                format!("{name} is made from this resource: name a Secret of your own"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn rotation(
     spec: &RotationSpec,
     authentication: &AuthenticationSpec,
@@ -426,6 +477,8 @@ fn rotation(
         MAX_DURATION,
     )?;
     let password_interval = match authentication.basic_auth.rotation_interval.as_str() {
+        // Whose password it is decides when it changes.
+        _ if authentication.basic_auth.password_secret_ref.is_some() => None,
         "Never" => None,
         text => Some(duration(INTERVAL, text, second, MAX_DURATION * 2)?),
     };

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     api::{ImagePolicy, ValidIssuer},
+    own_credentials::OwnCredentials,
     pki::{IssuedPair, Serial, issue_authority, issue_leaf, request_leaf},
     render::certificate_request,
     rotation::{Situation, carry_out, decide as decide_rotation},
@@ -146,6 +147,7 @@ impl World {
             spec: &self.spec,
             requests: &requests,
             supply: &supply,
+            own: &OwnCredentials::default(),
             uid: "u",
             published: true,
             exporters: &[],

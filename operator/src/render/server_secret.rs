@@ -43,7 +43,10 @@ pub(super) fn server_secret(
 fn web_config(spec: &ValidSpec, state: &State) -> Result<String, RenderError> {
     let asks_certificate = spec.methods.ask_certificate();
     let basic_auth_users = if spec.methods.ask_password() {
-        BTreeMap::from([(spec.username.clone(), hashes(state)?)])
+        let mut users = state.users.clone();
+        // Last, so that nobody takes the name over.
+        users.insert(spec.username.clone(), hashes(state)?);
+        users
     } else {
         BTreeMap::new()
     };

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     api::ValidSpec,
     names::Owner,
+    own_credentials::Users,
     pki::{
         IssueError, Serial,
         inspect::inspect,
@@ -65,6 +66,7 @@ struct Draft {
     passwords: BTreeMap<u64, Password>,
     active_password: u64,
     password_progress: Option<Progress<PasswordStage>>,
+    users: Users,
     handled: BTreeMap<String, String>,
 }
 
@@ -80,6 +82,7 @@ impl Draft {
             passwords: state.passwords,
             active_password: state.active_password,
             password_progress: state.password_progress,
+            users: state.users,
             handled: state.handled,
         })
     }
@@ -159,16 +162,19 @@ impl Draft {
             Step::IssueClient { because } => {
                 self.client = Some(self.new_client(spec, *because, now)?);
             }
-            Step::ReplacePassword { generation } => {
-                let password = new_password(spec, now)?;
+            Step::ReplacePassword { generation, own } => {
+                let password = new_password(own.as_ref(), spec, now)?;
                 self.passwords = BTreeMap::from([(*generation, password)]);
                 self.active_password = *generation;
                 self.password_progress = None;
             }
-            Step::PreparePassword { generation } => {
-                self.passwords.insert(*generation, new_password(spec, now)?);
+            Step::PreparePassword { generation, own } => {
+                let password = new_password(own.as_ref(), spec, now)?;
+                self.passwords.insert(*generation, password);
                 self.password_progress = Some(Progress::begin(PasswordStage::Accepting, now));
             }
+            Step::KeepPassword => {}
+            Step::ReplaceUsers { users } => self.users = users.clone(),
             Step::SwitchPassword => {
                 self.active_password = newest(&self.passwords)?;
                 self.password_progress = Some(Progress::begin(PasswordStage::ClientSwitched, now));
@@ -297,6 +303,7 @@ impl Draft {
             passwords: self.passwords,
             active_password: self.active_password,
             password_progress: self.password_progress,
+            users: self.users,
             handled: self.handled,
         })
     }
@@ -356,9 +363,14 @@ fn bundle(bundle_pem: &str) -> Authority {
     }
 }
 
-fn new_password(spec: &ValidSpec, now: Timestamp) -> Result<Password, RotationError> {
-    let password = password::generate()?;
+fn new_password(
+    own: Option<&SecretText>,
+    spec: &ValidSpec,
+    now: Timestamp,
+) -> Result<Password, RotationError> {
+    let password = own.cloned().map_or_else(password::generate, Ok)?;
     Ok(Password {
+        own: own.is_some(),
         hash: password::hash(&password, spec.bcrypt_cost)?,
         password: Some(password),
         cost: spec.bcrypt_cost,

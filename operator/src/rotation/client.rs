@@ -112,6 +112,7 @@ mod tests {
     use crate::{
         api::{ImagePolicy, ValidSpec},
         names::Owner,
+        own_credentials::OwnCredentials,
         rotation::{carry_out, decide, request::Requests, timing::Timers},
         supply::Supply,
     };
@@ -134,6 +135,7 @@ mod tests {
         let requests = Requests::default();
         let situation = Situation {
             spec,
+            own: &OwnCredentials::default(),
             requests: &requests,
             supply: &Supply::Managed,
             uid: "u",

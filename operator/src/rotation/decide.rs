@@ -11,7 +11,13 @@ use super::{
     supplied,
     timing::Timers,
 };
-use crate::{api::ValidSpec, pki::InspectError, supply::Supply};
+use crate::{
+    api::ValidSpec,
+    own_credentials::{Own, OwnCredentials, Users},
+    pki::InspectError,
+    secret_text::SecretText,
+    supply::Supply,
+};
 
 /// One change of the state. Steps are carried out in the order of the list, and stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,11 +81,22 @@ pub enum Step {
     ReplacePassword {
         /// Its generation.
         generation: u64,
+        /// The password, where it is the user's own; else one is generated.
+        own: Option<SecretText>,
     },
     /// A password of this generation: the exporters accept it besides the active one.
     PreparePassword {
         /// Its generation.
         generation: u64,
+        /// The password, where it is the user's own; else one is generated.
+        own: Option<SecretText>,
+    },
+    /// Another password was asked for, and only its owner can change it.
+    KeepPassword,
+    /// The further users, from now on the only ones.
+    ReplaceUsers {
+        /// All of them.
+        users: Users,
     },
     /// Scrapers are told to use the newest password.
     SwitchPassword,
@@ -121,6 +138,7 @@ impl Step {
             self,
             Self::ConfirmAuthority
                 | Self::ConfirmPassword
+                | Self::KeepPassword
                 | Self::RestartTimers
                 | Self::Remember { .. }
                 | Self::Decline { .. }
@@ -178,6 +196,8 @@ pub struct Situation<'a> {
     pub spec: &'a ValidSpec,
     /// What is asked for by annotation.
     pub requests: &'a Requests,
+    /// What the user's own Secrets hold.
+    pub own: &'a OwnCredentials,
     /// Where the certificate comes from, and what came.
     pub supply: &'a Supply,
     /// The uid of the resource: spreads renewals.
@@ -221,6 +241,7 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
         return Ok(steps);
     }
     let mut steps = forget(state, situation);
+    steps.extend(replace_users(&state.users, situation));
     if clock_is_unreliable(state, situation) {
         steps.push(Step::RestartTimers);
         steps.extend(match situation.supply {
@@ -311,8 +332,12 @@ fn first(situation: &Situation<'_>) -> Vec<Step> {
         steps.push(Step::IssueClient { because });
     }
     if situation.spec.methods.ask_password() {
-        steps.push(Step::ReplacePassword { generation: 1 });
+        steps.push(Step::ReplacePassword {
+            generation: 1,
+            own: password::own(situation),
+        });
     }
+    steps.extend(replace_users(&Users::new(), situation));
     steps
 }
 
@@ -330,9 +355,7 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
         Vec::new()
     };
     if all && situation.spec.methods.ask_password() {
-        steps.push(Step::ReplacePassword {
-            generation: next(state.passwords.keys()),
-        });
+        steps.extend(password::replace(state, situation));
     }
     let done = [Subject::DistrustAuthority, Subject::DistrustAll];
     steps.extend(
@@ -347,6 +370,16 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
             }),
     );
     Some(steps)
+}
+
+/// Further users have no overlap: whom their admin removes is to be refused.
+fn replace_users(current: &Users, situation: &Situation<'_>) -> Option<Step> {
+    let wanted = match &situation.own.users {
+        Own::Usable(users) => users.clone(),
+        Own::Unasked => Users::new(),
+        Own::Refused(_) => return None,
+    };
+    (wanted != *current).then_some(Step::ReplaceUsers { users: wanted })
 }
 
 fn forget(state: &State, situation: &Situation<'_>) -> Vec<Step> {

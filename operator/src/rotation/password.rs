@@ -2,7 +2,7 @@
 //!
 //! | stage | exporters accept | scrapers use | ends when |
 //! | --- | --- | --- | --- |
-//! | none | p | p | due or asked for |
+//! | none | p | p | due, asked for, or another in the user's own Secret |
 //! | `Accepting` | p, p+1 | p | every exporter accepts p+1 |
 //! | `ClientSwitched` | p, p+1 | p+1 | overlap over, and nobody used p lately |
 
@@ -14,9 +14,13 @@ use super::{
     decide::{Situation, Step, next, remember},
     evidence::{Tally, accepts, unused},
     request::Subject,
-    state::{PasswordStage, Progress, State},
+    state::{Password, PasswordStage, Progress, State},
 };
-use crate::api::{RotationState, Stragglers};
+use crate::{
+    api::{RotationState, Stragglers},
+    own_credentials::Own,
+    secret_text::SecretText,
+};
 
 /// The next step, if it is time for one.
 pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
@@ -27,7 +31,11 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     if active.password.is_none() {
         // Its text was lost with the state, and the Secret that scrapers mount as well: they need one that works.
         let generation = next(state.passwords.keys());
-        return vec![Step::PreparePassword { generation }, Step::SwitchPassword];
+        let own = own(situation);
+        return vec![
+            Step::PreparePassword { generation, own },
+            Step::SwitchPassword,
+        ];
     }
     if active.cost != situation.spec.bcrypt_cost {
         return vec![Step::HashAgain];
@@ -37,7 +45,7 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
         return if paused {
             Vec::new()
         } else {
-            begin(state, situation)
+            begin(state, active, situation)
         };
     };
     let Some(confirmed) = progress.confirmed else {
@@ -50,6 +58,33 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     match progress.stage {
         PasswordStage::Accepting => vec![Step::SwitchPassword],
         PasswordStage::ClientSwitched => vec![Step::DropPasswords],
+    }
+}
+
+/// What has leaked is accepted no more. A password of the user's own is what its Secret holds now: where nobody has changed
+/// it, it stays, because nobody else may choose another.
+pub(super) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
+    let generation = next(state.passwords.keys());
+    let newest = state.passwords.last_key_value();
+    let text = newest.and_then(|(_, newest)| newest.password.clone());
+    let own = match &situation.own.password {
+        Own::Unasked => None,
+        Own::Usable(own) => Some(own.clone()),
+        Own::Refused(_) => text.clone(),
+    };
+    let is_same = own.is_some() && own == text;
+    let mut steps = vec![Step::ReplacePassword { generation, own }];
+    if is_same {
+        steps.push(Step::KeepPassword);
+    }
+    steps
+}
+
+/// The password of the user's own, if there is one that can be used.
+pub(super) fn own(situation: &Situation<'_>) -> Option<SecretText> {
+    match &situation.own.password {
+        Own::Usable(text) => Some(text.clone()),
+        Own::Unasked | Own::Refused(_) => None,
     }
 }
 
@@ -108,16 +143,24 @@ pub(super) fn deadline(state: &State, situation: &Situation<'_>) -> Option<Times
     }
 }
 
-fn begin(state: &State, situation: &Situation<'_>) -> Vec<Step> {
+fn begin(state: &State, active: &Password, situation: &Situation<'_>) -> Vec<Step> {
     let requested = situation
         .requests
         .is_pending(Subject::Password, &state.handled);
     let is_due = due(state, situation).is_some_and(|time| time <= situation.now);
-    if !requested && !is_due {
-        return Vec::new();
-    }
-    let generation = next(state.passwords.keys());
-    let mut steps = vec![Step::PreparePassword { generation }];
+    let prepare = |own| {
+        let generation = next(state.passwords.keys());
+        Step::PreparePassword { generation, own }
+    };
+    let step = match &situation.own.password {
+        Own::Usable(text) if active.password.as_ref() != Some(text) => {
+            Some(prepare(Some(text.clone())))
+        }
+        Own::Usable(_) | Own::Refused(_) => requested.then_some(Step::KeepPassword),
+        // What was somebody's own, and is so no more, is followed by a generated one.
+        Own::Unasked => (requested || is_due || active.own).then(|| prepare(None)),
+    };
+    let mut steps: Vec<Step> = step.into_iter().collect();
     if requested {
         steps.push(remember(Subject::Password, situation));
     }
@@ -150,3 +193,6 @@ fn due(state: &State, situation: &Situation<'_>) -> Option<Timestamp> {
     let active = state.passwords.get(&state.active_password)?;
     active.created.checked_add(interval).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
 };
 use kube::Resource;
-use secure_exporter_web_config::{BcryptHash, WebConfig};
+use secure_exporter_web_config::{BcryptHash, UserHashes, WebConfig};
 
 use super::{
     decide::next,
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     api::ValidSpec,
     names::published_generation,
+    own_credentials::Users,
     pki::{
         bundle::single_certificates,
         inspect::{check_key_matches, inspect, verify, verify_client},
@@ -43,11 +44,13 @@ pub struct Published<'a> {
 }
 
 /// The state to go on from, and whether it had to be made again: a state that is missing, or older than what is published
-/// since, would take back what scrapers and exporters hold. `remembered` is what this process knew last.
+/// since, would take back what scrapers and exporters hold. `remembered` is what this process knew last, and `handled` the
+/// requests that are known to have been acted on, whatever an older state says.
 pub fn current_state(
     stored: Option<&State>,
     remembered: Option<&State>,
     published: &Published<'_>,
+    handled: &BTreeMap<String, String>,
     spec: &ValidSpec,
     now: Timestamp,
 ) -> (Option<State>, bool) {
@@ -58,7 +61,10 @@ pub fn current_state(
     }
     let older = stored.or(remembered);
     match rebuild(published, older, spec, newest.saturating_add(1), now) {
-        Some(state) => (Some(state), true),
+        Some(mut state) => {
+            state.handled.extend(handled.clone());
+            (Some(state), true)
+        }
         // An older state is better than none; nothing of it will be published over what is newer.
         None => (older.cloned(), false),
     }
@@ -93,10 +99,13 @@ fn rebuild(
     } else {
         None
     };
-    let passwords = if spec.methods.ask_password() {
-        passwords(published, older, now)?
+    let (passwords, users) = if spec.methods.ask_password() {
+        let config = WebConfig::parse(text(published.server?, "web-config.yml")?).ok()?;
+        let mut users = config.basic_auth_users;
+        let hashes = users.remove(&spec.username)?;
+        (passwords(&hashes, published, older, spec, now), users)
     } else {
-        BTreeMap::new()
+        (BTreeMap::new(), Users::new())
     };
     let mut state = State {
         generation,
@@ -110,6 +119,7 @@ fn rebuild(
         password_progress: (passwords.len() > 1)
             .then(|| Progress::begin(PasswordStage::ClientSwitched, now)),
         passwords,
+        users,
         handled: older.map(|older| older.handled.clone()).unwrap_or_default(),
     };
     if let (Some(cross), Some(active)) = (cross, state.authorities.get_mut(&state.active_authority))
@@ -242,20 +252,18 @@ fn client(
 
 /// The accepted hashes, the one whose text is published as the newest.
 fn passwords(
+    hashes: &UserHashes,
     published: &Published<'_>,
     older: Option<&State>,
+    spec: &ValidSpec,
     now: Timestamp,
-) -> Option<BTreeMap<u64, Password>> {
-    let config = WebConfig::parse(text(published.server?, "web-config.yml")?).ok()?;
+) -> BTreeMap<u64, Password> {
     let told = published
         .scrape
         .and_then(|secret| text(secret, "password"))
         .map(|text| SecretText::new(text.to_owned()));
-    let hashes = config.basic_auth_users.values();
-    let mut found: Vec<Password> = hashes
-        .flat_map(|hashes| hashes.as_slice())
-        .map(|hash| of_hash(hash, told.as_ref(), older, now))
-        .collect();
+    let of_hash = |hash| of_hash(hash, told.as_ref(), older, spec, now);
+    let mut found: Vec<Password> = hashes.as_slice().iter().map(of_hash).collect();
     // The one that scrapers are told stays the one that they are told; next comes the one that they were told before.
     let before = older.and_then(|older| older.passwords.get(&older.active_password));
     found.sort_by_key(|password| {
@@ -264,15 +272,14 @@ fn passwords(
         (is_told, was_told, password.password.is_some())
     });
     let first = older.map_or(0, |older| older.active_password);
-    let numbered = (first + 1..).zip(found);
-    let passwords: BTreeMap<u64, Password> = numbered.collect();
-    (!passwords.is_empty()).then_some(passwords)
+    (first + 1..).zip(found).collect()
 }
 
 fn of_hash(
     hash: &BcryptHash,
     told: Option<&SecretText>,
     older: Option<&State>,
+    spec: &ValidSpec,
     now: Timestamp,
 ) -> Password {
     let stored = SecretText::new(hash.as_str().to_owned());
@@ -288,6 +295,7 @@ fn of_hash(
             .or_else(|| known?.password.clone()),
         cost: hash.cost(),
         created: known.map_or(now, |known| known.created),
+        own: known.map_or(spec.password_secret.is_some(), |known| known.own),
         hash: stored,
     }
 }

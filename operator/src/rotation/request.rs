@@ -118,6 +118,25 @@ impl Requests {
     }
 }
 
+/// The requests that were acted on, as the status tells of them: `<subject>=<token>`.
+pub fn write_handled(handled: &BTreeMap<String, String>) -> Vec<String> {
+    let all = Subject::ALL.into_iter();
+    all.filter_map(|subject| {
+        let token = handled.get(subject.name())?;
+        Some(format!("{}={token}", subject.name()))
+    })
+    .collect()
+}
+
+/// What [`write_handled`] wrote.
+pub fn read_handled(lines: &[String]) -> BTreeMap<String, String> {
+    lines
+        .iter()
+        .filter_map(|line| line.split_once('='))
+        .map(|(subject, token)| (subject.to_owned(), token.to_owned()))
+        .collect()
+}
+
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(',')
         .map(|part| {
@@ -153,6 +172,17 @@ mod tests {
         assert!(requests("ca:2", "").is_pending(Subject::Authority, &handled));
         assert_eq!(requests("", "").withdrawn(&handled), [Subject::Authority]);
         assert_eq!(asked.withdrawn(&handled), []);
+    }
+
+    #[test]
+    fn what_the_status_tells_of_requests_is_read_back() {
+        let handled = BTreeMap::from([
+            ("ca".to_owned(), "ca:a=b,password".to_owned()),
+            ("distrust-all".to_owned(), "all".to_owned()),
+        ]);
+        let told = write_handled(&handled);
+        assert_eq!(told, ["ca=ca:a=b,password", "distrust-all=all"]);
+        assert_eq!(read_handled(&told), handled);
     }
 
     #[test]

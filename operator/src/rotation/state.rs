@@ -13,7 +13,7 @@ use secure_exporter_web_config::BcryptHash;
 use serde::{Deserialize, Serialize};
 
 pub use self::format::StateError;
-use crate::{pki::BACKDATING, secret_text::SecretText};
+use crate::{own_credentials::Users, pki::BACKDATING, secret_text::SecretText};
 
 /// All secrets of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct State {
     pub active_password: u64,
     /// How far a change of the password has come; `None` between changes.
     pub password_progress: Option<Progress<PasswordStage>>,
+    /// The further users: the last good content of the user's own Secret.
+    pub users: Users,
     /// The requests, by subject, that were last acted on: the annotation's whole value.
     pub handled: BTreeMap<String, String>,
 }
@@ -110,6 +112,8 @@ pub struct Password {
     pub cost: u32,
     /// When it was made.
     pub created: Timestamp,
+    /// Whether it is the user's own, and was not generated.
+    pub own: bool,
 }
 
 impl Password {

@@ -1,4 +1,5 @@
-// Verifies a chain as every Go client does: verify BUNDLE CHAIN NAME. A tool of trust_tables.rs.
+// Verifies a chain as every Go client does, for the server NAME, and without a NAME as every Go server does that asks for
+// client certificates: verify BUNDLE CHAIN [NAME]. A tool of trust_tables.rs.
 package main
 
 import (
@@ -9,13 +10,13 @@ import (
 )
 
 func main() {
-	if err := verify(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := verify(os.Args[1], os.Args[2], os.Args[3:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func verify(bundle, chain, name string) error {
+func verify(bundle, chain string, name []string) error {
 	trusted, err := os.ReadFile(bundle)
 	if err != nil {
 		return err
@@ -32,6 +33,12 @@ func verify(bundle, chain, name string) error {
 		return err
 	}
 	intermediates.AppendCertsFromPEM(rest)
-	_, err = leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: intermediates, DNSName: name})
+	options := x509.VerifyOptions{Roots: roots, Intermediates: intermediates}
+	if len(name) > 0 {
+		options.DNSName = name[0]
+	} else {
+		options.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	}
+	_, err = leaf.Verify(options)
 	return err
 }

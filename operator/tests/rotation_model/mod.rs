@@ -6,6 +6,7 @@
 
 pub mod issuer;
 mod operator;
+mod own;
 mod published;
 
 use std::collections::BTreeMap;
@@ -17,9 +18,10 @@ use secure_exporter_operator::{
     rotation::{request::Requests, state::State, timing::Timers},
     supply::Supply,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use issuer::{Act, Issuer};
+use own::{OwnSecrets, RESIDENT};
 use published::{Given, Served, Store};
 
 /// What happens next.
@@ -45,6 +47,10 @@ pub enum Event {
     Restart(u8),
     /// Somebody asks for a rotation: 0 certificate, 1 authority, 2 password.
     Ask(u8),
+    /// The user's own Secret with a password: 0 and 1 another one, 2 broken, 3 deleted, 4 named by the spec or not.
+    Password(u8),
+    /// The user's own Secret with further users: 0 another one, 1 one less, 2 broken, 3 deleted.
+    Users(u8),
     /// The operator's clock jumps by so many minutes.
     Jump(i8),
     /// Whoever has an issuer of their own does something; without one, nothing.
@@ -78,6 +84,12 @@ pub enum Mutant {
     BelievesJumps,
     /// A state from a backup is believed.
     BelievesBackups,
+    /// Scrapers are told a password of the user's own before exporters accept it.
+    OwnPasswordAtOnce,
+    /// Further users end with their Secret.
+    UsersEndWithSecret,
+    /// Requests that an older state does not know are acted on again.
+    ForgetsRequests,
     /// What another issuer supplies is served before scrapers are told to trust it.
     LeafFirst,
     /// It is served as soon as they were told.
@@ -132,6 +144,9 @@ pub struct World {
     requests: Requests,
     issuer: Option<Issuer>,
     asked: u32,
+    own: OwnSecrets,
+    /// What the status says was acted on.
+    handled: BTreeMap<String, String>,
     /// Whether a restored state was not looked at yet: that is a loss, and the promise is about one at a time.
     restored: bool,
     store: Store,
@@ -184,6 +199,8 @@ impl World {
             requests: Requests::default(),
             issuer: None,
             asked: 0,
+            own: OwnSecrets::new(),
+            handled: BTreeMap::new(),
             restored: false,
             store: Store::default(),
             history: Vec::new(),
@@ -250,6 +267,8 @@ impl World {
                 node.used.clear();
             }
             Event::Ask(subject) => self.ask(subject),
+            Event::Password(what) => self.change_password(what),
+            Event::Users(what) => self.own.change_users(what),
             Event::Jump(minutes) => {
                 // A clock that is wrong by more than the backdating makes certificates that nobody accepts yet.
                 if self.running {
@@ -300,6 +319,7 @@ impl World {
         });
         let (served, given) = (self.store.served(), self.store.given());
         is_quiet
+            && self.follows_own_secrets()
             && self
                 .nodes
                 .iter()
@@ -354,6 +374,10 @@ impl World {
             };
             if node.served.end - overlap <= now && was_away {
                 continue;
+            }
+            // It was there from the beginning, and nobody ever removed it.
+            if self.spec.methods.ask_password() && !node.served.users.contains(RESIDENT) {
+                return Err(format!("{now}: node {index}: {RESIDENT} is refused"));
             }
             for scraper in &self.scrapers {
                 node.served
@@ -460,6 +484,10 @@ impl World {
 
 fn spec(owner: &Owner, methods: Methods) -> ValidSpec {
     let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
+    let users = match methods {
+        Methods::Certificate => Value::Null,
+        Methods::Password | Methods::PasswordAndCertificate => json!({"name": own::USERS}),
+    };
     let methods = match methods {
         Methods::Password => json!(["BasicAuth"]),
         Methods::Certificate => json!(["ClientCertificate"]),
@@ -467,7 +495,7 @@ fn spec(owner: &Owner, methods: Methods) -> ValidSpec {
     };
     let spec = json!({
         "tls": {"certificate": {"duration": "20h", "renewBeforePercentage": 33}},
-        "authentication": {"methods": methods, "basicAuth": {"bcryptCost": 4, "rotationInterval": "12h"}},
+        "authentication": {"methods": methods, "basicAuth": {"bcryptCost": 4, "rotationInterval": "12h", "usersSecretRef": users}},
         "rotation": {"clientOverlap": format!("{OVERLAP}m")},
     });
     ValidSpec::parse(&serde_json::from_value(spec).unwrap(), owner, &images).unwrap()

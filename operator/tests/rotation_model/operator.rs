@@ -1,15 +1,17 @@
 //! The operator of the model: one pass in the order in which the real one writes, and what it hears of the exporters. Here
 //! it is broken on purpose, too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use secure_exporter_operator::{
+    own_credentials::{Own, Users},
     render::children,
     rotation::{
         Situation, Step, carry_out, decide,
         decide::Because,
         evidence::{Answer, Exporter},
         rebuild::current_state,
+        request::Subject,
         state::{AuthorityStage, Leaf, State},
     },
     supply::Supply,
@@ -26,11 +28,22 @@ impl World {
         let now = self.now + self.clock_offset;
         let stored = self.store.state.clone();
         let published = self.store.published();
+        let nothing = BTreeMap::new();
         let (known, _) = if self.mutant == Mutant::BelievesBackups && stored.is_some() {
             (stored.clone(), false)
         } else {
             let remembered = self.remembered.as_ref();
-            current_state(stored.as_ref(), remembered, &published, &self.spec, now)
+            current_state(
+                stored.as_ref(),
+                remembered,
+                &published,
+                match self.mutant {
+                    Mutant::ForgetsRequests => &nothing,
+                    _ => &self.handled,
+                },
+                &self.spec,
+                now,
+            )
         };
         let known = match self.mutant {
             Mutant::TimersFromIntent => known.map(confirmed_by_intent),
@@ -46,9 +59,14 @@ impl World {
             .as_ref()
             .is_some_and(|state| self.store.shows(&self.spec, &self.owner, state));
         let supply = self.supply();
+        let mut own = self.own_credentials();
+        if self.mutant == Mutant::UsersEndWithSecret && own.users.problem().is_some() {
+            own.users = Own::Usable(Users::new());
+        }
         let situation = Situation {
             spec: &self.spec,
             requests: &self.requests,
+            own: &own,
             supply: &supply,
             uid: &self.owner.uid,
             published: is_published,
@@ -66,6 +84,14 @@ impl World {
             && !steps.contains(&Step::SwitchAuthority)
         {
             steps.retain(|step| !matches!(step, Step::IssueLeaf { .. }));
+        }
+        self.check_requests(&steps)?;
+        if self.mutant == Mutant::OwnPasswordAtOnce
+            && steps
+                .iter()
+                .any(|step| matches!(step, Step::PreparePassword { own: Some(_), .. }))
+        {
+            steps.push(Step::SwitchPassword);
         }
         self.break_clients(known.as_ref(), &mut steps);
         self.break_supply(known.as_ref(), &supply, &mut steps);
@@ -171,6 +197,32 @@ impl World {
             }
             if !self.running {
                 return Ok(());
+            }
+        }
+        if self.handled != state.handled && self.may_write() {
+            self.handled = state.handled;
+        }
+        Ok(())
+    }
+
+    /// What the status says was done is not done again.
+    fn check_requests(&self, steps: &[Step]) -> Result<(), String> {
+        for step in steps {
+            let Step::Remember { subject, token } = step else {
+                continue;
+            };
+            let acts = |step: &Step| match subject {
+                Subject::Password => matches!(step, Step::PreparePassword { own: None, .. }),
+                Subject::Authority => matches!(step, Step::PrepareAuthority { .. }),
+                _ => matches!(
+                    step,
+                    Step::IssueLeaf {
+                        because: Because::Requested
+                    }
+                ),
+            };
+            if self.handled.get(subject.name()) == Some(token) && steps.iter().any(acts) {
+                return Err(format!("{token} is acted on again"));
             }
         }
         Ok(())

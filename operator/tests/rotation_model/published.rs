@@ -104,6 +104,8 @@ pub struct Served {
     pub chain: Chain,
     pub end: Timestamp,
     pub hashes: BTreeSet<String>,
+    /// Users besides the one of the scrapers.
+    pub users: BTreeSet<String>,
     /// Authorities whose client certificates it lets in; `None` where it asks for none.
     clients: Option<BTreeSet<u64>>,
 }
@@ -113,7 +115,8 @@ impl Served {
         let chain = Chain::of(text(secret, "tls.crt"));
         let config = WebConfig::parse(text(secret, "web-config.yml")).unwrap();
         let asks = config.tls_server_config.unwrap().client_auth_type;
-        let hashes = config.basic_auth_users.values();
+        let mut users = config.basic_auth_users;
+        let hashes = users.remove("prometheus");
         Self {
             clients: asks.map(|asks| {
                 assert_eq!(asks, ClientAuthType::RequireAndVerifyClientCert);
@@ -121,7 +124,9 @@ impl Served {
             }),
             end: chain.end,
             chain,
+            users: users.into_keys().collect(),
             hashes: hashes
+                .iter()
                 .flat_map(|hashes| hashes.as_slice())
                 .map(|hash| hash.as_str().to_owned())
                 .collect(),

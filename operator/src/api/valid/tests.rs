@@ -195,6 +195,19 @@ fn what_is_wrong_is_refused_by_the_path_of_its_field() {
             basic(json!({"bcryptCost": 15})),
         ),
         (
+            "spec.authentication.basicAuth.passwordSecretRef",
+            basic(json!({"passwordSecretRef": {"name": "nodes-state"}})),
+        ),
+        (
+            "spec.authentication.basicAuth.usersSecretRef",
+            basic(json!({"usersSecretRef": {"name": "nodes-server"}})),
+        ),
+        (
+            "spec.authentication.basicAuth.usersSecretRef",
+            json!({"authentication": {
+                "methods": ["ClientCertificate"], "basicAuth": {"usersSecretRef": {"name": "people"}}}}),
+        ),
+        (
             "spec.scrape.timeout",
             json!({"scrape": {"interval": "10s", "timeout": "11s"}}),
         ),
@@ -217,6 +230,21 @@ fn what_is_wrong_is_refused_by_the_path_of_its_field() {
     ] {
         assert_eq!(parse(spec.clone()).unwrap_err().field, field, "{spec}");
     }
+}
+
+#[test]
+fn a_password_of_ones_own_has_no_interval() {
+    let secret = json!({"name": "mine"});
+    let basic_auth = json!({"rotationInterval": "1h", "passwordSecretRef": secret});
+    let spec = parse(json!({"authentication": {"basicAuth": basic_auth}})).unwrap();
+    assert_eq!(spec.rotation.password_interval, None);
+    let place = spec.password_secret.as_ref().unwrap();
+    assert_eq!(
+        (place.name.as_str(), place.key.as_str()),
+        ("mine", "password")
+    );
+    assert!(spec.names_own_secrets());
+    assert!(!parse(json!({})).unwrap().names_own_secrets());
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
-use secure_exporter_web_config::BcryptHash;
+use secure_exporter_web_config::{BcryptHash, UserHashes};
 use serde::{Deserialize, Serialize};
 
 use super::{Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State};
+use crate::own_credentials::Users;
 use crate::pki::inspect::{InspectError, certificates, check_key_matches, facts};
 use crate::secret_text::SecretText;
 
@@ -63,6 +64,9 @@ impl State {
             }
             put(hash_key(*generation), password.hash.expose());
         }
+        if !self.users.is_empty() {
+            put(USERS_KEY.to_owned(), &write_users(&self.users));
+        }
         // Maps of plain values and times, which JSON can always hold.
         let index = serde_json::to_string_pretty(&Index::of(self)).unwrap_or_default();
         put(INDEX_KEY.to_owned(), &format!("{index}\n"));
@@ -94,6 +98,7 @@ impl State {
             authority_progress: index.authority_progress,
             active_password: index.active_password,
             password_progress: index.password_progress,
+            users: read_users(data, index.users)?,
             handled: index.handled,
             leaf: index.leaf.read(data)?,
             client: index
@@ -114,6 +119,8 @@ const LEAF_CERTIFICATE_KEY: &str = "leaf.crt";
 const LEAF_KEY_KEY: &str = "leaf.key";
 const CLIENT_CERTIFICATE_KEY: &str = "client.crt";
 const CLIENT_KEY_KEY: &str = "client.key";
+/// As `htpasswd` has it: a user and a hash on each line.
+const USERS_KEY: &str = "users.htpasswd";
 
 fn authority_certificate_key(generation: u64) -> String {
     format!("ca-{generation}.crt")
@@ -152,6 +159,9 @@ struct Index {
     active_password: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     password_progress: Option<Progress<PasswordStage>>,
+    /// How many further users there are: none of them may vanish unseen.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    users: usize,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     handled: BTreeMap<String, String>,
 }
@@ -176,6 +186,8 @@ struct PasswordEntry {
     has_text: bool,
     cost: u32,
     created: Timestamp,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    own: bool,
 }
 
 impl Index {
@@ -188,6 +200,7 @@ impl Index {
             has_text: password.password.is_some(),
             cost: password.cost,
             created: password.created,
+            own: password.own,
         };
         Self {
             format: FORMAT,
@@ -206,6 +219,7 @@ impl Index {
             passwords: map(&state.passwords, password),
             active_password: state.active_password,
             password_progress: state.password_progress,
+            users: state.users.len(),
             handled: state.handled.clone(),
         }
     }
@@ -346,8 +360,46 @@ impl PasswordEntry {
             hash: SecretText::new(hash.to_owned()),
             cost: self.cost,
             created: self.created,
+            own: self.own,
         })
     }
+}
+
+fn write_users(users: &Users) -> String {
+    let lines = users.iter().flat_map(|(name, hashes)| {
+        let hashes = hashes.as_slice().iter();
+        hashes.map(move |hash| format!("{name}:{}\n", hash.as_str()))
+    });
+    lines.collect()
+}
+
+fn read_users(data: &BTreeMap<String, ByteString>, count: usize) -> Result<Users, StateError> {
+    if count == 0 {
+        return Ok(Users::new());
+    }
+    let damage = |line: usize| damaged(USERS_KEY, format!("line {line} is not a user and a hash"));
+    let mut hashes: BTreeMap<String, Vec<BcryptHash>> = BTreeMap::new();
+    for (index, line) in text(data, USERS_KEY)?.lines().enumerate() {
+        let (name, hash) = line.split_once(':').ok_or_else(|| damage(index + 1))?;
+        let hash = BcryptHash::parse(hash).map_err(|_| damage(index + 1))?;
+        hashes.entry(name.to_owned()).or_default().push(hash);
+    }
+    if hashes.len() != count {
+        let problem = format!("it has not the {count} users of which {INDEX_KEY} tells");
+        return Err(damaged(USERS_KEY, problem));
+    }
+    let users = hashes.into_iter();
+    users
+        .map(|(name, hashes)| {
+            let hashes = UserHashes::new(hashes).map_err(|_| damage(0))?;
+            Ok((name, hashes))
+        })
+        .collect()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn map<V, E>(from: &BTreeMap<u64, V>, entry: impl Fn(&V) -> E) -> BTreeMap<u64, E> {

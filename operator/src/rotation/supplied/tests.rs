@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     api::{ImagePolicy, Place, ValidIssuer, ValidSpec},
     names::{DISTRUST_ANNOTATION, Owner, ROTATE_ANNOTATION},
+    own_credentials::OwnCredentials,
     pki::{IssuedPair, Serial, bundle::bundle, cross_sign, issue_authority, issue_leaf},
     render,
     rotation::{
@@ -66,6 +67,7 @@ impl Passes {
             },
         };
         let situation = Situation {
+            own: &OwnCredentials::default(),
             spec: &self.spec,
             requests: &self.requests,
             supply,
@@ -229,7 +231,10 @@ fn a_broken_secret_keeps_what_was_good_and_holds_up_nothing_else() {
     assert_eq!(passes.pass(&broken()), []);
     passes.ask(ROTATE_ANNOTATION, "password");
     let steps = passes.pass(&broken());
-    assert!(steps.contains(&Step::PreparePassword { generation: 2 }));
+    assert!(steps.contains(&Step::PreparePassword {
+        generation: 2,
+        own: None
+    }));
     // In the middle of a change nothing is switched to, and what was switched to goes on.
     passes.pass(&second);
     passes.now += OVERLAP * 2;
@@ -296,7 +301,10 @@ fn what_only_the_issuer_can_do_is_answered_once() {
 
     passes.ask(DISTRUST_ANNOTATION, "all");
     let steps = passes.pass(&supply);
-    assert!(steps.contains(&Step::ReplacePassword { generation: 2 }));
+    assert!(steps.contains(&Step::ReplacePassword {
+        generation: 2,
+        own: None
+    }));
     assert!(is_served_of(&passes, &supply));
     let declines =
         |step: &Step| matches!(step, Step::Decline { .. } | Step::ReplacePassword { .. });
@@ -389,7 +397,14 @@ fn what_is_published_is_enough_to_go_on_from() {
         bundle: Some(&children.ca_config_map),
     };
     let before = passes.state.take();
-    let (state, is_rebuilt) = current_state(None, None, &published, &passes.spec, begin);
+    let (state, is_rebuilt) = current_state(
+        None,
+        None,
+        &published,
+        &BTreeMap::new(),
+        &passes.spec,
+        begin,
+    );
     assert!(is_rebuilt);
     passes.state = state;
     assert_eq!(passes.pass(&supply), []);

@@ -1,0 +1,185 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{api::ImagePolicy, names::Owner};
+
+const HASH: &str = "$2y$10$MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i";
+
+fn spec(basic_auth: Value) -> ValidSpec {
+    let owner = Owner {
+        name: "nodes".into(),
+        namespace: "monitoring".into(),
+        uid: "1".into(),
+    };
+    let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
+    let spec = json!({"authentication": {"basicAuth": basic_auth}});
+    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner, &images).unwrap()
+}
+
+fn secret<'a>(entries: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Secret {
+    let entries = entries.into_iter();
+    Secret {
+        data: Some(
+            entries
+                .map(|(key, value)| (key.to_owned(), ByteString(value.to_vec())))
+                .collect(),
+        ),
+        ..Secret::default()
+    }
+}
+
+fn password(secret: Option<&Secret>) -> Own<SecretText> {
+    let spec = spec(json!({"passwordSecretRef": {"name": "mine"}}));
+    OwnCredentials::check(&spec, secret, None).password
+}
+
+fn users(secret: Option<&Secret>) -> Own<Users> {
+    let spec = spec(json!({"usersSecretRef": {"name": "people"}}));
+    OwnCredentials::check(&spec, None, secret).users
+}
+
+fn problem<T>(own: &Own<T>) -> Problem {
+    own.problem().expect("it is accepted").problem.clone()
+}
+
+#[test]
+fn what_the_spec_does_not_name_is_not_looked_at() {
+    let found = secret([("password", &b"x"[..])]);
+    let none = OwnCredentials::check(&spec(json!({})), Some(&found), Some(&found));
+    assert_eq!(none, OwnCredentials::default());
+}
+
+#[test]
+fn a_password_is_text_that_scrapers_send_as_it_is() {
+    let longest = "x".repeat(72);
+    for (written, read) in [
+        ("correct horse battery", "correct horse battery"),
+        ("correct horse battery\n", "correct horse battery"),
+        ("correct horse battery\r\n", "correct horse battery"),
+        ("with:colon:and:ümlaut", "with:colon:and:ümlaut"),
+        (&longest, &longest),
+    ] {
+        let found = secret([("password", written.as_bytes())]);
+        let expected = SecretText::new(read.to_owned());
+        assert_eq!(password(Some(&found)), Own::Usable(expected), "{written:?}");
+    }
+    let spec = spec(json!({"passwordSecretRef": {"name": "mine", "key": "pw"}}));
+    let found = secret([("pw", &b"correct horse battery"[..])]);
+    let checked = OwnCredentials::check(&spec, Some(&found), None);
+    assert!(checked.password.problem().is_none());
+}
+
+#[test]
+fn a_password_that_cannot_be_used_is_refused_with_the_reason() {
+    let key = || "password".to_owned();
+    let long = "x".repeat(73);
+    let cases: [(&[u8], Problem); 9] = [
+        (b"", Problem::Empty(key())),
+        (b"\n", Problem::Empty(key())),
+        (b"elevenchars", Problem::TooShort(key())),
+        (
+            "eleven\u{fc}\u{fc}\u{fc}\u{fc}\u{fc}".as_bytes(),
+            Problem::TooShort(key()),
+        ),
+        (long.as_bytes(), Problem::TooLong(key())),
+        (b"correct\thorse battery", Problem::Unprintable(key())),
+        (b"correct horse battery\n\n", Problem::Unprintable(key())),
+        (b" correct horse battery", Problem::Unprintable(key())),
+        (b"correct horse \xff battery", Problem::NotText(key())),
+    ];
+    for (written, expected) in cases {
+        let refused = password(Some(&secret([("password", written)])));
+        assert_eq!(problem(&refused), expected, "{written:?}");
+        let told = refused.problem().unwrap().to_string();
+        assert!(told.starts_with("Secret mine: "), "{told}");
+        assert!(
+            !told.contains("horse") && !told.contains("eleven"),
+            "{told}"
+        );
+    }
+    assert_eq!(problem(&password(None)), Problem::NoSecret);
+    let other = secret([("pass", &b"correct horse battery"[..])]);
+    assert_eq!(problem(&password(Some(&other))), Problem::NoKey(key()));
+    assert_eq!(
+        problem(&password(Some(&Secret::default()))),
+        Problem::NoKey(key())
+    );
+}
+
+#[test]
+fn users_have_one_hash_or_more() {
+    let other = HASH.replace("$2y$10$", "$2b$12$");
+    let both = format!("{HASH}\n\n {other} \n");
+    let found = secret([("alice", HASH.as_bytes()), ("bob.b-2_", both.as_bytes())]);
+    let Own::Usable(read) = users(Some(&found)) else {
+        panic!("refused");
+    };
+    let texts = |name: &str| -> Vec<&str> {
+        let hashes = read[name].as_slice().iter();
+        hashes.map(BcryptHash::as_str).collect()
+    };
+    assert_eq!(texts("alice"), [HASH]);
+    assert_eq!(texts("bob.b-2_"), [HASH, &other]);
+    // Nobody but the user of the scrapers: what an admin leaves who removes the last one.
+    assert_eq!(
+        users(Some(&Secret::default())),
+        Own::Usable(BTreeMap::new())
+    );
+}
+
+#[test]
+fn a_user_that_cannot_be_used_refuses_all_of_them_with_the_reason() {
+    let long = "n".repeat(65);
+    let bad = |line, source| Problem::BadHash {
+        user: "bob".into(),
+        line,
+        source,
+    };
+    let mixed = format!("{HASH}\nopen sesame!");
+    let cost = HASH.replace("$10$", "$17$");
+    let cases: [(&str, &str, Problem); 9] = [
+        ("bob", "open sesame!", bad(1, BcryptHashError::NotBcrypt)),
+        ("bob", &mixed, bad(2, BcryptHashError::NotBcrypt)),
+        (
+            "bob",
+            "$apr1$abcdefgh$0123456789012345678901",
+            bad(1, BcryptHashError::Md5),
+        ),
+        (
+            "bob",
+            "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
+            bad(1, BcryptHashError::NotBcrypt),
+        ),
+        ("bob", &cost, bad(1, BcryptHashError::Cost { cost: 17 })),
+        ("bob", &HASH[..50], bad(1, BcryptHashError::Malformed)),
+        ("bob", "\n", Problem::NoHash("bob".into())),
+        ("prometheus", HASH, Problem::TakenName("prometheus".into())),
+        (&long, HASH, Problem::BadName(long.clone())),
+    ];
+    for (name, value, expected) in cases {
+        let found = secret([("alice", HASH.as_bytes()), (name, value.as_bytes())]);
+        let refused = users(Some(&found));
+        assert_eq!(problem(&refused), expected, "{name}");
+        let told = refused.problem().unwrap().to_string();
+        assert!(told.starts_with("Secret people: "), "{told}");
+        assert!(
+            !told.contains("sesame") && !told.contains("0123456789"),
+            "{told}"
+        );
+    }
+    assert_eq!(problem(&users(None)), Problem::NoSecret);
+    let many = format!("{HASH}\n").repeat(MOST_HASHES + 1);
+    let found = secret([("bob", many.as_bytes())]);
+    assert_eq!(problem(&users(Some(&found))), Problem::TooMany);
+}
+
+#[test]
+fn debug_shows_neither_password_nor_hash() {
+    let found = secret([("password", &b"correct horse battery"[..])]);
+    let hashed = secret([("alice", HASH.as_bytes())]);
+    let shown = format!("{:?} {:?}", password(Some(&found)), users(Some(&hashed)));
+    assert!(
+        !shown.contains("horse") && !shown.contains("$2y$"),
+        "{shown}"
+    );
+}
