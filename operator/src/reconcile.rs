@@ -1,6 +1,7 @@
 //! One pass over one resource: observe → decide → render → apply → status.
 
 mod asking;
+mod telling;
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,6 @@ use jiff::Timestamp;
 use kube::{Client, Resource, runtime::controller::Action};
 
 use crate::{
-    announce::{DECLINED, announcement},
     api::{Advance, ImagePolicy, SecureExporter, ValidIssuer, ValidSpec},
     apply::Writer,
     backoff::PerObject,
@@ -41,11 +41,14 @@ use crate::{
         state::State,
         timing::Timers,
     },
-    status::{self, Published, Stalled},
+    status::Published,
     supply::{Supply, check},
 };
 
-use asking::Desk;
+use self::{
+    asking::Desk,
+    telling::{report, tell, tell_status},
+};
 
 /// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -53,8 +56,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How soon what was just written is read back.
 const AFTER_A_STEP: Duration = Duration::from_secs(1);
 
-/// How often the objects of another issuer and the Secrets of the user's own are read. They carry none of our labels, so no watch tells of a change: to watch
-/// them, the operator would have to keep every Secret of the namespace in memory.
+/// How often the objects of another issuer and the Secrets of the user's own are read. They carry none of our labels, so no
+/// watch tells of a change: to watch them, the operator would have to keep every Secret of the namespace in memory.
 const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What every pass needs.
@@ -90,6 +93,13 @@ impl Context {
             }
             !is_gone
         });
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer {
+            client: &self.client,
+            metrics: &self.metrics,
+        }
     }
 
     fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
@@ -189,10 +199,7 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         &spec,
         now,
     );
-    let writer = Writer {
-        client: &context.client,
-        metrics: &context.metrics,
-    };
+    let writer = context.writer();
     let requests = Requests::read(resource.meta().annotations.as_ref());
     let own = own_credentials(&context.client, &owner.namespace, &spec)
         .await
@@ -274,21 +281,7 @@ async fn pass(resource: &SecureExporter, context: &Context) -> Result<Action, Re
         own: &own,
         supply: &supply,
     };
-    let status = status::published(&previous, resource.meta().generation, &seen, now)?;
-    context.metrics.published(&owner, &seen, &status, now);
-    if let Some(news) = status::newly_blocked(&previous, &status) {
-        context
-            .events
-            .warn_once(resource, "RotationBlocked", news)
-            .await;
-    }
-    if let Some((reason, news)) = status::newly_unaccepted(&previous, &status) {
-        context.events.warn_once(resource, reason, news).await;
-    }
-    if let Some((reason, news)) = status::newly_invalid(&previous, &status) {
-        context.events.warn_once(resource, reason, news).await;
-    }
-    writer.status(resource, &owner, &status).await?;
+    tell_status(resource, context, &seen, &previous, now).await?;
     let deadline = next_deadline(&state, &situation)?.min(desk.deadline(&state, now)?);
     Ok(Action::requeue(pause(&steps, deadline, &state, &situation)))
 }
@@ -410,70 +403,6 @@ async fn next_state(
         .map_err(ReconcileError::Rotation)
 }
 
-async fn tell(resource: &SecureExporter, context: &Context, steps: &[Step], rebuilt: bool) {
-    let rebuilt = rebuilt.then(|| {
-        let note = "the state was missing or older than what is published, and was made again from that; where the operator signs, the keys of the authorities are lost, so a new one follows";
-        ("StateRebuilt", note.to_owned())
-    });
-    for (reason, note) in rebuilt
-        .into_iter()
-        .chain(steps.iter().filter_map(announcement))
-    {
-        tracing::info!(resource = %name(resource), reason, note);
-        if reason == DECLINED {
-            context.events.warn_once(resource, reason, &note).await;
-        } else {
-            context.events.done(resource, reason, &note).await;
-        }
-    }
-}
-
-/// Tells of a failure: in the log, and, where a person must do something, in an event and the conditions.
-async fn report(resource: &SecureExporter, context: &Context, error: &ReconcileError) {
-    if error.is_passing() {
-        tracing::debug!(resource = %name(resource), %error, "to be tried again");
-        return;
-    }
-    let category = error.category();
-    let message = chain(error);
-    tracing::warn!(resource = %name(resource), category, error = message, "a pass failed");
-    context.events.warn(resource, category, &message).await;
-    let Some(owner) = Owner::of(resource) else {
-        return;
-    };
-    let previous = resource.status.clone().unwrap_or_default();
-    let why = Stalled {
-        reason: category,
-        message,
-    };
-    let status = status::stalled(
-        &previous,
-        resource.meta().generation,
-        &why,
-        context.clock.now(),
-    );
-    let writer = Writer {
-        client: &context.client,
-        metrics: &context.metrics,
-    };
-    if let Err(error) = writer.status(resource, &owner, &status).await {
-        tracing::debug!(resource = %name(resource), %error, "the status could not be written");
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
 /// After a step the next look confirms that it was published; otherwise the next one is due when time or exporters may
 /// bring something.
 fn pause(
@@ -495,13 +424,4 @@ fn pause(
     Duration::from_secs(left.unsigned_abs())
         .min(sample_age(state, situation))
         .min(longest)
-}
-
-fn name(resource: &SecureExporter) -> String {
-    let meta = resource.meta();
-    format!(
-        "{}/{}",
-        meta.namespace.as_deref().unwrap_or_default(),
-        meta.name.as_deref().unwrap_or_default()
-    )
 }

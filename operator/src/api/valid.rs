@@ -1,23 +1,25 @@
 //! The spec after every check: the only form in which the rest of the operator sees it.
 
+mod certificate;
+mod credentials;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Affinity, Toleration};
 
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString};
 
+use self::certificate::certificate;
+use self::credentials::{basic_auth, check_own_secrets, rotation};
 use super::duration::parse_duration;
 use super::{
-    Advance, AuthenticationMethod, AuthenticationSpec, CertificateSpec, ExporterSpec, HostNetwork,
-    ImagePolicy, KNOWN_COLLECTORS, KeyAlgorithm, LogLevel, Methods, MinTlsVersion,
-    PasswordSecretRef, PrivateKeySpec, PullPolicy, Resources, RotationSpec, RotationState,
-    ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, Stragglers, SubjectSpec, UpdateStrategy,
-    ValidIssuer, WorkloadSpec,
+    Advance, ExporterSpec, HostNetwork, ImagePolicy, KNOWN_COLLECTORS, LogLevel, Methods,
+    MinTlsVersion, PasswordSecretRef, PullPolicy, Resources, RotationState, ScrapeServiceAccount,
+    ScrapeSpec, SecureExporterSpec, Stragglers, UpdateStrategy, ValidIssuer, WorkloadSpec,
 };
 use crate::names::{MAX_NAME_LENGTH, Owner};
-use crate::pki::{KeyType, LeafParameters, Subject};
+use crate::pki::LeafParameters;
 
 /// Shortest certificate, in seconds. Short ones are for tests.
 const MIN_DURATION: SignedDuration = SignedDuration::from_mins(1);
@@ -323,178 +325,6 @@ fn check_argument(argument: &str) -> Result<(), String> {
             "{name:?} is not allowed: only --collector.*, --no-collector.* and --log.* are"
         )),
     }
-}
-
-fn certificate(
-    spec: &CertificateSpec,
-    server_name: &str,
-    owner: &Owner,
-) -> Result<ValidCertificate, SpecError> {
-    const FIELD: &str = "spec.tls.certificate";
-    let duration = duration(
-        &format!("{FIELD}.duration"),
-        &spec.duration,
-        MIN_DURATION,
-        MAX_DURATION,
-    )?;
-    let renew_before_percentage = u8::try_from(spec.renew_before_percentage)
-        .ok()
-        .filter(|percentage| (5..=90).contains(percentage))
-        .ok_or_else(|| {
-            SpecError::new(
-                format!("{FIELD}.renewBeforePercentage"),
-                "must be between 5 and 90",
-            )
-        })?;
-    let mut dns_names = vec![server_name.to_owned()];
-    for (index, name) in spec.additional_dns_names.iter().enumerate() {
-        let field = format!("{FIELD}.additionalDNSNames[{index}]");
-        dns_name(&field, name.strip_prefix("*.").unwrap_or(name))?;
-        if !dns_names.contains(name) {
-            dns_names.push(name.clone());
-        }
-    }
-    let mut ip_addresses: Vec<IpAddr> = Vec::new();
-    for (index, address) in spec.additional_ip_addresses.iter().enumerate() {
-        let address = address.parse().map_err(|_| {
-            SpecError::new(
-                format!("{FIELD}.additionalIPAddresses[{index}]"),
-                format!("{address:?} is not an IP address"),
-            )
-        })?;
-        if !ip_addresses.contains(&address) {
-            ip_addresses.push(address);
-        }
-    }
-    Ok(ValidCertificate {
-        parameters: LeafParameters {
-            key_type: key_type(&spec.private_key)?,
-            subject: subject(&spec.subject, owner)?,
-            dns_names,
-            ip_addresses,
-            duration,
-        },
-        renew_before_percentage,
-    })
-}
-
-fn key_type(spec: &PrivateKeySpec) -> Result<KeyType, SpecError> {
-    match (spec.algorithm, spec.size) {
-        (KeyAlgorithm::Ecdsa, None | Some(256)) => Ok(KeyType::EcdsaP256),
-        (KeyAlgorithm::Ecdsa, Some(384)) => Ok(KeyType::EcdsaP384),
-        (KeyAlgorithm::Rsa, None | Some(2048)) => Ok(KeyType::Rsa2048),
-        (KeyAlgorithm::Rsa, Some(3072)) => Ok(KeyType::Rsa3072),
-        (KeyAlgorithm::Rsa, Some(4096)) => Ok(KeyType::Rsa4096),
-        (KeyAlgorithm::Ed25519, None) => Ok(KeyType::Ed25519),
-        _ => Err(SpecError::new(
-            "spec.tls.certificate.privateKey.size",
-            "must be 256 or 384 for ECDSA, 2048, 3072 or 4096 for RSA, and unset for Ed25519",
-        )),
-    }
-}
-
-fn subject(spec: &SubjectSpec, owner: &Owner) -> Result<Subject, SpecError> {
-    let is_country =
-        |text: &String| text.len() == 2 && text.chars().all(|c| c.is_ascii_uppercase());
-    if !spec.country.as_ref().is_none_or(is_country) {
-        return Err(SpecError::new(
-            "spec.tls.certificate.subject.country",
-            "must be two capital letters, such as CH",
-        ));
-    }
-    Ok(Subject {
-        common_name: spec
-            .common_name
-            .clone()
-            .unwrap_or_else(|| owner.name.clone()),
-        organization: spec.organization.clone(),
-        organizational_unit: spec.organizational_unit.clone(),
-        country: spec.country.clone(),
-        province: spec.province.clone(),
-        locality: spec.locality.clone(),
-    })
-}
-
-fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, u32), SpecError> {
-    const FIELD: &str = "spec.authentication.basicAuth";
-    let username = &spec.basic_auth.username;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if username.is_empty() || username.len() > 64 || !username.chars().all(is_plain) {
-        return Err(SpecError::new(
-            format!("{FIELD}.username"),
-            "must be 1 to 64 letters, digits, '.', '_' and '-'",
-        ));
-    }
-    let cost = u32::try_from(spec.basic_auth.bcrypt_cost)
-        .ok()
-        .filter(|cost| (4..=14).contains(cost))
-        .ok_or_else(|| SpecError::new(format!("{FIELD}.bcryptCost"), "must be between 4 and 14"))?;
-    Ok((username.clone(), cost))
-}
-
-fn check_own_secrets(spec: &AuthenticationSpec, owner: &Owner) -> Result<(), SpecError> {
-    let (password, users) = (
-        spec.basic_auth.password_secret_ref.as_ref(),
-        spec.basic_auth.users_secret_ref.as_ref(),
-    );
-    let named = [
-        password.map(|it| ("passwordSecretRef", &it.name)),
-        users.map(|it| ("usersSecretRef", &it.name)),
-    ];
-    let generated = [
-        owner.state_secret(),
-        owner.server_secret(),
-        owner.scrape_secret(),
-    ];
-    for (field, name) in named.into_iter().flatten() {
-        let field = format!("spec.authentication.basicAuth.{field}");
-        if !spec.methods.contains(&AuthenticationMethod::BasicAuth) {
-            return Err(SpecError::new(
-                field,
-                "needs BasicAuth in spec.authentication.methods",
-            ));
-        }
-        if generated.contains(name) {
-            return Err(SpecError::new(
-                field,
-                format!("{name} is made from this resource: name a Secret of your own"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn rotation(
-    spec: &RotationSpec,
-    authentication: &AuthenticationSpec,
-) -> Result<ValidRotation, SpecError> {
-    const INTERVAL: &str = "spec.authentication.basicAuth.rotationInterval";
-    let second = SignedDuration::from_secs(1);
-    let client_overlap = duration(
-        "spec.rotation.clientOverlap",
-        &spec.client_overlap,
-        second,
-        MAX_DURATION,
-    )?;
-    let password_interval = match authentication.basic_auth.rotation_interval.as_str() {
-        // Whose password it is decides when it changes.
-        _ if authentication.basic_auth.password_secret_ref.is_some() => None,
-        "Never" => None,
-        text => Some(duration(INTERVAL, text, second, MAX_DURATION * 2)?),
-    };
-    if password_interval.is_some_and(|interval| interval < client_overlap * 2) {
-        return Err(SpecError::new(
-            INTERVAL,
-            "must be Never or at least twice spec.rotation.clientOverlap",
-        ));
-    }
-    Ok(ValidRotation {
-        client_overlap,
-        password_interval,
-        advance: spec.advance,
-        on_stragglers: spec.on_stragglers,
-        state: spec.state,
-    })
 }
 
 fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, SpecError> {

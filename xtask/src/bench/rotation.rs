@@ -32,6 +32,7 @@ apiVersion: secureexporter.dev/v1alpha1
 kind: SecureExporter
 metadata: {name: nodes}
 spec:
+  authentication: {methods: [METHODS]}
   rotation: {clientOverlap: CLIENT_OVERLAP}
   scrape:
     interval: 1s
@@ -59,6 +60,9 @@ pub struct Options {
     /// The newest Prometheus, or that of two years ago
     #[arg(long, value_enum, default_value_t = Age::Newest)]
     pub prometheus: Age,
+    /// Scrapers show a client certificate besides the password, and that rotates as well
+    #[arg(long)]
+    pub client_certificates: bool,
     /// Write the figures to a file
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -82,6 +86,7 @@ impl Options {
             lag: 6,
             seed: 1,
             prometheus: Age::Newest,
+            client_certificates: false,
             json: None,
         }
     }
@@ -147,6 +152,7 @@ fn measure(cluster: &Cluster, options: &Options) -> Result<serde_json::Value> {
         "nodes": options.nodes,
         "lag_seconds": options.lag,
         "seed": options.seed,
+        "client_certificates": options.client_certificates,
         "seconds": seconds,
         "expected_scrapes": sound.expected,
         "scrapes": sound.scrapes,
@@ -163,7 +169,15 @@ fn start(cluster: &Cluster, options: &Options) -> Result<Prometheus> {
     // Longer than the slowest copy: the kubelet of Prometheus' node, and a second to spare.
     let overlap = format!("{}s", options.lag + 4);
     let file = tempfile::NamedTempFile::new()?;
-    fs::write(file.path(), RESOURCE.replace("CLIENT_OVERLAP", &overlap))?;
+    let methods = if options.client_certificates {
+        "BasicAuth, ClientCertificate"
+    } else {
+        "BasicAuth"
+    };
+    let resource = RESOURCE
+        .replace("CLIENT_OVERLAP", &overlap)
+        .replace("METHODS", methods);
+    fs::write(file.path(), resource)?;
     let path = file.path().display().to_string();
     step("SecureExporter and Prometheus", || {
         cluster.kubectl(&["-n", NAMESPACE, "apply", "-f", &path])?;

@@ -108,10 +108,18 @@ fn ask(mount: &Path, node: Ipv4Addr) -> Result<()> {
         // A newer version took its place in this very moment.
         return ask(mount, node);
     };
-    let mut file = tempfile::NamedTempFile::new()?;
-    file.write_all(authorities.as_bytes())?;
+    let pair = match (read("client.crt"), read("client.key")) {
+        (Ok(certificate), Ok(key)) => format!("{certificate}{key}"),
+        // None is asked for, or a newer version has come, and the request fails or not by what is there.
+        _ => String::new(),
+    };
+    let (trusted, presented) = (file(&authorities)?, file(&pair)?);
     let name = format!("nodes.{NAMESPACE}.svc");
-    let mut curl = Command::new("curl")
+    let mut curl = Command::new("curl");
+    if !pair.is_empty() {
+        curl.arg("--cert").arg(presented.path());
+    }
+    let mut curl = curl
         .args([
             "-sS",
             "-m",
@@ -124,7 +132,7 @@ fn ask(mount: &Path, node: Ipv4Addr) -> Result<()> {
             "-",
         ])
         .arg("--cacert")
-        .arg(file.path())
+        .arg(trusted.path())
         .args(["--connect-to", &format!("::{node}:{PORT}")])
         .arg(format!("https://{name}:{PORT}/metrics"))
         .stdin(Stdio::piped())
@@ -143,4 +151,10 @@ fn ask(mount: &Path, node: Ipv4Addr) -> Result<()> {
         "HTTP {status}: {}",
         String::from_utf8_lossy(&said.stderr).trim()
     ))
+}
+
+fn file(text: &str) -> Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(text.as_bytes())?;
+    Ok(file)
 }
