@@ -210,14 +210,20 @@ fn write_label_value(out: &mut Vec<u8>, value: &[u8]) {
 }
 
 fn write_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
-    for &byte in text.as_bytes() {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'"' if quotes => out.extend_from_slice(b"\\\""),
-            _ => out.push(byte),
-        }
+    let is_special = |byte: &u8| matches!(byte, b'\\' | b'\n') || (quotes && *byte == b'"');
+    let mut rest = text.as_bytes();
+    // Almost nothing has to be escaped, and what has not is copied whole.
+    while let Some(place) = rest.iter().position(is_special) {
+        let (plain, from_special) = rest.split_at(place);
+        out.extend_from_slice(plain);
+        let Some((special, after)) = from_special.split_first() else {
+            break;
+        };
+        out.push(b'\\');
+        out.push(if *special == b'\n' { b'n' } else { *special });
+        rest = after;
     }
+    out.extend_from_slice(rest);
 }
 
 /// The exponent from which Go's shortest form is written with an `e`.
