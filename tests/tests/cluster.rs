@@ -259,7 +259,8 @@ fn no_secret_is_told() -> Result<()> {
         for (place, text) in told {
             ensure!(!text.trim().is_empty(), "{place} is empty");
             // Those of other tests are in the operator's log and metrics too.
-            for sign in ["PRIVATE KEY", "$2b$", "$2y$"] {
+            // A message may say how hashes begin; only a hash goes on with its cost.
+            for sign in ["PRIVATE KEY", "$2b$0", "$2b$1", "$2y$0", "$2y$1"] {
                 ensure!(!text.contains(sign), "{sign} in {place}");
             }
             for (index, secret) in confidential.iter().enumerate() {
