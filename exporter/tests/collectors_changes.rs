@@ -26,7 +26,11 @@ impl Host {
             sysfs: at("sys"),
             rootfs: at("root"),
             udev_data: at("udev"),
-            options: [("collector.arp.netlink", "false".into())].into(),
+            options: [
+                ("collector.arp.netlink", "false".into()),
+                ("collector.cpu.info", "true".into()),
+            ]
+            .into(),
             ..Settings::default()
         };
         settings.enabled = TABLE.iter().map(|spec| spec.name).collect();

@@ -60,12 +60,14 @@ fn the_captured_host_gives_the_golden_text() {
 }
 
 #[test]
-fn optional_collectors_of_hardware_and_memory_give_their_golden_text() {
+fn what_is_optional_about_hardware_and_memory_gives_its_golden_text() {
     let mut settings = settings();
     settings.enabled = [
         "buddyinfo",
         "cgroups",
+        "cpu",
         "cpu_vulnerabilities",
+        "cpufreq",
         "drbd",
         "ksmd",
         "meminfo_numa",
@@ -85,9 +87,13 @@ fn optional_collectors_of_hardware_and_memory_give_their_golden_text() {
         "collector.sysctl.include-info",
         "kernel.seccomp.actions_avail".into(),
     );
-    settings
-        .options
-        .insert("collector.pcidevice.names", "true".into());
+    for (flag, value) in [
+        ("collector.cpu.info.bugs-include", "spectre"),
+        ("collector.cpu.info.flags-include", "^(aes|avx2?|hwp)"),
+        ("collector.pcidevice.names", "true"),
+    ] {
+        settings.options.insert(flag, value.into());
+    }
     assert_golden(&settings, "golden-optional.txt");
 }
 

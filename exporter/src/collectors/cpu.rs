@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::cpu_info::{BUGS_OPTION, CpuInfo, FLAGS_OPTION, INFO_OPTION};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, list_numbered, parse_u64, read_attribute, trim};
@@ -12,11 +13,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cpu",
     default_enabled: true,
     summary: "Time of each CPU in each mode, from /proc/stat, and throttling from sysfs.",
-    options: &[OptionSpec::switch(
-        GUEST,
-        "true",
-        "Show node_cpu_guest_seconds_total.",
-    )],
+    options: &[
+        OptionSpec::switch(GUEST, "true", "Show node_cpu_guest_seconds_total."),
+        INFO_OPTION,
+        BUGS_OPTION,
+        FLAGS_OPTION,
+    ],
     build,
 };
 
@@ -47,6 +49,7 @@ struct Cpu {
     guest: bool,
     isolated: Vec<String>,
     topology: Topology,
+    info: Option<CpuInfo>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -60,6 +63,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
         guest: context.switch(GUEST)?,
         isolated: parse_ranges(isolated),
         topology: Topology::new(context.sysfs("devices/system/cpu")),
+        info: CpuInfo::from_flags(context)?,
     }))
 }
 
@@ -71,7 +75,11 @@ impl Collector for Cpu {
         }
         self.times.write(self.guest, out);
         self.write_isolated(out);
-        self.topology.write(out)
+        self.topology.write(out);
+        match &mut self.info {
+            Some(info) => info.collect(out),
+            None => Ok(()),
+        }
     }
 }
 
@@ -272,7 +280,7 @@ impl Topology {
         }
     }
 
-    fn write(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn write(&mut self, out: &mut Exposition) {
         let help = "How often the core was throttled.";
         let mut family = out.family(
             &["node_cpu_core_throttles_total"],
@@ -309,7 +317,6 @@ impl Topology {
             let online = file.read().is_ok_and(|bytes| trim(bytes) == b"1");
             family.sample(&[("cpu", cpu.as_bytes())], u64::from(online));
         }
-        Ok(())
     }
 }
 

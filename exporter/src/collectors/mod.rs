@@ -14,6 +14,7 @@ mod buddyinfo;
 mod cgroups;
 mod conntrack;
 mod cpu;
+mod cpu_info;
 mod cpu_vulnerabilities;
 mod cpufreq;
 mod device;

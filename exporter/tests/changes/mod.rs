@@ -10,6 +10,12 @@ pub const CASES: &[(&str, &str, &str, &str)] = &[
         "node_cpu_seconds_total{cpu=\"1\",mode=\"user\"} 20.1",
     ),
     (
+        "proc/cpuinfo",
+        "1699.981",
+        "2000.5",
+        "node_cpu_frequency_hertz{core=\"0\",cpu=\"0\",package=\"0\"} 2.0005e+09",
+    ),
+    (
         "proc/stat",
         "ctxt 38014093",
         "ctxt 38014099",

@@ -167,6 +167,8 @@ fn settings(root: &Path, collector: &'static str) -> Settings {
         udev_data: root.join("udev"),
         options: [
             ("collector.arp.netlink", "false".into()),
+            ("collector.cpu.info.bugs-include", "spectre".into()),
+            ("collector.cpu.info.flags-include", "x".into()),
             ("collector.sysctl.include", names.into()),
             (
                 "collector.textfile.directory",
