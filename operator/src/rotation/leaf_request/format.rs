@@ -7,7 +7,14 @@ use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 
 use super::LeafRequest;
-use crate::{pki::SigningRequest, rotation::state::StateError, secret_text::SecretText};
+use crate::{
+    pki::SigningRequest,
+    rotation::state::{
+        StateError,
+        format::{damaged, text},
+    },
+    secret_text::SecretText,
+};
 
 impl LeafRequest {
     /// Its part of the data of the Secret.
@@ -80,20 +87,6 @@ struct Entry {
     attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<Timestamp>,
-}
-
-fn text<'a>(data: &'a BTreeMap<String, ByteString>, key: &str) -> Result<&'a str, StateError> {
-    let bytes = data.get(key).ok_or_else(|| StateError::Missing {
-        key: key.to_owned(),
-    })?;
-    std::str::from_utf8(&bytes.0).map_err(|_| damaged(key, "it is not text".to_owned()))
-}
-
-fn damaged(key: &str, problem: String) -> StateError {
-    StateError::Damaged {
-        key: key.to_owned(),
-        problem,
-    }
 }
 
 #[cfg(test)]

@@ -425,14 +425,19 @@ fn pair(
     Ok((certificate_pem, key_pem))
 }
 
-fn text<'a>(data: &'a BTreeMap<String, ByteString>, key: &str) -> Result<&'a str, StateError> {
+/// The text under a key of the Secret.
+pub(crate) fn text<'a>(
+    data: &'a BTreeMap<String, ByteString>,
+    key: &str,
+) -> Result<&'a str, StateError> {
     let bytes = data.get(key).ok_or_else(|| StateError::Missing {
         key: key.to_owned(),
     })?;
     std::str::from_utf8(&bytes.0).map_err(|_| damaged(key, "it is not text".to_owned()))
 }
 
-fn damaged(key: &str, problem: String) -> StateError {
+/// A problem that says nothing of the value.
+pub(crate) fn damaged(key: &str, problem: String) -> StateError {
     StateError::Damaged {
         key: key.to_owned(),
         problem,
