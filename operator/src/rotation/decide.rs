@@ -138,7 +138,6 @@ impl Step {
             self,
             Self::ConfirmAuthority
                 | Self::ConfirmPassword
-                | Self::KeepPassword
                 | Self::RestartTimers
                 | Self::Remember { .. }
                 | Self::Decline { .. }
