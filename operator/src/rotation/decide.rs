@@ -132,7 +132,8 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether it changes anything that is published.
+    /// Whether it raises the generation, because it changes what is published; or, where a password was kept on request,
+    /// because a state from before must be known to be older, or it would act on the request again.
     pub fn is_published(&self) -> bool {
         !matches!(
             self,
