@@ -126,7 +126,7 @@ pub struct CredentialsStatus {
 pub struct RotationStatus {
     /// What changes: Authority, Password, or both.
     pub subject: String,
-    /// How far it has come: TrustPublished, LeafSwitched and ClientSwitched of an authority; Accepting and ClientSwitched of a password.
+    /// How far it has come: TrustPublished, LeafSwitched, ClientSwitched and, where the state was lost, Rebuilt of an authority; Accepting and ClientSwitched of a password.
     pub stage: String,
     /// Since when it is known that all of this stage is published; absent until then.
     #[serde(skip_serializing_if = "Option::is_none")]

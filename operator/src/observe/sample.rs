@@ -18,7 +18,7 @@ pub struct Samples(Mutex<HashMap<String, Sample>>);
 struct Sample {
     taken: Instant,
     exporters: Vec<Exporter>,
-    /// When each node's exporter answered last, or was first asked.
+    /// When each node's exporter answered last, was not ready, or was first asked.
     heard: HashMap<String, Instant>,
 }
 
@@ -38,9 +38,11 @@ impl Samples {
         let before = before.unwrap_or_default();
         let mut heard = HashMap::new();
         for exporter in exporters.iter_mut() {
-            let last = match exporter.answer {
-                Some(_) => taken,
-                None => before.get(&exporter.node).copied().unwrap_or(taken),
+            // One that was not ready is given its whole time from when it is: until then nothing came to it.
+            let last = if exporter.answer.is_some() || !exporter.ready {
+                taken
+            } else {
+                before.get(&exporter.node).copied().unwrap_or(taken)
             };
             exporter.silent_for =
                 SignedDuration::try_from(taken.duration_since(last)).unwrap_or_default();
@@ -58,5 +60,34 @@ impl Samples {
     pub fn forget(&self, uid: &str) {
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         samples.remove(uid);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A_MOMENT: Duration = Duration::from_millis(20);
+
+    fn exporter(node: &str, ready: bool) -> Exporter {
+        Exporter {
+            node: node.to_owned(),
+            ready,
+            answer: None,
+            silent_for: SignedDuration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_silence_of_a_node_that_was_down_begins_when_it_is_back() {
+        let samples = Samples::default();
+        let mut exporters = [exporter("up", true), exporter("down", false)];
+        samples.keep("u", &mut exporters);
+        std::thread::sleep(A_MOMENT);
+        samples.keep("u", &mut exporters);
+        exporters = [exporter("up", true), exporter("down", true)];
+        samples.keep("u", &mut exporters);
+        let [up, down] = exporters.map(|exporter| exporter.silent_for.unsigned_abs());
+        assert!(up >= A_MOMENT && down < up, "{up:?} {down:?}");
     }
 }

@@ -6,6 +6,7 @@
 //! | `TrustPublished` | g | g, g+1 | soaked |
 //! | `LeafSwitched` | g+1, with the cross certificate | g, g+1 | overlap over, and nobody serves g any more |
 //! | `ClientSwitched` | g+1 | g, g+1 | the same |
+//! | `Rebuilt` | any | any, and g+1 where it was prepared since | overlap over: g+1 signs; without one, the same |
 //!
 //! A scraper that knows only g verifies a leaf of g+1 through the cross certificate (g+1's key, certified by g), so the
 //! switch waits for nobody; only the drop of g does. With client certificates the same holds with the roles exchanged: the
@@ -64,33 +65,30 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
     if paused {
         return Ok(Vec::new());
     }
-    match progress.stage {
-        AuthorityStage::TrustPublished
-            if situation.is_over(soak(state, situation), confirmed)
-                || has_ended(state, situation)? =>
-        {
+    if is_prepared(state, progress.stage) {
+        let is_over = situation.is_over(soak(state, situation), confirmed);
+        return Ok(if is_over || has_ended(state, situation)? {
             let because = Because::NewAuthority;
             let mut steps = vec![Step::SwitchAuthority, Step::IssueLeaf { because }];
             steps.extend(client::switch(state));
-            Ok(steps)
-        }
-        AuthorityStage::LeafSwitched | AuthorityStage::ClientSwitched
-            if may_drop(state, situation, confirmed) =>
-        {
-            Ok(if client::is_behind(state) {
-                client::change()
-            } else {
-                vec![Step::DropAuthorities]
-            })
-        }
-        AuthorityStage::LeafSwitched | AuthorityStage::ClientSwitched
-            if due(state, situation)? <= situation.now =>
-        {
-            // Stragglers may hold the drop for years. They must not hold the next authority.
-            Ok(vec![Step::PrepareAuthority { generation }])
-        }
-        _ => Ok(Vec::new()),
+            steps
+        } else {
+            Vec::new()
+        });
     }
+    if may_drop(state, situation, confirmed) {
+        return Ok(if client::is_behind(state) {
+            client::change()
+        } else {
+            vec![Step::DropAuthorities]
+        });
+    }
+    // Stragglers may hold the drop for years. They must not hold the next authority.
+    let is_due = due(state, situation)? <= situation.now;
+    Ok(is_due
+        .then_some(Step::PrepareAuthority { generation })
+        .into_iter()
+        .collect())
 }
 
 /// The exporters that hold up the drop; `None` where none is being waited for.
@@ -133,9 +131,10 @@ pub(super) fn deadline(
     else {
         return Ok(Some(due(state, situation)?));
     };
-    let wait = match stage {
-        AuthorityStage::TrustPublished => soak(state, situation),
-        AuthorityStage::LeafSwitched | AuthorityStage::ClientSwitched => situation.overlap(),
+    let wait = if is_prepared(state, stage) {
+        soak(state, situation)
+    } else {
+        situation.overlap()
     };
     Ok(confirmed.checked_add(wait).ok())
 }
@@ -173,10 +172,24 @@ fn begin(
     Ok(steps)
 }
 
+/// Whether the newest authority is to sign when scrapers were told of it.
+fn is_prepared(state: &State, stage: AuthorityStage) -> bool {
+    let newest = state.authorities.keys().next_back();
+    let is_new = || newest.is_some_and(|it| *it != state.active_authority && state.signs(*it));
+    match stage {
+        AuthorityStage::TrustPublished => true,
+        AuthorityStage::Rebuilt => is_new(),
+        AuthorityStage::LeafSwitched | AuthorityStage::ClientSwitched => false,
+    }
+}
+
 /// Without a cross certificate every scraper must have the new authority before anything is served by it.
 fn soak(state: &State, situation: &Situation<'_>) -> SignedDuration {
     let newest = state.authorities.last_key_value();
-    if newest.is_some_and(|(_, newest)| newest.cross_pem.is_some()) {
+    let is_rebuilt = state
+        .authority_progress
+        .is_some_and(|progress| progress.stage == AuthorityStage::Rebuilt);
+    if !is_rebuilt && newest.is_some_and(|(_, newest)| newest.cross_pem.is_some()) {
         situation.timers.trust_soak
     } else {
         situation.overlap()

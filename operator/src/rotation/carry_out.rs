@@ -51,7 +51,7 @@ pub fn carry_out(
     for step in steps {
         draft.take(step, spec, owner, now)?;
     }
-    draft.finish(steps.iter().any(Step::is_published))
+    draft.finish(steps.iter().any(Step::raises_generation))
 }
 
 /// A state of which parts may still be missing.
@@ -104,9 +104,7 @@ impl Draft {
             Step::PrepareAuthority { generation } => {
                 let active = self.authorities.get(&self.active_authority);
                 let authority = new_authority(*generation, active, owner, now)?;
-                self.authorities.insert(*generation, authority);
-                self.authority_progress =
-                    Some(Progress::begin(AuthorityStage::TrustPublished, now));
+                self.prepare(*generation, authority, now);
             }
             Step::ReplaceBundle {
                 generation,
@@ -120,10 +118,7 @@ impl Draft {
                 generation,
                 bundle_pem,
             } => {
-                self.abandon();
-                self.authorities.insert(*generation, bundle(bundle_pem));
-                self.authority_progress =
-                    Some(Progress::begin(AuthorityStage::TrustPublished, now));
+                self.prepare(*generation, bundle(bundle_pem), now);
             }
             Step::AbandonAuthority => {
                 self.abandon();
@@ -155,7 +150,7 @@ impl Draft {
                 self.authority_progress =
                     self.authority_progress
                         .map(|progress| match progress.stage {
-                            AuthorityStage::TrustPublished => progress,
+                            AuthorityStage::TrustPublished | AuthorityStage::Rebuilt => progress,
                             _ => Progress::begin(AuthorityStage::ClientSwitched, now),
                         });
             }
@@ -202,6 +197,10 @@ impl Draft {
                 restart(&mut self.authority_progress, now);
                 restart(&mut self.password_progress, now);
             }
+            Step::AwaitPublication => {
+                unconfirm(&mut self.authority_progress);
+                unconfirm(&mut self.password_progress);
+            }
             Step::Remember { subject, token } | Step::Decline { subject, token } => {
                 self.handled
                     .insert(subject.name().to_owned(), token.clone());
@@ -211,6 +210,17 @@ impl Draft {
             }
         }
         Ok(())
+    }
+
+    fn prepare(&mut self, generation: u64, authority: Authority, now: Timestamp) {
+        self.abandon();
+        self.authorities.insert(generation, authority);
+        // What is not known of the others is not known any better now.
+        let stage = match self.authority_progress {
+            Some(progress) if progress.stage == AuthorityStage::Rebuilt => AuthorityStage::Rebuilt,
+            _ => AuthorityStage::TrustPublished,
+        };
+        self.authority_progress = Some(Progress::begin(stage, now));
     }
 
     /// Leaves out the newest authority, if scrapers are only being told of it: nothing was ever served by it.
@@ -394,5 +404,11 @@ fn confirm<S>(progress: &mut Option<Progress<S>>, now: Timestamp) {
 fn restart<S>(progress: &mut Option<Progress<S>>, now: Timestamp) {
     if let Some(progress) = progress {
         progress.confirmed = progress.confirmed.map(|_| now);
+    }
+}
+
+fn unconfirm<S>(progress: &mut Option<Progress<S>>) {
+    if let Some(progress) = progress {
+        progress.confirmed = None;
     }
 }

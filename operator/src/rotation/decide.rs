@@ -27,7 +27,8 @@ pub enum Step {
         /// Its generation.
         generation: u64,
     },
-    /// A certificate authority of this generation, certified by the active one: scrapers are told to trust both.
+    /// A certificate authority of this generation, certified by the active one: scrapers are told to trust both. One that
+    /// was prepared and not yet switched to is left out again.
     PrepareAuthority {
         /// Its generation.
         generation: u64,
@@ -110,6 +111,9 @@ pub enum Step {
     ConfirmPassword,
     /// The clock has jumped: the timers that run start anew, which is later than needed and never earlier.
     RestartTimers,
+    /// What was published is not there any more: the timers that run start anew when it is, because who has not got it yet
+    /// needs their whole lag again.
+    AwaitPublication,
     /// A request was acted on.
     Remember {
         /// What was asked for.
@@ -132,17 +136,13 @@ pub enum Step {
 }
 
 impl Step {
-    /// Whether it raises the generation, because it changes what is published; or, where a password was kept on request,
-    /// because a state from before must be known to be older, or it would act on the request again.
-    pub fn is_published(&self) -> bool {
+    /// Whether it changes the generation: because it changes what is published, or because a state from before, restored
+    /// from a backup, must be known to be older. It would act on an answered request again, or believe in timers that were
+    /// restarted. A missing confirmation makes it wait, and a missing withdrawal is made up for.
+    pub fn raises_generation(&self) -> bool {
         !matches!(
             self,
-            Self::ConfirmAuthority
-                | Self::ConfirmPassword
-                | Self::RestartTimers
-                | Self::Remember { .. }
-                | Self::Decline { .. }
-                | Self::Forget { .. }
+            Self::ConfirmAuthority | Self::ConfirmPassword | Self::Forget { .. }
         )
     }
 
@@ -242,8 +242,8 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
     }
     let mut steps = forget(state, situation);
     steps.extend(replace_users(&state.users, situation));
-    if clock_is_unreliable(state, situation) {
-        steps.push(Step::RestartTimers);
+    if let Some(restart) = restart(state, situation) {
+        steps.push(restart);
         steps.extend(match situation.supply {
             Supply::Managed => leaf::renew(state, situation)?,
             Supply::External(supply) => supplied::renew(state, situation, supply),
@@ -390,14 +390,18 @@ fn forget(state: &State, situation: &Situation<'_>) -> Vec<Step> {
         .collect()
 }
 
-/// Timers measure by the wall clock, because they outlive the process. Where it jumps they would end too early or never.
-fn clock_is_unreliable(state: &State, situation: &Situation<'_>) -> bool {
+/// Why timers that run cannot be relied on. They measure by the wall clock, because they outlive the process: where it
+/// jumps they would end too early or never.
+fn restart(state: &State, situation: &Situation<'_>) -> Option<Step> {
     let confirmed = [
         state.authority_progress.and_then(|it| it.confirmed),
         state.password_progress.and_then(|it| it.confirmed),
     ];
-    let mut running = confirmed.into_iter().flatten();
-    running.any(|start| situation.clock_jumped || start > situation.now)
+    let latest = confirmed.into_iter().flatten().max()?;
+    if !situation.published {
+        return Some(Step::AwaitPublication);
+    }
+    (situation.clock_jumped || latest > situation.now).then_some(Step::RestartTimers)
 }
 
 /// The step by which a request counts as acted on.

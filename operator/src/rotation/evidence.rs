@@ -17,7 +17,7 @@ pub struct Exporter {
     pub ready: bool,
     /// What it said when it was asked; `None` where it could not be reached.
     pub answer: Option<Answer>,
-    /// For how long it has not answered, since it did last or since this process began to ask.
+    /// For how long it has not answered: since it did last, was not ready last, or this process began to ask.
     pub silent_for: SignedDuration,
 }
 

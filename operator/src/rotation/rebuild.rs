@@ -111,7 +111,7 @@ fn rebuild(
         generation,
         active_authority: leaf.authority_generation,
         authority_progress: (authorities.len() > 1)
-            .then(|| Progress::begin(stage(&authorities, &leaf, spec), now)),
+            .then(|| Progress::begin(stage(&authorities, spec), now)),
         authorities,
         leaf,
         client,
@@ -129,13 +129,17 @@ fn rebuild(
     Some(state)
 }
 
-/// With another issuer, an authority that nothing is served by may be one that not every scraper has yet.
-fn stage(authorities: &BTreeMap<u64, Authority>, leaf: &Leaf, spec: &ValidSpec) -> AuthorityStage {
-    let newest = authorities.keys().max();
-    if spec.issuer.is_managed() || newest == Some(&leaf.authority_generation) {
+/// Of the operator's own authorities it does not matter how far they had come, because its leaf is verified by all of them
+/// or by the one that every scraper has. Another issuer's may not have come to every scraper, or may still be served.
+fn stage(authorities: &BTreeMap<u64, Authority>, spec: &ValidSpec) -> AuthorityStage {
+    let is_ours = |authority: &Authority| {
+        inspect(&authority.certificate_pem)
+            .is_ok_and(|facts| authority_generation(&facts.subject).is_some())
+    };
+    if spec.issuer.is_managed() && authorities.values().all(is_ours) {
         AuthorityStage::LeafSwitched
     } else {
-        AuthorityStage::TrustPublished
+        AuthorityStage::Rebuilt
     }
 }
 

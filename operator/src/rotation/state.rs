@@ -18,8 +18,8 @@ use crate::{own_credentials::Users, pki::BACKDATING, secret_text::SecretText};
 /// All secrets of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Counts the changes of what is published, from 1. What is published carries it, and a lower one never replaces a
-    /// higher.
+    /// Counts the changes of what is published, and those that a state from before would take back, from 1. What is published
+    /// carries it, and a lower one never replaces a higher.
     pub generation: u64,
     /// Certificate authorities by generation. All of them are in the trust bundle.
     pub authorities: BTreeMap<u64, Authority>,
@@ -160,6 +160,10 @@ pub enum AuthorityStage {
     /// Scrapers present a client certificate of the new one as well; exporters still trust both. A stage of its own only
     /// where the client certificate could not change together with the leaf.
     ClientSwitched,
+    /// The state was made again from what is published. Which authorities every scraper has, and which of them an exporter
+    /// serves by, is not known: none but the active one may be served by before the overlap is over, and none may leave
+    /// the bundle before every exporter has said that it serves by another.
+    Rebuilt,
 }
 
 /// The stages between one password and the next.

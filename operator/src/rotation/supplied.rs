@@ -9,7 +9,8 @@
 //!
 //! The stages are those of [`authority`], where an authority is the whole bundle of an issuer. There is no cross certificate,
 //! so the first wait is as hard as the second: a scraper that has not got the new bundle refuses the new certificate. Which
-//! bundles every scraper has is known from the stage: all, but the newest while that is waited for.
+//! bundles every scraper has is known from the stage: all, but the newest while that is waited for; and of a state that was
+//! made again the active one alone, until the overlap is over.
 
 use jiff::Timestamp;
 
@@ -130,8 +131,15 @@ fn follow(
             held()
         };
     }
-    if let Some(home) = home(state, supplied) {
-        return Ok(stay(state, supplied, home, generation));
+    if let Some(home) = home(state, situation, supplied) {
+        return Ok(stay(state, situation, supplied, home));
+    }
+    if let Some(published) = published(state, supplied) {
+        return if has_ended {
+            Ok(recall(supplied, published, generation))
+        } else {
+            held()
+        };
     }
     let mut steps = vec![Step::PrepareBundle {
         generation,
@@ -146,28 +154,31 @@ fn follow(
 }
 
 /// Where the supplied bundle is one that every scraper has, of generation `home`: nothing has to be waited for.
-fn stay(state: &State, supplied: &Supplied, home: u64, generation: u64) -> Vec<Step> {
+fn stay(state: &State, situation: &Situation<'_>, supplied: &Supplied, home: u64) -> Vec<Step> {
     let mut steps = Vec::new();
     if waiting(state).is_some() {
         steps.push(Step::AbandonAuthority);
     }
-    let newest = held(state).map(|(generation, _)| generation).max();
+    let newest = held(state, situation)
+        .map(|(generation, _)| generation)
+        .max();
     if newest != Some(home) {
         // It was left for another issuer, and comes back before it was dropped.
-        steps.extend([
-            Step::RecallAuthority {
-                generation: home,
-                again: generation,
-            },
-            Step::SwitchAuthority,
-            serve(supplied, generation),
-        ]);
+        steps.extend(recall(supplied, home, next(state.authorities.keys())));
     } else if home != state.active_authority {
         steps.extend([Step::SwitchAuthority, serve(supplied, home)]);
     } else if !is_served(state, supplied) {
         steps.push(serve(supplied, home));
     }
     steps
+}
+
+fn recall(supplied: &Supplied, generation: u64, again: u64) -> Vec<Step> {
+    vec![
+        Step::RecallAuthority { generation, again },
+        Step::SwitchAuthority,
+        serve(supplied, again),
+    ]
 }
 
 /// Confirms the stage, or ends it.
@@ -201,9 +212,8 @@ fn serve_under_held(state: &State, situation: &Situation<'_>, supplied: &Supplie
         return None;
     }
     let server_name = &situation.spec.server_name;
-    let mut newest_first: Vec<_> = issuers(state).collect();
-    newest_first.reverse();
-    let (generation, _) = newest_first.into_iter().find(|(_, authority)| {
+    let mut newest_first = issuers(state, situation).rev();
+    let (generation, _) = newest_first.find(|(_, authority)| {
         let bundle = &authority.certificate_pem;
         verifies(&supplied.chain_pem, bundle, server_name, situation.now)
     })?;
@@ -240,23 +250,43 @@ fn is_soaked(state: &State, situation: &Situation<'_>) -> bool {
 }
 
 /// The authorities that every scraper has.
-fn held(state: &State) -> impl Iterator<Item = (u64, &Authority)> {
-    let waiting = waiting(state).map(|(generation, _)| generation);
+fn held<'a>(
+    state: &'a State,
+    situation: &Situation<'_>,
+) -> impl DoubleEndedIterator<Item = (u64, &'a Authority)> {
+    let newest = state.authorities.keys().next_back().copied();
+    let stage = state.authority_progress.map(|progress| progress.stage);
+    let is_soaked = is_soaked(state, situation);
+    let is_held = move |generation| match stage {
+        Some(AuthorityStage::TrustPublished) => Some(generation) != newest,
+        Some(AuthorityStage::Rebuilt) => is_soaked || generation == state.active_authority,
+        _ => true,
+    };
     let all = state.authorities.iter();
     all.map(|(generation, authority)| (*generation, authority))
-        .filter(move |(generation, _)| Some(*generation) != waiting)
+        .filter(move |(generation, _)| is_held(*generation))
 }
 
 /// Those of them that are somebody else's.
-fn issuers(state: &State) -> impl Iterator<Item = (u64, &Authority)> {
-    held(state).filter(|(_, authority)| authority.key_pem.is_none())
+fn issuers<'a>(
+    state: &'a State,
+    situation: &Situation<'_>,
+) -> impl DoubleEndedIterator<Item = (u64, &'a Authority)> {
+    held(state, situation).filter(|(_, authority)| authority.key_pem.is_none())
 }
 
 /// The one of them with the supplied bundle.
-fn home(state: &State, supplied: &Supplied) -> Option<u64> {
-    issuers(state)
+fn home(state: &State, situation: &Situation<'_>, supplied: &Supplied) -> Option<u64> {
+    issuers(state, situation)
         .find(|(_, authority)| authority.certificate_pem == supplied.bundle_pem)
         .map(|(generation, _)| generation)
+}
+
+/// The authority with the supplied bundle, whether every scraper has it or not.
+fn published(state: &State, supplied: &Supplied) -> Option<u64> {
+    let mut all = state.authorities.iter();
+    all.find(|(_, authority)| authority.certificate_pem == supplied.bundle_pem)
+        .map(|(generation, _)| *generation)
 }
 
 fn end(state: &State) -> Result<Timestamp, InspectError> {

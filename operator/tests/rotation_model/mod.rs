@@ -122,7 +122,7 @@ struct Node {
     delivery: Option<Timestamp>,
     started: Timestamp,
     used: BTreeMap<String, Timestamp>,
-    /// When the operator that runs heard of it last, or began to ask.
+    /// When the operator that runs heard of it last, it was not ready, or it began to ask.
     heard: Timestamp,
     well_since: Timestamp,
 }

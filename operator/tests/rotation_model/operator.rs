@@ -51,7 +51,7 @@ impl World {
         };
         let exporters = self.exporters(known.as_ref());
         for (node, exporter) in self.nodes.iter_mut().zip(&exporters) {
-            if exporter.answer.is_some() {
+            if exporter.answer.is_some() || !exporter.ready {
                 node.heard = self.now;
             }
         }
@@ -75,7 +75,7 @@ impl World {
             now,
             clock_jumped: self.jumped && self.mutant != Mutant::BelievesJumps,
         };
-        (self.jumped, self.restored) = (false, false);
+        self.jumped = false;
         let mut steps = decide(known.as_ref(), &situation).map_err(|error| error.to_string())?;
         if self.mutant == Mutant::LeafQueues
             && known.as_ref().is_some_and(|state| {
@@ -190,6 +190,7 @@ impl World {
         if !self.running {
             return Ok(());
         }
+        self.restored = false;
         self.remembered = Some(state.clone());
         for object in 0..3 {
             if self.store.differs(object, &rendered) && self.may_write() {

@@ -95,6 +95,27 @@ impl Passes {
         self.requests = Requests::read(Some(&annotations));
     }
 
+    /// Goes on from what is published alone; what was known until then.
+    fn lose_state(&mut self) -> State {
+        let before = self.state.take().unwrap();
+        let children = render::children(&self.spec, &owner(), &before).unwrap();
+        let published = Published {
+            server: Some(&children.server_secret),
+            scrape: Some(&children.scrape_secret),
+            bundle: Some(&children.ca_config_map),
+        };
+        let handled = BTreeMap::new();
+        let (state, is_rebuilt) =
+            current_state(None, None, &published, &handled, &self.spec, self.now);
+        assert!(is_rebuilt);
+        self.state = state;
+        before
+    }
+
+    fn bundle(&self) -> String {
+        bundle(&self.state().authorities)
+    }
+
     /// Passes until nothing changes any more.
     fn settle(&mut self, supply: &Supply) {
         for _ in 0..20 {
@@ -390,25 +411,9 @@ fn what_is_published_is_enough_to_go_on_from() {
     let supply = Supply::External(Ok(supplied));
     let mut passes = Passes::new(&supply);
 
-    let children = render::children(&passes.spec, &owner(), passes.state()).unwrap();
-    let published = Published {
-        server: Some(&children.server_secret),
-        scrape: Some(&children.scrape_secret),
-        bundle: Some(&children.ca_config_map),
-    };
-    let before = passes.state.take();
-    let (state, is_rebuilt) = current_state(
-        None,
-        None,
-        &published,
-        &BTreeMap::new(),
-        &passes.spec,
-        begin,
-    );
-    assert!(is_rebuilt);
-    passes.state = state;
+    let before = passes.lose_state();
     assert_eq!(passes.pass(&supply), []);
-    let (now, before) = (passes.state(), before.unwrap());
+    let now = passes.state();
     assert_eq!(now.leaf.certificate_pem, before.leaf.certificate_pem);
     assert_eq!(now.authorities.len(), 1);
     let texts = |state: &State| {
@@ -418,4 +423,46 @@ fn what_is_published_is_enough_to_go_on_from() {
             .collect::<Vec<_>>()
     };
     assert_eq!(texts(now), texts(&before));
+}
+
+/// One root of two leaves the issuer's bundle in the moment in which the state is lost: a certificate of it may be served.
+#[test]
+fn what_may_still_be_served_stays_in_the_bundle_of_a_lost_state() {
+    let begin = "2027-01-01T00:00:00Z".parse().unwrap();
+    let (kept, left) = (authority(1), authority(2));
+    let alone = supplied(&kept, DAY, begin);
+    let Supply::External(Ok(mut both)) = alone.clone() else {
+        panic!("it is good");
+    };
+    both.bundle_pem.push_str(&left.certificate_pem);
+    let mut passes = Passes::new(&Supply::External(Ok(both)));
+    passes.lose_state();
+    for _ in 0..3 {
+        passes.pass(&alone);
+        assert!(passes.bundle().contains(left.certificate_pem.trim()));
+    }
+    passes.settle(&alone);
+    assert!(!passes.bundle().contains(left.certificate_pem.trim()));
+}
+
+#[test]
+fn what_not_every_scraper_may_have_is_not_served_after_a_lost_state() {
+    let begin = "2027-01-01T00:00:00Z".parse().unwrap();
+    let mut passes = Passes::new(&supplied(&authority(1), DAY, begin));
+    let next = supplied(&authority(2), DAY, begin);
+    passes.pass(&next);
+    let before = passes.lose_state();
+    for _ in 0..3 {
+        passes.pass(&next);
+        assert_eq!(
+            passes.state().leaf.certificate_pem,
+            before.leaf.certificate_pem
+        );
+    }
+    passes.now += OVERLAP;
+    passes.pass(&next);
+    assert_ne!(
+        passes.state().leaf.certificate_pem,
+        before.leaf.certificate_pem
+    );
 }
