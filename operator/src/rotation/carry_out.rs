@@ -146,11 +146,12 @@ impl Draft {
             Step::IssueLeaf { .. } => self.leaf = Some(self.new_leaf(spec, now)?),
             Step::ServeSupplied { leaf } => self.serve(leaf, now),
             Step::SwitchClient => {
-                // While another authority is being prepared, its own switch starts the overlap anew.
                 self.authority_progress =
                     self.authority_progress
                         .map(|progress| match progress.stage {
-                            AuthorityStage::TrustPublished | AuthorityStage::Rebuilt => progress,
+                            // Its own switch starts the overlap anew.
+                            AuthorityStage::TrustPublished => progress,
+                            AuthorityStage::Rebuilt => Progress::begin(progress.stage, now),
                             _ => Progress::begin(AuthorityStage::ClientSwitched, now),
                         });
             }

@@ -111,7 +111,7 @@ fn rebuild(
         generation,
         active_authority: leaf.authority_generation,
         authority_progress: (authorities.len() > 1)
-            .then(|| Progress::begin(stage(&authorities, spec), now)),
+            .then(|| Progress::begin(AuthorityStage::Rebuilt, now)),
         authorities,
         leaf,
         client,
@@ -127,20 +127,6 @@ fn rebuild(
         active.cross_pem = Some(cross);
     }
     Some(state)
-}
-
-/// Of the operator's own authorities it does not matter how far they had come, because its leaf is verified by all of them
-/// or by the one that every scraper has. Another issuer's may not have come to every scraper, or may still be served.
-fn stage(authorities: &BTreeMap<u64, Authority>, spec: &ValidSpec) -> AuthorityStage {
-    let is_ours = |authority: &Authority| {
-        inspect(&authority.certificate_pem)
-            .is_ok_and(|facts| authority_generation(&facts.subject).is_some())
-    };
-    if spec.issuer.is_managed() && authorities.values().all(is_ours) {
-        AuthorityStage::LeafSwitched
-    } else {
-        AuthorityStage::Rebuilt
-    }
 }
 
 fn authorities(
