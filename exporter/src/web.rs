@@ -9,6 +9,7 @@ pub mod conversation;
 mod counters;
 mod encoding;
 mod files;
+mod hashing;
 mod inspect;
 mod last_use;
 mod limits;
@@ -93,9 +94,6 @@ pub enum RunError {
     /// The system lacks something basic.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
-    /// The system has no randomness.
-    #[error("cannot start: no randomness from the system: {0}")]
-    Randomness(#[from] getrandom::Error),
 }
 
 /// Serves until SIGTERM or SIGINT.

@@ -355,26 +355,30 @@ pub fn newly_unaccepted<'a>(
     previous: &SecureExporterStatus,
     current: &'a SecureExporterStatus,
 ) -> Option<(&'a str, &'a str)> {
-    let refused = |condition: &&Condition| {
-        condition.type_ == conditions::CREDENTIALS_ACCEPTED && condition.status == "False"
-    };
-    let now = current.conditions.iter().find(refused)?;
-    let before = previous.conditions.iter().find(refused);
-    let is_news = before.is_none_or(|before| before.message != now.message);
-    is_news.then_some((now.reason.as_str(), now.message.as_str()))
+    let differs = |before: &Condition, now: &Condition| before.message != now.message;
+    newly_false(conditions::CREDENTIALS_ACCEPTED, previous, current, differs)
 }
 
-/// Reason and message of the condition, where since `previous` something else is wrong with the certificate.
+/// Reason and message of the condition, where since `previous` something else is wrong with the certificate. Its
+/// message tells times as well, which are no news.
 pub fn newly_invalid<'a>(
     previous: &SecureExporterStatus,
     current: &'a SecureExporterStatus,
 ) -> Option<(&'a str, &'a str)> {
-    let invalid = |condition: &&Condition| {
-        condition.type_ == conditions::CERTIFICATE_VALID && condition.status == "False"
-    };
-    let now = current.conditions.iter().find(invalid)?;
-    let before = previous.conditions.iter().find(invalid);
-    let is_news = before.is_none_or(|before| before.reason != now.reason);
+    let differs = |before: &Condition, now: &Condition| before.reason != now.reason;
+    newly_false(conditions::CERTIFICATE_VALID, previous, current, differs)
+}
+
+fn newly_false<'a>(
+    name: &str,
+    previous: &SecureExporterStatus,
+    current: &'a SecureExporterStatus,
+    differs: impl Fn(&Condition, &Condition) -> bool,
+) -> Option<(&'a str, &'a str)> {
+    let is_false = |condition: &&Condition| condition.type_ == name && condition.status == "False";
+    let now = current.conditions.iter().find(is_false)?;
+    let before = previous.conditions.iter().find(is_false);
+    let is_news = before.is_none_or(|before| differs(before, now));
     is_news.then_some((now.reason.as_str(), now.message.as_str()))
 }
 

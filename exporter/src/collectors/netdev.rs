@@ -6,13 +6,15 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::device_filter::{DeviceFilter, FilterFlags};
 use super::netdev_addresses::Addresses;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, Family, MetricKind};
-use crate::sources::{Directory, KeptFile, ReadError, fields, lines, parse_u64, trim};
+use crate::sources::{
+    Directory, KeptFile, ReadError, fields, lines, list_devices, parse_u64, trim,
+};
 
 const FLAGS: FilterFlags = FilterFlags {
     exclude: "collector.netdev.device-exclude",
@@ -173,6 +175,8 @@ struct Device {
     counters: [u64; COLUMNS],
     details: [Option<u64>; DETAILS.len()],
     alias: Option<Vec<u8>>,
+    /// Of its directory, where that was seen. Another device that took its name has another.
+    inode: Option<u64>,
     no_handler: KeptFile,
 }
 
@@ -208,6 +212,7 @@ impl Collector for Netdev {
         match self.view {
             View::Default => {
                 self.devices.write_columns(&SUMS, out);
+                self.devices.follow_renames();
                 self.devices.write_no_handler(out);
             }
             View::File(names) => self.devices.write_columns(names, out),
@@ -252,10 +257,6 @@ impl Devices {
     }
 
     fn meet(&self, name: &[u8]) -> Device {
-        let no_handler = self
-            .class
-            .join(OsStr::from_bytes(name))
-            .join("statistics/rx_nohandler");
         Device {
             name: name.to_vec(),
             ignored: self.filter.ignores(name),
@@ -263,7 +264,23 @@ impl Devices {
             counters: Default::default(),
             details: Default::default(),
             alias: None,
-            no_handler: KeptFile::new(no_handler),
+            inode: None,
+            no_handler: KeptFile::new(no_handler(&self.class, name)),
+        }
+    }
+
+    /// Lets go of the files of devices whose names others have now.
+    fn follow_renames(&mut self) {
+        // In a container the class may be hidden; then there is nothing to read either.
+        let listed = list_devices(&self.class).unwrap_or_default();
+        for device in shown(&mut self.known) {
+            let found = listed.binary_search_by(|(name, _)| name.cmp(&device.name));
+            let inode = found.ok().and_then(|place| listed.get(place));
+            let inode = inode.map(|(_, inode)| *inode);
+            if device.inode != inode {
+                device.inode = inode;
+                device.no_handler = KeptFile::new(no_handler(&self.class, &device.name));
+            }
         }
     }
 
@@ -334,6 +351,11 @@ impl Device {
             None => family.sample(&[("device", &self.name)], count),
         }
     }
+}
+
+fn no_handler(class: &Path, name: &[u8]) -> PathBuf {
+    let device = class.join(OsStr::from_bytes(name));
+    device.join("statistics/rx_nohandler")
 }
 
 fn shown(devices: &mut [Device]) -> impl Iterator<Item = &mut Device> {
@@ -408,5 +430,44 @@ mod tests {
             names_after(&["veth9", "lo", "eth0"]),
             ["eth0", "lo", "veth9"]
         );
+    }
+
+    #[test]
+    fn what_is_kept_open_follows_the_device_that_has_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let class = folder.path().join("class");
+        std::fs::create_dir(&class).unwrap();
+        for (name, count) in [("a", "1"), ("b", "2")] {
+            let device = folder.path().join(count);
+            std::fs::create_dir_all(device.join("statistics")).unwrap();
+            std::fs::write(device.join("statistics/rx_nohandler"), count).unwrap();
+            std::os::unix::fs::symlink(device, class.join(name)).unwrap();
+        }
+        let mut devices = Devices {
+            filter: DeviceFilter::default(),
+            class: class.clone(),
+            known: Vec::new(),
+            buffer: Vec::new(),
+        };
+        let line = |name: &str| format!("{name}: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
+        let file = format!("heading\nheading\n{}{}", line("a"), line("b"));
+        let mut look = || {
+            devices.update(file.as_bytes()).unwrap();
+            devices.follow_renames();
+            let inodes: Vec<_> = devices.known.iter().map(|device| device.inode).collect();
+            let counts = devices.known.iter_mut();
+            let counts: Vec<_> = counts
+                .map(|device| parse_u64(device.no_handler.read().unwrap()).unwrap())
+                .collect();
+            (inodes, counts)
+        };
+        let (before, counts) = look();
+        assert_eq!(counts, [1, 2]);
+        for (from, to) in [("a", "x"), ("b", "a"), ("x", "b")] {
+            std::fs::rename(class.join(from), class.join(to)).unwrap();
+        }
+        let (after, counts) = look();
+        assert_eq!(counts, [2, 1]);
+        assert_eq!(after, [before[1], before[0]]);
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! - A password that was right once is recognised by a keyed hash, without bcrypt; wrong ones are never remembered, so
 //!   that they cannot push the right ones out.
-//! - bcrypt runs one at a time behind a short queue with a share for each address; beyond it the answer is 429.
+//! - bcrypt runs one at a time ([`hashing`](super::hashing)) behind a short queue with a share for each address; beyond it
+//!   the answer is 429.
 //! - Every failure costs the same, whether the user exists or not and whatever the cost of its hashes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +20,7 @@ use sha2::Sha256;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use super::hashing::Hashing;
 use super::last_use::{CredentialUse, unix_now};
 
 /// Only successes are kept, so there is about one for each hash; more than this means rotations long past.
@@ -62,6 +65,7 @@ pub(super) struct Authenticator {
     remembered: Arc<Mutex<HashSet<[u8; 32]>>>,
     lane: Arc<Semaphore>,
     queue: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    hashing: Hashing,
 }
 
 impl Users {
@@ -160,15 +164,17 @@ impl std::fmt::Debug for Users {
 
 impl Authenticator {
     /// # Errors
-    /// The system has no randomness.
-    pub(super) fn new() -> Result<Self, getrandom::Error> {
+    /// The system has no randomness, or gives no thread.
+    pub(super) fn new() -> io::Result<Self> {
         let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(key.as_mut_slice())?;
+        getrandom::fill(key.as_mut_slice())
+            .map_err(|error| io::Error::other(format!("no randomness from the system: {error}")))?;
         Ok(Self {
             key,
             remembered: Arc::default(),
             lane: Arc::new(Semaphore::new(1)),
             queue: Arc::default(),
+            hashing: Hashing::start()?,
         })
     }
 
@@ -201,7 +207,7 @@ impl Authenticator {
             return Verdict::Accepted;
         }
         let (users, key, remembered) = (users.clone(), self.key.clone(), self.remembered.clone());
-        let check = tokio::task::spawn_blocking(move || {
+        let check = self.hashing.run(move || {
             // Both are given back when the work is done, even if the client has long gone.
             let _held = (place, turn);
             let matched = users.verify(&shown);
@@ -212,7 +218,7 @@ impl Authenticator {
             matched.is_some()
         });
         match check.await {
-            Ok(true) => Verdict::Accepted,
+            Some(true) => Verdict::Accepted,
             _ => Verdict::Refused,
         }
     }
