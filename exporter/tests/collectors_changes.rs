@@ -44,10 +44,13 @@ impl Host {
         self.directory.path().join(file)
     }
 
+    /// Puts another file in the place of the one that may be open.
     fn replace(&self, file: &str, from: &str, to: &str) {
         let content = std::fs::read_to_string(self.path(file)).unwrap();
         assert!(content.contains(from), "{file} has no {from:?}");
-        std::fs::write(self.path(file), content.replacen(from, to, 1)).unwrap();
+        let other = self.path("other");
+        std::fs::write(&other, content.replacen(from, to, 1)).unwrap();
+        std::fs::rename(other, self.path(file)).unwrap();
     }
 
     fn scrape(&mut self) -> String {

@@ -62,6 +62,21 @@ pub fn node_exporter() -> Result<PathBuf> {
     variable("TEST_NODE_EXPORTER").map(PathBuf::from)
 }
 
+/// The captured host that node_exporter itself is tested with.
+pub fn node_exporter_fixtures() -> Result<PathBuf> {
+    variable("TEST_NODE_EXPORTER_FIXTURES").map(PathBuf::from)
+}
+
+/// The captured host that the module is tested with by which node_exporter reads procfs and sysfs, as an archive.
+pub fn procfs_fixtures() -> Result<PathBuf> {
+    variable("TEST_PROCFS_FIXTURES").map(PathBuf::from)
+}
+
+/// A made-up host of 256 CPUs, 500 disks and 2,000 network devices, with `proc`, `sys` and `udev` in it.
+pub fn large_host() -> Result<PathBuf> {
+    variable("TEST_LARGE_HOST").map(PathBuf::from)
+}
+
 /// Our operator, as the image holds it.
 pub fn operator() -> Result<PathBuf> {
     variable("TEST_OPERATOR").map(PathBuf::from)

@@ -1,11 +1,12 @@
 //! The protocol beside the real node_exporter: filters, compression, arguments, sockets from systemd.
 
-use std::{collections::BTreeSet, fs, net::TcpStream, process::Command, time::Duration};
+use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
 use anyhow::{Result, ensure};
 use system_tests::{
     curl::Request,
     environment,
+    pair::{Both, Pair},
     process::{Process, free_port, output},
     wait::wait_until,
 };
@@ -13,43 +14,6 @@ use tempfile::TempDir;
 
 /// The flags that the compatibility page is held against.
 const FLAGS: &str = include_str!("../../exporter/tests/node_exporter-1.12.1-flags.txt");
-
-/// The same arguments for ours and for node_exporter, each on a port of its own.
-struct Pair {
-    ours: (Process, u16),
-    theirs: (Process, u16),
-}
-
-impl Pair {
-    fn start(arguments: &[&str]) -> Result<Self> {
-        let start = |program| -> Result<(Process, u16)> {
-            let port = free_port()?;
-            let mut process = Process::spawn(
-                Command::new(program)
-                    .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-                    .args(arguments),
-            )?;
-            wait_until("an answer", Duration::from_secs(20), || {
-                process.check()?;
-                Ok(TcpStream::connect(("127.0.0.1", port)).ok())
-            })?;
-            Ok((process, port))
-        };
-        Ok(Self {
-            ours: start(environment::exporter()?)?,
-            theirs: start(environment::node_exporter()?)?,
-        })
-    }
-
-    /// Status and body of both, ours first.
-    fn get(&self, path: &str) -> Result<[(u16, String); 2]> {
-        let get = |port: u16| -> Result<(u16, String)> {
-            let answer = Request::get(&format!("http://127.0.0.1:{port}{path}")).send()?;
-            Ok((answer.status, answer.body))
-        };
-        Ok([get(self.ours.1)?, get(self.theirs.1)?])
-    }
-}
 
 /// The collectors that a scrape ran, and the families of the host.
 fn ran(body: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
@@ -83,7 +47,7 @@ fn filters_are_understood_as_node_exporter_understands_them() -> Result<()> {
         "?collect=time",
         "?x=collect%5B%5D",
     ] {
-        let [ours, theirs] = pair.get(&format!("/metrics{query}"))?;
+        let Both { ours, theirs } = pair.get(&format!("/metrics{query}"))?;
         assert_eq!((ours.0, theirs.0), (200, 200), "{query}");
         assert_eq!(ran(&ours.1), ran(&theirs.1), "{query}");
     }
@@ -96,7 +60,7 @@ fn filters_are_understood_as_node_exporter_understands_them() -> Result<()> {
         "collect%5B%5D=time&exclude%5B%5D=uname",
         "exclude%5B%5D=&collect%5B%5D=time",
     ] {
-        let [ours, theirs] = pair.get(&format!("/metrics?{query}"))?;
+        let Both { ours, theirs } = pair.get(&format!("/metrics?{query}"))?;
         assert_eq!(ours.0, 400, "{query}: {}", ours.1);
         assert_eq!(ours, theirs, "{query}");
     }
@@ -123,6 +87,7 @@ fn encodings_are_chosen_as_node_exporter_chooses_them() -> Result<()> {
         )?;
         Ok(head)
     };
+    let Both { ours, theirs } = pair.ports();
     for (accepted, expected) in [
         ("gzip", "gzip"),
         ("gzip;q=0", ""),
@@ -134,11 +99,11 @@ fn encodings_are_chosen_as_node_exporter_chooses_them() -> Result<()> {
         ("identity;q=0", ""),
         ("zstd, gzip", "gzip"),
     ] {
-        assert_eq!(encoding(pair.ours.1, accepted)?, expected, "{accepted}");
-        assert_eq!(encoding(pair.theirs.1, accepted)?, expected, "{accepted}");
+        assert_eq!(encoding(ours, accepted)?, expected, "{accepted}");
+        assert_eq!(encoding(theirs, accepted)?, expected, "{accepted}");
     }
     // Of this node_exporter has only the name.
-    assert_eq!(encoding(pair.ours.1, "zstd, gzip;q=0.5")?, "zstd");
+    assert_eq!(encoding(ours, "zstd, gzip;q=0.5")?, "zstd");
     Ok(())
 }
 
@@ -176,7 +141,7 @@ fn arguments_from_a_file_are_read_as_node_exporter_reads_them() -> Result<()> {
         "# collectors\n--collector.disable-defaults\n\n   \n--collector.time\n--web.telemetry-path\n/m\n",
     )?;
     let pair = Pair::start(&[&format!("@{}", file.display())])?;
-    let [ours, theirs] = pair.get("/m")?;
+    let Both { ours, theirs } = pair.get("/m")?;
     assert_eq!((ours.0, theirs.0), (200, 200));
     assert_eq!(ran(&ours.1), ran(&theirs.1));
     Ok(())

@@ -192,6 +192,26 @@ pub fn monitoring_definitions() -> Result<PathBuf> {
     Ok(source.join("example/prometheus-operator-crd"))
 }
 
+/// The captured host that node_exporter is tested with, in the folder of its module.
+///
+/// # Errors
+///
+/// The module cannot be downloaded.
+pub fn node_exporter_fixtures() -> Result<PathBuf> {
+    let source = source(NODE_EXPORTER.module, NODE_EXPORTER.package)?;
+    Ok(source.join("collector/fixtures"))
+}
+
+/// The archive of the captured host that the module is tested with by which node_exporter reads procfs and sysfs.
+///
+/// # Errors
+///
+/// The module cannot be downloaded.
+pub fn procfs_fixtures() -> Result<PathBuf> {
+    let source = source(NODE_EXPORTER.module, "github.com/prometheus/procfs")?;
+    Ok(source.join("testdata/fixtures.ttar"))
+}
+
 /// The folder with the definitions of cert-manager's kinds.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    bench::{rotation, soak},
+    bench::{exporter::large_host::LargeHost, rotation, soak},
     binaries,
     cluster::{Cluster, Layout, Shape},
     deb,
@@ -70,6 +70,7 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
 
 fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result<()> {
     let binaries = binaries::folder();
+    let large_host = LargeHost::generate()?;
     visibly(
         cargo_test()
             .args(["--features", "system-tests/servers"])
@@ -92,6 +93,12 @@ fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result
                 "TEST_NODE_EXPORTER",
                 servers::ensure(&servers::NODE_EXPORTER)?,
             )
+            .env(
+                "TEST_NODE_EXPORTER_FIXTURES",
+                servers::node_exporter_fixtures()?,
+            )
+            .env("TEST_PROCFS_FIXTURES", servers::procfs_fixtures()?)
+            .env("TEST_LARGE_HOST", large_host.folder())
             .env("TEST_HELM", servers::ensure(&servers::HELM)?)
             .env("TEST_MONITORING", servers::monitoring_definitions()?)
             .env("TEST_NODE_ADDRESS", cluster.node_address().to_string())

@@ -126,7 +126,11 @@ impl FileSystem {
         let names = list_directories(&directory)?;
         for name in &names {
             let path = directory.join(String::from_utf8_lossy(name).as_ref());
-            let sectors = Device::open(&path)?.number("size")?.unwrap_or_default();
+            // A device that is gone stays listed until the file system is told.
+            let sectors = match Device::open_listed(&path)? {
+                Some(mut device) => device.number("size")?.unwrap_or_default(),
+                None => 0.0,
+            };
             samples.gauge(
                 "node_btrfs_device_size_bytes",
                 "Bytes of a device of the file system.",

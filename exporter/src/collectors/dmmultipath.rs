@@ -6,7 +6,7 @@ use super::device::Device;
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{list_directories, list_numbered};
+use crate::sources::{list_directories, list_entries, list_numbered};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "dmmultipath",
@@ -103,7 +103,7 @@ impl Dmmultipath {
         samples: &mut Samples,
     ) -> Result<Vec<Vec<u8>>, CollectError> {
         let mut states = Vec::new();
-        for path in list_directories(&mapping.join("slaves")).unwrap_or_default() {
+        for path in list_entries(&mapping.join("slaves")).unwrap_or_default() {
             let disk = self
                 .block_devices
                 .join(String::from_utf8_lossy(&path).as_ref());

@@ -118,7 +118,13 @@ impl Table {
             !self.mount_points.ignores(&mount.mount_point) && !self.types.ignores(&mount.fs_type)
         });
         mounts.sort_by(|a, b| a.key().cmp(&b.key()));
-        mounts.dedup_by(|later, first| later.key() == first.key());
+        mounts.dedup_by(|later, first| {
+            let same = later.key() == first.key();
+            if same {
+                first.device_numbers.append(&mut later.device_numbers);
+            }
+            same
+        });
         let paths: Option<Vec<Arc<CStr>>> = mounts
             .iter()
             .map(|mount| mount.path_below(rootfs))
@@ -142,7 +148,7 @@ fn rootfs_prefix(rootfs: &Path) -> &[u8] {
 /// A family of one number per file system, and how it is computed.
 type Column = (&'static str, &'static str, fn(&FileSystem) -> Value);
 
-const SIZES: [Column; 5] = [
+const SIZES: [Column; 6] = [
     (
         "node_filesystem_avail_bytes",
         "Bytes free to ordinary users.",
@@ -159,6 +165,11 @@ const SIZES: [Column; 5] = [
     ("node_filesystem_free_bytes", "Bytes free.", |size| {
         in_bytes(size, size.blocks_free)
     }),
+    (
+        "node_filesystem_purgeable_bytes",
+        "Bytes that macOS could free, and no other system.",
+        |_| Value::Integer(0),
+    ),
     ("node_filesystem_size_bytes", "Bytes in all.", |size| {
         in_bytes(size, size.blocks)
     }),
@@ -226,32 +237,27 @@ fn write_mount_info<'a>(
     answered: impl Iterator<Item = (&'a Mount, &'a Answer)>,
     out: &mut Exposition,
 ) {
-    let mut rows: Vec<&Mount> = answered
+    let mut rows: Vec<_> = answered
         .filter(|(_, answer)| matches!(answer, Answer::Size(_)))
-        .map(|(mount, _)| mount)
+        .flat_map(|(mount, _)| {
+            let numbers = mount.device_numbers.iter();
+            numbers.map(|(major, minor)| (&mount.device, major, minor, &mount.mount_point))
+        })
         .collect();
-    let key = |mount: &&'a Mount| {
-        (
-            &mount.device,
-            &mount.major,
-            &mount.minor,
-            &mount.mount_point,
-        )
-    };
-    rows.sort_by(|a, b| key(a).cmp(&key(b)));
-    rows.dedup_by(|a, b| key(a) == key(b));
+    rows.sort_unstable();
+    rows.dedup();
     let mut family = out.family(
         &["node_filesystem_mount_info"],
         &["Where a device is mounted."],
         MetricKind::Gauge,
     );
-    for mount in rows {
+    for (device, major, minor, mount_point) in rows {
         family.sample(
             &[
-                ("device", &mount.device),
-                ("major", mount.major.as_bytes()),
-                ("minor", mount.minor.as_bytes()),
-                ("mountpoint", &mount.mount_point),
+                ("device", device),
+                ("major", major.as_bytes()),
+                ("minor", minor.as_bytes()),
+                ("mountpoint", mount_point),
             ],
             1,
         );
@@ -304,6 +310,7 @@ mod tests {
              node_filesystem_files_free{{{one}}} 5\n\
              node_filesystem_free_bytes{{{one}}} 122880\n\
              node_filesystem_mount_info{{device=\"/dev/sda1\",major=\"8\",minor=\"1\",mountpoint=\"/\"}} 1\n\
+             node_filesystem_purgeable_bytes{{{one}}} 0\n\
              node_filesystem_readonly{{{one}}} 1\n\
              node_filesystem_readonly{{{two}}} 0\n\
              node_filesystem_readonly{{{three}}} 0\n\
@@ -322,10 +329,34 @@ mod tests {
             mounts: Vec::new(),
             paths: Vec::new(),
         };
-        table.update(b"1 0 8:1 / /z rw - ext4 /dev/b rw\n2 0 8:1 / /z ro - ext4 /dev/b rw\n3 0 8:2 / / rw - ext4 /dev/a rw\n").unwrap();
+        table.update(b"1 0 8:1 / /z rw - ext4 /dev/b rw\n2 0 8:1 / /z ro - ext4 /dev/b rw\n3 0 8:2 / / rw - ext4 /dev/a rw\n4 1 8:3 / /z rw - ext4 /dev/b rw\n").unwrap();
         assert_eq!(
             table.paths,
             [c"/host/root/".into(), c"/host/root/z".into()] as [Arc<CStr>; 2]
+        );
+        let size = FileSystem {
+            block_size: 1,
+            blocks: 1,
+            blocks_free: 1,
+            blocks_available: 1,
+            files: 1,
+            files_free: 1,
+        };
+        let answers = [Answer::Size(size); 2];
+        let written = text(|out| write(&table.mounts, &answers, out));
+        let of = |family: &str| {
+            written
+                .lines()
+                .filter(|line| line.starts_with(family))
+                .count()
+        };
+        assert_eq!(
+            (
+                of("node_filesystem_readonly"),
+                of("node_filesystem_mount_info")
+            ),
+            (2, 3),
+            "each device has a number"
         );
         assert!(table.update(b"broken\n").is_err());
         assert!(

@@ -15,8 +15,9 @@ pub(super) struct Mount {
     /// As the host sees it, without the prefix under which this process sees the host.
     pub mount_point: Vec<u8>,
     pub fs_type: Vec<u8>,
-    pub major: String,
-    pub minor: String,
+    /// Major and minor numbers of the device, and of those that it is mounted over in the same place and is not told from
+    /// by its other labels.
+    pub device_numbers: Vec<(String, String)>,
     pub read_only: bool,
 }
 
@@ -64,10 +65,13 @@ fn parse_line(line: &[u8], rootfs: &[u8]) -> Option<Mount> {
         device: device.to_vec(),
         mount_point: strip_rootfs(mount_point, rootfs),
         fs_type,
-        major: major.parse::<u32>().ok()?.to_string(),
-        minor: minor.parse::<u32>().ok()?.to_string(),
+        device_numbers: vec![(number(major)?, number(minor)?)],
         read_only,
     })
+}
+
+fn number(text: &str) -> Option<String> {
+    Some(text.parse::<u32>().ok()?.to_string())
 }
 
 fn has_option(options: &[u8], wanted: &[u8]) -> bool {
@@ -164,8 +168,7 @@ mod tests {
             device: b"/dev/root".to_vec(),
             mount_point: b"/mnt 2\tx".to_vec(),
             fs_type: b"ext3".to_vec(),
-            major: "98".into(),
-            minor: "0".into(),
+            device_numbers: vec![("98".into(), "0".into())],
             read_only: false,
         };
         assert_eq!(mount, expected);

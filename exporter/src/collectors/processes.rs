@@ -57,29 +57,12 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 impl Collector for Processes {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         let census = self.count()?;
-        let most_processes = number(&mut self.most_processes, MOST_PROCESSES)?;
-        let most_threads = number(&mut self.most_threads, MOST_THREADS)?;
-        for (name, help, value) in [
-            (
-                "node_processes_max_processes",
-                "The kernel's limit of process numbers.",
-                most_processes,
-            ),
-            (
-                "node_processes_max_threads",
-                "The kernel's limit of threads.",
-                most_threads,
-            ),
-            ("node_processes_pids", "Processes.", census.processes),
-            (
-                "node_processes_threads",
-                "Threads of all processes.",
-                census.threads,
-            ),
-        ] {
-            out.family(&[name], &[help], MetricKind::Gauge)
-                .sample(&[], value);
-        }
+        // What is known is shown, even where a limit cannot be read.
+        let threads = "Threads of all processes.";
+        show("node_processes_threads", threads, census.threads, out);
+        let most = number(&mut self.most_threads, MOST_THREADS)?;
+        let limit = "The kernel's limit of threads.";
+        show("node_processes_max_threads", limit, most, out);
         write_states(
             "node_processes_state",
             "Processes in each state.",
@@ -94,6 +77,10 @@ impl Collector for Processes {
             &census.thread_states,
             out,
         );
+        let most = number(&mut self.most_processes, MOST_PROCESSES)?;
+        let limit = "The kernel's limit of process numbers.";
+        show("node_processes_max_processes", limit, most, out);
+        show("node_processes_pids", "Processes.", census.processes, out);
         Ok(())
     }
 }
@@ -163,6 +150,11 @@ fn parse(line: &[u8]) -> Option<Stat> {
 fn number(file: &mut KeptFile, name: &'static str) -> Result<u64, CollectError> {
     let bytes = file.read()?;
     parse_u64(trim(bytes)).ok_or_else(|| CollectError::malformed(name, bytes))
+}
+
+fn show(name: &str, help: &str, value: u64, out: &mut Exposition) {
+    out.family(&[name], &[help], MetricKind::Gauge)
+        .sample(&[], value);
 }
 
 fn write_states(name: &str, help: &str, label: &str, states: &States, out: &mut Exposition) {

@@ -189,19 +189,27 @@ fn add_file_system(
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(()),
         other => other.map_err(|source| ReadError::new(path, source))?,
     };
-    for line in lines(bytes) {
-        add_line(line, device, samples).ok_or_else(|| CollectError::malformed(FILE, line))?;
+    for (first, metrics) in LINES {
+        let line = lines(bytes).find(|line| fields(line).next() == Some(first.as_bytes()));
+        add_line(line, metrics, device, samples)
+            .ok_or_else(|| CollectError::malformed(FILE, line.unwrap_or_default()))?;
     }
     Ok(())
 }
 
-/// Adds the numbers of a line that is shown. `None` when it lacks one of them.
-fn add_line(line: &[u8], device: &[u8], samples: &mut Samples) -> Option<()> {
-    let mut words = fields(line);
-    let first = words.next()?;
-    let known = LINES.iter().find(|(word, _)| word.as_bytes() == first);
-    for (name, help) in known.map_or(&[][..], |(_, metrics)| metrics) {
-        let value = words.next().and_then(parse_u64)?;
+/// Adds the numbers of a line, zeros where this kernel has no such line. `None` when the line lacks one of them.
+fn add_line(
+    line: Option<&[u8]>,
+    metrics: &[(&str, &'static str)],
+    device: &[u8],
+    samples: &mut Samples,
+) -> Option<()> {
+    let mut words = line.map(|line| fields(line).skip(1));
+    for (name, help) in metrics {
+        let value = match &mut words {
+            Some(words) => words.next().and_then(parse_u64)?,
+            None => 0,
+        };
         samples.counter(
             format!("node_xfs_{name}_total"),
             *help,

@@ -15,7 +15,7 @@ use super::ReadError;
 /// The kernel prints no attribute longer than a page.
 const LONGEST_ATTRIBUTE: usize = 4096;
 /// What `statfs` calls sysfs.
-const SYSFS_MAGIC: u64 = 0x6265_6572;
+pub(super) const SYSFS_MAGIC: u64 = 0x6265_6572;
 
 /// A directory of sysfs attributes, open while several of them are read. For objects of which a host may have
 /// hundreds: keeping each of their files open would cost a descriptor and a page of the kernel's memory apiece.
@@ -162,6 +162,15 @@ fn has_no_value(errno: Errno) -> bool {
 /// The directory cannot be listed.
 pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
     Ok(names(list_devices(directory)?))
+}
+
+/// The names of all entries of a directory, in order.
+///
+/// # Errors
+///
+/// The directory cannot be listed.
+pub fn list_entries(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
+    Ok(names(list(directory, |_| true)?))
 }
 
 /// As [`list_directories`], each with its inode. Sysfs numbers an entry when its device appears, and the number goes with

@@ -6,15 +6,23 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use super::attribute::SYSFS_MAGIC;
+
 /// What most files of procfs and sysfs fit into.
 const FIRST_BUFFER: usize = 4096;
 
+/// `PROC_SUPER_MAGIC`
+const PROCFS_MAGIC: u64 = 0x9fa0;
+
 /// A file of procfs or sysfs, kept open between scrapes. Reading it is one or two `pread`s into a buffer of its own,
-/// where opening and closing it each time costs three times as much.
+/// where opening and closing it each time costs three times as much. A file of a captured tree, which another may
+/// replace, is opened each time.
 #[derive(Debug)]
 pub struct KeptFile {
     path: PathBuf,
     file: Option<File>,
+    /// Whether the open file shows every change.
+    stays: bool,
     buffer: Vec<u8>,
 }
 
@@ -60,6 +68,7 @@ impl KeptFile {
         Self {
             path: path.into(),
             file: None,
+            stays: false,
             buffer: Vec::new(),
         }
     }
@@ -78,19 +87,23 @@ impl KeptFile {
             }
             first => first,
         };
+        if length.is_err() || !self.stays {
+            self.file = None;
+        }
         match length {
             Ok(length) => Ok(self.buffer.get(..length).unwrap_or_default()),
-            Err(source) => {
-                self.file = None;
-                Err(ReadError::new(&self.path, source))
-            }
+            Err(source) => Err(ReadError::new(&self.path, source)),
         }
     }
 
     fn read_once(&mut self) -> io::Result<usize> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(File::open(&self.path)?),
+            none => {
+                let file = File::open(&self.path)?;
+                self.stays = is_of_kernel(&file);
+                none.insert(file)
+            }
         };
         if self.buffer.is_empty() {
             self.buffer.resize(FIRST_BUFFER, 0);
@@ -109,6 +122,12 @@ impl KeptFile {
             }
         }
     }
+}
+
+#[allow(clippy::unnecessary_cast)] // The type differs between architectures.
+fn is_of_kernel(file: &File) -> bool {
+    rustix::fs::fstatfs(file)
+        .is_ok_and(|found| [PROCFS_MAGIC, SYSFS_MAGIC].contains(&(found.f_type as u64)))
 }
 
 fn is_stale(error: &io::Error) -> bool {
@@ -131,9 +150,22 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             assert_eq!(file.read().unwrap(), content.as_bytes());
         }
+        let other = directory.path().join("other");
+        std::fs::write(&other, "put in its place").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        assert_eq!(file.read().unwrap(), b"put in its place");
+        std::fs::remove_file(&path).unwrap();
+        assert!(file.read().unwrap_err().is_absent());
         let long = "x".repeat(3 * FIRST_BUFFER + 1);
         std::fs::write(&path, &long).unwrap();
         assert_eq!(file.read().unwrap(), long.as_bytes());
+    }
+
+    #[test]
+    fn a_file_of_procfs_is_opened_once() {
+        let mut file = KeptFile::new("/proc/uptime");
+        let first = file.read().unwrap().to_vec();
+        assert!(file.file.is_some() && !first.is_empty());
     }
 
     #[test]

@@ -13,8 +13,8 @@ mod statfs;
 mod system_bus;
 
 pub use attribute::{
-    Directory, KeptDirectory, is_sysfs, list_devices, list_directories, list_files, list_numbered,
-    read_attribute,
+    Directory, KeptDirectory, is_sysfs, list_devices, list_directories, list_entries, list_files,
+    list_numbered, read_attribute,
 };
 #[cfg(test)]
 pub use fake_bus::FakeBus;

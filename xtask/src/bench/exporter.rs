@@ -5,7 +5,7 @@
 pub(super) mod client;
 mod crowd;
 mod floor;
-mod host;
+pub mod large_host;
 pub(super) mod load;
 pub(super) mod process;
 mod system_calls;
@@ -33,7 +33,7 @@ use crate::{
 };
 use client::Target;
 use crowd::{Crowd, Manner};
-use host::Host;
+use large_host::LargeHost;
 use load::{Connections, Stranger};
 use process::Process;
 use table::{Figures, Side, Unit};
@@ -114,7 +114,7 @@ struct Bench {
     web: Web,
     /// Those that both run by default.
     collectors: BTreeSet<String>,
-    large: Host,
+    large: LargeHost,
 }
 
 impl Bench {
@@ -123,7 +123,7 @@ impl Bench {
         let ours = binaries::exporter()?;
         let web = Web::new()?;
         let collectors = &defaults(&ours, &web)? & &defaults(&theirs, &web)?;
-        let large = step("generate a large host", Host::generate)?;
+        let large = step("generate a large host", LargeHost::generate)?;
         Ok(Self {
             ours,
             theirs,

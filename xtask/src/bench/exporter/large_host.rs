@@ -77,11 +77,11 @@ const INTERFACE: [(&str, &str); 24] = [
 ];
 
 /// The folder, with `proc`, `sys` and `udev` in it.
-pub struct Host {
+pub struct LargeHost {
     folder: TempDir,
 }
 
-impl Host {
+impl LargeHost {
     /// Writes all its files.
     ///
     /// # Errors
@@ -95,6 +95,11 @@ impl Host {
         host.write_disks()?;
         host.write_interfaces()?;
         Ok(host)
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What makes an exporter read it, with those of the collectors that can.
@@ -148,6 +153,9 @@ impl Host {
 
     /// The files that are as large on every host.
     fn write_few(&self) -> Result<()> {
+        let init = "1 (init) S 0 1 1 0 -1 4194560 91203 0 12 0 12 90 0 0 20 0 1 0 3 22802432 3102";
+        self.write("proc/1/stat", &format!("{init}{}\n", " 0".repeat(28)))?;
+        symlink("1", self.folder.path().join("proc/self"))?;
         self.write("proc/loadavg", "81.20 79.03 77.41 92/10311 4194304\n")?;
         self.write("proc/sys/fs/file-nr", "91872\t0\t9223372036854775807\n")?;
         let names = ["MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached"];
@@ -229,7 +237,7 @@ impl Host {
 
     fn write_interfaces(&self) -> Result<()> {
         // In sysfs these are links too. That all lead to one device spares fifty thousand files.
-        let device = self.folder.path().join("sys/devices/eth");
+        let device = "../../devices/eth";
         for (file, text) in INTERFACE {
             self.write(&format!("sys/devices/eth/{file}"), &format!("{text}\n"))?;
         }
@@ -245,7 +253,7 @@ impl Host {
                 dev,
                 " eth{interface}: {n} {interface} 0 12 0 0 0 3 {n} {interface} 0 0 0 0 0 0"
             )?;
-            symlink(&device, class.join(format!("eth{interface}")))?;
+            symlink(device, class.join(format!("eth{interface}")))?;
         }
         self.write("proc/net/dev", &dev)
     }
