@@ -152,6 +152,13 @@ fn has_no_value(errno: Errno) -> bool {
             | Errno::OPNOTSUPP
             | Errno::NODEV
             | Errno::SRCH
+            // A sensor that is off, a device that sleeps or does not answer.
+            | Errno::NODATA
+            | Errno::AGAIN
+            | Errno::BUSY
+            | Errno::IO
+            | Errno::NXIO
+            | Errno::TIMEDOUT
     )
 }
 

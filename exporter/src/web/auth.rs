@@ -164,7 +164,7 @@ impl std::fmt::Debug for Users {
 
 impl Authenticator {
     /// # Errors
-    /// The system has no randomness, or gives no thread.
+    /// The system has no randomness.
     pub(super) fn new() -> io::Result<Self> {
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(key.as_mut_slice())
@@ -174,7 +174,7 @@ impl Authenticator {
             remembered: Arc::default(),
             lane: Arc::new(Semaphore::new(1)),
             queue: Arc::default(),
-            hashing: Hashing::start()?,
+            hashing: Hashing::default(),
         })
     }
 
@@ -219,7 +219,9 @@ impl Authenticator {
         });
         match check.await {
             Some(true) => Verdict::Accepted,
-            _ => Verdict::Refused,
+            Some(false) => Verdict::Refused,
+            // Nobody has judged it.
+            None => Verdict::Busy,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
 use tokio::sync::oneshot;
@@ -12,36 +13,14 @@ const NICENESS: i32 = 19;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// The way to the thread.
-#[derive(Debug)]
+/// The way to the thread, which is started by the first password: whoever has no users needs none.
+#[derive(Debug, Default)]
 pub(super) struct Hashing {
-    works: Sender<Work>,
+    works: OnceLock<Sender<Work>>,
 }
 
 impl Hashing {
-    /// Starts the thread, which ends with the `Hashing`.
-    ///
-    /// # Errors
-    /// The system gives no thread.
-    pub(super) fn start() -> io::Result<Self> {
-        let (works, received) = channel::<Work>();
-        std::thread::Builder::new()
-            .name("password".into())
-            .spawn(move || {
-                // Of a thread, on Linux, whatever POSIX says of processes. Where it is forbidden, passwords are hashed all
-                // the same.
-                if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                    tracing::debug!(%error, "passwords are hashed at the priority of scrapes");
-                }
-                for work in received {
-                    // It has nothing that could be left half done; the next password is none the worse for it.
-                    let _ = catch_unwind(AssertUnwindSafe(work));
-                }
-            })?;
-        Ok(Self { works })
-    }
-
-    /// What `work` returns, after all that was sent before; `None` when it panicked.
+    /// What `work` returns, after all that was sent before; `None` when it panicked, or the system gives no thread.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -51,9 +30,42 @@ impl Hashing {
             // The client may have gone meanwhile.
             let _ = reply.send(work());
         };
-        self.works.send(Box::new(work)).ok()?;
+        self.works()?.send(Box::new(work)).ok()?;
         answer.await.ok()
     }
+
+    fn works(&self) -> Option<&Sender<Work>> {
+        if let Some(works) = self.works.get() {
+            return Some(works);
+        }
+        match start() {
+            // Of two that come first at once, one wins, and the thread of the other ends.
+            Ok(works) => Some(self.works.get_or_init(|| works)),
+            Err(error) => {
+                tracing::error!(%error, "no thread to hash passwords");
+                None
+            }
+        }
+    }
+}
+
+/// Starts the thread, which ends with its last sender.
+fn start() -> io::Result<Sender<Work>> {
+    let (works, received) = channel::<Work>();
+    std::thread::Builder::new()
+        .name("password".into())
+        .spawn(move || {
+            // Of a thread, on Linux, whatever POSIX says of processes. Where it is forbidden, passwords are hashed all the
+            // same.
+            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                tracing::debug!(%error, "passwords are hashed at the priority of scrapes");
+            }
+            for work in received {
+                // It has nothing that could be left half done; the next password is none the worse for it.
+                let _ = catch_unwind(AssertUnwindSafe(work));
+            }
+        })?;
+    Ok(works)
 }
 
 #[cfg(test)]
@@ -70,14 +82,14 @@ mod tests {
     #[tokio::test]
     async fn passwords_are_hashed_behind_all_else_and_nothing_else_is_slowed() {
         let before = own_niceness();
-        let hashing = Hashing::start().unwrap();
+        let hashing = Hashing::default();
         assert_eq!(hashing.run(own_niceness).await, Some(NICENESS));
         assert_eq!(own_niceness(), before);
     }
 
     #[tokio::test]
     async fn one_that_panics_takes_no_other_along() {
-        let hashing = Hashing::start().unwrap();
+        let hashing = Hashing::default();
         assert_eq!(hashing.run(|| panic!("once")).await, None::<()>);
         assert_eq!(hashing.run(|| 1).await, Some(1));
     }

@@ -229,15 +229,20 @@ impl Bench {
 
     /// A good scraper beside a stranger who tries passwords.
     fn strangers(&self, side: Side, figures: &mut Figures) -> Result<()> {
-        let process = self.spawn(side)?;
-        let target = self.target(&process)?;
+        let mut web = Web::new()?;
+        let process = Process::start(self.binary(side), &web, &only(&self.collectors))?;
+        let target = web.target(process.port())?;
         let stranger = Stranger::start(&target)?;
         // The exporter has not seen the good password yet and has to hash it, behind the stranger's.
         let first = load::scrape(&target, 1, Connections::Fresh)?;
         let kept = Connections::Kept { gzip: false };
         let later = load::paced(&target, BESIDE, kept, PAUSE)?;
+        web.set_password("the next password")?;
+        load::until_refused(&target)?;
+        let changed = load::scrape(&web.target(process.port())?, 1, Connections::Fresh)?;
         let tries = stranger.stop()?;
         figures.times("beside_stranger_first_latency", side, first);
+        figures.times("beside_stranger_changed_latency", side, changed);
         figures.times("beside_stranger_latency", side, later);
         figures.add("stranger_rate", Unit::PerSecond, side, tries);
         Ok(())

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 
 use super::client::{Connection, Target};
 
@@ -98,6 +98,21 @@ pub fn good(connection: &mut Connection, gzip: bool) -> Result<()> {
         "what came is not compressed as it was asked for"
     );
     Ok(())
+}
+
+/// Scrapes until the password is refused, which it should be soon after it was changed.
+///
+/// # Errors
+/// It still works after half a minute.
+pub fn until_refused(target: &Target) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(30) {
+        if target.connect()?.get(false)?.status != 200 {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    bail!("a password still works half a minute after it was changed")
 }
 
 /// Someone who tries one password after the other, each once, so that no memory of what was tried helps.
