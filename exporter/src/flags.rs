@@ -390,7 +390,7 @@ mod tests {
     #[test]
     fn what_node_exporter_has_and_we_do_not_is_refused_by_name() {
         let cases = [
-            ("--collector.ethtool", "ethtool"),
+            ("--collector.drm", "drm"),
             ("--collector.perf.cpus=1", "perf"),
         ];
         for (flag, name) in cases {
@@ -400,7 +400,7 @@ mod tests {
                 "{message}"
             );
         }
-        assert!(refused(&["--collector.ethtool"]).contains("memory-safe"));
+        assert!(refused(&["--collector.perf"]).contains("memory-safe"));
         for (flag, reason) in [
             (
                 "--collector.filesystem.mount-timeout=5s",
@@ -413,7 +413,7 @@ mod tests {
             assert!(message.contains(reason), "{message}");
         }
         // Off is what it is anyway, and manifests in the field say so.
-        run(&["--no-collector.ethtool", "--no-collector.wifi"]);
+        run(&["--no-collector.drm", "--no-collector.wifi"]);
     }
 
     #[test]

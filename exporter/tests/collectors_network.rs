@@ -217,6 +217,13 @@ fn the_kernel_tells_of_this_machine_over_netlink() {
     assert!(starts("qdisc", loopback, &[]));
     let exclude = ("collector.qdisc.device-exclude", "^lo$");
     assert!(!starts("qdisc", loopback, &[exclude]));
+    // Where some device has a driver; the loopback has none.
+    let drivers = samples("ethtool", &[("collector.ethtool.device-exclude", "^lo$")]);
+    assert!(drivers.iter().all(|line| !line.contains("\"lo\"")));
+    let info = drivers
+        .iter()
+        .any(|line| line.starts_with("node_ethtool_info{bus_info="));
+    assert!(info || drivers.is_empty(), "{drivers:#?}");
     assert!(samples("network_route", &[]).iter().all(|line| {
         line.starts_with("node_network_route_info{dest=")
             || line.starts_with("node_network_routes{device=")

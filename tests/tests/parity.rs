@@ -46,7 +46,8 @@ const OPTIONAL: [&str; 17] = [
     "zoneinfo",
 ];
 /// Those that ask the kernel or the services of the host that they run on.
-const OF_THIS_HOST: [&str; 6] = [
+const OF_THIS_HOST: [&str; 7] = [
+    "ethtool",
     "logind",
     "network_route",
     "qdisc",

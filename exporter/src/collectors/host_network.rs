@@ -31,8 +31,9 @@ impl HostNetwork {
 }
 
 /// Collectors whose numbers would be those of this process's own network, each with where they come from.
-const LEFT_OUT: [(&str, &str); 5] = [
+const LEFT_OUT: [(&str, &str); 6] = [
     ("conntrack", "/proc/sys/net"),
+    ("ethtool", "ioctl"),
     ("network_route", "netlink"),
     ("qdisc", "netlink"),
     ("tcpstat", "netlink"),
@@ -117,7 +118,14 @@ mod tests {
         let mut settings = apart(&[]);
         assert_eq!(
             names(&settings),
-            ["conntrack", "network_route", "qdisc", "tcpstat", "wifi"]
+            [
+                "conntrack",
+                "ethtool",
+                "network_route",
+                "qdisc",
+                "tcpstat",
+                "wifi"
+            ]
         );
         assert!(!settings.runs("qdisc") && settings.runs("netdev"));
         settings.enabled.retain(|name| *name != "qdisc");

@@ -25,6 +25,8 @@ mod dmmultipath;
 mod drbd;
 mod edac;
 mod entropy;
+mod ethtool;
+mod ethtool_link;
 mod ethtool_link_modes;
 #[cfg(test)]
 mod fake_systemd;
@@ -132,6 +134,7 @@ pub const TABLE: &[CollectorSpec] = &[
     drbd::SPEC,
     edac::SPEC,
     entropy::SPEC,
+    ethtool::SPEC,
     fibrechannel::SPEC,
     filefd::SPEC,
     filesystem::SPEC,

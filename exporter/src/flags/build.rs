@@ -137,7 +137,7 @@ fn host(command: Command) -> Command {
             value(
                 "host.network",
                 "HOW",
-                "Whether this process shares the host's network namespace (shared) or has one of its own (apart). Apart, the host's network is read through process 1 of --path.procfs, and collectors that could only show this process's own network are left out: conntrack, network_route, qdisc, tcpstat, wifi.",
+                "Whether this process shares the host's network namespace (shared) or has one of its own (apart). Apart, the host's network is read through process 1 of --path.procfs, and collectors that could only show this process's own network are left out: conntrack, ethtool, network_route, qdisc, tcpstat, wifi.",
             )
             .default_value("shared")
             .value_parser(network),

@@ -1,4 +1,4 @@
-//! What node_exporter understands and this exporter does not, yet.
+//! What node_exporter understands and this exporter does not.
 
 /// Collectors of node_exporter for Linux. Those in our own table are looked up there first.
 pub(super) const NODE_EXPORTER_COLLECTORS: &[&str] = &[
@@ -136,8 +136,6 @@ fn reason(name: &str) -> Option<&'static str> {
 
 fn reason_of_collector(collector: &str) -> &'static str {
     match collector {
-        // The counters of drivers can be had by ioctl alone.
-        "ethtool" => " (it needs calls for which there is no memory-safe interface)",
         "perf" => {
             " (it needs calls for which there is no memory-safe interface, and rights that the exporter does without)"
         }

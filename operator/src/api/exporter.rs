@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The collectors that the exporter of this version knows.
-pub const KNOWN_COLLECTORS: [&str; 72] = [
+pub const KNOWN_COLLECTORS: [&str; 73] = [
     "arp",
     "bcache",
     "bcachefs",
@@ -23,6 +23,7 @@ pub const KNOWN_COLLECTORS: [&str; 72] = [
     "drbd",
     "edac",
     "entropy",
+    "ethtool",
     "fibrechannel",
     "filefd",
     "filesystem",

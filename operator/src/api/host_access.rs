@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct HostAccess {
     /// Host: pods use the node's network and serve on the node's address. Pod: pods have addresses of their own, so that
     /// a NetworkPolicy holds for them and nothing listens on the node; network metrics are still the node's, read through
-    /// its procfs, but the collectors conntrack, network_route, qdisc, tcpstat and wifi are left out.
+    /// its procfs, but the collectors conntrack, ethtool, network_route, qdisc, tcpstat and wifi are left out.
     #[serde(default)]
     pub network: HostNetwork,
 }
