@@ -198,8 +198,7 @@ async fn serve(
         !flags.disable_exporter_metrics,
     );
     let scraper = Scraper::start(Box::new(move |selection, patience, out| {
-        registry.scrape_within(selection, patience, out);
-        about_itself.write(out);
+        registry.scrape_within(selection, patience, about_itself.gather(), out);
     }))?;
     let site = Arc::new(Site {
         store: store.clone(),

@@ -100,6 +100,32 @@ fn the_right_password_gets_metrics_in_node_exporters_form() {
 }
 
 #[test]
+fn families_are_whole_and_in_order_whoever_wrote_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "process_open_fds{of=\"database\"} 7\nzone_records 3\n";
+    std::fs::write(folder.path().join("other.prom"), text).unwrap();
+    let directory = folder.path().display();
+    let exporter = Exporter::start(&[
+        "--collector.disable-defaults",
+        "--collector.textfile",
+        &format!("--collector.textfile.directory={directory}"),
+    ]);
+    let body = exporter.get_plain("/metrics", &[]).text();
+    let kinds = body.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let families: Vec<&str> = kinds.filter_map(|kind| kind.split(' ').next()).collect();
+    assert!(families.is_sorted_by(|a, b| a < b), "{families:?}");
+    for family in [
+        "node_exporter_build_info",
+        "process_open_fds",
+        "zone_records",
+    ] {
+        assert!(families.contains(&family), "{family} in {families:?}");
+    }
+    let values = |line: &&str| line.starts_with("process_open_fds");
+    assert_eq!(body.lines().filter(values).count(), 2, "{body}");
+}
+
+#[test]
 fn a_head_request_has_the_length_and_no_body() {
     let (exporter, _volume, _) = secured();
     for version in ["--http1.1", "--http2"] {

@@ -80,12 +80,20 @@ impl Registry {
     /// loses its own metrics and no other's. Blocks, though not much longer than [`Settings::timeout`]: not for an
     /// asynchronous worker.
     pub fn scrape(&mut self, out: &mut Vec<u8>) {
-        self.scrape_within(&Selection::All, self.patience, out);
+        let nothing = Exposition::default();
+        self.scrape_within(&Selection::All, self.patience, &nothing, out);
     }
 
     /// [`Registry::scrape`] of some of the collectors, the others not being mentioned, for somebody who waits no longer than
-    /// this for those that hang.
-    pub fn scrape_within(&mut self, selection: &Selection, patience: Duration, out: &mut Vec<u8>) {
+    /// this for those that hang. The families of `more` are put among theirs: a file of another program's may have some
+    /// of the same names, and each family must be there once.
+    pub fn scrape_within(
+        &mut self,
+        selection: &Selection,
+        patience: Duration,
+        more: &Exposition,
+        out: &mut Vec<u8>,
+    ) {
         let begin = Instant::now();
         self.round += 1;
         let patience = patience.min(self.patience);
@@ -103,7 +111,7 @@ impl Registry {
         let told = states
             .iter()
             .map(|state: &MutexGuard<'_, State>| &state.exposition);
-        let parts: Vec<&Exposition> = told.chain([&self.about_them]).collect();
+        let parts: Vec<&Exposition> = told.chain([&self.about_them, more]).collect();
         append_sorted(&parts, out);
     }
 }

@@ -1,4 +1,4 @@
-//! What the exporter tells about itself, behind what the collectors tell about the host.
+//! What the exporter tells about itself, among what the collectors tell about the host.
 
 use std::sync::Arc;
 
@@ -51,8 +51,8 @@ impl SelfMetrics {
         }
     }
 
-    /// Appends whole families to `out`.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>) {
+    /// Whole families, as of now.
+    pub(super) fn gather(&mut self) -> &Exposition {
         self.exposition.clear();
         build_info(&mut self.exposition);
         if let Some(process) = &mut self.process {
@@ -64,13 +64,12 @@ impl SelfMetrics {
             credentials(&mut self.exposition, users);
         }
         counters(&mut self.exposition, &self.counters);
-        self.exposition.append_sorted(out);
+        &self.exposition
     }
 }
 
 fn build_info(out: &mut Exposition) {
-    let help = "A metric with a constant '1' value labeled by version, revision, branch, goversion from which \
-                node_exporter was built, and the goos and goarch for the build.";
+    let help = "The exporter's version and build, in labels.";
     let labels: [(&str, &[u8]); 7] = [
         ("branch", version::BRANCH.as_bytes()),
         ("goarch", version::ARCH.as_bytes()),
