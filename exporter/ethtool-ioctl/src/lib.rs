@@ -3,7 +3,7 @@
 //! The names and layouts are those of `linux/ethtool.h`. Netlink has most of it as well, but neither what a driver counts by
 //! names of its own nor the versions of its firmware. The kernel answers for the network namespace of this process.
 //!
-//! [`kernel`] has all that is unsafe; here is only what the bytes mean.
+//! The module `kernel` has all that is unsafe; here is only what the bytes mean.
 
 #[allow(unsafe_code)]
 mod kernel;
