@@ -99,13 +99,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for EthtoolCollector {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let mut devices = list_directories(&self.class).map_err(|error| {
-            if error.is_out_of_reach() {
-                CollectError::NoData(error.to_string())
-            } else {
-                CollectError::Read(error)
-            }
-        })?;
+        let mut devices = list_directories(&self.class).map_err(CollectError::within_reach)?;
         if devices.is_empty() {
             return Err(CollectError::Malformed {
                 file: "class/net",

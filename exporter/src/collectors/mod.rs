@@ -254,6 +254,15 @@ impl CollectError {
         }
     }
 
+    /// As [`CollectError::optional`], where it may be hidden as well.
+    fn within_reach(error: ReadError) -> Self {
+        if error.is_out_of_reach() {
+            Self::NoData(error.to_string())
+        } else {
+            Self::Read(error)
+        }
+    }
+
     /// A [`CollectError::Malformed`] that quotes the offending line.
     fn malformed(file: &'static str, line: &[u8]) -> Self {
         Self::Malformed {

@@ -131,13 +131,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for Netclass {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        self.look().map_err(|error| {
-            if error.is_out_of_reach() {
-                CollectError::NoData(error.to_string())
-            } else {
-                CollectError::Read(error)
-            }
-        })?;
+        self.look().map_err(CollectError::within_reach)?;
         write_numbers(&self.devices, self.ignore_invalid_speed, out);
         write_states(&self.devices, out);
         Ok(())

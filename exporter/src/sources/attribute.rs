@@ -284,6 +284,14 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_sleeps_has_no_value_and_one_without_descriptors_has_failed() {
+        for errno in [Errno::NODATA, Errno::AGAIN, Errno::IO, Errno::NODEV] {
+            assert!(has_no_value(errno), "{errno}");
+        }
+        assert!(!has_no_value(Errno::MFILE) && !has_no_value(Errno::ISDIR));
+    }
+
+    #[test]
     fn attributes_of_a_directory() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("mtu"), "1500\n").unwrap();

@@ -9,9 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use super::client::{Connection, Target};
+use crate::shell::wait_for;
+
+/// Within this time a changed password should be taken up.
+const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// How a scraper connects.
 #[derive(Clone, Copy)]
@@ -105,14 +109,10 @@ pub fn good(connection: &mut Connection, gzip: bool) -> Result<()> {
 /// # Errors
 /// It still works after half a minute.
 pub fn until_refused(target: &Target) -> Result<()> {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(30) {
-        if target.connect()?.get(false)?.status != 200 {
-            return Ok(());
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    bail!("a password still works half a minute after it was changed")
+    wait_for("the old password to be refused", FORGOTTEN, || {
+        let status = target.connect()?.get(false)?.status;
+        Ok((status != 200).then_some(()))
+    })
 }
 
 /// Someone who tries one password after the other, each once, so that no memory of what was tried helps.
