@@ -7,6 +7,7 @@
 
 pub mod announce;
 pub mod api;
+pub mod api_error;
 pub mod apply;
 pub mod arguments;
 pub mod backoff;

@@ -238,7 +238,7 @@ fn is_for_servers(certificate: &X509Certificate<'_>) -> Result<bool, InspectErro
     Ok(usage.is_none_or(|usage| usage.value.server_auth))
 }
 
-fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, InspectError> {
+pub(super) fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, InspectError> {
     let (rest, certificate) =
         X509Certificate::from_der(der).map_err(|error| InspectError::Damaged(error.to_string()))?;
     if rest.is_empty() {

@@ -9,6 +9,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, RsaKeySize, SanType,
     SerialNumber,
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -148,7 +149,8 @@ impl IssuedPair {
 }
 
 /// What a leaf certificate, of an exporter or of a scraper, is issued with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LeafParameters {
     /// Kind of the private key.
     pub key_type: KeyType,
@@ -216,7 +218,8 @@ impl LeafParameters {
 }
 
 /// The subject of a leaf certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Subject {
     /// CN.
     pub common_name: String,
@@ -256,7 +259,7 @@ impl Subject {
 }
 
 /// The kind of a private key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyType {
     /// ECDSA on P-256.
     EcdsaP256,

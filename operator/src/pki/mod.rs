@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod inspect;
 pub mod issue;
 pub mod password;
+mod reissue;
 pub mod request;
 
 pub use inspect::{CertificateFacts, InspectError};

@@ -120,6 +120,7 @@ fn rebuild(
             .then(|| Progress::begin(PasswordStage::ClientSwitched, now)),
         passwords,
         users,
+        accepted: Some(spec.clone()),
         handled: older.map(|older| older.handled.clone()).unwrap_or_default(),
     };
     if let (Some(cross), Some(active)) = (cross, state.authorities.get_mut(&state.active_authority))
