@@ -201,7 +201,7 @@ impl LeafParameters {
             .collect()
     }
 
-    pub(super) fn subject_alt_names(&self) -> Result<Vec<SanType>, IssueError> {
+    pub(crate) fn subject_alt_names(&self) -> Result<Vec<SanType>, IssueError> {
         let dns = self.dns_names.iter().map(|name| {
             Ia5String::try_from(name.as_str())
                 .map(SanType::DnsName)
@@ -233,7 +233,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub(super) fn distinguished_name(&self) -> Result<DistinguishedName, IssueError> {
+    pub(crate) fn distinguished_name(&self) -> Result<DistinguishedName, IssueError> {
         let mut name = DistinguishedName::new();
         if let Some(country) = &self.country {
             let printable = PrintableString::try_from(country.as_str())
@@ -285,7 +285,7 @@ impl KeyType {
         }
     }
 
-    pub(super) fn generate(self) -> Result<KeyPair, rcgen::Error> {
+    pub(crate) fn generate(self) -> Result<KeyPair, rcgen::Error> {
         let rsa = |size| KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size);
         match self {
             Self::EcdsaP256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
@@ -384,7 +384,7 @@ fn issuer(
 }
 
 /// rcgen ends lines as MIME does; every other PEM file on the node ends them as Unix does.
-pub(super) fn unix_lines(pem: String) -> String {
+pub(crate) fn unix_lines(pem: String) -> String {
     pem.replace("\r\n", "\n")
 }
 

@@ -283,7 +283,7 @@ mod tests {
     use jiff::SignedDuration;
 
     use super::*;
-    use crate::pki::{IssuedPair, KeyType, LeafParameters, Serial, Subject, issue};
+    use crate::{IssuedPair, KeyType, LeafParameters, Serial, Subject, issue};
 
     const NAME: &str = "nodes.monitoring.svc";
 

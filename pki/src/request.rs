@@ -53,7 +53,7 @@ mod tests {
     use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
     use super::*;
-    use crate::pki::{KeyType, Subject};
+    use crate::{KeyType, Subject};
 
     #[test]
     fn it_asks_for_the_names_and_the_subject_of_the_spec_and_is_signed_by_its_key() {

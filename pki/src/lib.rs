@@ -1,14 +1,16 @@
 //! Keys, certificates and passwords: made in [`issue`] and [`password`], asked for in [`request`], read in [`inspect`],
-//! joined in [`bundle`].
+//! taken apart in [`pem`].
 //!
 //! Times come in and go out as [`jiff::Timestamp`]; randomness is confined to [`Serial::random`], the making of keys and
 //! [`password`].
+#![forbid(unsafe_code)]
 
-pub mod bundle;
 pub mod inspect;
 pub mod issue;
 pub mod password;
+pub mod pem;
 pub mod request;
+pub mod secret_text;
 
 pub use inspect::{CertificateFacts, InspectError};
 pub use issue::{

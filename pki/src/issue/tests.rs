@@ -1,5 +1,5 @@
 use super::*;
-use crate::pki::inspect::{check_key_matches, inspect, verify, verify_client};
+use crate::inspect::{check_key_matches, inspect, verify, verify_client};
 
 const SERVER_NAME: &str = "nodes.monitoring.svc";
 
