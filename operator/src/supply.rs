@@ -11,8 +11,9 @@ use crate::{
     api::Place,
     pki::inspect::{
         CertificateFacts, InspectError, certificates, check_key_matches, check_server_name, facts,
-        to_pem, verify_chain,
+        verify_chain,
     },
+    pki::pem::to_pem,
     secret_text::SecretText,
 };
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing here hashes a credential into the pod template: a rotation must not roll the DaemonSet.
 
+pub mod bundle;
 mod ca_config_map;
 mod certificate_request;
 mod daemon_set;
@@ -23,9 +24,10 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 
 use crate::api::{ValidSpec, ValidWorkload};
 use crate::names::Owner;
-use crate::pki::bundle::bundle;
 use crate::rotation::state::{Client, State};
 use crate::secret_text::SecretText;
+
+use bundle::bundle;
 
 pub use certificate_request::certificate_request;
 pub use state_secret::state_secret;

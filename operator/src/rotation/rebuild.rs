@@ -24,10 +24,10 @@ use crate::{
     names::published_generation,
     own_credentials::Users,
     pki::{
-        bundle::single_certificates,
         inspect::{check_key_matches, inspect, verify, verify_client},
         issue::authority_generation,
         password,
+        pem::single_certificates,
     },
     secret_text::SecretText,
 };

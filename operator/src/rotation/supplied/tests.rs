@@ -8,8 +8,8 @@ use crate::{
     api::{Place, ValidIssuer, ValidSpec},
     names::{DISTRUST_ANNOTATION, Owner, ROTATE_ANNOTATION},
     own_credentials::OwnCredentials,
-    pki::{IssuedPair, Serial, bundle::bundle, cross_sign, issue_authority, issue_leaf},
-    render,
+    pki::{IssuedPair, Serial, cross_sign, issue_authority, issue_leaf},
+    render::{self, bundle::bundle},
     rotation::{
         carry_out, decide,
         rebuild::{Published, current_state},

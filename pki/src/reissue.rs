@@ -6,9 +6,13 @@ use x509_parser::{
     public_key::PublicKey,
 };
 
-use super::{
-    BACKDATING, KeyType, LeafParameters, Subject,
-    inspect::{InspectError, certificates, facts, parse},
+use crate::{
+    certificate::Certificate,
+    error::InspectError,
+    inspect::{certificates, facts},
+    issue::{LeafParameters, Subject},
+    key::KeyType,
+    validity::BACKDATING,
 };
 
 impl LeafParameters {
@@ -20,9 +24,10 @@ impl LeafParameters {
         let chain = certificates(pem)?;
         let der = chain.first().ok_or(InspectError::NoCertificate)?;
         let facts = facts(der)?;
-        let certificate = parse(der)?;
+        let certificate = Certificate::parse(der)?;
+        let certificate = certificate.parts();
         Ok(Self {
-            key_type: key_type(&certificate).ok_or(InspectError::UnusableKey)?,
+            key_type: key_type(certificate).ok_or(InspectError::UnusableKey)?,
             subject: subject(certificate.subject()),
             dns_names: facts.dns_names,
             ip_addresses: facts.ip_addresses,
@@ -66,7 +71,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;
-    use crate::pki::{Serial, issue_authority, issue_leaf};
+    use crate::{Serial, issue_authority, issue_leaf};
 
     #[test]
     fn the_parameters_of_every_kind_of_certificate_are_read_back() {
