@@ -1,5 +1,7 @@
 //! The only module that writes. Whatever is as it should be is left alone, so that a steady system writes nothing.
 
+pub mod intruders;
+
 use std::{collections::BTreeMap, fmt::Debug};
 
 use k8s_openapi::{
@@ -19,13 +21,15 @@ use serde_json::json;
 
 use crate::{
     api::{SecureExporter, SecureExporterStatus},
-    api_error::{self, Class},
-    cert_manager::CertificateRequest,
-    guests::expulsion,
-    metrics::Metrics,
+    apply::intruders::expulsion,
     names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
-    observe::{Child, Observed},
+    observe::{
+        Child, Observed,
+        api_error::{self, Class},
+    },
     render::{Children, Discovery},
+    supplied::cert_manager::CertificateRequest,
+    telemetry::metrics::Metrics,
 };
 
 /// Why a write was not made.

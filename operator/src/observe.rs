@@ -2,11 +2,11 @@
 //! One of the two modules that talk to the API server; it never writes. The exporters themselves are asked in
 //! [`exporters`].
 
+pub mod api_error;
 pub mod certificate_requests;
 pub mod exporters;
-pub mod sample;
-pub mod status_request;
-pub mod supply;
+pub mod probe;
+pub mod supplied;
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
@@ -17,12 +17,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Api, Client, Resource, api::ListParams};
 
 use crate::{
-    api::{SecureExporter, ValidSpec},
-    complaints::{self, Complaint},
+    api::SecureExporter,
     names::{CONTAINER, Owner},
-    own_credentials::OwnCredentials,
     render::Children,
-    rotation::rebuild::Published,
+    report::pod_problems::{self, Complaint},
+    rotation::state::rebuild::Published,
+    spec::ValidSpec,
+    supplied::credentials::OwnCredentials,
 };
 
 /// What stands under the name of a child.
@@ -215,7 +216,7 @@ async fn complaints(
         .items
         .iter()
         .filter(|event| event.involved_object.uid.as_deref() == uid);
-    Ok(complaints::find(&pods.items, current, CONTAINER))
+    Ok(pod_problems::find(&pods.items, current, CONTAINER))
 }
 
 async fn get<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, kube::Error>

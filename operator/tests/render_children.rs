@@ -12,15 +12,16 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
-use secure_exporter_operator::api::{ImagePolicy, ParsedSpec, ValidIssuer};
-use secure_exporter_operator::names::Owner;
-use secure_exporter_operator::pki::SigningRequest;
-use secure_exporter_operator::render::{
-    Children, RenderError, certificate_request, children, state_secret,
+use secure_exporter_operator::{
+    names::Owner,
+    render::{Children, RenderError, certificate_request, children, state_secret},
+    rotation::{
+        order::LeafRequest,
+        state::{Authority, Client, Leaf, Password, State},
+    },
+    spec::{ParsedSpec, image_policy::ImagePolicy, issuer::ValidIssuer},
 };
-use secure_exporter_operator::rotation::leaf_request::LeafRequest;
-use secure_exporter_operator::rotation::state::{Authority, Client, Leaf, Password, State};
-use secure_exporter_operator::secret_text::SecretText;
+use secure_exporter_pki::{SigningRequest, secret_text::SecretText};
 use secure_exporter_web_config::{BcryptHash, ClientAuthType, UserHashes, WebConfig};
 use serde_json::{Value, json};
 

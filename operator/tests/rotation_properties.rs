@@ -19,7 +19,7 @@ use proptest::{
     test_runner::{Config, RngSeed, TestRunner},
 };
 use rotation_model::{Event, Mutant, World, issuer::Act};
-use secure_exporter_operator::api::Methods;
+use secure_exporter_operator::spec::methods::Methods;
 
 /// How many runs the sound machine must pass each time: the same ones, so that a change is judged and not the dice. With
 /// `PROPTEST_CASES=5000` set, so many others are tried.

@@ -15,14 +15,19 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use secure_exporter_operator::{
-    api::ValidSpec,
     names::Owner,
-    observe::status_request::{Question, ask},
-    own_credentials::OwnCredentials,
-    pki::inspect::certificates,
-    rotation::{Situation, carry_out, decide, request::Requests, state::State, timing::Timers},
-    supply::Supply,
+    observe::probe::{Question, ask},
+    rotation::{
+        annotations::Requests,
+        carry_out::carry_out,
+        decide::{self, Situation},
+        state::State,
+        timing::Timers,
+    },
+    spec::ValidSpec,
+    supplied::{certificate::Supply, credentials::OwnCredentials},
 };
+use secure_exporter_pki::inspect::certificates;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

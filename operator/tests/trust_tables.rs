@@ -13,7 +13,7 @@
 use std::{fs, path::Path, process::Command};
 
 use jiff::{SignedDuration, Timestamp};
-use secure_exporter_operator::pki::{
+use secure_exporter_pki::{
     IssuedPair, KeyType, LeafParameters, Serial, Subject, cross_sign,
     inspect::{verify, verify_client},
     issue_authority, issue_client, issue_leaf,

@@ -2,7 +2,7 @@
 
 use kube::{Api, Client, Resource, api::ListParams};
 
-use crate::{cert_manager::CertificateRequest, names::Owner};
+use crate::{names::Owner, supplied::cert_manager::CertificateRequest};
 
 /// The requests of one resource.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,22 +2,22 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
-    authority, client,
-    evidence::{Exporter, Tally},
-    leaf, password,
-    request::{Requests, Subject},
-    state::{Leaf, State},
-    supplied,
-    timing::Timers,
-};
 use crate::{
-    api::ValidSpec,
-    own_credentials::{Own, OwnCredentials, Users},
-    pki::InspectError,
-    secret_text::SecretText,
-    supply::Supply,
+    rotation::{
+        annotations::{Requests, Subject},
+        authority, client,
+        evidence::{Exporter, Tally},
+        external, leaf, password,
+        state::{Leaf, State},
+        timing::Timers,
+    },
+    spec::ValidSpec,
+    supplied::{
+        certificate::Supply,
+        credentials::{Own, OwnCredentials, Users},
+    },
 };
+use secure_exporter_pki::{InspectError, secret_text::SecretText};
 
 /// One change of the state. Steps are carried out in the order of the list, and stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +149,7 @@ impl Step {
     }
 
     /// Whether it begins or ends a stage between one authority and the next.
-    pub(super) fn enters_stage(&self) -> bool {
+    pub(crate) fn enters_stage(&self) -> bool {
         matches!(
             self,
             Self::PrepareBundle { .. }
@@ -250,13 +250,13 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
         steps.push(restart);
         steps.extend(match situation.supply {
             Supply::Managed => leaf::renew(state, situation)?,
-            Supply::External(supply) => supplied::renew(state, situation, supply),
+            Supply::External(supply) => external::renew(state, situation, supply),
         });
         steps.extend(client::renew(state, situation)?);
         return Ok(steps);
     }
     if let Supply::External(supply) = situation.supply {
-        steps.extend(supplied::advance(state, situation, supply)?);
+        steps.extend(external::advance(state, situation, supply)?);
         steps.extend(password::advance(state, situation));
         return Ok(steps);
     }
@@ -303,7 +303,7 @@ pub fn next_deadline(state: &State, situation: &Situation<'_>) -> Result<Timesta
             Some(leaf::due(state, situation)?),
             authority::deadline(state, situation)?,
         ),
-        Supply::External(_) => (None, supplied::deadline(state, situation)?),
+        Supply::External(_) => (None, external::deadline(state, situation)?),
     };
     let times = [
         leaf,
@@ -326,7 +326,7 @@ fn first(situation: &Situation<'_>) -> Vec<Step> {
             Step::ReplaceAuthority { generation: 1 },
             Step::IssueLeaf { because },
         ],
-        Supply::External(supply) => supplied::first(supply),
+        Supply::External(supply) => external::first(supply),
     };
     if steps.is_empty() {
         // Without a certificate nothing can be served, and no password is of use.
@@ -370,7 +370,7 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
                 if is_managed {
                     remember(subject, situation)
                 } else {
-                    supplied::decline_one(subject, situation)
+                    external::decline_one(subject, situation)
                 }
             }),
     );
@@ -415,7 +415,7 @@ fn restart(state: &State, situation: &Situation<'_>) -> Option<Step> {
 }
 
 /// The step by which a request counts as acted on.
-pub(super) fn remember(subject: Subject, situation: &Situation<'_>) -> Step {
+pub(crate) fn remember(subject: Subject, situation: &Situation<'_>) -> Step {
     Step::Remember {
         subject,
         token: situation.requests.token(subject).to_owned(),
@@ -423,6 +423,6 @@ pub(super) fn remember(subject: Subject, situation: &Situation<'_>) -> Step {
 }
 
 /// The generation after the newest.
-pub(super) fn next<'a>(generations: impl Iterator<Item = &'a u64>) -> u64 {
+pub(crate) fn next<'a>(generations: impl Iterator<Item = &'a u64>) -> u64 {
     generations.max().copied().unwrap_or(0).saturating_add(1)
 }

@@ -4,13 +4,16 @@
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 use secure_exporter_operator::{
-    api::{Place, ValidIssuer, ValidSpec},
-    pki::{
-        IssuedPair, Serial,
-        issue::{authority_generation, issue_leaf},
+    spec::{
+        ValidSpec,
+        issuer::{Place, ValidIssuer},
     },
+    supplied::certificate::{Content, Found, Material, Supplied, SupplyProblem, check},
+};
+use secure_exporter_pki::{
+    IssuedPair, Serial,
+    issue::{authority_generation, issue_leaf},
     secret_text::SecretText,
-    supply::{Content, Found, Material, Supplied, SupplyProblem, check},
 };
 use zeroize::Zeroizing;
 

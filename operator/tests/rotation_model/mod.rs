@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use secure_exporter_operator::{
-    api::{Methods, ValidSpec},
     names::{Owner, ROTATE_ANNOTATION},
-    rotation::{request::Requests, state::State, timing::Timers},
-    supply::Supply,
+    rotation::{annotations::Requests, state::State, timing::Timers},
+    spec::{ValidSpec, methods::Methods},
+    supplied::certificate::Supply,
 };
 use serde_json::{Value, json};
 

@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use secure_exporter_operator::{
-    own_credentials::{Own, Users},
     render::children,
     rotation::{
-        Situation, Step, carry_out, decide,
-        decide::Because,
+        annotations::Subject,
+        carry_out::carry_out,
+        decide::{self, Because, Situation, Step},
         evidence::{Answer, Exporter},
-        rebuild::current_state,
-        request::Subject,
-        state::{AuthorityStage, Leaf, State},
+        state::{AuthorityStage, Leaf, State, rebuild::current_state},
     },
-    supply::Supply,
+    supplied::{
+        certificate::Supply,
+        credentials::{Own, Users},
+    },
 };
 
 use super::{
@@ -76,7 +77,7 @@ impl World {
             clock_jumped: self.jumped && self.mutant != Mutant::BelievesJumps,
         };
         self.jumped = false;
-        let mut steps = decide(known.as_ref(), &situation).map_err(|error| error.to_string())?;
+        let mut steps = decide::decide(known.as_ref(), &situation).map_err(|error| error.to_string())?;
         if self.mutant == Mutant::LeafQueues
             && known.as_ref().is_some_and(|state| {
                 state.authority_progress.is_some() || state.password_progress.is_some()

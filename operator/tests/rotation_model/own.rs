@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secure_exporter_operator::{
     api::PasswordSecretRef,
-    own_credentials::{Own, OwnCredentials},
+    supplied::credentials::{Own, OwnCredentials},
 };
 
 use super::World;

@@ -9,13 +9,12 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
 };
 use secure_exporter_operator::{
-    api::ValidSpec,
     names::Owner,
-    pki::{inspect::inspect, password},
     render::{Children, children},
-    rotation::{rebuild::Published, state::State},
-    secret_text::SecretText,
+    rotation::state::{State, rebuild::Published},
+    spec::ValidSpec,
 };
+use secure_exporter_pki::{inspect::inspect, password, secret_text::SecretText};
 use secure_exporter_web_config::{BcryptHash, ClientAuthType, WebConfig};
 
 /// The stored objects.
