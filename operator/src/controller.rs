@@ -1,8 +1,10 @@
 //! What wakes the operator: the resources, their children, and their pods.
 
 pub mod backoff;
+pub mod context;
 pub mod reconcile;
 pub mod samples;
+mod schedule;
 
 use std::{convert::Infallible, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
@@ -29,7 +31,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     api::SecureExporter,
-    controller::reconcile::{Context, reconcile},
+    controller::{context::Context, reconcile::reconcile},
     names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
 };
 

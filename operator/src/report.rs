@@ -3,7 +3,9 @@
 pub mod announcements;
 pub mod certificate;
 pub mod conditions;
+pub mod news;
 pub mod pod_problems;
 pub mod problem;
 pub mod rotation;
+pub mod seen;
 pub mod status;

@@ -19,6 +19,8 @@ mod external;
 mod leaf;
 pub mod order;
 mod password;
+pub mod situation;
 pub mod spec_in_force;
 pub mod state;
+pub mod step;
 pub mod timing;

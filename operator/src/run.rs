@@ -10,7 +10,7 @@ use tokio::sync::watch::{Receiver, channel};
 use crate::{
     arguments::{RunArguments, Scope},
     clock::SystemClock,
-    controller::{self, backoff::PerObject, reconcile::Context},
+    controller::{self, backoff::PerObject, context::Context},
     spec::image_policy::{ImagePolicy, ImagePolicyError},
     telemetry::{
         events::Events,

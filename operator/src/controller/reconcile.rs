@@ -4,134 +4,52 @@ mod asking;
 mod telling;
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
-use kube::{Client, Resource, runtime::controller::Action};
+use kube::{Resource, runtime::controller::Action};
 
 use crate::{
     api::{Advance, SecureExporter, SecureExporterStatus},
-    apply::{ApplyError, Writer, own},
-    clock::Clock,
+    apply::{error::ApplyError, ownership::own},
     controller::{
-        backoff::PerObject,
+        context::{Context, Remembered},
         reconcile::{
             asking::Desk,
             telling::{report, tell},
         },
-        samples::Samples,
+        schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_age, until},
     },
     names::{ChildKind, Owner},
     observe::{
-        Observed,
+        children::Observed,
         exporters::{ask_all, running},
         observe, own_credentials,
         probe::Question,
         supplied::provided,
     },
     render,
-    report::{
-        problem::Problem,
-        status::{self, Served},
-    },
+    report::{problem::Problem, seen::Served, status},
     rotation::{
         annotations::{Requests, read_handled},
         carry_out::carry_out,
-        decide::{self, Situation, Step, awaits_exporters, next_deadline, tally},
+        decide::{self, awaits_exporters, next_deadline, tally},
         evidence::{Exporter, Tally},
         order::LeafRequest,
+        situation::Situation,
         spec_in_force::spec_in_force,
         state::{State, rebuild::current_state},
-        timing::Timers,
+        step::Step,
     },
-    spec::{ParsedSpec, ValidSpec, ValidWorkload, image_policy::ImagePolicy, issuer::ValidIssuer},
+    spec::{ParsedSpec, ValidSpec, ValidWorkload, issuer::ValidIssuer},
     supplied::{
         certificate::{Supply, SupplyProblem, check},
         credentials::{Own, OwnCredentials},
     },
-    telemetry::{events::Events, metrics::Metrics},
 };
-
-/// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-
-/// How soon to read and decide again where another writer was faster.
-const AFTER_A_CONFLICT: Duration = Duration::from_millis(200);
-
-/// How soon what was just written is read back.
-const AFTER_A_STEP: Duration = Duration::from_secs(1);
-
-/// How often the objects of another issuer and the Secrets of the user's own are read. They carry none of our labels, so no
-/// watch tells of a change: to watch them, the operator would have to keep every Secret of the namespace in memory.
-const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What every pass needs.
-pub struct Context {
-    /// How to reach the API server.
-    pub client: Client,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// Which images may run.
-    pub images: ImagePolicy,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// What is told.
-    pub events: Events,
-    /// Failures in a row.
-    pub backoff: PerObject,
-    /// The waits of the rotation.
-    pub timers: Timers,
-    /// What the exporters said last.
-    pub samples: Samples,
-    /// What was last known of each resource, by uid.
-    pub remembered: Mutex<HashMap<String, Remembered>>,
-}
-
-impl Context {
-    /// Forgets a resource that is gone: its secrets, its answers, its metrics.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        self.metrics.forget(namespace, name);
-        self.remembered().retain(|uid, before| {
-            let is_gone = before.owner.namespace == namespace && before.owner.name == name;
-            if is_gone {
-                self.samples.forget(uid);
-            }
-            !is_gone
-        });
-    }
-
-    fn writer(&self) -> Writer<'_> {
-        Writer {
-            client: &self.client,
-            metrics: &self.metrics,
-        }
-    }
-
-    fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
-        self.remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What was last known of a resource.
-#[derive(Clone, Debug)]
-pub struct Remembered {
-    /// Whose it is.
-    owner: Owner,
-    /// Its state: what brings a deleted state Secret back as it was.
-    state: State,
-    /// What an issuer outside is asked for.
-    request: Option<LeafRequest>,
-    /// When that was asked for last.
-    asked: Option<Timestamp>,
-    /// How often the clock had jumped by then.
-    clock_jumps: u64,
-}
 
 /// One pass, counted and reported. It never fails as a whole: what cannot be carried out is reported, and the rest is done.
 ///
@@ -159,26 +77,6 @@ pub async fn reconcile(
         .passed(outcome, begin.elapsed().as_secs_f64());
     let retry = retry_after(&pass.problems, &owner, &context).unwrap_or(Duration::MAX);
     Ok(Action::requeue(pass.due.min(retry)))
-}
-
-/// How soon to try again what could not be carried out; `None` where only a change can help, which wakes a pass itself.
-fn retry_after(problems: &[Problem], owner: &Owner, context: &Context) -> Option<Duration> {
-    let mut failures = problems
-        .iter()
-        .filter(|problem| !problem.is_of_spec())
-        .peekable();
-    if failures.peek().is_none() {
-        context.backoff.succeeded(&owner.uid);
-        return None;
-    }
-    let limits = failures.map(|problem| match problem {
-        Problem::IssuerNotReady(_) => context.timers.probe_interval.unsigned_abs(),
-        Problem::NoPassword(_) => FOREIGN_INTERVAL,
-        problem if problem.is_conflict() => AFTER_A_CONFLICT,
-        _ => Duration::MAX,
-    });
-    let longest = limits.max().unwrap_or(Duration::MAX);
-    Some(longest.min(context.backoff.failed(&owner.uid)))
 }
 
 /// A pass under way: what it found and did so far. Whatever stops it, this much is reported.
@@ -473,11 +371,6 @@ impl<'a> Pass<'a> {
     }
 }
 
-fn until(time: Timestamp, now: Timestamp) -> Duration {
-    let left = time.duration_since(now).as_secs().max(1);
-    Duration::from_secs(left.unsigned_abs())
-}
-
 fn is_published(
     stored: Option<&State>,
     observed: &Observed,
@@ -487,17 +380,6 @@ fn is_published(
     stored
         .and_then(|state| render::children(spec, None, owner, state).ok())
         .is_some_and(|children| observed.shows(&children))
-}
-
-/// How old answers may be.
-fn sample_age(state: &State, situation: &Situation<'_>) -> Duration {
-    let timers = situation.timers;
-    let age = if awaits_exporters(state, situation) {
-        timers.probe_interval
-    } else {
-        timers.sample_interval
-    };
-    age.unsigned_abs()
 }
 
 /// Whether everything that the state could be made again from could be read.
@@ -561,26 +443,4 @@ async fn next_state(
         .await
         .map_err(|_| Problem::Interrupted)?
         .map_err(Problem::Rotation)
-}
-
-/// After a step the next look confirms that it was published; otherwise the next one is due when time or exporters may
-/// bring something.
-fn pause(
-    steps: &[Step],
-    deadline: Timestamp,
-    state: &State,
-    situation: &Situation<'_>,
-) -> Duration {
-    if !steps.is_empty() {
-        return AFTER_A_STEP;
-    }
-    let is_managed = *situation.supply == Supply::Managed;
-    let longest = if is_managed && !situation.spec.names_own_secrets() {
-        LONGEST_PAUSE
-    } else {
-        FOREIGN_INTERVAL
-    };
-    until(deadline, situation.now)
-        .min(sample_age(state, situation))
-        .min(longest)
 }

@@ -1,6 +1,6 @@
 //! What people are told of a step, in the log and by an event. Pure.
 
-use crate::rotation::{annotations::Subject, decide::Step};
+use crate::rotation::{annotations::Subject, step::Step};
 
 /// The reason of what was asked for and not done: a warning.
 pub const DECLINED: &str = "RequestDeclined";

@@ -6,7 +6,7 @@ use crate::{
     api::CertificateStatus,
     report::{
         conditions::{self, Finding},
-        status::Served,
+        seen::Served,
     },
     supplied::certificate::{Supply, SupplyProblem},
 };

@@ -2,7 +2,7 @@
 //! for it.
 
 use crate::{
-    apply::ApplyError,
+    apply::error::ApplyError,
     names::ChildKind,
     observe::api_error::{self, Class},
     render::RenderError,

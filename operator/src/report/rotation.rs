@@ -6,7 +6,7 @@ use crate::{
     api::{RotationState, RotationStatus},
     report::{
         conditions::{self, Finding},
-        status::Seen,
+        seen::Seen,
     },
     rotation::{evidence::Tally, state::State},
     spec::ValidSpec,

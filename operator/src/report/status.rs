@@ -1,10 +1,7 @@
 //! What `kubectl get` and `kubectl describe` tell: a pure function of what a pass saw.
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::apps::v1::DaemonSet,
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-};
+use k8s_openapi::{api::apps::v1::DaemonSet, apimachinery::pkg::apis::meta::v1::Time};
 
 use crate::{
     api::{
@@ -12,70 +9,24 @@ use crate::{
         TrustStatus,
     },
     names::{ChildKind, Owner},
-    observe::Child,
+    observe::children::Child,
     report::{
         certificate,
         conditions::{self, Finding, Verdict},
         pod_problems::Complaint,
         problem::Problem,
         rotation,
+        seen::{Seen, Served},
     },
     rotation::{
-        annotations::{Requests, write_handled},
-        evidence::{Exporter, Tally},
-        state::State,
-        timing::renewal_time,
+        annotations::write_handled, evidence::Exporter, state::State, timing::renewal_time,
     },
-    spec::ValidSpec,
-    supplied::{
-        certificate::Supply,
-        credentials::{OwnCredentials, OwnProblem},
-    },
+    supplied::credentials::OwnProblem,
 };
 use secure_exporter_pki::{
     InspectError,
     inspect::{bundle_end, inspect},
 };
-
-/// What a pass saw: the one input of everything that people read of it.
-pub struct Seen<'a> {
-    /// Whose it is.
-    pub owner: &'a Owner,
-    /// What is served; `None` where there is nothing yet, or the state could not be read.
-    pub served: Option<Served<'a>>,
-    /// The DaemonSet as it was read.
-    pub daemon_set: &'a Child<DaemonSet>,
-    /// What stands in the way of pods; `None` where that could not be read.
-    pub complaints: Option<&'a [Complaint]>,
-    /// What the exporters said when they were asked last.
-    pub exporters: &'a [Exporter],
-    /// The exporters that a rotation waits for; `None` where it waits for none.
-    pub waiting_for: Option<&'a Tally>,
-    /// What is asked for by annotation.
-    pub requests: &'a Requests,
-    /// What the user-supplied Secrets hold; `None` where the pass ended before they were looked at.
-    pub own: Option<&'a OwnCredentials>,
-    /// Where the certificate comes from, and what came; `None` likewise.
-    pub supply: Option<&'a Supply>,
-    /// What could not be carried out.
-    pub problems: &'a [Problem],
-}
-
-/// The state, and the spec that it follows.
-#[derive(Clone, Copy)]
-pub struct Served<'a> {
-    /// The spec: the one that is asked for, or else the last that was accepted.
-    pub spec: &'a ValidSpec,
-    /// The stored state.
-    pub state: &'a State,
-}
-
-impl Seen<'_> {
-    /// The first problem that a person, or another controller, has to solve.
-    pub fn blocking(&self) -> Option<&Problem> {
-        self.problems.iter().find(|problem| !problem.is_passing())
-    }
-}
 
 /// The certificates of `served`, as the status has them: the served one, and the one that scrapers present.
 ///
@@ -415,51 +366,6 @@ fn credentials(served: &Served<'_>) -> CredentialsStatus {
     }
 }
 
-/// The condition's message, where a rotation has come to be held up since `previous`.
-pub fn newly_blocked<'a>(
-    previous: &SecureExporterStatus,
-    current: &'a SecureExporterStatus,
-) -> Option<&'a str> {
-    let blocked = |condition: &&Condition| {
-        condition.type_ == conditions::ROTATION_BLOCKED && condition.status == "True"
-    };
-    let now = current.conditions.iter().find(blocked)?;
-    let before = previous.conditions.iter().find(blocked);
-    before.is_none().then_some(now.message.as_str())
-}
-
-/// Reason and message of the condition, where since `previous` something else is wrong with a Secret of the user's own.
-pub fn newly_unaccepted<'a>(
-    previous: &SecureExporterStatus,
-    current: &'a SecureExporterStatus,
-) -> Option<(&'a str, &'a str)> {
-    let differs = |before: &Condition, now: &Condition| before.message != now.message;
-    newly_false(conditions::CREDENTIALS_ACCEPTED, previous, current, differs)
-}
-
-/// Reason and message of the condition, where since `previous` something else is wrong with the certificate. Its
-/// message tells times as well, which are no news.
-pub fn newly_invalid<'a>(
-    previous: &SecureExporterStatus,
-    current: &'a SecureExporterStatus,
-) -> Option<(&'a str, &'a str)> {
-    let differs = |before: &Condition, now: &Condition| before.reason != now.reason;
-    newly_false(conditions::CERTIFICATE_VALID, previous, current, differs)
-}
-
-fn newly_false<'a>(
-    name: &str,
-    previous: &SecureExporterStatus,
-    current: &'a SecureExporterStatus,
-    differs: impl Fn(&Condition, &Condition) -> bool,
-) -> Option<(&'a str, &'a str)> {
-    let is_false = |condition: &&Condition| condition.type_ == name && condition.status == "False";
-    let now = current.conditions.iter().find(is_false)?;
-    let before = previous.conditions.iter().find(is_false);
-    let is_news = before.is_none_or(|before| differs(before, now));
-    is_news.then_some((now.reason.as_str(), now.message.as_str()))
-}
-
 fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
@@ -513,31 +419,4 @@ fn references(owner: &Owner) -> References {
 
 fn whole(generation: u64) -> i64 {
     i64::try_from(generation).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn something_else_that_is_wrong_is_news_and_the_same_is_not() {
-        let status = |reason, holds| {
-            let finding = Finding::new(conditions::CERTIFICATE_VALID, holds, reason, "why");
-            SecureExporterStatus {
-                conditions: conditions::merge(
-                    &[],
-                    vec![finding.into()],
-                    None,
-                    Timestamp::UNIX_EPOCH,
-                ),
-                ..SecureExporterStatus::default()
-            }
-        };
-        let (valid, wrong) = (status("Valid", true), status("KeyMismatch", false));
-        assert_eq!(newly_invalid(&valid, &wrong), Some(("KeyMismatch", "why")));
-        assert_eq!(newly_invalid(&wrong, &wrong), None);
-        assert_eq!(newly_invalid(&wrong, &valid), None);
-        let missing = status("SecretMissing", false);
-        assert!(newly_invalid(&wrong, &missing).is_some());
-    }
 }

@@ -22,9 +22,10 @@ use crate::{
     rotation::{
         annotations::Subject,
         client,
-        decide::{Because, Situation, Step, next, remember},
         evidence::{Tally, serves_under},
+        situation::{Situation, next, remember},
         state::{AuthorityStage, Progress, State},
+        step::{Because, Step},
         timing::authority_due,
     },
 };

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use crate::{
     names::Owner,
     rotation::{
-        decide::{Because, Step},
         state::{
             Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State,
         },
+        step::{Because, Step},
     },
     spec::ValidSpec,
     supplied::credentials::Users,

@@ -9,8 +9,9 @@ use jiff::Timestamp;
 
 use crate::rotation::{
     annotations::Subject,
-    decide::{Because, Situation, Step},
+    situation::Situation,
     state::{Client, State},
+    step::{Because, Step},
     timing::renewal_time,
 };
 use secure_exporter_pki::{BACKDATING, InspectError, inspect::inspect};

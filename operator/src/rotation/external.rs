@@ -18,10 +18,10 @@ use crate::{
     api::RotationState,
     rotation::{
         annotations::Subject,
-        authority,
-        decide::{Because, Situation, Step, next},
-        leaf,
+        authority, leaf,
+        situation::{Situation, next},
         state::{Authority, AuthorityStage, Leaf, State},
+        step::{Because, Step},
     },
     spec::issuer::ValidIssuer,
     supplied::certificate::{Supplied, SupplyProblem, verifies},

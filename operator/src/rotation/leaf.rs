@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use crate::rotation::{
     annotations::Subject,
-    decide::{Because, Situation, Step, remember},
+    situation::{Situation, remember},
     state::State,
+    step::{Because, Step},
     timing::renewal_time,
 };
 use secure_exporter_pki::{BACKDATING, InspectError, inspect::inspect};

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use sha2::{Digest, Sha256};
 
-use crate::rotation::{decide::Because, state::State, timing::Timers};
+use crate::rotation::{state::State, step::Because, timing::Timers};
 use secure_exporter_pki::{IssueError, LeafParameters, SigningRequest, request_leaf};
 
 /// What was asked for, and has not become the leaf yet.

@@ -14,9 +14,10 @@ use crate::{
     api::{RotationState, Stragglers},
     rotation::{
         annotations::Subject,
-        decide::{Situation, Step, next, remember},
         evidence::{Tally, accepts, unused},
+        situation::{Situation, next, remember},
         state::{Password, PasswordStage, Progress, State},
+        step::Step,
     },
     supplied::credentials::Own,
 };

@@ -12,7 +12,7 @@ use prometheus_client::{
 use crate::{
     api::{CertificateStatus, SecureExporterStatus},
     names::Owner,
-    report::{conditions::ROTATION_BLOCKED, status::Seen},
+    report::{conditions::ROTATION_BLOCKED, seen::Seen},
     rotation::evidence::Exporter,
 };
 

@@ -6,12 +6,12 @@ use kube::ResourceExt;
 
 use crate::{
     api::{IssuerRef, SecureExporter},
-    apply::{ApplyError, Writer},
-    controller::reconcile::Context,
+    apply::{Writer, error::ApplyError},
+    controller::context::Context,
     names::{ChildKind, Owner},
     observe::{
-        Observed,
         certificate_requests::{Asked, certificate_requests},
+        children::Observed,
         supplied::find,
     },
     render,

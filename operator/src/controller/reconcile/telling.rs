@@ -4,12 +4,14 @@ use kube::Resource;
 
 use crate::{
     api::SecureExporter,
-    controller::reconcile::{Context, Pass},
+    controller::{context::Context, reconcile::Pass},
     report::{
         announcements::{DECLINED, announcement},
-        status::{self, Seen, Served},
+        news,
+        seen::{Seen, Served},
+        status,
     },
-    rotation::decide::Step,
+    rotation::step::Step,
 };
 
 pub(crate) async fn tell(
@@ -59,11 +61,11 @@ pub(crate) async fn report(pass: &Pass<'_>) {
     let lasting = pass.problems.iter().filter(|problem| !problem.is_passing());
     let wrong = lasting.map(|problem| (problem.category(), chain(problem)));
     context.events.warn(resource, wrong.collect()).await;
-    let blocked = status::newly_blocked(previous, &status).map(|news| ("RotationBlocked", news));
+    let blocked = news::newly_blocked(previous, &status).map(|news| ("RotationBlocked", news));
     let news = [
         blocked,
-        status::newly_unaccepted(previous, &status),
-        status::newly_invalid(previous, &status),
+        news::newly_unaccepted(previous, &status),
+        news::newly_invalid(previous, &status),
     ];
     for (reason, note) in news.into_iter().flatten() {
         context.events.warn_once(resource, reason, note).await;

@@ -10,9 +10,9 @@ use crate::{
     observe::certificate_requests::Asked,
     rotation::{
         annotations::{Requests, Subject},
-        decide::Because,
         order::{Ask, LeafRequest, RequestStep, decide},
         state::State,
+        step::Because,
         timing::{Timers, renewal_time},
     },
     spec::{

@@ -18,7 +18,7 @@ use secure_exporter_web_config::{BcryptHash, UserHashes, WebConfig};
 use crate::{
     names::published_generation,
     rotation::{
-        decide::next,
+        situation::next,
         state::{
             Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State,
         },

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     render::certificate_request,
-    rotation::{carry_out::carry_out, decide as decide_rotation, decide::Situation},
+    rotation::{carry_out::carry_out, decide as decide_rotation, situation::Situation},
     spec::issuer::ValidIssuer,
     supplied::credentials::OwnCredentials,
 };

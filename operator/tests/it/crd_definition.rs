@@ -1,12 +1,5 @@
 //! The generated CustomResourceDefinition: `crds/` is fresh, our fields are bounded and described.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says so by failing"
-)]
-
 use std::path::PathBuf;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

@@ -3,13 +3,6 @@
 //! exchanged: what scrapers may present and what exporters may trust. The rotation machine keeps to the pairs that these
 //! tables allow.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says so by failing"
-)]
-
 use std::{fs, path::Path, process::Command};
 
 use jiff::{SignedDuration, Timestamp};

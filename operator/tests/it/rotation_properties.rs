@@ -1,24 +1,13 @@
 //! No reachable pair of scraper and exporter fails, whatever happens in whatever order; everything that was begun ends;
 //! and a machine that is broken on purpose is found out.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    reason = "a test says so by failing"
-)]
-
-mod rotation_model;
-
+use crate::rotation_model::{Event, Mutant, World, issuer::Act};
 use proptest::{
     collection::vec,
     prelude::*,
     strategy::ValueTree,
     test_runner::{Config, RngSeed, TestRunner},
 };
-use rotation_model::{Event, Mutant, World, issuer::Act};
 use secure_exporter_operator::spec::methods::Methods;
 
 /// How many runs the sound machine must pass each time: the same ones, so that a change is judged and not the dice. With

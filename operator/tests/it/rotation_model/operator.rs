@@ -8,9 +8,11 @@ use secure_exporter_operator::{
     rotation::{
         annotations::Subject,
         carry_out::carry_out,
-        decide::{self, Because, Situation, Step},
+        decide,
         evidence::{Answer, Exporter},
+        situation::Situation,
         state::{AuthorityStage, Leaf, State, rebuild::current_state},
+        step::{Because, Step},
     },
     supplied::{
         certificate::Supply,
@@ -77,7 +79,8 @@ impl World {
             clock_jumped: self.jumped && self.mutant != Mutant::BelievesJumps,
         };
         self.jumped = false;
-        let mut steps = decide::decide(known.as_ref(), &situation).map_err(|error| error.to_string())?;
+        let mut steps =
+            decide::decide(known.as_ref(), &situation).map_err(|error| error.to_string())?;
         if self.mutant == Mutant::LeafQueues
             && known.as_ref().is_some_and(|state| {
                 state.authority_progress.is_some() || state.password_progress.is_some()

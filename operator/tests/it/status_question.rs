@@ -1,11 +1,5 @@
 //! What the operator shows to an exporter that it asks: what scrapers show, and nothing that is not asked for.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test says so by failing"
-)]
-
 use std::{net::SocketAddr, sync::Arc};
 
 use jiff::Timestamp;
@@ -18,10 +12,7 @@ use secure_exporter_operator::{
     names::Owner,
     observe::probe::{Question, ask},
     rotation::{
-        annotations::Requests,
-        carry_out::carry_out,
-        decide::{self, Situation},
-        state::State,
+        annotations::Requests, carry_out::carry_out, decide, situation::Situation, state::State,
         timing::Timers,
     },
     spec::ValidSpec,
@@ -67,7 +58,7 @@ fn spec_and_state(methods: &[&str]) -> (ValidSpec, State) {
         now,
         clock_jumped: false,
     };
-    let steps = decide(None, &situation).unwrap();
+    let steps = decide::decide(None, &situation).unwrap();
     let state = carry_out(&steps, None, &spec, &owner, now).unwrap();
     (spec, state)
 }

@@ -1,12 +1,5 @@
 //! Every child as it is applied, for the empty spec and for one that sets everything.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test says so by failing"
-)]
-
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
