@@ -4,6 +4,7 @@ pub mod error;
 pub mod intruders;
 mod kind;
 pub mod ownership;
+pub mod sequence;
 
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -29,13 +30,22 @@ use crate::{
         intruders::expulsion,
         kind::Named,
         ownership::{adopt_foreign_metadata, keeps, own},
+        sequence::SEQUENCE,
     },
     names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
     observe::children::{Child, Observed},
     render::{Children, Discovery},
-    supplied::cert_manager::CertificateRequest,
+    supplied::cert_manager::{Asked, CertificateRequest},
     telemetry::metrics::Metrics,
 };
+
+/// What a pass wants to stand in the API server.
+pub struct Wanted {
+    /// The Secret with the state; `None` where what is stored already is right.
+    pub state: Option<Secret>,
+    /// Everything that follows from the state; `None` before there is one.
+    pub children: Option<Children>,
+}
 
 /// Writes objects, and counts what it wrote.
 pub struct Writer<'a> {
@@ -46,60 +56,72 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Writes the Secret with the state: created, or replaced in exactly the version that was read.
-    ///
-    /// # Errors
-    /// As [`ApplyError`] says.
-    pub async fn state(&self, wanted: Secret, present: &Child<Secret>) -> Result<(), ApplyError> {
-        self.generated(wanted, present).await
-    }
-
-    /// Writes every child that is not as it should be, in an order in which nothing refers to what is not there yet. One
-    /// that cannot be written stops only itself and what refers to it: what went wrong, of each.
-    pub async fn children(
+    /// Writes what is not as it should be, by [`SEQUENCE`]. One that cannot be written stops only itself and what stands
+    /// behind it: what went wrong, of each.
+    pub async fn write(
         &self,
-        children: Children,
+        wanted: &Wanted,
         observed: &Observed,
     ) -> Vec<(ChildKind, ApplyError)> {
-        let account = self
-            .applied(children.service_account, &observed.service_account)
-            .await
-            .map(|_| ());
-        let discovery = self.discovery(children.discovery, observed).await;
-        let server = self
-            .generated(children.server_secret, &observed.server)
-            .await;
-        let bundle = self
-            .generated(children.ca_config_map, &observed.authority)
-            .await;
-        let service = self.applied(children.service, &observed.service).await;
-        let has_mounts = (account.is_ok() || observed.service_account.ours().is_some())
-            && (server.is_ok() || observed.server.ours().is_some());
-        let daemon_set = match children.daemon_set.filter(|_| has_mounts) {
-            Some(wanted) => self.daemon_set(wanted, &observed.daemon_set).await,
-            None => Ok(()),
-        };
-        // Last, and only behind the exporters' own: whoever mounts it finds exporters that know what it holds.
-        let scrape = match &server {
-            Ok(()) => {
-                self.generated(children.scrape_secret, &observed.scrape)
-                    .await
+        let mut failed: Vec<(ChildKind, ApplyError)> = Vec::new();
+        for write in SEQUENCE {
+            let is_held = failed.iter().any(|(child, _)| write.behind.contains(child));
+            if is_held {
+                continue;
             }
-            Err(_) => Ok(()),
-        };
-        let outcomes = [
-            (ChildKind::Server, server),
-            (ChildKind::Scrape, scrape),
-            (ChildKind::DaemonSet, daemon_set),
-            (ChildKind::Bundle, bundle),
-            (ChildKind::ServiceAccount, account),
-            (ChildKind::Discovery, discovery),
-            (ChildKind::Service, service.map(|_| ())),
-        ];
-        let failed = outcomes.into_iter();
+            if let Err(error) = self.write_one(write.child, wanted, observed).await {
+                failed.push((write.child, error));
+            }
+        }
         failed
-            .filter_map(|(child, outcome)| Some((child, outcome.err()?)))
-            .collect()
+    }
+
+    async fn write_one(
+        &self,
+        child: ChildKind,
+        wanted: &Wanted,
+        observed: &Observed,
+    ) -> Result<(), ApplyError> {
+        if child == ChildKind::State {
+            return match wanted.state.clone() {
+                Some(state) => self.generated(state, &observed.state).await,
+                None => Ok(()),
+            };
+        }
+        let Some(children) = &wanted.children else {
+            return Ok(());
+        };
+        match child {
+            ChildKind::State => Ok(()),
+            ChildKind::ServiceAccount => {
+                let account = children.service_account.clone();
+                let applied = self.applied(account, &observed.service_account).await;
+                applied.map(drop)
+            }
+            ChildKind::Discovery => self.discovery(children.discovery.clone(), observed).await,
+            ChildKind::Server => {
+                let server = children.server_secret.clone();
+                self.generated(server, &observed.server).await
+            }
+            ChildKind::Bundle => {
+                let bundle = children.ca_config_map.clone();
+                self.generated(bundle, &observed.authority).await
+            }
+            ChildKind::Service => {
+                let applied = self
+                    .applied(children.service.clone(), &observed.service)
+                    .await;
+                applied.map(drop)
+            }
+            ChildKind::DaemonSet => match children.daemon_set.clone() {
+                Some(daemon_set) => self.daemon_set(daemon_set, &observed.daemon_set).await,
+                None => Ok(()),
+            },
+            ChildKind::Scrape => {
+                let scrape = children.scrape_secret.clone();
+                self.generated(scrape, &observed.scrape).await
+            }
+        }
     }
 
     async fn discovery(
@@ -119,11 +141,36 @@ impl Writer<'_> {
         }
     }
 
+    /// Asks cert-manager for what is wanted, and removes everything else that it was asked.
+    ///
+    /// # Errors
+    /// As [`ApplyError`] says.
+    pub async fn certificate_requests(
+        &self,
+        wanted: Option<CertificateRequest>,
+        asked: &Asked,
+    ) -> Result<(), ApplyError> {
+        let Asked::Open(all) = asked else {
+            return Ok(());
+        };
+        let is_wanted = |one: &CertificateRequest| {
+            let wanted = wanted.as_ref();
+            wanted.is_some_and(|wanted| wanted.name_any() == one.name_any())
+        };
+        for one in all.iter().filter(|one| !is_wanted(one)) {
+            self.withdraw_request(one).await?;
+        }
+        match &wanted {
+            Some(request) if !all.iter().any(is_wanted) => self.ask(request).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Asks cert-manager. What is asked is never changed, so an object of another's under its name is an error.
     ///
     /// # Errors
     /// As [`ApplyError`] says.
-    pub async fn ask(&self, wanted: &CertificateRequest) -> Result<(), ApplyError> {
+    async fn ask(&self, wanted: &CertificateRequest) -> Result<(), ApplyError> {
         let name = wanted.name_any();
         let parameters = &PostParams {
             field_manager: Some(FIELD_MANAGER.into()),
@@ -146,7 +193,7 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// As [`ApplyError`] says; one that is gone is no error.
-    pub async fn withdraw_request(&self, present: &CertificateRequest) -> Result<(), ApplyError> {
+    async fn withdraw_request(&self, present: &CertificateRequest) -> Result<(), ApplyError> {
         let name = present.name_any();
         let parameters = DeleteParams::default().preconditions(Preconditions {
             uid: present.metadata.uid.clone(),

@@ -3,8 +3,8 @@
 pub mod backoff;
 pub mod context;
 pub mod reconcile;
-pub mod samples;
 mod schedule;
+mod telling;
 
 use std::{convert::Infallible, fmt::Debug, future::Future, sync::Arc, time::Duration};
 

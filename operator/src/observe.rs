@@ -7,6 +7,7 @@ pub mod certificate_requests;
 pub mod children;
 pub mod exporters;
 pub mod probe;
+pub mod samples;
 pub mod supplied;
 
 use k8s_openapi::api::{

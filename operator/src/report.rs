@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod news;
 pub mod pod_problems;
 pub mod problem;
+pub mod requests;
 pub mod rotation;
 pub mod seen;
 pub mod status;

@@ -11,6 +11,7 @@
 
 pub mod annotations;
 mod authority;
+pub mod because;
 pub mod carry_out;
 mod client;
 pub mod decide;
@@ -19,6 +20,8 @@ mod external;
 mod leaf;
 pub mod order;
 mod password;
+pub mod plan;
+pub mod recall;
 pub mod situation;
 pub mod spec_in_force;
 pub mod state;

@@ -5,15 +5,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::Timestamp;
 use kube::Client;
 
 use crate::{
     apply::Writer,
     clock::Clock,
-    controller::{backoff::PerObject, samples::Samples},
+    controller::backoff::PerObject,
     names::Owner,
-    rotation::{order::LeafRequest, state::State, timing::Timers},
+    observe::samples::Samples,
+    rotation::{recall::Memory, timing::Timers},
     spec::image_policy::ImagePolicy,
     telemetry::{events::Events, metrics::Metrics},
 };
@@ -72,12 +72,6 @@ impl Context {
 pub struct Remembered {
     /// Whose it is.
     pub(crate) owner: Owner,
-    /// Its state: what brings a deleted state Secret back as it was.
-    pub(crate) state: State,
-    /// What an issuer outside is asked for.
-    pub(crate) request: Option<LeafRequest>,
-    /// When that was asked for last.
-    pub(crate) asked: Option<Timestamp>,
-    /// How often the clock had jumped by then.
-    pub(crate) clock_jumps: u64,
+    /// What it was.
+    pub(crate) memory: Memory,
 }

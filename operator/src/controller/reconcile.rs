@@ -1,7 +1,4 @@
-//! One pass over one resource: observe → decide → render → apply → status.
-
-mod asking;
-mod telling;
+//! One pass over one resource: parse → observe → recall → plan → carry out → apply → report.
 
 use std::{
     convert::Infallible,
@@ -13,35 +10,25 @@ use jiff::Timestamp;
 use kube::{Resource, runtime::controller::Action};
 
 use crate::{
-    api::{Advance, SecureExporter, SecureExporterStatus},
-    apply::{error::ApplyError, ownership::own},
+    api::{SecureExporter, SecureExporterStatus},
+    apply::{Wanted, ownership::own},
     controller::{
         context::{Context, Remembered},
-        reconcile::{
-            asking::Desk,
-            telling::{report, tell},
-        },
         schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_age, until},
+        telling::{report, tell},
     },
     names::{ChildKind, Owner},
-    observe::{
-        children::Observed,
-        exporters::{ask_all, running},
-        observe, own_credentials,
-        probe::Question,
-        supplied::provided,
-    },
+    observe::{self, children::Observed, exporters::Asking},
     render,
     report::{problem::Problem, seen::Served, status},
     rotation::{
         annotations::{Requests, read_handled},
-        carry_out::carry_out,
-        decide::{self, awaits_exporters, next_deadline, tally},
-        evidence::{Exporter, Tally},
+        evidence::{Heard, Tally},
         order::LeafRequest,
-        situation::Situation,
+        plan::{Circumstances, Issued, Next, carry_out, plan},
+        recall::{Known, Memory, Stored, recall},
         spec_in_force::spec_in_force,
-        state::{State, rebuild::current_state},
+        state::{State, StateError},
         step::Step,
     },
     spec::{ParsedSpec, ValidSpec, ValidWorkload, issuer::ValidIssuer},
@@ -65,7 +52,7 @@ pub async fn reconcile(
         return Ok(Action::await_change());
     };
     context.metrics.begun(&owner, context.clock.now());
-    let observed = observe(&context.client, &owner).await;
+    let observed = observe::observe(&context.client, &owner).await;
     let mut pass = Pass::begin(&resource, &owner, &context, &observed);
     if let Err(problem) = pass.run().await {
         pass.problems.push(problem);
@@ -80,35 +67,35 @@ pub async fn reconcile(
 }
 
 /// A pass under way: what it found and did so far. Whatever stops it, this much is reported.
-struct Pass<'a> {
-    resource: &'a SecureExporter,
-    owner: &'a Owner,
-    context: &'a Context,
-    observed: &'a Observed,
-    now: Timestamp,
+pub(crate) struct Pass<'a> {
+    pub(crate) resource: &'a SecureExporter,
+    pub(crate) owner: &'a Owner,
+    pub(crate) context: &'a Context,
+    pub(crate) observed: &'a Observed,
+    pub(crate) now: Timestamp,
     clock_jumps: u64,
-    /// What this process knew last.
-    before: Option<Remembered>,
+    /// What this process knew after its last pass.
+    memory: Option<Memory>,
     /// What is asked for by annotation.
-    requests: Requests,
+    pub(crate) requests: Requests,
     /// What the status said before.
-    previous: SecureExporterStatus,
+    pub(crate) previous: SecureExporterStatus,
     /// The spec that is gone by; `None` where none was ever accepted.
-    spec: Option<ValidSpec>,
+    pub(crate) spec: Option<ValidSpec>,
     /// What the pods are made of; `None` where that is not accepted.
     workload: Option<ValidWorkload>,
     /// What is stored by now.
-    state: Option<State>,
+    pub(crate) state: Option<State>,
     /// What the user-supplied Secrets hold.
-    own: Option<OwnCredentials>,
+    pub(crate) own: Option<OwnCredentials>,
     /// Where the certificate comes from.
-    supply: Option<Supply>,
+    pub(crate) supply: Option<Supply>,
     /// What exporters said.
-    exporters: Vec<Exporter>,
+    pub(crate) heard: Heard,
     /// Whom a rotation waits for.
-    waiting_for: Option<Tally>,
+    pub(crate) waiting_for: Option<Tally>,
     /// What could not be carried out.
-    problems: Vec<Problem>,
+    pub(crate) problems: Vec<Problem>,
     /// When the next pass is due, whatever failed in this one.
     due: Duration,
 }
@@ -120,6 +107,7 @@ impl<'a> Pass<'a> {
         context: &'a Context,
         observed: &'a Observed,
     ) -> Self {
+        let remembered = context.remembered().get(&owner.uid).cloned();
         Self {
             resource,
             owner,
@@ -127,7 +115,7 @@ impl<'a> Pass<'a> {
             observed,
             now: context.clock.now(),
             clock_jumps: context.clock.jumps(),
-            before: context.remembered().get(&owner.uid).cloned(),
+            memory: remembered.map(|remembered| remembered.memory),
             requests: Requests::read(resource.meta().annotations.as_ref()),
             previous: resource.status.clone().unwrap_or_default(),
             spec: None,
@@ -135,28 +123,113 @@ impl<'a> Pass<'a> {
             state: None,
             own: None,
             supply: None,
-            exporters: Vec::new(),
+            heard: Heard::default(),
             waiting_for: None,
             problems: Vec::new(),
             due: LONGEST_PAUSE,
         }
     }
 
-    /// What was asked for, as far as it can be carried out. An error ends the pass, and not its report.
+    /// What is asked for, as far as it can be carried out. An error ends the pass, and not its report.
     async fn run(&mut self) -> Result<(), Problem> {
-        let (owner, context, observed, now) = (self.owner, self.context, self.observed, self.now);
-        let stored = stored_state(observed, owner);
-        let remembered = self.before.as_ref().map(|before| &before.state);
-        let stored_ref = stored.as_ref().ok().and_then(|(state, _)| state.as_ref());
-        let asked = ParsedSpec::parse(&self.resource.spec, owner, &context.images);
+        let Some((spec, known)) = self.recall()? else {
+            return Ok(());
+        };
+        let Some((own, issued)) = self.read_supplied(&spec, &known).await? else {
+            return Ok(());
+        };
+        let (requests, published) = (self.requests.clone(), self.observed.published());
+        self.heard = self.hear(&spec, &known).await?;
+        let heard = self.heard.clone();
+        let it = Circumstances {
+            spec: &spec,
+            owner: self.owner,
+            requests: &requests,
+            own: &own,
+            issued: &issued,
+            published: &published,
+            heard: &heard,
+            timers: &self.context.timers,
+            now: self.now,
+            clock_jumped: self.clock_jumped(),
+        };
+        let plan = plan(&known, &it)?;
+        self.supply = Some(plan.supply.clone());
+        let next = self.make(&plan.steps, known.clone(), &spec).await?;
+        if !self.apply(&spec, &known, &next, &issued).await? {
+            return Ok(());
+        }
+        tell(self.resource, self.context, &plan.steps, known.is_rebuilt).await;
+        let Some(state) = &next.state else {
+            // There is nothing to serve before the first certificate.
+            self.due = self.due_without_state(&next);
+            return match &plan.supply {
+                Supply::External(Err(problem)) if !problem.is_passing => {
+                    Err(Problem::IssuerNotReady(problem.clone()))
+                }
+                _ => Ok(()),
+            };
+        };
+        let outlook = plan.outlook(&known, (state, next.order.as_ref()), &it)?;
+        self.waiting_for = outlook.waiting_for;
+        let is_watched = plan.supply == Supply::Managed && !spec.names_own_secrets();
+        let awaits = self.waiting_for.is_some();
+        self.due = if plan.steps.is_empty() {
+            pause(
+                outlook.deadline,
+                self.now,
+                awaits,
+                is_watched,
+                &self.context.timers,
+            )
+        } else {
+            AFTER_A_STEP
+        };
+        Ok(())
+    }
+
+    /// The spec to go by, and what is known; `None` where no spec was ever accepted.
+    fn recall(&mut self) -> Result<Option<(ValidSpec, Known)>, Problem> {
+        let (owner, observed) = (self.owner, self.observed);
+        let stored = stored(observed, owner);
+        let stored_state = stored.as_ref().ok().and_then(|it| it.state.as_ref());
+        let remembered = self.memory.as_ref().and_then(|it| it.stored.state.as_ref());
+        let asked = ParsedSpec::parse(&self.resource.spec, owner, &self.context.images);
         self.spec = spec_in_force(
             asked.as_ref().ok().map(|asked| &asked.spec),
-            stored_ref,
+            stored_state,
             remembered,
             &observed.published(),
             (&self.resource.spec, owner),
         );
-        self.state = stored_ref.or(remembered).cloned();
+        self.state = stored_state.or(remembered).cloned();
+        self.note_asked(asked);
+        if let Err(source) = &observed.complaints {
+            let problem = Problem::read("the pods and events of the DaemonSet", source);
+            self.problems.push(problem);
+        }
+        let stored = stored?;
+        let Some(spec) = self.spec.clone() else {
+            return Ok(None);
+        };
+        let known = recall(
+            stored,
+            self.memory.as_ref(),
+            &observed.published(),
+            &read_handled(&self.previous.handled_requests),
+            &spec,
+            self.now,
+        );
+        if known.state.is_none() || known.is_rebuilt {
+            // What could not be read may hold what must not be lost.
+            check_readable(observed, owner)?;
+        }
+        self.state.clone_from(&known.state);
+        self.note_certificates(&spec)?;
+        Ok(Some((spec, known)))
+    }
+
+    fn note_asked(&mut self, asked: Result<ParsedSpec, crate::spec::SpecError>) {
         match asked {
             Ok(ParsedSpec {
                 workload: Ok(workload),
@@ -165,282 +238,225 @@ impl<'a> Pass<'a> {
             Ok(ParsedSpec {
                 workload: Err(refused),
                 ..
-            }) => {
-                self.problems.push(Problem::Workload(refused));
-            }
+            }) => self.problems.push(Problem::Workload(refused)),
             Err(error) if self.spec.is_some() => self.problems.push(Problem::Spec(error)),
             Err(error) => self.problems.push(Problem::FirstSpec(error)),
         }
-        if let Err(source) = &observed.complaints {
-            self.problems.push(Problem::read(
-                "the pods and events of the DaemonSet",
-                source,
-            ));
-        }
-        let (stored, stored_request) = stored?;
-        let Some(spec) = self.spec.clone() else {
-            return Ok(());
-        };
-        let (known, rebuilt) = current_state(
-            stored.as_ref(),
-            remembered,
-            &observed.published(),
-            &read_handled(&self.previous.handled_requests),
-            &spec,
-            now,
-        );
-        if known.is_none() || rebuilt {
-            // What could not be read may hold what must not be lost.
-            check_readable(observed, owner)?;
-        }
-        self.state.clone_from(&known);
-        if let Some(state) = &known {
-            let served = Served { spec: &spec, state };
-            let (certificate, client) = status::certificates(&served, owner)?;
-            context
-                .metrics
-                .certificates(owner, &certificate, client.as_ref());
-            // Whatever else goes wrong, the next renewal is not missed.
-            self.due = until(certificate.renewal_time.0, now).min(LONGEST_PAUSE);
-        }
-        self.advance(spec, known, (stored, stored_request), rebuilt)
-            .await
     }
 
-    async fn advance(
-        &mut self,
-        spec: ValidSpec,
-        known: Option<State>,
-        (stored, stored_request): (Option<State>, Option<LeafRequest>),
-        rebuilt: bool,
-    ) -> Result<(), Problem> {
-        let (owner, context, observed, now) = (self.owner, self.context, self.observed, self.now);
-        let own = own_credentials(&context.client, &owner.namespace, &spec).await;
-        let own = own.unwrap_or_else(|source| {
-            self.problems
-                .push(Problem::read("the Secrets of spec.authentication", &source));
-            OwnCredentials::unread(&spec)
-        });
-        self.own = Some(own.clone());
-        match (&known, &own.password) {
-            (None, Own::Refused(problem)) => return Err(Problem::NoPassword(problem.clone())),
-            (None, Own::Unread) => return Ok(()),
-            _ => {}
-        }
-        let request = match (&stored, &self.before) {
-            (None, Some(before)) if stored_request.is_none() => before.request.clone(),
-            _ => stored_request.clone(),
-        };
-        let asked = self.before.as_ref().and_then(|before| before.asked);
-        let mut desk = Desk::read(context, &spec, owner, request, asked).await;
-        self.problems.extend(desk.problem.take());
-        let (step, issued) = desk.look(known.as_ref(), &self.requests, now)?;
-        if let Some(step) = step.filter(|_| stored == known) {
-            self.supply = issued;
-            desk.change(&step, stored, &self.requests, observed, now)
-                .await?;
-            desk.tell(self.resource, &step).await;
-            self.due = AFTER_A_STEP;
+    /// Before anything that may fail or take its time: an alert has its series, and the next renewal is not missed.
+    fn note_certificates(&mut self, spec: &ValidSpec) -> Result<(), Problem> {
+        let Some(state) = &self.state else {
             return Ok(());
-        }
-        if stored_request == desk.request {
-            // One that was deleted is asked again as it was.
-            self.problems
-                .extend(desk.tidy().await.err().map(Problem::from));
-        }
-        let supply = match issued {
-            Some(supply) => supply,
-            None => self.supplied(&spec).await,
         };
-        self.supply = Some(supply.clone());
-        if let (None, Supply::External(Err(problem))) = (&known, &supply) {
-            return if problem.is_passing {
-                Ok(())
-            } else {
-                Err(Problem::IssuerNotReady(problem.clone()))
-            };
-        }
-        let requests = self.requests.clone();
-        let mut situation = Situation {
-            spec: &spec,
-            requests: &requests,
-            own: &own,
-            supply: &supply,
-            uid: &owner.uid,
-            published: is_published(stored.as_ref(), observed, &spec, owner),
-            exporters: &[],
-            timers: &context.timers,
-            now,
-            clock_jumped: self
-                .before
-                .as_ref()
-                .is_some_and(|before| before.clock_jumps != self.clock_jumps),
-        };
-        let exporters = self.ask_exporters(known.as_ref(), &situation).await?;
-        situation.exporters = &exporters;
-        let steps = decide::decide(known.as_ref(), &situation)?;
-        let state = next_state(&steps, known, &spec, owner, now).await?;
-        let children = render::children(&spec, self.workload.as_ref(), owner, &state)?;
-
-        desk.close(&state);
-        let writer = context.writer();
-        if stored.as_ref() != Some(&state) || stored_request != desk.request {
-            // Ahead of everything that is made from it: after a crash the same material is found again.
-            let secret = render::state_secret(owner, Some(&state), desk.request.as_ref());
-            let written = writer.state(secret, &observed.state).await;
-            written.map_err(|source| Problem::child(ChildKind::State, source))?;
-        }
-        self.state = Some(state.clone());
-        let now_known = Remembered {
-            owner: owner.clone(),
-            state: state.clone(),
-            request: desk.request.clone(),
-            asked,
-            clock_jumps: self.clock_jumps,
-        };
-        context.remembered().insert(owner.uid.clone(), now_known);
-        let failed = writer.children(children, observed).await.into_iter();
-        self.problems
-            .extend(failed.map(|(child, source)| Problem::child(child, source)));
-        self.problems
-            .extend(desk.tidy().await.err().map(Problem::from));
-        tell(self.resource, context, &steps, rebuilt).await;
-
-        self.waiting_for =
-            tally(&state, &situation).filter(|_| awaits_exporters(&state, &situation));
-        let deadline = next_deadline(&state, &situation)?.min(desk.deadline(&state, now)?);
-        self.due = pause(&steps, deadline, &state, &situation);
+        let served = Served { spec, state };
+        let (certificate, client) = status::certificates(&served, self.owner)?;
+        let metrics = &self.context.metrics;
+        metrics.certificates(self.owner, &certificate, client.as_ref());
+        self.due = until(certificate.renewal_time.0, self.now).min(LONGEST_PAUSE);
         Ok(())
     }
 
-    /// What an issuer that is not asked has issued.
-    async fn supplied(&mut self, spec: &ValidSpec) -> Supply {
-        let ValidIssuer::Provided {
-            secret_name,
-            bundle,
-        } = &spec.issuer
-        else {
-            return Supply::Managed;
-        };
-        let client = &self.context.client;
-        let material = provided(client, &self.owner.namespace, secret_name, bundle).await;
-        Supply::External(match material {
-            Ok(material) => check(&material, &spec.server_name, self.now),
-            Err(source) => {
-                let problem = Problem::read("the certificate of spec.tls.issuer", &source);
-                let unread = SupplyProblem::unread(problem.to_string());
-                self.problems.push(problem);
-                Err(unread)
+    /// What users and other issuers supply; `None` where there is nothing yet to go on without it.
+    async fn read_supplied(
+        &mut self,
+        spec: &ValidSpec,
+        known: &Known,
+    ) -> Result<Option<(OwnCredentials, Issued)>, Problem> {
+        let (client, namespace) = (&self.context.client, &self.owner.namespace);
+        let own = observe::own_credentials(client, namespace, spec).await;
+        let own = own.unwrap_or_else(|source| {
+            let problem = Problem::read("the Secrets of spec.authentication", &source);
+            self.problems.push(problem);
+            OwnCredentials::unread(spec)
+        });
+        self.own = Some(own.clone());
+        match (&known.state, &own.password) {
+            (None, Own::Refused(problem)) => return Err(Problem::NoPassword(problem.clone())),
+            (None, Own::Unread) => return Ok(None),
+            _ => {}
+        }
+        let issued = self.read_issued(spec, known.order.as_ref()).await;
+        Ok(Some((own, issued)))
+    }
+
+    async fn read_issued(&mut self, spec: &ValidSpec, order: Option<&LeafRequest>) -> Issued {
+        let (context, owner) = (self.context, self.owner);
+        let provided = match &spec.issuer {
+            ValidIssuer::Provided {
+                secret_name,
+                bundle,
+            } => {
+                let client = &context.client;
+                let read =
+                    observe::supplied::provided(client, &owner.namespace, secret_name, bundle)
+                        .await;
+                Some(match read {
+                    Ok(material) => check(&material, &spec.server_name, self.now),
+                    Err(source) => {
+                        let problem = Problem::read("the certificate of spec.tls.issuer", &source);
+                        let unread = SupplyProblem::unread(problem.to_string());
+                        self.problems.push(problem);
+                        Err(unread)
+                    }
+                })
             }
-        })
+            ValidIssuer::Managed | ValidIssuer::CertManager { .. } => None,
+        };
+        let read = observe::certificate_requests::read(&context.client, owner, spec, order).await;
+        if let Some(source) = read.failure {
+            let problem = Problem::read("what cert-manager was asked", &source);
+            self.problems.push(problem);
+        }
+        Issued {
+            provided,
+            requests: read.requests,
+            bundle: read.bundle,
+        }
     }
 
     /// What the exporters say: asked again where something waits for it, else now and then.
-    async fn ask_exporters(
-        &mut self,
-        known: Option<&State>,
-        situation: &Situation<'_>,
-    ) -> Result<Vec<Exporter>, Problem> {
+    async fn hear(&mut self, spec: &ValidSpec, known: &Known) -> Result<Heard, Problem> {
         let context = self.context;
-        let (Some(state), Some(daemon_set)) = (known, self.observed.daemon_set.ours()) else {
-            return Ok(Vec::new());
+        let (Some(state), Some(daemon_set)) = (&known.state, self.observed.daemon_set.ours())
+        else {
+            return Ok(Heard::default());
         };
-        let age = sample_age(state, situation);
-        if let Some(recent) = context.samples.recent(&self.owner.uid, age) {
-            self.exporters.clone_from(&recent);
-            return Ok(recent);
-        }
-        let running = match running(&context.client, self.owner, daemon_set).await {
-            Ok(running) => running,
-            Err(source) => {
-                self.problems
-                    .push(Problem::read("the pods of the DaemonSet", &source));
-                // Nothing may be concluded from exporters that nobody could look for.
-                return Ok(vec![Exporter::not_known()]);
-            }
+        let asking = Asking {
+            client: &context.client,
+            owner: self.owner,
+            daemon_set,
+            samples: &context.samples,
         };
-        let spec = situation.spec;
-        let question = match spec.rotation.advance {
-            Advance::Timed => None,
-            Advance::Observed => Some(Question::new(state, spec, situation.now)?),
-        };
-        let mut exporters = ask_all(running, question.as_ref()).await;
-        context.samples.keep(&self.owner.uid, &mut exporters);
-        self.exporters.clone_from(&exporters);
-        Ok(exporters)
+        let age = sample_age(state, spec, &context.timers, self.now);
+        asking
+            .hear(state, spec, age, self.now)
+            .await
+            .or_else(|error| match error {
+                observe::exporters::HearError::Pods(source) => {
+                    let problem = Problem::read("the pods of the DaemonSet", &source);
+                    self.problems.push(problem);
+                    Ok(Heard::default())
+                }
+                observe::exporters::HearError::Question(error) => Err(error.into()),
+            })
     }
-}
 
-fn is_published(
-    stored: Option<&State>,
-    observed: &Observed,
-    spec: &ValidSpec,
-    owner: &Owner,
-) -> bool {
-    stored
-        .and_then(|state| render::children(spec, None, owner, state).ok())
-        .is_some_and(|children| observed.shows(&children))
+    /// Keys and hashes, off the async workers.
+    async fn make(&self, steps: &[Step], known: Known, spec: &ValidSpec) -> Result<Next, Problem> {
+        let (steps, spec, owner, now) =
+            (steps.to_vec(), spec.clone(), self.owner.clone(), self.now);
+        tokio::task::spawn_blocking(move || carry_out(&steps, known, &spec, &owner, now))
+            .await
+            .map_err(|_| Problem::Interrupted)?
+            .map_err(Problem::Rotation)
+    }
+
+    /// Writes the state ahead of everything that is made from it, and then each child that is not as it should be. Whether
+    /// the state is stored: where it is not, nothing has changed.
+    async fn apply(
+        &mut self,
+        spec: &ValidSpec,
+        known: &Known,
+        next: &Next,
+        issued: &Issued,
+    ) -> Result<bool, Problem> {
+        let (owner, observed, writer) = (self.owner, self.observed, self.context.writer());
+        let children = next
+            .state
+            .as_ref()
+            .map(|state| render::children(spec, self.workload.as_ref(), owner, state))
+            .transpose()?;
+        let stored = Stored {
+            state: next.state.clone(),
+            order: next.order.clone(),
+        };
+        let is_changed = stored != known.stored;
+        let wanted = Wanted {
+            state: is_changed
+                .then(|| render::state_secret(owner, stored.state.as_ref(), stored.order.as_ref())),
+            children,
+        };
+        let failed = writer.write(&wanted, observed).await;
+        let is_stored = !failed.iter().any(|(child, _)| *child == ChildKind::State);
+        let failed = failed.into_iter();
+        self.problems
+            .extend(failed.map(|(child, source)| Problem::child(child, source)));
+        if !is_stored {
+            return Ok(false);
+        }
+        self.state.clone_from(&stored.state);
+        let memory = Memory {
+            stored,
+            last_ordered: next.last_ordered,
+            clock_jumps: self.clock_jumps,
+        };
+        let remembered = Remembered {
+            owner: owner.clone(),
+            memory,
+        };
+        self.context
+            .remembered()
+            .insert(owner.uid.clone(), remembered);
+        let wanted = match (&spec.issuer, &next.order) {
+            (ValidIssuer::CertManager { issuer, .. }, Some(order)) => {
+                Some(render::certificate_request(spec, owner, issuer, order))
+            }
+            _ => None,
+        };
+        let asked = writer.certificate_requests(wanted, &issued.requests).await;
+        self.problems.extend(asked.err().map(Problem::from));
+        Ok(true)
+    }
+
+    fn clock_jumped(&self) -> bool {
+        let memory = self.memory.as_ref();
+        memory.is_some_and(|memory| memory.clock_jumps != self.clock_jumps)
+    }
+
+    /// How soon the first certificate may be there.
+    fn due_without_state(&self, next: &Next) -> Duration {
+        let timers = &self.context.timers;
+        let patience = next.order.as_ref().map(|it| it.patience(timers, self.now));
+        patience.map_or(LONGEST_PAUSE, |patience| patience.unsigned_abs())
+    }
 }
 
 /// Whether everything that the state could be made again from could be read.
 fn check_readable(observed: &Observed, owner: &Owner) -> Result<(), Problem> {
+    use crate::apply::error::ApplyError;
     let check = |child, found: Result<(), ApplyError>| match found {
         Err(source @ ApplyError::Unread { .. }) => Err(Problem::child(child, source)),
         _ => Ok(()),
     };
     let (server, scrape) = (owner.server_secret(), owner.scrape_secret());
     let bundle = owner.ca_config_map();
-    check(
-        ChildKind::Server,
-        own(&observed.server, &server).map(|_| ()),
-    )?;
-    check(
-        ChildKind::Scrape,
-        own(&observed.scrape, &scrape).map(|_| ()),
-    )?;
+    check(ChildKind::Server, own(&observed.server, &server).map(drop))?;
+    check(ChildKind::Scrape, own(&observed.scrape, &scrape).map(drop))?;
     check(
         ChildKind::Bundle,
-        own(&observed.authority, &bundle).map(|_| ()),
+        own(&observed.authority, &bundle).map(drop),
     )
 }
 
 /// What is stored. An error forbids every write: what is not known must not be written over.
-fn stored_state(
-    observed: &Observed,
-    owner: &Owner,
-) -> Result<(Option<State>, Option<LeafRequest>), Problem> {
+fn stored(observed: &Observed, owner: &Owner) -> Result<Stored, Problem> {
     let secret = own(&observed.state, &owner.state_secret())
         .map_err(|source| Problem::child(ChildKind::State, source))?;
     let Some(secret) = secret else {
-        return Ok((None, None));
+        return Ok(Stored::default());
     };
     let nothing = Default::default();
     let data = secret.data.as_ref().unwrap_or(&nothing);
-    let damaged = |source| Problem::State {
+    let damaged = |source: StateError| Problem::State {
         name: owner.state_secret(),
         source,
     };
-    let request = LeafRequest::from_data(data).map_err(damaged)?;
-    if LeafRequest::is_alone_in(data) {
-        return Ok((None, request));
-    }
-    let state = State::from_data(data).map_err(damaged)?;
-    Ok((Some(state), request))
-}
-
-async fn next_state(
-    steps: &[Step],
-    known: Option<State>,
-    spec: &ValidSpec,
-    owner: &Owner,
-    now: Timestamp,
-) -> Result<State, Problem> {
-    if let (true, Some(state)) = (steps.is_empty(), &known) {
-        return Ok(state.clone());
-    }
-    let (steps, spec, owner) = (steps.to_vec(), spec.clone(), owner.clone());
-    tokio::task::spawn_blocking(move || carry_out(&steps, known, &spec, &owner, now))
-        .await
-        .map_err(|_| Problem::Interrupted)?
-        .map_err(Problem::Rotation)
+    let order = LeafRequest::from_data(data).map_err(damaged)?;
+    let state = if LeafRequest::is_alone_in(data) {
+        None
+    } else {
+        Some(State::from_data(data).map_err(damaged)?)
+    };
+    Ok(Stored { state, order })
 }

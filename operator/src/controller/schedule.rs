@@ -8,8 +8,8 @@ use crate::{
     controller::context::Context,
     names::Owner,
     report::problem::Problem,
-    rotation::{decide::awaits_exporters, situation::Situation, state::State, step::Step},
-    supplied::certificate::Supply,
+    rotation::{decide::awaits_exporters, state::State, timing::Timers},
+    spec::ValidSpec,
 };
 
 /// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
@@ -49,32 +49,37 @@ pub(crate) fn retry_after(
     Some(longest.min(context.backoff.failed(&owner.uid)))
 }
 
-/// After a step the next look confirms that it was published; otherwise the next one is due when time or exporters may
-/// bring something.
+/// How long to wait where nothing was done: until time brings something, or what is asked of exporters and users may have
+/// changed.
 pub(crate) fn pause(
-    steps: &[Step],
     deadline: Timestamp,
-    state: &State,
-    situation: &Situation<'_>,
+    now: Timestamp,
+    awaits_exporters: bool,
+    is_watched: bool,
+    timers: &Timers,
 ) -> Duration {
-    if !steps.is_empty() {
-        return AFTER_A_STEP;
-    }
-    let is_managed = *situation.supply == Supply::Managed;
-    let longest = if is_managed && !situation.spec.names_own_secrets() {
+    let longest = if is_watched {
         LONGEST_PAUSE
     } else {
         FOREIGN_INTERVAL
     };
-    until(deadline, situation.now)
-        .min(sample_age(state, situation))
+    until(deadline, now)
+        .min(age(awaits_exporters, timers))
         .min(longest)
 }
 
-/// How old answers may be.
-pub(crate) fn sample_age(state: &State, situation: &Situation<'_>) -> Duration {
-    let timers = situation.timers;
-    let age = if awaits_exporters(state, situation) {
+/// How old answers of exporters may be.
+pub(crate) fn sample_age(
+    state: &State,
+    spec: &ValidSpec,
+    timers: &Timers,
+    now: Timestamp,
+) -> Duration {
+    age(awaits_exporters(state, spec, timers, now), timers)
+}
+
+fn age(awaits_exporters: bool, timers: &Timers) -> Duration {
+    let age = if awaits_exporters {
         timers.probe_interval
     } else {
         timers.sample_interval

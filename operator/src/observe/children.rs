@@ -11,8 +11,8 @@ use k8s_openapi::{
 use kube::Resource;
 
 use crate::{
-    api::SecureExporter, names::Owner, render::Children, report::pod_problems::Complaint,
-    rotation::state::rebuild::Published,
+    api::SecureExporter, names::Owner, report::pod_problems::Complaint,
+    rotation::state::published::Published,
 };
 
 /// What stands under the name of a child.
@@ -93,28 +93,13 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Whether what is generated stands there exactly as in `children`: it was read back, and not only sent. A ConfigMap of
-    /// another's has no readers who would have to be waited for.
-    pub fn shows(&self, children: &Children) -> bool {
-        let data = |secret: &Child<Secret>| secret.ours().and_then(|it| it.data.clone());
-        let shows_bundle = match &self.authority {
-            Child::Foreign => true,
-            authority => {
-                let data = authority.ours().and_then(|it| it.data.as_ref());
-                data == children.ca_config_map.data.as_ref()
-            }
-        };
-        data(&self.server) == children.server_secret.data
-            && data(&self.scrape) == children.scrape_secret.data
-            && shows_bundle
-    }
-
     /// What the state can be made again from.
     pub fn published(&self) -> Published<'_> {
         Published {
             server: self.server.ours(),
             scrape: self.scrape.ours(),
             bundle: self.authority.ours(),
+            bundle_is_foreign: matches!(self.authority, Child::Foreign),
         }
     }
 }

@@ -6,17 +6,26 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
     core::v1::{Container, Pod},
 };
 use kube::{Api, Client, api::ListParams};
+use secure_exporter_pki::InspectError;
 
 use crate::{
+    api::Advance,
     names::{CONTAINER, Owner, PORT_NAME},
-    observe::probe::{Question, ask},
-    rotation::evidence::Exporter,
+    observe::{
+        probe::{Question, ask},
+        samples::Samples,
+    },
+    rotation::{
+        evidence::{Exporter, Heard},
+        state::State,
+    },
+    spec::ValidSpec,
 };
 
 /// How many exporters are asked at the same time.
@@ -26,17 +35,68 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An exporter that runs, and where it listens.
 #[derive(Clone, Debug)]
-pub struct Running {
+struct Running {
     node: String,
     ready: bool,
     address: Option<SocketAddr>,
+}
+
+/// How the exporters of one resource are asked.
+pub struct Asking<'a> {
+    /// How to reach the API server.
+    pub client: &'a Client,
+    /// The resource.
+    pub owner: &'a Owner,
+    /// Its DaemonSet.
+    pub daemon_set: &'a DaemonSet,
+    /// What they said before.
+    pub samples: &'a Samples,
+}
+
+/// Why nothing could be heard.
+#[derive(Debug, thiserror::Error)]
+pub enum HearError {
+    /// The pods could not be read.
+    #[error(transparent)]
+    Pods(#[from] kube::Error),
+    /// The state has nothing to ask with.
+    #[error(transparent)]
+    Question(#[from] InspectError),
+}
+
+impl Asking<'_> {
+    /// What the exporters say, or said within `age`.
+    ///
+    /// # Errors
+    /// As [`HearError`] says.
+    pub async fn hear(
+        &self,
+        state: &State,
+        spec: &ValidSpec,
+        age: Duration,
+        now: Timestamp,
+    ) -> Result<Heard, HearError> {
+        let wanted = wanted(self.daemon_set);
+        let uid = &self.owner.uid;
+        if let Some(exporters) = self.samples.recent(uid, age) {
+            return Ok(Heard { wanted, exporters });
+        }
+        let running = running(self.client, self.owner, self.daemon_set).await?;
+        let question = match spec.rotation.advance {
+            Advance::Timed => None,
+            Advance::Observed => Some(Question::new(state, spec, now)?),
+        };
+        let mut exporters = ask_all(running, question.as_ref()).await;
+        self.samples.keep(uid, &mut exporters);
+        Ok(Heard { wanted, exporters })
+    }
 }
 
 /// The exporters of a DaemonSet. Pods of anybody else who uses its labels are none: they would be sent the password.
 ///
 /// # Errors
 /// The API server did not answer, or refused.
-pub async fn running(
+async fn running(
     client: &Client,
     owner: &Owner,
     daemon_set: &DaemonSet,
@@ -55,7 +115,7 @@ pub async fn running(
 
 /// Asks them all. Without a question nobody is asked, and nobody answers. For how long each has been silent is known to
 /// [`Samples`](super::sample::Samples).
-pub async fn ask_all(running: Vec<Running>, question: Option<&Question>) -> Vec<Exporter> {
+async fn ask_all(running: Vec<Running>, question: Option<&Question>) -> Vec<Exporter> {
     stream::iter(running)
         .map(|exporter| async move {
             let answer = match (question, exporter.address) {
@@ -85,18 +145,26 @@ pub async fn ask_all(running: Vec<Running>, question: Option<&Question>) -> Vec<
         .await
 }
 
-/// A pod whose container runs; one that does not run serves nobody, and begins with what is published by then.
+/// On how many nodes the DaemonSet should run, as its controller said of its current spec.
+fn wanted(daemon_set: &DaemonSet) -> Option<usize> {
+    let status = daemon_set.status.as_ref()?;
+    let is_current = status.observed_generation >= daemon_set.metadata.generation;
+    let wanted = usize::try_from(status.desired_number_scheduled).ok();
+    wanted.filter(|_| is_current)
+}
+
+/// A pod on its node. Only one whose container runs can be asked.
 fn of_pod(pod: &Pod) -> Option<Running> {
-    let (spec, status) = (pod.spec.as_ref()?, pod.status.as_ref()?);
-    let container = status
-        .container_statuses
-        .iter()
-        .flatten()
-        .find(|container| container.name == CONTAINER)?;
-    container.state.as_ref()?.running.as_ref()?;
-    let ready = status
-        .conditions
-        .iter()
+    let spec = pod.spec.as_ref()?;
+    let status = pod.status.as_ref();
+    let containers = status.and_then(|status| status.container_statuses.as_ref());
+    let is_running = containers.into_iter().flatten().any(|container| {
+        let state = container.state.as_ref();
+        container.name == CONTAINER && state.is_some_and(|state| state.running.is_some())
+    });
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    let ready = conditions
+        .into_iter()
         .flatten()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let port = spec
@@ -104,11 +172,11 @@ fn of_pod(pod: &Pod) -> Option<Running> {
         .iter()
         .find(|container| container.name == CONTAINER)
         .and_then(port);
-    let ip: Option<IpAddr> = status.pod_ip.as_ref().and_then(|ip| ip.parse().ok());
+    let ip: Option<IpAddr> = status.and_then(|status| status.pod_ip.as_ref()?.parse().ok());
     Some(Running {
-        node: spec.node_name.clone().unwrap_or_default(),
+        node: spec.node_name.clone()?,
         ready,
-        address: ip.zip(port).map(SocketAddr::from),
+        address: ip.zip(port).map(SocketAddr::from).filter(|_| is_running),
     })
 }
 
@@ -141,10 +209,23 @@ mod tests {
     }
 
     #[test]
-    fn an_exporter_that_runs_counts_even_when_it_is_not_ready() {
+    fn what_is_wanted_is_known_once_the_controller_has_seen_the_current_spec() {
+        let set = |observed: i64| -> DaemonSet {
+            serde_json::from_value(json!({"metadata": {"generation": 3}, "status": {"observedGeneration": observed,
+                "desiredNumberScheduled": 5, "currentNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}}))
+            .unwrap()
+        };
+        assert_eq!(wanted(&set(3)), Some(5));
+        assert_eq!(wanted(&set(2)), None);
+        assert_eq!(wanted(&DaemonSet::default()), None);
+    }
+
+    #[test]
+    fn an_exporter_counts_even_when_it_is_not_ready_or_does_not_run() {
         let running = of_pod(&pod(json!({"running": {}}))).unwrap();
         assert_eq!(running.address, "192.0.2.1:9100".parse().ok());
         assert!(!running.ready);
-        assert!(of_pod(&pod(json!({"waiting": {}}))).is_none());
+        let waiting = of_pod(&pod(json!({"waiting": {}}))).unwrap();
+        assert_eq!((waiting.ready, waiting.address), (false, None));
     }
 }

@@ -1,6 +1,10 @@
 //! What people are told of a step, in the log and by an event. Pure.
 
-use crate::rotation::{annotations::Subject, step::Step};
+use crate::rotation::{
+    annotations::Subject,
+    order::OrderStep,
+    step::{AuthorityStep, ClientStep, LeafStep, PasswordStep, RequestStep, Step, TimerStep},
+};
 
 /// The reason of what was asked for and not done: a warning.
 pub const DECLINED: &str = "RequestDeclined";
@@ -8,78 +12,78 @@ pub const DECLINED: &str = "RequestDeclined";
 /// A reason for programs and a sentence for people; `None` for steps that change nothing outside.
 pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
     Some(match step {
-        Step::ReplaceAuthority { generation } => (
+        Step::Authority(AuthorityStep::Replace { generation }) => (
             "AuthorityIssued",
             format!("certificate authority of generation {generation}; no other is trusted"),
         ),
-        Step::PrepareAuthority { generation } => (
+        Step::Authority(AuthorityStep::Prepare { generation }) => (
             "AuthorityPrepared",
             format!(
                 "certificate authority of generation {generation}: scrapers are told to trust it besides the old one"
             ),
         ),
-        Step::ReplaceBundle { generation, .. } => (
+        Step::Authority(AuthorityStep::ReplaceBundle { generation, .. }) => (
             "AuthorityAdopted",
             format!("authorities of the issuer, generation {generation}; no other is trusted"),
         ),
-        Step::PrepareBundle { generation, .. } => (
+        Step::Authority(AuthorityStep::PrepareBundle { generation, .. }) => (
             "AuthorityPrepared",
             format!(
                 "authorities of the issuer, generation {generation}: scrapers are told to trust them besides the old ones"
             ),
         ),
-        Step::AbandonAuthority => (
+        Step::Authority(AuthorityStep::Abandon) => (
             "AuthorityAbandoned",
             "the authority that was prepared is not the issuer's any more: scrapers are told to trust it no longer".to_owned(),
         ),
-        Step::RecallAuthority { again, .. } => (
+        Step::Authority(AuthorityStep::Recall { again, .. }) => (
             "AuthorityRecalled",
             format!("the issuer is back at authorities that are still trusted, now generation {again}"),
         ),
-        Step::SwitchAuthority => (
+        Step::Authority(AuthorityStep::Switch) => (
             "AuthoritySwitched",
             "the new certificate authority signs from now on".to_owned(),
         ),
-        Step::DropAuthorities => (
+        Step::Authority(AuthorityStep::DropOthers) => (
             "AuthorityDropped",
             "scrapers are told to trust the new certificate authority alone".to_owned(),
         ),
-        Step::IssueLeaf { because } => (
+        Step::Leaf(LeafStep::Issue { because }) => (
             "CertificateIssued",
             format!("serving certificate: {}", because.text()),
         ),
-        Step::ServeSupplied { .. } => (
+        Step::Leaf(LeafStep::Serve { .. }) => (
             "CertificateAdopted",
             "serving certificate: what the issuer has supplied".to_owned(),
         ),
-        Step::Decline { subject, .. } => (DECLINED, declined(*subject).to_owned()),
-        Step::SwitchClient => (
+        Step::Request(RequestStep::Decline { subject, .. }) => (DECLINED, declined(*subject).to_owned()),
+        Step::Client(ClientStep::Switch) => (
             "ClientSwitched",
             "scrapers are told a client certificate of the new certificate authority".to_owned(),
         ),
-        Step::IssueClient { because } => (
+        Step::Client(ClientStep::Issue { because }) => (
             "ClientCertificateIssued",
             format!("client certificate of the scrapers: {}", because.text()),
         ),
-        Step::ReplacePassword {
+        Step::Password(PasswordStep::Replace {
             generation,
             own: Some(_),
-        } => (
+        }) => (
             "PasswordTaken",
             format!(
                 "password of generation {generation}, your own; no other is accepted of this user"
             ),
         ),
-        Step::PreparePassword {
+        Step::Password(PasswordStep::Prepare {
             generation,
             own: Some(_),
-        } => (
+        }) => (
             "PasswordPrepared",
             format!(
                 "password of generation {generation}, your own: exporters accept it besides the old one"
             ),
         ),
-        Step::KeepPassword => (
+        Step::Password(PasswordStep::Keep) => (
             "PasswordKept",
             "another password was asked for; it is your own: change the Secret that spec.authentication.basicAuth.passwordSecretRef names"
                 .to_owned(),
@@ -88,37 +92,42 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
             "UsersReplaced",
             format!("{} users are accepted besides the scrapers' own", users.len()),
         ),
-        Step::ReplacePassword { generation, .. } => (
+        Step::Password(PasswordStep::Replace { generation, .. }) => (
             "PasswordGenerated",
             format!("password of generation {generation}; no other is accepted"),
         ),
-        Step::PreparePassword { generation, .. } => (
+        Step::Password(PasswordStep::Prepare { generation, .. }) => (
             "PasswordPrepared",
             format!("password of generation {generation}: exporters accept it besides the old one"),
         ),
-        Step::SwitchPassword => (
+        Step::Password(PasswordStep::Switch) => (
             "PasswordSwitched",
             "scrapers are told the new password".to_owned(),
         ),
-        Step::DropPasswords => (
+        Step::Password(PasswordStep::DropOthers) => (
             "PasswordDropped",
             "exporters accept the new password alone".to_owned(),
         ),
-        Step::HashAgain => ("PasswordHashed", "the bcrypt cost has changed".to_owned()),
-        Step::RestartTimers => (
+        Step::Password(PasswordStep::HashAgain) => ("PasswordHashed", "the bcrypt cost has changed".to_owned()),
+        Step::Timers(TimerStep::Restart) => (
             "TimersRestarted",
             "the clock has jumped: the waits of the rotation under way start anew".to_owned(),
         ),
-        Step::AwaitPublication => (
+        Step::Timers(TimerStep::AwaitPublication) => (
             "TimersRestarted",
             "a generated Secret or ConfigMap was not there as it should be (deleted or changed, by hand or with the spec), and is written again: the waits of the rotation under way start anew"
                 .to_owned(),
         ),
-        Step::AcceptSpec
-        | Step::ConfirmAuthority
-        | Step::ConfirmPassword
-        | Step::Remember { .. }
-        | Step::Forget { .. } => return None,
+        Step::Order(OrderStep::Ask { because, .. }) => (
+            "CertificateRequested",
+            format!("spec.tls.issuer is asked for a certificate: {}", because.text()),
+        ),
+        Step::Order(_)
+        | Step::AcceptSpec
+        | Step::Authority(AuthorityStep::Confirm)
+        | Step::Password(PasswordStep::Confirm)
+        | Step::Request(RequestStep::Remember { .. })
+        | Step::Request(RequestStep::Forget { .. }) => return None,
     })
 }
 

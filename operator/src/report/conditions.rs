@@ -21,6 +21,9 @@ pub const ROTATING: &str = "Rotating";
 pub const ROTATION_BLOCKED: &str = "RotationBlocked";
 /// The Secrets that `spec.authentication.basicAuth` names can be used. There only where it names any.
 pub const CREDENTIALS_ACCEPTED: &str = "CredentialsAccepted";
+/// The rotations that are requested by annotation are understood: handled, or queued. Only present while there is such an
+/// annotation.
+pub const REQUESTS_ACCEPTED: &str = "RequestsAccepted";
 /// A person must change something before this goes on.
 pub const STALLED: &str = "Stalled";
 

@@ -36,6 +36,15 @@ pub fn newly_invalid<'a>(
     newly_false(conditions::CERTIFICATE_VALID, previous, current, differs)
 }
 
+/// Reason and message of the condition, where since `previous` something else is wrong with a request by annotation.
+pub fn newly_refused<'a>(
+    previous: &SecureExporterStatus,
+    current: &'a SecureExporterStatus,
+) -> Option<(&'a str, &'a str)> {
+    let differs = |before: &Condition, now: &Condition| before.message != now.message;
+    newly_false(conditions::REQUESTS_ACCEPTED, previous, current, differs)
+}
+
 fn newly_false<'a>(
     name: &str,
     previous: &SecureExporterStatus,

@@ -68,9 +68,6 @@ pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Finding {
     let finding = |holds, reason, message: String| {
         Finding::new(conditions::ROTATION_BLOCKED, holds, reason, message)
     };
-    if let Some(problem) = &seen.requests.problem {
-        return finding(true, "InvalidRequest", problem.clone());
-    }
     if spec.rotation.state == RotationState::Paused {
         let message =
             "spec.rotation.state is Paused; the serving certificate is renewed all the same";
@@ -88,6 +85,12 @@ fn stragglers(tally: &Tally) -> String {
         .iter()
         .map(|(node, why)| format!("{node} {}", why.text()))
         .collect();
+    if tally.missing > 0 {
+        named.push(format!("{} nodes have no exporter's pod", tally.missing));
+    }
+    if tally.unknown {
+        named.push("it is not known on which nodes exporters run".to_owned());
+    }
     // Answers come in any order, and a message that changes by it would be a write each time.
     named.sort_unstable();
     let rest = named.len().saturating_sub(NAMED);
@@ -98,8 +101,7 @@ fn stragglers(tally: &Tally) -> String {
         String::new()
     };
     format!(
-        "the old credential goes on working, because of {} nodes: {}{more}. Mend or remove them, or set spec.rotation.onStragglers: Proceed",
-        tally.holding.len(),
+        "the old credential keeps working, because: {}{more}. Fix or remove these nodes, or set spec.rotation.onStragglers: Proceed",
         named.join("; ")
     )
 }

@@ -15,7 +15,7 @@ use crate::{
         conditions::{self, Finding, Verdict},
         pod_problems::Complaint,
         problem::Problem,
-        rotation,
+        requests, rotation,
         seen::{Seen, Served},
     },
     rotation::{
@@ -118,6 +118,8 @@ fn verdicts(seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) -> V
         ]),
     }
     verdicts.extend(accepted(seen));
+    let state = seen.served.map(|served| served.state);
+    verdicts.extend(requests::accepted(seen.requests, state).map(Verdict::from));
     verdicts
 }
 

@@ -72,17 +72,22 @@ impl Requests {
                 "certificate" => requests.ask(Subject::Certificate),
                 "ca" => requests.ask(Subject::Authority),
                 "password" => requests.ask(Subject::Password),
-                other => requests.refuse(ROTATE_ANNOTATION, other, "certificate, ca and password"),
+                other => requests.refuse(ROTATE_ANNOTATION, other, "certificate, ca or password"),
             }
         }
         for word in words(&requests.distrust.clone()) {
             match word {
                 "ca" => requests.ask(Subject::DistrustAuthority),
                 "all" => requests.ask(Subject::DistrustAll),
-                other => requests.refuse(DISTRUST_ANNOTATION, other, "ca and all"),
+                other => requests.refuse(DISTRUST_ANNOTATION, other, "ca or all"),
             }
         }
         requests
+    }
+
+    /// What is asked for.
+    pub fn asked(&self) -> impl Iterator<Item = Subject> {
+        self.asked.iter().copied()
     }
 
     /// Whether this is asked for and was not acted on yet.
@@ -113,7 +118,7 @@ impl Requests {
 
     fn refuse(&mut self, annotation: &str, word: &str, known: &str) {
         self.problem.get_or_insert_with(|| {
-            format!("annotation {annotation}: there is no {word:?}; there are {known}")
+            format!("annotation {annotation}: unknown subject {word:?}: use {known}")
         });
     }
 }

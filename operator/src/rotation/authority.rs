@@ -21,11 +21,12 @@ use crate::{
     api::{RotationState, Stragglers},
     rotation::{
         annotations::Subject,
+        because::Because,
         client,
         evidence::{Tally, serves_under},
         situation::{Situation, next, remember},
         state::{AuthorityStage, Progress, State},
-        step::{Because, Step},
+        step::{AuthorityStep, ClientStep, LeafStep, Step},
         timing::authority_due,
     },
 };
@@ -48,7 +49,7 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
     if !state.signs(state.active_authority) && !newest_signs {
         // The keys were lost with the state, or somebody else has issued until now. Until there is another authority no
         // leaf can be renewed: it waits for nothing.
-        return Ok(vec![Step::PrepareAuthority { generation }]);
+        return Ok(vec![Step::Authority(AuthorityStep::Prepare { generation })]);
     }
     let paused = situation.spec.rotation.state == RotationState::Paused
         && state.signs(state.active_authority);
@@ -57,10 +58,12 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
     };
     if progress.stage == AuthorityStage::TrustPublished && !newest_signs {
         // That of another issuer, who is not asked any more.
-        return Ok(vec![Step::AbandonAuthority]);
+        return Ok(vec![Step::Authority(AuthorityStep::Abandon)]);
     }
     let Some(confirmed) = progress.confirmed else {
-        let confirm = situation.published.then_some(Step::ConfirmAuthority);
+        let confirm = situation
+            .published
+            .then_some(Step::Authority(AuthorityStep::Confirm));
         return Ok(confirm.into_iter().collect());
     };
     if paused {
@@ -70,7 +73,10 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
         let is_over = situation.is_over(soak(state, situation), confirmed);
         return Ok(if is_over || has_ended(state, situation)? {
             let because = Because::NewAuthority;
-            let mut steps = vec![Step::SwitchAuthority, Step::IssueLeaf { because }];
+            let mut steps = vec![
+                Step::Authority(AuthorityStep::Switch),
+                Step::Leaf(LeafStep::Issue { because }),
+            ];
             steps.extend(client::switch(state));
             steps
         } else {
@@ -81,13 +87,13 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
         return Ok(if client::is_behind(state) {
             client::change()
         } else {
-            vec![Step::DropAuthorities]
+            vec![Step::Authority(AuthorityStep::DropOthers)]
         });
     }
     // Stragglers may hold the drop for years. They must not hold the next authority.
     let is_due = due(state, situation)? <= situation.now;
     Ok(is_due
-        .then_some(Step::PrepareAuthority { generation })
+        .then_some(Step::Authority(AuthorityStep::Prepare { generation }))
         .into_iter()
         .collect())
 }
@@ -103,7 +109,7 @@ pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     let wait = situation.overlap().max(situation.timers.blind_wait);
     let waited = situation.is_over(wait, confirmed);
     Some(Tally::of(
-        situation.exporters,
+        situation.heard,
         waited,
         situation.timers.blind_wait,
         serves_under(&kept),
@@ -111,12 +117,12 @@ pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
 }
 
 /// Whether the overlap is over, and only exporters hold up the drop.
-pub(crate) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
+pub(crate) fn awaits_exporters(state: &State, overlap: SignedDuration, now: Timestamp) -> bool {
     let progress = state.authority_progress;
     progress
         .filter(|progress| progress.stage != AuthorityStage::TrustPublished)
         .and_then(|progress| progress.confirmed)
-        .is_some_and(|confirmed| situation.is_over(situation.overlap(), confirmed))
+        .is_some_and(|confirmed| now.duration_since(confirmed) >= overlap)
 }
 
 /// When time alone brings the next step.
@@ -144,11 +150,11 @@ pub(crate) fn deadline(
 pub(crate) fn replace(situation: &Situation<'_>, generation: u64) -> Vec<Step> {
     let because = Because::NewAuthority;
     let mut steps = vec![
-        Step::ReplaceAuthority { generation },
-        Step::IssueLeaf { because },
+        Step::Authority(AuthorityStep::Replace { generation }),
+        Step::Leaf(LeafStep::Issue { because }),
     ];
     if situation.spec.methods.ask_certificate() {
-        steps.push(Step::IssueClient { because });
+        steps.push(Step::Client(ClientStep::Issue { because }));
     }
     steps
 }
@@ -166,7 +172,7 @@ fn begin(
     if !wanted || paused {
         return Ok(Vec::new());
     }
-    let mut steps = vec![Step::PrepareAuthority { generation }];
+    let mut steps = vec![Step::Authority(AuthorityStep::Prepare { generation })];
     if requested {
         steps.push(remember(Subject::Authority, situation));
     }

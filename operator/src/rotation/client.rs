@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use crate::rotation::{
     annotations::Subject,
+    because::Because,
     situation::Situation,
     state::{Client, State},
-    step::{Because, Step},
+    step::{ClientStep, Step},
     timing::renewal_time,
 };
 use secure_exporter_pki::{BACKDATING, InspectError, inspect::inspect};
@@ -67,7 +68,10 @@ pub(crate) fn is_behind(state: &State) -> bool {
 /// The steps by which a certificate that is behind comes to the active authority.
 pub(crate) fn change() -> Vec<Step> {
     let because = Because::NewAuthority;
-    vec![Step::SwitchClient, Step::IssueClient { because }]
+    vec![
+        Step::Client(ClientStep::Switch),
+        Step::Client(ClientStep::Issue { because }),
+    ]
 }
 
 /// When time alone brings a new client certificate; `None` where there is none.
@@ -87,7 +91,7 @@ pub(crate) fn next(
 }
 
 fn issue(because: Because) -> Vec<Step> {
-    vec![Step::IssueClient { because }]
+    vec![Step::Client(ClientStep::Issue { because })]
 }
 
 fn due(client: &Client, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
@@ -112,7 +116,9 @@ mod tests {
     use super::*;
     use crate::{
         names::Owner,
-        rotation::{annotations::Requests, carry_out::carry_out, decide, timing::Timers},
+        rotation::{
+            annotations::Requests, carry_out::carry_out, decide, evidence::Heard, timing::Timers,
+        },
         spec::ValidSpec,
         supplied::{certificate::Supply, credentials::OwnCredentials},
     };
@@ -139,7 +145,7 @@ mod tests {
             supply: &Supply::Managed,
             uid: "u",
             published: true,
-            exporters: &[],
+            heard: &Heard::nobody(),
             timers: &Timers::default(),
             now,
             clock_jumped: false,
@@ -175,7 +181,7 @@ mod tests {
         assert_ne!(second.certificate_pem, first.certificate_pem);
         assert_eq!(second.key_pem, first.key_pem);
         let because = Because::NewAuthority;
-        let steps = [Step::IssueClient { because }];
+        let steps = [Step::Client(ClientStep::Issue { because })];
         let replaced = carry_out(&steps, Some(state), &spec, &owner(), begin).unwrap();
         assert_ne!(replaced.client.unwrap().key_pem, first.key_pem);
     }

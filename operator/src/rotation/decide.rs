@@ -5,13 +5,17 @@ use jiff::Timestamp;
 use crate::{
     rotation::{
         annotations::Subject,
-        authority, client,
+        authority,
+        because::Because,
+        client,
         evidence::Tally,
         external, leaf, password,
         situation::{Situation, next, remember},
         state::State,
-        step::{Because, Step},
+        step::{AuthorityStep, ClientStep, LeafStep, PasswordStep, RequestStep, Step, TimerStep},
+        timing::Timers,
     },
+    spec::ValidSpec,
     supplied::{
         certificate::Supply,
         credentials::{Own, Users},
@@ -52,14 +56,14 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
     steps.extend(password::advance(state, situation));
     let leaf_is_new = steps
         .iter()
-        .any(|step| matches!(step, Step::IssueLeaf { .. }));
+        .any(|step| matches!(step, Step::Leaf(LeafStep::Issue { .. })));
     if !leaf_is_new {
         // It waits for nothing and nobody, at any stage of the others.
         steps.extend(leaf::renew(state, situation)?);
     }
     let client_is_new = steps
         .iter()
-        .any(|step| matches!(step, Step::IssueClient { .. }));
+        .any(|step| matches!(step, Step::Client(ClientStep::Issue { .. })));
     if !client_is_new {
         steps.extend(client::renew(state, situation)?);
     }
@@ -77,8 +81,10 @@ pub fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
 }
 
 /// Whether the only thing that is still being waited for is what exporters say.
-pub fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
-    authority::awaits_exporters(state, situation) || password::awaits_exporters(state, situation)
+pub fn awaits_exporters(state: &State, spec: &ValidSpec, timers: &Timers, now: Timestamp) -> bool {
+    let overlap = timers.overlap(spec.rotation.client_overlap);
+    authority::awaits_exporters(state, overlap, now)
+        || password::awaits_exporters(state, overlap, timers, now)
 }
 
 /// When the state must be looked at again although nothing has happened.
@@ -111,8 +117,8 @@ fn first(situation: &Situation<'_>) -> Vec<Step> {
     let because = Because::First;
     let mut steps = match situation.supply {
         Supply::Managed => vec![
-            Step::ReplaceAuthority { generation: 1 },
-            Step::IssueLeaf { because },
+            Step::Authority(AuthorityStep::Replace { generation: 1 }),
+            Step::Leaf(LeafStep::Issue { because }),
         ],
         Supply::External(supply) => external::first(supply),
     };
@@ -122,13 +128,13 @@ fn first(situation: &Situation<'_>) -> Vec<Step> {
     }
     steps.push(Step::AcceptSpec);
     if situation.spec.methods.ask_certificate() {
-        steps.push(Step::IssueClient { because });
+        steps.push(Step::Client(ClientStep::Issue { because }));
     }
     if situation.spec.methods.ask_password() {
-        steps.push(Step::ReplacePassword {
+        steps.push(Step::Password(PasswordStep::Replace {
             generation: 1,
             own: password::own(situation),
-        });
+        }));
     }
     steps.extend(replace_users(&Users::new(), situation));
     steps
@@ -184,7 +190,7 @@ fn forget(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     let withdrawn = situation.requests.withdrawn(&state.handled);
     withdrawn
         .into_iter()
-        .map(|subject| Step::Forget { subject })
+        .map(|subject| Step::Request(RequestStep::Forget { subject }))
         .collect()
 }
 
@@ -197,7 +203,7 @@ fn restart(state: &State, situation: &Situation<'_>) -> Option<Step> {
     ];
     let latest = confirmed.into_iter().flatten().max()?;
     if !situation.published {
-        return Some(Step::AwaitPublication);
+        return Some(Step::Timers(TimerStep::AwaitPublication));
     }
-    (situation.clock_jumped || latest > situation.now).then_some(Step::RestartTimers)
+    (situation.clock_jumped || latest > situation.now).then_some(Step::Timers(TimerStep::Restart))
 }

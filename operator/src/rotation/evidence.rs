@@ -8,6 +8,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
+/// What is known of the exporters of a resource. Nothing may be concluded from an exporter that was not seen: evidence is an
+/// answer from, or an expired wait for, every node that the DaemonSet should run on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// On how many nodes the DaemonSet should run; `None` where that is not known: there is none, its controller has not
+    /// looked at it yet, or its pods could not be read.
+    pub wanted: Option<usize>,
+    /// Its exporters, those that do not run included.
+    pub exporters: Vec<Exporter>,
+}
+
+impl Heard {
+    /// Of a DaemonSet that should run nowhere: there is nobody to wait for.
+    pub fn nobody() -> Self {
+        Self {
+            wanted: Some(0),
+            exporters: Vec::new(),
+        }
+    }
+}
+
 /// An exporter's pod on its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exporter {
@@ -19,18 +40,6 @@ pub struct Exporter {
     pub answer: Option<Answer>,
     /// For how long it has not answered: since it did last, was not ready last, or this process began to ask.
     pub silent_for: SignedDuration,
-}
-
-impl Exporter {
-    /// Stands for all exporters where nobody could look for them: it holds everything up.
-    pub fn not_known() -> Self {
-        Self {
-            node: "(the pods could not be read)".to_owned(),
-            ready: false,
-            answer: None,
-            silent_for: SignedDuration::ZERO,
-        }
-    }
 }
 
 /// What an exporter said of itself, over a connection that verified.
@@ -55,6 +64,10 @@ pub struct Tally {
     pub timed: usize,
     /// The nodes that hold things up, each with why.
     pub holding: Vec<(String, Holding)>,
+    /// How many nodes should have an exporter, and have no pod.
+    pub missing: usize,
+    /// Whether it is not known which nodes should have one.
+    pub unknown: bool,
 }
 
 /// Why a node holds things up.
@@ -95,13 +108,19 @@ impl Tally {
     /// be asked is over, and `silence` for how long each of them must not have answered: one that said lately that it has
     /// not come along is not believed to have, as soon as it falls silent.
     pub fn of(
-        exporters: &[Exporter],
+        heard: &Heard,
         waited: bool,
         silence: SignedDuration,
         test: impl Fn(&Answer) -> Option<Holding>,
     ) -> Self {
-        let mut tally = Self::default();
-        for exporter in exporters {
+        let nodes: BTreeSet<&str> = heard.exporters.iter().map(|it| it.node.as_str()).collect();
+        let wanted = heard.wanted.unwrap_or_default();
+        let mut tally = Self {
+            missing: wanted.saturating_sub(nodes.len()),
+            unknown: heard.wanted.is_none(),
+            ..Self::default()
+        };
+        for exporter in &heard.exporters {
             let holding = match &exporter.answer {
                 Some(answer) => test(answer),
                 None if !exporter.ready => Some(Holding::Unreachable),
@@ -119,7 +138,7 @@ impl Tally {
 
     /// Whether nobody holds things up.
     pub fn is_settled(&self) -> bool {
-        self.holding.is_empty()
+        self.holding.is_empty() && self.missing == 0 && !self.unknown
     }
 }
 
@@ -170,6 +189,40 @@ mod tests {
         }
     }
 
+    fn one(exporter: Exporter) -> Heard {
+        Heard {
+            wanted: Some(1),
+            exporters: vec![exporter],
+        }
+    }
+
+    #[test]
+    fn nothing_is_concluded_from_exporters_that_were_not_seen() {
+        let is_settled = |wanted, exporters: &[Exporter]| {
+            let exporters = exporters.to_vec();
+            Tally::of(&Heard { wanted, exporters }, true, HOUR, |_| None).is_settled()
+        };
+        let answered = |node: &str| Exporter {
+            node: node.into(),
+            ready: true,
+            answer: Some(answer(None, 1)),
+            silent_for: SignedDuration::ZERO,
+        };
+        assert!(!is_settled(None, &[]), "no DaemonSet, or not read");
+        assert!(
+            !is_settled(None, &[answered("a")]),
+            "one of an earlier DaemonSet"
+        );
+        assert!(
+            !is_settled(Some(2), &[answered("a")]),
+            "a node without a pod"
+        );
+        let twice = [answered("a"), answered("a")];
+        assert!(!is_settled(Some(2), &twice), "two pods on one node");
+        assert!(is_settled(Some(2), &[answered("a"), answered("b")]));
+        assert!(is_settled(Some(0), &[]), "it should run nowhere");
+    }
+
     #[test]
     fn an_old_password_is_unused_only_where_that_can_be_known() {
         let ids = BTreeSet::from(["old".to_owned()]);
@@ -197,7 +250,7 @@ mod tests {
             silent_for: SignedDuration::from_mins(silent),
         };
         let tally = |ready, waited, silent| {
-            Tally::of(&[exporter(ready, silent)], waited, HOUR, accepts("x"))
+            Tally::of(&one(exporter(ready, silent)), waited, HOUR, accepts("x"))
         };
         assert_eq!(tally(true, true, 60).timed, 1);
         for (waited, silent) in [(false, 60), (true, 59)] {
@@ -216,7 +269,7 @@ mod tests {
             silent_for: SignedDuration::ZERO,
         };
         let tally = Tally::of(
-            &[answered],
+            &one(answered),
             true,
             HOUR,
             serves_under(&BTreeSet::from([2, 3])),

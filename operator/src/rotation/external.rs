@@ -18,10 +18,12 @@ use crate::{
     api::RotationState,
     rotation::{
         annotations::Subject,
-        authority, leaf,
+        authority,
+        because::Because,
+        leaf,
         situation::{Situation, next},
         state::{Authority, AuthorityStage, Leaf, State},
-        step::{Because, Step},
+        step::{AuthorityStep, LeafStep, RequestStep, Step},
     },
     spec::issuer::ValidIssuer,
     supplied::certificate::{Supplied, SupplyProblem, verifies},
@@ -35,10 +37,10 @@ pub(crate) fn first(supply: &Result<Supplied, SupplyProblem>) -> Vec<Step> {
     };
     let generation = 1;
     vec![
-        Step::ReplaceBundle {
+        Step::Authority(AuthorityStep::ReplaceBundle {
             generation,
             bundle_pem: supplied.bundle_pem.clone(),
-        },
+        }),
         serve(supplied, generation),
     ]
 }
@@ -53,17 +55,17 @@ pub(crate) fn advance(
         Ok(supplied) => follow(state, situation, supplied)?,
         Err(_) => Vec::new(),
     };
-    if !steps.iter().any(Step::enters_stage) {
+    if !steps.iter().any(enters_stage) {
         steps.extend(stage(state, situation));
     }
     let is_served = steps
         .iter()
-        .any(|step| matches!(step, Step::ServeSupplied { .. }));
+        .any(|step| matches!(step, Step::Leaf(LeafStep::Serve { .. })));
     // What the operator has issued before, it renews until the issuer's is served.
     let is_ours = state.signs(state.active_authority);
     if is_ours && !is_served && leaf::due(state, situation)? <= situation.now {
         let because = Because::Due;
-        steps.push(Step::IssueLeaf { because });
+        steps.push(Step::Leaf(LeafStep::Issue { because }));
     }
     steps.extend(decline(state, situation));
     Ok(steps)
@@ -101,10 +103,14 @@ pub(crate) fn deadline(
 
 /// A request for what only the issuer can do.
 pub(crate) fn decline_one(subject: Subject, situation: &Situation<'_>) -> Step {
-    Step::Decline {
+    Step::Request(RequestStep::Decline {
         subject,
         token: situation.requests.token(subject).to_owned(),
-    }
+    })
+}
+
+fn enters_stage(step: &Step) -> bool {
+    matches!(step, Step::Authority(step) if step.enters_stage())
 }
 
 /// Goes after what is supplied.
@@ -127,7 +133,10 @@ fn follow(
         && authority.certificate_pem == supplied.bundle_pem
     {
         return if has_ended || is_soaked(state, situation) {
-            Ok(vec![Step::SwitchAuthority, serve(supplied, waiting)])
+            Ok(vec![
+                Step::Authority(AuthorityStep::Switch),
+                serve(supplied, waiting),
+            ])
         } else {
             held()
         };
@@ -142,12 +151,15 @@ fn follow(
             held()
         };
     }
-    let mut steps = vec![Step::PrepareBundle {
+    let mut steps = vec![Step::Authority(AuthorityStep::PrepareBundle {
         generation,
         bundle_pem: supplied.bundle_pem.clone(),
-    }];
+    })];
     if has_ended {
-        steps.extend([Step::SwitchAuthority, serve(supplied, generation)]);
+        steps.extend([
+            Step::Authority(AuthorityStep::Switch),
+            serve(supplied, generation),
+        ]);
     } else {
         steps.extend(serve_under_held(state, situation, supplied));
     }
@@ -158,7 +170,7 @@ fn follow(
 fn stay(state: &State, situation: &Situation<'_>, supplied: &Supplied, home: u64) -> Vec<Step> {
     let mut steps = Vec::new();
     if waiting(state).is_some() {
-        steps.push(Step::AbandonAuthority);
+        steps.push(Step::Authority(AuthorityStep::Abandon));
     }
     let newest = held(state, situation)
         .map(|(generation, _)| generation)
@@ -167,7 +179,10 @@ fn stay(state: &State, situation: &Situation<'_>, supplied: &Supplied, home: u64
         // It was left for another issuer, and comes back before it was dropped.
         steps.extend(recall(supplied, home, next(state.authorities.keys())));
     } else if home != state.active_authority {
-        steps.extend([Step::SwitchAuthority, serve(supplied, home)]);
+        steps.extend([
+            Step::Authority(AuthorityStep::Switch),
+            serve(supplied, home),
+        ]);
     } else if !is_served(state, supplied) {
         steps.push(serve(supplied, home));
     }
@@ -176,8 +191,8 @@ fn stay(state: &State, situation: &Situation<'_>, supplied: &Supplied, home: u64
 
 fn recall(supplied: &Supplied, generation: u64, again: u64) -> Vec<Step> {
     vec![
-        Step::RecallAuthority { generation, again },
-        Step::SwitchAuthority,
+        Step::Authority(AuthorityStep::Recall { generation, again }),
+        Step::Authority(AuthorityStep::Switch),
         serve(supplied, again),
     ]
 }
@@ -186,13 +201,15 @@ fn recall(supplied: &Supplied, generation: u64, again: u64) -> Vec<Step> {
 fn stage(state: &State, situation: &Situation<'_>) -> Option<Step> {
     let progress = state.authority_progress?;
     let Some(confirmed) = progress.confirmed else {
-        return situation.published.then_some(Step::ConfirmAuthority);
+        return situation
+            .published
+            .then_some(Step::Authority(AuthorityStep::Confirm));
     };
     let is_paused = situation.spec.rotation.state == RotationState::Paused;
     let may_drop = progress.stage != AuthorityStage::TrustPublished
         && !is_paused
         && authority::may_drop(state, situation, confirmed);
-    may_drop.then_some(Step::DropAuthorities)
+    may_drop.then_some(Step::Authority(AuthorityStep::DropOthers))
 }
 
 /// Requests for what only the issuer can do are answered, and not kept.
@@ -222,14 +239,14 @@ fn serve_under_held(state: &State, situation: &Situation<'_>, supplied: &Supplie
 }
 
 fn serve(supplied: &Supplied, generation: u64) -> Step {
-    Step::ServeSupplied {
+    Step::Leaf(LeafStep::Serve {
         leaf: Leaf {
             certificate_pem: supplied.chain_pem.clone(),
             key_pem: supplied.key_pem.clone(),
             authority_generation: generation,
             parameters: supplied.parameters.clone(),
         },
-    }
+    })
 }
 
 fn is_served(state: &State, supplied: &Supplied) -> bool {

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 
 use crate::rotation::{
     annotations::Subject,
+    because::Because,
     situation::{Situation, remember},
     state::State,
-    step::{Because, Step},
+    step::{LeafStep, Step},
     timing::renewal_time,
 };
 use secure_exporter_pki::{BACKDATING, InspectError, inspect::inspect};
@@ -30,7 +31,7 @@ pub(crate) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step
         requested.then_some(Because::Requested)
     };
     let mut steps: Vec<Step> = because
-        .map(|because| Step::IssueLeaf { because })
+        .map(|because| Step::Leaf(LeafStep::Issue { because }))
         .into_iter()
         .collect();
     if requested {

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use sha2::{Digest, Sha256};
 
-use crate::rotation::{state::State, step::Because, timing::Timers};
+use crate::rotation::{because::Because, state::State, timing::Timers};
 use secure_exporter_pki::{IssueError, LeafParameters, SigningRequest, request_leaf};
 
 /// What was asked for, and has not become the leaf yet.
@@ -69,13 +69,15 @@ const MOST_DOUBLINGS: u32 = 6;
 
 /// A change of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RequestStep {
+pub enum OrderStep {
     /// Another key and request, in the place of what there was.
     Ask {
         /// Why.
         because: Because,
         /// The how manieth since the last one that succeeded.
         attempt: u32,
+        /// The fingerprint of what is asked for, and of whom.
+        parameters: String,
     },
     /// Somebody asks for another leaf, which the request that is on its way already brings.
     Join,
@@ -103,59 +105,63 @@ pub struct Ask<'a> {
 }
 
 /// What happens to the request; `None` where it is left as it is.
-pub fn decide(request: Option<&LeafRequest>, ask: &Ask<'_>) -> Option<RequestStep> {
-    let first = |because| RequestStep::Ask {
-        because,
-        attempt: 1,
-    };
+pub fn decide(request: Option<&LeafRequest>, ask: &Ask<'_>) -> Option<OrderStep> {
     let Some(parameters) = ask.parameters else {
-        return request.map(|_| RequestStep::Withdraw);
+        return request.map(|_| OrderStep::Withdraw);
     };
+    let again = |because, attempt| OrderStep::Ask {
+        because,
+        attempt,
+        parameters: parameters.to_owned(),
+    };
+    let first = |because| again(because, 1);
     let Some(request) = request else {
         return ask.wanted.map(first);
     };
     if request.parameters != parameters {
-        return Some(ask.wanted.map_or(RequestStep::Withdraw, first));
+        return Some(ask.wanted.map_or(OrderStep::Withdraw, first));
     }
     let Some(next) = request.next_attempt(ask.timers) else {
-        let join = ask.requested.then_some(RequestStep::Join);
-        return join.or(ask.is_refused.then_some(RequestStep::NoteRefusal));
+        let join = ask.requested.then_some(OrderStep::Join);
+        return join.or(ask.is_refused.then_some(OrderStep::NoteRefusal));
     };
     if ask.requested {
         return Some(first(Because::Requested));
     }
     // A clock that was set back must not make the wait longer.
     let is_backwards = request.refused.is_some_and(|refused| refused > ask.now);
-    (next <= ask.now || is_backwards).then(|| RequestStep::Ask {
-        because: Because::Refused,
-        attempt: request.attempt.saturating_add(1),
-    })
+    let attempt = request.attempt.saturating_add(1);
+    (next <= ask.now || is_backwards).then(|| again(Because::Refused, attempt))
 }
 
-/// The request after `step`, made with `leaf`, whose fingerprint, and that of whom is asked, is `parameters`.
+/// The request after `step`, made with `leaf`.
 ///
 /// # Errors
 /// The key or the request could not be made.
 pub fn carry_out(
-    step: &RequestStep,
+    step: &OrderStep,
     request: Option<LeafRequest>,
-    (leaf, parameters): (&LeafParameters, String),
+    leaf: &LeafParameters,
     now: Timestamp,
 ) -> Result<Option<LeafRequest>, IssueError> {
     match step {
-        RequestStep::Ask { attempt, .. } => Ok(Some(LeafRequest {
-            signing: request_leaf(leaf)?,
+        OrderStep::Ask {
+            attempt,
             parameters,
+            ..
+        } => Ok(Some(LeafRequest {
+            signing: request_leaf(leaf)?,
+            parameters: parameters.clone(),
             made: now,
             attempt: *attempt,
             refused: None,
         })),
-        RequestStep::Join => Ok(request),
-        RequestStep::NoteRefusal => Ok(request.map(|request| LeafRequest {
+        OrderStep::Join => Ok(request),
+        OrderStep::NoteRefusal => Ok(request.map(|request| LeafRequest {
             refused: Some(now),
             ..request
         })),
-        RequestStep::Withdraw => Ok(None),
+        OrderStep::Withdraw => Ok(None),
     }
 }
 
@@ -194,10 +200,15 @@ mod tests {
         }
     }
 
-    fn first(because: Because) -> Option<RequestStep> {
-        Some(RequestStep::Ask {
+    fn first(because: Because) -> Option<OrderStep> {
+        first_of("a", because)
+    }
+
+    fn first_of(parameters: &str, because: Because) -> Option<OrderStep> {
+        Some(OrderStep::Ask {
             because,
             attempt: 1,
+            parameters: parameters.into(),
         })
     }
 
@@ -220,10 +231,7 @@ mod tests {
             requested: true,
             ..later
         };
-        assert_eq!(
-            decide(Some(&request()), &requested),
-            Some(RequestStep::Join)
-        );
+        assert_eq!(decide(Some(&request()), &requested), Some(OrderStep::Join));
     }
 
     #[test]
@@ -239,19 +247,16 @@ mod tests {
         };
         assert_eq!(
             decide(Some(&request()), &wanted),
-            first(Because::SpecChanged)
+            first_of("b", Because::SpecChanged)
         );
-        assert_eq!(
-            decide(Some(&request()), &other),
-            Some(RequestStep::Withdraw)
-        );
+        assert_eq!(decide(Some(&request()), &other), Some(OrderStep::Withdraw));
         let managed = Ask {
             parameters: None,
             ..wanted
         };
         assert_eq!(
             decide(Some(&request()), &managed),
-            Some(RequestStep::Withdraw)
+            Some(OrderStep::Withdraw)
         );
         assert_eq!(decide(None, &managed), None);
     }
@@ -265,7 +270,7 @@ mod tests {
         };
         assert_eq!(
             decide(Some(&request()), &refused),
-            Some(RequestStep::NoteRefusal)
+            Some(OrderStep::NoteRefusal)
         );
         let minute = timers.request_retry.as_secs();
         for (attempt, minutes) in [(1, 1), (2, 2), (4, 8), (7, 64), (8, 64), (u32::MAX, 64)] {
@@ -280,9 +285,10 @@ mod tests {
                 ..ask(&timers, wait - 1)
             };
             assert_eq!(decide(Some(&noted), &before), None, "{attempt}");
-            let next = Some(RequestStep::Ask {
+            let next = Some(OrderStep::Ask {
                 because: Because::Refused,
                 attempt: attempt.saturating_add(1),
+                parameters: "a".into(),
             });
             assert_eq!(decide(Some(&noted), &ask(&timers, wait)), next, "{attempt}");
             // Nobody waits who has asked for it, nor where the clock was set back.

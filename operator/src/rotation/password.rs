@@ -17,7 +17,8 @@ use crate::{
         evidence::{Tally, accepts, unused},
         situation::{Situation, next, remember},
         state::{Password, PasswordStage, Progress, State},
-        step::Step,
+        step::{PasswordStep, Step},
+        timing::Timers,
     },
     supplied::credentials::Own,
 };
@@ -34,12 +35,12 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
         let generation = next(state.passwords.keys());
         let own = own(situation);
         return vec![
-            Step::PreparePassword { generation, own },
-            Step::SwitchPassword,
+            Step::Password(PasswordStep::Prepare { generation, own }),
+            Step::Password(PasswordStep::Switch),
         ];
     }
     if active.cost != situation.spec.bcrypt_cost {
-        return vec![Step::HashAgain];
+        return vec![Step::Password(PasswordStep::HashAgain)];
     }
     let paused = situation.spec.rotation.state == RotationState::Paused;
     let Some(progress) = state.password_progress else {
@@ -50,15 +51,17 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
         };
     };
     let Some(confirmed) = progress.confirmed else {
-        let confirm = situation.published.then_some(Step::ConfirmPassword);
+        let confirm = situation
+            .published
+            .then_some(Step::Password(PasswordStep::Confirm));
         return confirm.into_iter().collect();
     };
     if paused || !may_go_on(state, situation, progress.stage, confirmed) {
         return Vec::new();
     }
     match progress.stage {
-        PasswordStage::Accepting => vec![Step::SwitchPassword],
-        PasswordStage::ClientSwitched => vec![Step::DropPasswords],
+        PasswordStage::Accepting => vec![Step::Password(PasswordStep::Switch)],
+        PasswordStage::ClientSwitched => vec![Step::Password(PasswordStep::DropOthers)],
     }
 }
 
@@ -74,9 +77,9 @@ pub(crate) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
         Own::Refused(_) | Own::Unread => text.clone(),
     };
     let is_same = own.is_some() && own == text;
-    let mut steps = vec![Step::ReplacePassword { generation, own }];
+    let mut steps = vec![Step::Password(PasswordStep::Replace { generation, own })];
     if is_same {
-        steps.push(Step::KeepPassword);
+        steps.push(Step::Password(PasswordStep::Keep));
     }
     steps
 }
@@ -93,7 +96,7 @@ pub(crate) fn own(situation: &Situation<'_>) -> Option<SecretText> {
 pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     let progress = state.password_progress?;
     let confirmed = progress.confirmed?;
-    let (exporters, timers) = (situation.exporters, situation.timers);
+    let (heard, timers) = (situation.heard, situation.timers);
     Some(match progress.stage {
         PasswordStage::Accepting => {
             let newest = state.passwords.last_key_value();
@@ -101,7 +104,7 @@ pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
                 .and_then(|(_, newest)| newest.id())
                 .unwrap_or_default();
             let waited = situation.is_over(timers.blind_wait, confirmed);
-            Tally::of(exporters, waited, timers.blind_wait, accepts(&id))
+            Tally::of(heard, waited, timers.blind_wait, accepts(&id))
         }
         PasswordStage::ClientSwitched => {
             let old = state
@@ -112,7 +115,7 @@ pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
             let wait = situation.overlap().max(timers.blind_wait);
             let waited = situation.is_over(wait, confirmed);
             Tally::of(
-                exporters,
+                heard,
                 waited,
                 timers.blind_wait,
                 unused(&ids, timers.unused_for),
@@ -122,11 +125,18 @@ pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
 }
 
 /// Whether the stage's wait is over, and only exporters hold it up.
-pub(crate) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
+pub(crate) fn awaits_exporters(
+    state: &State,
+    overlap: SignedDuration,
+    timers: &Timers,
+    now: Timestamp,
+) -> bool {
     state
         .password_progress
         .and_then(|progress| Some((progress.stage, progress.confirmed?)))
-        .is_some_and(|(stage, confirmed)| situation.is_over(wait(stage, situation), confirmed))
+        .is_some_and(|(stage, confirmed)| {
+            now.duration_since(confirmed) >= wait(stage, overlap, timers)
+        })
 }
 
 /// When time alone brings the next step.
@@ -140,7 +150,9 @@ pub(crate) fn deadline(state: &State, situation: &Situation<'_>) -> Option<Times
             stage,
             confirmed: Some(confirmed),
             ..
-        }) => confirmed.checked_add(wait(stage, situation)).ok(),
+        }) => confirmed
+            .checked_add(wait(stage, situation.overlap(), situation.timers))
+            .ok(),
     }
 }
 
@@ -151,13 +163,15 @@ fn begin(state: &State, active: &Password, situation: &Situation<'_>) -> Vec<Ste
     let is_due = due(state, situation).is_some_and(|time| time <= situation.now);
     let prepare = |own| {
         let generation = next(state.passwords.keys());
-        Step::PreparePassword { generation, own }
+        Step::Password(PasswordStep::Prepare { generation, own })
     };
     let step = match &situation.own.password {
         Own::Usable(text) if active.password.as_ref() != Some(text) => {
             Some(prepare(Some(text.clone())))
         }
-        Own::Usable(_) | Own::Refused(_) | Own::Unread => requested.then_some(Step::KeepPassword),
+        Own::Usable(_) | Own::Refused(_) | Own::Unread => {
+            requested.then_some(Step::Password(PasswordStep::Keep))
+        }
         // What was somebody's own, and is so no more, is followed by a generated one.
         Own::Unasked => (requested || is_due || active.own).then(|| prepare(None)),
     };
@@ -177,14 +191,17 @@ fn may_go_on(
     let proceeds = situation.spec.rotation.on_stragglers == Stragglers::Proceed
         && situation.is_over(situation.overlap(), confirmed);
     let settled = || tally(state, situation).is_some_and(|tally| tally.is_settled());
-    situation.is_over(wait(stage, situation), confirmed) && (proceeds || settled())
+    situation.is_over(
+        wait(stage, situation.overlap(), situation.timers),
+        confirmed,
+    ) && (proceeds || settled())
 }
 
 /// How long a stage lasts at least.
-fn wait(stage: PasswordStage, situation: &Situation<'_>) -> SignedDuration {
+fn wait(stage: PasswordStage, overlap: SignedDuration, timers: &Timers) -> SignedDuration {
     match stage {
-        PasswordStage::Accepting => situation.timers.accept_soak,
-        PasswordStage::ClientSwitched => situation.overlap(),
+        PasswordStage::Accepting => timers.accept_soak,
+        PasswordStage::ClientSwitched => overlap,
     }
 }
 

@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     rotation::{
         annotations::{Requests, Subject},
-        evidence::Exporter,
-        step::Step,
+        evidence::Heard,
+        step::{RequestStep, Step},
         timing::Timers,
     },
     spec::ValidSpec,
@@ -29,7 +29,7 @@ pub struct Situation<'a> {
     /// Whether everything that follows from the stored state was read back from the API server.
     pub published: bool,
     /// The exporters.
-    pub exporters: &'a [Exporter],
+    pub heard: &'a Heard,
     /// The waits.
     pub timers: &'a Timers,
     /// The time.
@@ -41,10 +41,7 @@ pub struct Situation<'a> {
 impl Situation<'_> {
     /// The overlap between old and new credentials.
     pub fn overlap(&self) -> SignedDuration {
-        self.spec
-            .rotation
-            .client_overlap
-            .max(self.timers.minimum_overlap)
+        self.timers.overlap(self.spec.rotation.client_overlap)
     }
 
     /// Whether `wait` is over since `start`.
@@ -55,10 +52,10 @@ impl Situation<'_> {
 
 /// The step by which a request counts as acted on.
 pub(crate) fn remember(subject: Subject, situation: &Situation<'_>) -> Step {
-    Step::Remember {
+    Step::Request(RequestStep::Remember {
         subject,
         token: situation.requests.token(subject).to_owned(),
-    }
+    })
 }
 
 /// The generation after the newest.

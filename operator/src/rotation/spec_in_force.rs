@@ -5,7 +5,7 @@ use k8s_openapi::ByteString;
 use crate::{
     api::SecureExporterSpec,
     names::Owner,
-    rotation::state::{State, rebuild::Published},
+    rotation::state::{State, published::Published},
     spec::ValidSpec,
 };
 

@@ -5,6 +5,7 @@
 //! pure function of it and the spec.
 
 pub mod format;
+pub mod published;
 pub mod rebuild;
 
 use std::collections::BTreeMap;

@@ -1,126 +1,180 @@
-//! The changes of a state: what a decision consists of.
+//! The changes of a state, by their subject: what a decision consists of.
 
 use secure_exporter_pki::secret_text::SecretText;
 
 use crate::{
-    rotation::{annotations::Subject, state::Leaf},
+    rotation::{annotations::Subject, because::Because, order::OrderStep, state::Leaf},
     supplied::credentials::Users,
 };
 
 /// One change of the state. Steps are carried out in the order of the list, and stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// A certificate authority of this generation, from now on the only one.
-    ReplaceAuthority {
+    /// The CA, or the CA bundle of another issuer.
+    Authority(AuthorityStep),
+    /// The serving certificate.
+    Leaf(LeafStep),
+    /// The client certificate.
+    Client(ClientStep),
+    /// The password of the scrapers.
+    Password(PasswordStep),
+    /// The additional users, from now on the only ones.
+    ReplaceUsers {
+        /// All of them.
+        users: Users,
+    },
+    /// The timers of the rotation under way.
+    Timers(TimerStep),
+    /// What a user requested by annotation.
+    Request(RequestStep),
+    /// The certificate that is on order from another issuer.
+    Order(OrderStep),
+    /// The spec that this pass goes by is stored: what is served is renewed by it, whatever the resource asks for later.
+    AcceptSpec,
+}
+
+/// A change of the CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthorityStep {
+    /// A CA of this generation, from now on the only one.
+    Replace {
         /// Its generation.
         generation: u64,
     },
-    /// A certificate authority of this generation, certified by the active one: scrapers are told to trust both. One that
-    /// was prepared and not yet switched to is left out again.
-    PrepareAuthority {
+    /// A CA of this generation, certified by the active one: scrapers are told to trust both. One that was prepared and not
+    /// yet switched to is left out again.
+    Prepare {
         /// Its generation.
         generation: u64,
     },
-    /// The authorities of another issuer, from now on the only ones.
+    /// The CA bundle of another issuer, from now on the only one.
     ReplaceBundle {
-        /// Their generation.
+        /// Its generation.
         generation: u64,
-        /// Their certificates, PEM.
+        /// Its certificates, PEM.
         bundle_pem: String,
     },
-    /// The authorities of another issuer: scrapers are told to trust them besides the active one. One that was prepared
-    /// and not yet switched to is left out again.
+    /// The CA bundle of another issuer: scrapers are told to trust it besides the active one. One that was prepared and not
+    /// yet switched to is left out again.
     PrepareBundle {
-        /// Their generation.
+        /// Its generation.
         generation: u64,
-        /// Their certificates, PEM.
+        /// Its certificates, PEM.
         bundle_pem: String,
     },
-    /// The newest authority was prepared, and is not switched to.
-    AbandonAuthority,
-    /// An authority that was left, and is still trusted, becomes the newest.
-    RecallAuthority {
+    /// The newest CA was prepared, and is not switched to.
+    Abandon,
+    /// A CA that was left, and is still trusted, becomes the newest.
+    Recall {
         /// Its generation until now.
         generation: u64,
         /// Its generation from now on.
         again: u64,
     },
-    /// The newest authority signs from now on.
-    SwitchAuthority,
-    /// Scrapers are told to trust the active authority alone.
-    DropAuthorities,
-    /// A leaf certificate, signed by the active authority.
-    IssueLeaf {
+    /// The newest CA signs from now on.
+    Switch,
+    /// Scrapers are told to trust the active CA alone.
+    DropOthers,
+    /// What the current stage publishes was read back: its timers start.
+    Confirm,
+}
+
+impl AuthorityStep {
+    /// Whether it begins or ends a stage between one CA and the next.
+    pub(crate) fn enters_stage(&self) -> bool {
+        matches!(
+            self,
+            Self::PrepareBundle { .. } | Self::Abandon | Self::Recall { .. } | Self::Switch
+        )
+    }
+}
+
+/// A change of the serving certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeafStep {
+    /// One that is signed by the active CA.
+    Issue {
         /// Why.
         because: Because,
     },
-    /// A leaf certificate that somebody else has issued.
-    ServeSupplied {
-        /// It, its key, and which authority verifies it.
+    /// One that another issuer has issued.
+    Serve {
+        /// It, its key, and which CA verifies it.
         leaf: Leaf,
     },
-    /// The client certificate follows to the active authority: exporters and scrapers overlap anew.
-    SwitchClient,
-    /// A client certificate for scrapers, signed by the active authority.
-    IssueClient {
+}
+
+/// A change of the client certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientStep {
+    /// It follows to the active CA: exporters and scrapers overlap again.
+    Switch,
+    /// One that is signed by the active CA.
+    Issue {
         /// Why.
         because: Because,
     },
+}
+
+/// A change of the password of the scrapers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordStep {
     /// A password of this generation, from now on the only one.
-    ReplacePassword {
+    Replace {
         /// Its generation.
         generation: u64,
-        /// The password, where it is the user's own; else one is generated.
+        /// The password, where it is user-supplied; else one is generated.
         own: Option<SecretText>,
     },
     /// A password of this generation: the exporters accept it besides the active one.
-    PreparePassword {
+    Prepare {
         /// Its generation.
         generation: u64,
-        /// The password, where it is the user's own; else one is generated.
+        /// The password, where it is user-supplied; else one is generated.
         own: Option<SecretText>,
     },
-    /// Another password was asked for, and only its owner can change it.
-    KeepPassword,
-    /// The spec that this pass goes by is stored: what is served is renewed by it, whatever the resource asks for later.
-    AcceptSpec,
-    /// The further users, from now on the only ones.
-    ReplaceUsers {
-        /// All of them.
-        users: Users,
-    },
+    /// Another password was requested, and only the user can change it.
+    Keep,
     /// Scrapers are told to use the newest password.
-    SwitchPassword,
+    Switch,
     /// The exporters accept the active password alone.
-    DropPasswords,
+    DropOthers,
     /// A new hash of the active password: the cost that is asked for has changed.
     HashAgain,
-    /// What the stage of the authority publishes was read back: its timers start.
-    ConfirmAuthority,
-    /// What the stage of the password publishes was read back: its timers start.
-    ConfirmPassword,
-    /// The clock has jumped: the timers that run start anew, which is later than needed and never earlier.
-    RestartTimers,
-    /// What was published is not there any more: the timers that run start anew when it is, because who has not got it yet
-    /// needs their whole lag again.
+    /// What the current stage publishes was read back: its timers start.
+    Confirm,
+}
+
+/// A change of the timers of the rotation under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerStep {
+    /// The clock has jumped: the timers start again, which is later than needed and never earlier.
+    Restart,
+    /// What was published is not there any more: the timers start again when it is, because who has not got it yet needs
+    /// their whole lag again.
     AwaitPublication,
-    /// A request was acted on.
+}
+
+/// What becomes of a request by annotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestStep {
+    /// It was acted on.
     Remember {
-        /// What was asked for.
+        /// What was requested.
         subject: Subject,
         /// The annotation's value.
         token: String,
     },
-    /// A request that only the issuer can act on: it is answered, and remembered.
+    /// Only the issuer can act on it: it is answered, and remembered.
     Decline {
-        /// What was asked for.
+        /// What was requested.
         subject: Subject,
         /// The annotation's value.
         token: String,
     },
-    /// A request is made no more.
+    /// It is withdrawn.
     Forget {
-        /// What was asked for.
+        /// What was requested.
         subject: Subject,
     },
 }
@@ -132,49 +186,10 @@ impl Step {
     pub fn raises_generation(&self) -> bool {
         !matches!(
             self,
-            Self::ConfirmAuthority | Self::ConfirmPassword | Self::Forget { .. }
+            Self::Authority(AuthorityStep::Confirm)
+                | Self::Password(PasswordStep::Confirm)
+                | Self::Request(RequestStep::Forget { .. })
+                | Self::Order(_)
         )
-    }
-
-    /// Whether it begins or ends a stage between one authority and the next.
-    pub(crate) fn enters_stage(&self) -> bool {
-        matches!(
-            self,
-            Self::PrepareBundle { .. }
-                | Self::AbandonAuthority
-                | Self::RecallAuthority { .. }
-                | Self::SwitchAuthority
-        )
-    }
-}
-
-/// Why a leaf or a client certificate is issued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Because {
-    /// There is none yet.
-    First,
-    /// It has reached its renewal time.
-    Due,
-    /// The spec asks for another one: other names, key, subject or duration.
-    SpecChanged,
-    /// Another authority signs now.
-    NewAuthority,
-    /// Somebody asked for it.
-    Requested,
-    /// The issuer refused the one that was asked for before.
-    Refused,
-}
-
-impl Because {
-    /// For events and logs.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::First => "the first one",
-            Self::Due => "renewal time reached",
-            Self::SpecChanged => "the spec asks for another one",
-            Self::NewAuthority => "a new authority signs",
-            Self::Requested => "asked for by annotation",
-            Self::Refused => "the issuer refused the one before",
-        }
     }
 }

@@ -43,6 +43,13 @@ impl Default for Timers {
     }
 }
 
+impl Timers {
+    /// The overlap that a resource gets which asks for `asked`.
+    pub fn overlap(&self, asked: SignedDuration) -> SignedDuration {
+        asked.max(self.minimum_overlap)
+    }
+}
+
 /// When an authority must be followed by the next: early enough that a leaf which it signs until then, and the overlap
 /// on both sides of the change, end before it does.
 pub fn authority_due(

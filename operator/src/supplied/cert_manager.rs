@@ -86,6 +86,19 @@ pub enum Answer {
     },
 }
 
+/// The requests of one resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// These are there.
+    Open(Vec<CertificateRequest>),
+    /// cert-manager is not installed: nothing can be asked.
+    NotInstalled,
+    /// The operator's role does not allow it.
+    Forbidden,
+    /// They could not be read, and why.
+    Unread(String),
+}
+
 impl Answer {
     /// What the status of a request says.
     pub fn of(request: &CertificateRequest) -> Self {

@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use secure_exporter_operator::{
-    names::{Owner, ROTATE_ANNOTATION},
+    api::SecureExporterSpec,
+    names::{ChildKind, Owner, ROTATE_ANNOTATION},
     rotation::{annotations::Requests, state::State, timing::Timers},
-    spec::{ValidSpec, methods::Methods},
+    spec::{ValidSpec, issuer::ValidIssuer, methods::Methods},
     supplied::certificate::Supply,
 };
 use serde_json::{Value, json};
@@ -55,6 +56,16 @@ pub enum Event {
     Jump(i8),
     /// Whoever has an issuer of their own does something; without one, nothing.
     Issue(Act),
+    /// The spec turns into one that cannot be accepted (even), or is mended (odd).
+    Spoil(u8),
+    /// For at most an hour and a half the API server refuses one object: 0 server, 1 scrape, 2 bundle.
+    Refuse(u8),
+    /// The DaemonSet is deleted and made again: exporters of the earlier one serve until theirs is replaced.
+    Recreate,
+    /// A node joins, with a new exporter.
+    Join,
+    /// A node leaves.
+    Leave(u8),
 }
 
 /// What is broken in the machine on purpose.
@@ -78,8 +89,6 @@ pub enum Mutant {
     ClientJumps,
     /// It stays with the old authority when that is dropped.
     ClientStays,
-    /// Nobody is asked.
-    NoEvidence,
     /// A clock that jumps is believed.
     BelievesJumps,
     /// A state from a backup is believed.
@@ -94,6 +103,12 @@ pub enum Mutant {
     LeafFirst,
     /// It is served as soon as they were told.
     SoftTrust,
+    /// Nothing is renewed while the spec cannot be accepted.
+    WaitsForValidSpec,
+    /// The state is stored behind what follows from it.
+    StateLast,
+    /// Scrapers are told before exporters.
+    ScrapersFirst,
 }
 
 const OVERLAP: i64 = 60;
@@ -103,6 +118,9 @@ const SCRAPER_LAG: u64 = 55;
 const KUBELET_LAG: u64 = 150;
 /// Longest lag of a kubelet whose exporter cannot be asked: less than `blind_wait`.
 const DEAF_LAG: u64 = 25;
+
+/// More nodes than these teach nothing.
+const MOST_NODES: usize = 6;
 
 /// How long the operator may be away: less than what is left of a certificate when it is renewed.
 const LONGEST_ABSENCE: u64 = 90;
@@ -116,6 +134,9 @@ enum Health {
 }
 
 struct Node {
+    name: u32,
+    /// Which DaemonSet its exporter belongs to.
+    daemon_set: u32,
     health: Health,
     served: Served,
     /// When its kubelet brings what is published by then.
@@ -141,6 +162,13 @@ pub struct World {
     spec: ValidSpec,
     owner: Owner,
     timers: Timers,
+    /// Whether the resource's spec can be accepted.
+    is_valid: bool,
+    /// Which object is refused, and until when.
+    refused: Option<(ChildKind, Timestamp)>,
+    /// Which DaemonSet there is, and from when its controller has looked at it.
+    daemon_set: u32,
+    daemon_set_seen: Timestamp,
     requests: Requests,
     issuer: Option<Issuer>,
     asked: u32,
@@ -158,6 +186,7 @@ pub struct World {
     nodes: Vec<Node>,
     scrapers: Vec<Scraper>,
     dice: u64,
+    joined: u32,
 }
 
 impl World {
@@ -183,7 +212,7 @@ impl World {
             now,
             clock_offset: SignedDuration::ZERO,
             jumped: false,
-            mutant,
+            mutant: Mutant::Sound,
             spec: spec(&owner, methods),
             owner,
             timers: Timers {
@@ -196,6 +225,10 @@ impl World {
                 sample_interval: minutes(1),
                 request_retry: minutes(1),
             },
+            is_valid: true,
+            refused: None,
+            daemon_set: 0,
+            daemon_set_seen: now,
             requests: Requests::default(),
             issuer: None,
             asked: 0,
@@ -211,24 +244,17 @@ impl World {
             nodes: Vec::new(),
             scrapers: Vec::new(),
             dice: seed | 1,
+            joined: 0,
         };
         if has_issuer {
             world.issuer = Some(Issuer::new(&world.spec, now));
             world.spec.issuer = issuer::provided();
         }
         world.operate().unwrap();
-        let (served, given) = (world.store.served().unwrap(), world.store.given().unwrap());
-        world.nodes = (0..nodes)
-            .map(|_| Node {
-                health: Health::Well,
-                served: served.clone(),
-                delivery: None,
-                started: now,
-                used: BTreeMap::new(),
-                heard: now,
-                well_since: now,
-            })
-            .collect();
+        let given = world.store.given().unwrap();
+        (0..nodes).for_each(|_| world.join());
+        // It breaks from here on: a cluster that never began to work proves nothing.
+        world.mutant = mutant;
         world.scrapers = (0..2)
             .map(|_| Scraper {
                 given: given.clone(),
@@ -276,6 +302,23 @@ impl World {
                     self.jumped = true;
                 }
             }
+            Event::Spoil(which) => self.is_valid = which % 2 == 1,
+            Event::Refuse(which) => {
+                let kinds = [ChildKind::Server, ChildKind::Scrape, ChildKind::Bundle];
+                let end = now + self.roll(LONGEST_ABSENCE);
+                self.refused = Some((kinds[usize::from(which) % 3], end));
+            }
+            Event::Recreate => {
+                self.daemon_set += 1;
+                self.daemon_set_seen = now + SignedDuration::from_mins(2);
+            }
+            Event::Join if self.nodes.len() < MOST_NODES => self.join(),
+            Event::Join => {}
+            Event::Leave(node) if self.nodes.len() > 1 => {
+                let node = usize::from(node) % self.nodes.len();
+                self.nodes.remove(node);
+            }
+            Event::Leave(_) => {}
             Event::Issue(act) => {
                 if let Some(issuer) = &mut self.issuer {
                     issuer.act(act, &mut self.spec, now);
@@ -292,6 +335,8 @@ impl World {
     pub fn settle(&mut self) -> Result<(), String> {
         self.kill_after = None;
         self.running = true;
+        self.is_valid = true;
+        self.refused = None;
         if let Some(issuer) = &mut self.issuer {
             issuer.mend();
         }
@@ -323,6 +368,10 @@ impl World {
             && self
                 .nodes
                 .iter()
+                .all(|node| node.daemon_set == self.daemon_set)
+            && self
+                .nodes
+                .iter()
                 .all(|node| Some(&node.served) == served.as_ref())
             && self
                 .scrapers
@@ -330,9 +379,49 @@ impl World {
                 .all(|it| Some(&it.given) == given.as_ref())
     }
 
+    /// A node with an exporter that starts with what is published.
+    fn join(&mut self) {
+        let Some(served) = self.store.served() else {
+            return;
+        };
+        self.joined += 1;
+        self.nodes.push(Node {
+            name: self.joined,
+            daemon_set: self.daemon_set,
+            health: Health::Well,
+            served,
+            delivery: None,
+            started: self.now,
+            used: BTreeMap::new(),
+            heard: self.now,
+            well_since: self.now,
+        });
+    }
+
+    /// Exporters of an earlier DaemonSet are replaced one by one; the new one starts with what is published.
+    fn replace_exporters(&mut self) {
+        let (daemon_set, now) = (self.daemon_set, self.now);
+        let Some(served) = self.store.served() else {
+            return;
+        };
+        for index in 0..self.nodes.len() {
+            let is_due = self.roll(4) == SignedDuration::ZERO;
+            let node = &mut self.nodes[index];
+            let is_reached = matches!(node.health, Health::Well | Health::Deaf);
+            if node.daemon_set != daemon_set && is_reached && is_due {
+                node.daemon_set = daemon_set;
+                node.served = served.clone();
+                node.delivery = None;
+                node.started = now;
+                node.heard = now;
+                node.used.clear();
+            }
+        }
+    }
+
     fn is_at_its_issuer(&self, state: &State) -> bool {
         let active = &state.authorities[&state.active_authority];
-        match self.supply() {
+        match self.supply(&self.spec) {
             Supply::Managed => active.key_pem.is_some(),
             Supply::External(supply) => supply.is_ok_and(|supplied| {
                 active.certificate_pem == supplied.bundle_pem
@@ -349,6 +438,7 @@ impl World {
             self.nodes.iter_mut().for_each(|node| node.heard = self.now);
         }
         self.deliver();
+        self.replace_exporters();
         self.scrape()?;
         if self.running {
             self.operate()?;
@@ -482,7 +572,30 @@ impl World {
     }
 }
 
+impl World {
+    /// The resource's own spec, where it cannot be accepted: what of it is valid is what is asked for.
+    fn asked_for(&self) -> SecureExporterSpec {
+        let mut spec = raw_spec(self.spec.methods);
+        let basic_auth = &mut spec.authentication.basic_auth;
+        basic_auth
+            .password_secret_ref
+            .clone_from(&self.spec.password_secret);
+        if let ValidIssuer::Provided { secret_name, .. } = &self.spec.issuer {
+            spec.tls.issuer = serde_json::from_value(
+                json!({"type": "Provided", "provided": {"secretName": secret_name}}),
+            )
+            .unwrap();
+        }
+        spec.exporter.collectors.enabled = vec!["cpuu".into()];
+        spec
+    }
+}
+
 fn spec(owner: &Owner, methods: Methods) -> ValidSpec {
+    ValidSpec::parse(&raw_spec(methods), owner).unwrap()
+}
+
+fn raw_spec(methods: Methods) -> SecureExporterSpec {
     let users = match methods {
         Methods::Certificate => Value::Null,
         Methods::Password | Methods::PasswordAndCertificate => json!({"name": own::USERS}),
@@ -497,5 +610,5 @@ fn spec(owner: &Owner, methods: Methods) -> ValidSpec {
         "authentication": {"methods": methods, "basicAuth": {"bcryptCost": 4, "rotationInterval": "12h", "usersSecretRef": users}},
         "rotation": {"clientOverlap": format!("{OVERLAP}m")},
     });
-    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), owner).unwrap()
+    serde_json::from_value(spec).unwrap()
 }

@@ -48,6 +48,11 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => any::<u8>().prop_map(Event::Password),
         2 => any::<u8>().prop_map(Event::Users),
         1 => any::<i8>().prop_map(Event::Jump),
+        2 => any::<u8>().prop_map(Event::Spoil),
+        1 => any::<u8>().prop_map(Event::Refuse),
+        1 => Just(Event::Recreate),
+        1 => Just(Event::Join),
+        1 => any::<u8>().prop_map(Event::Leave),
     ];
     vec(event, 20..160)
 }
@@ -261,8 +266,21 @@ fn a_machine_that_forgets_requests_with_its_state_is_found() {
 }
 
 #[test]
-fn a_machine_that_asks_nobody_is_found() {
-    assert!(is_found(Mutant::NoEvidence));
+fn a_machine_that_waits_for_a_valid_spec_is_found() {
+    let wait = std::iter::repeat_n(Event::Pass(29), 60);
+    let events: Vec<Event> = std::iter::once(Event::Spoil(0)).chain(wait).collect();
+    assert_eq!(run(2, Mutant::Sound, 1, &events), Ok(()));
+    assert!(run(2, Mutant::WaitsForValidSpec, 1, &events).is_err());
+}
+
+#[test]
+fn a_pass_that_stores_its_state_last_is_found() {
+    assert!(is_found(Mutant::StateLast));
+}
+
+#[test]
+fn a_pass_that_tells_scrapers_first_is_found() {
+    assert!(is_found(Mutant::ScrapersFirst));
 }
 
 #[test]

@@ -11,7 +11,9 @@ use crate::{
         annotations::Requests,
         carry_out::carry_out,
         decide,
-        state::rebuild::{Published, current_state},
+        evidence::Heard,
+        state::{published::Published, rebuild::current_state},
+        step::{AuthorityStep, LeafStep, PasswordStep, RequestStep},
         timing::Timers,
     },
     spec::{
@@ -78,7 +80,7 @@ impl Passes {
             supply,
             uid: "u",
             published: true,
-            exporters: &[],
+            heard: &Heard::nobody(),
             timers: &Timers::default(),
             now: self.now,
             clock_jumped: false,
@@ -110,6 +112,7 @@ impl Passes {
             server: Some(&children.server_secret),
             scrape: Some(&children.scrape_secret),
             bundle: Some(&children.ca_config_map),
+            bundle_is_foreign: false,
         };
         let handled = BTreeMap::new();
         let (state, is_rebuilt) =
@@ -163,7 +166,7 @@ fn broken() -> Supply {
 fn serves(steps: &[Step]) -> bool {
     steps
         .iter()
-        .any(|step| matches!(step, Step::ServeSupplied { .. }))
+        .any(|step| matches!(step, Step::Leaf(LeafStep::Serve { .. })))
 }
 
 fn is_served_of(passes: &Passes, supply: &Supply) -> bool {
@@ -212,16 +215,25 @@ fn another_authority_is_published_first_served_after_the_overlap_and_alone_after
     let mut passes = Passes::new(&first);
     assert!(!serves(&passes.pass(&second)));
     assert_eq!(passes.state().authorities.len(), 2);
-    assert_eq!(passes.pass(&second), [Step::ConfirmAuthority]);
+    assert_eq!(
+        passes.pass(&second),
+        [Step::Authority(AuthorityStep::Confirm)]
+    );
     passes.now += OVERLAP - SignedDuration::from_secs(1);
     assert_eq!(passes.pass(&second), []);
     passes.now += SignedDuration::from_secs(1);
     assert!(serves(&passes.pass(&second)) && is_served_of(&passes, &second));
-    assert_eq!(passes.pass(&second), [Step::ConfirmAuthority]);
+    assert_eq!(
+        passes.pass(&second),
+        [Step::Authority(AuthorityStep::Confirm)]
+    );
     passes.now += OVERLAP - SignedDuration::from_secs(1);
     assert_eq!(passes.pass(&second), []);
     passes.now += SignedDuration::from_secs(1);
-    assert_eq!(passes.pass(&second), [Step::DropAuthorities]);
+    assert_eq!(
+        passes.pass(&second),
+        [Step::Authority(AuthorityStep::DropOthers)]
+    );
     assert_eq!(passes.pass(&second), []);
 }
 
@@ -245,7 +257,10 @@ fn a_certificate_that_has_ended_is_followed_at_once() {
     passes.now += hour;
     passes.pass(&Supply::Managed);
     let steps = passes.pass(&Supply::Managed);
-    assert!(steps.contains(&Step::SwitchAuthority), "{steps:?}");
+    assert!(
+        steps.contains(&Step::Authority(AuthorityStep::Switch)),
+        "{steps:?}"
+    );
 }
 
 #[test]
@@ -259,10 +274,10 @@ fn a_broken_secret_keeps_what_was_good_and_holds_up_nothing_else() {
     assert_eq!(passes.pass(&broken()), []);
     passes.ask(ROTATE_ANNOTATION, "password");
     let steps = passes.pass(&broken());
-    assert!(steps.contains(&Step::PreparePassword {
+    assert!(steps.contains(&Step::Password(PasswordStep::Prepare {
         generation: 2,
         own: None
-    }));
+    })));
     // In the middle of a change nothing is switched to, and what was switched to goes on.
     passes.pass(&second);
     passes.now += OVERLAP * 2;
@@ -280,7 +295,10 @@ fn going_back_before_anything_was_served_waits_for_nothing() {
     let first = supplied(&authority(1), DAY, begin);
     let mut passes = Passes::new(&first);
     passes.pass(&supplied(&authority(2), DAY, begin));
-    assert_eq!(passes.pass(&first), [Step::AbandonAuthority]);
+    assert_eq!(
+        passes.pass(&first),
+        [Step::Authority(AuthorityStep::Abandon)]
+    );
     assert_eq!(passes.state().authority_progress, None);
     assert_eq!(passes.state().authorities.len(), 1);
 }
@@ -301,7 +319,10 @@ fn going_back_to_what_is_still_trusted_overlaps_anew() {
     assert!(serves(&passes.pass(&first)));
     // Exporters may serve the second one for a while.
     assert_eq!(passes.state().authorities.len(), 2);
-    assert_eq!(passes.pass(&first), [Step::ConfirmAuthority]);
+    assert_eq!(
+        passes.pass(&first),
+        [Step::Authority(AuthorityStep::Confirm)]
+    );
     passes.settle(&first);
     let Supply::External(Ok(supplied)) = &first else {
         panic!("it is good");
@@ -320,7 +341,7 @@ fn what_only_the_issuer_can_do_is_answered_once() {
     let subjects: Vec<Subject> = steps
         .iter()
         .filter_map(|step| match step {
-            Step::Decline { subject, .. } => Some(*subject),
+            Step::Request(RequestStep::Decline { subject, .. }) => Some(*subject),
             _ => None,
         })
         .collect();
@@ -329,13 +350,18 @@ fn what_only_the_issuer_can_do_is_answered_once() {
 
     passes.ask(DISTRUST_ANNOTATION, "all");
     let steps = passes.pass(&supply);
-    assert!(steps.contains(&Step::ReplacePassword {
+    assert!(steps.contains(&Step::Password(PasswordStep::Replace {
         generation: 2,
         own: None
-    }));
+    })));
     assert!(is_served_of(&passes, &supply));
-    let declines =
-        |step: &Step| matches!(step, Step::Decline { .. } | Step::ReplacePassword { .. });
+    let declines = |step: &Step| {
+        matches!(
+            step,
+            Step::Request(RequestStep::Decline { .. })
+                | Step::Password(PasswordStep::Replace { .. })
+        )
+    };
     assert!(!passes.pass(&supply).iter().any(declines));
 }
 
@@ -345,7 +371,10 @@ fn the_operator_renews_its_own_until_the_issuers_is_served() {
     assert_eq!(passes.pass(&broken()), []);
     passes.now += DAY * 9;
     let because = Because::Due;
-    assert_eq!(passes.pass(&broken()), [Step::IssueLeaf { because }]);
+    assert_eq!(
+        passes.pass(&broken()),
+        [Step::Leaf(LeafStep::Issue { because })]
+    );
     let supply = supplied(&authority(1), DAY, passes.now);
     passes.settle(&supply);
     assert!(is_served_of(&passes, &supply) && !passes.state().signs(2));
@@ -369,7 +398,10 @@ fn a_change_of_mind_leaves_the_operator_as_the_issuer() {
     let mut passes = Passes::new(&Supply::Managed);
     passes.pass(&supplied(&authority(1), DAY, passes.now));
     assert_eq!(passes.state().authorities.len(), 2);
-    assert_eq!(passes.pass(&Supply::Managed), [Step::AbandonAuthority]);
+    assert_eq!(
+        passes.pass(&Supply::Managed),
+        [Step::Authority(AuthorityStep::Abandon)]
+    );
     assert_eq!(passes.state().authorities.len(), 1);
     assert_eq!(passes.pass(&Supply::Managed), []);
 }

@@ -7,12 +7,11 @@ use sha2::{Digest, Sha256};
 use crate::{
     api::IssuerRef,
     names::Owner,
-    observe::certificate_requests::Asked,
     rotation::{
         annotations::{Requests, Subject},
-        order::{Ask, LeafRequest, RequestStep, decide},
+        because::Because,
+        order::{Ask, LeafRequest, OrderStep, decide},
         state::State,
-        step::Because,
         timing::{Timers, renewal_time},
     },
     spec::{
@@ -20,7 +19,7 @@ use crate::{
         issuer::{Place, PlaceKind},
     },
     supplied::{
-        cert_manager::{Answer, CertificateRequest},
+        cert_manager::{Answer, Asked, CertificateRequest},
         certificate::{Found, Material, Supplied, Supply, SupplyProblem, check},
     },
 };
@@ -113,7 +112,7 @@ impl Correspondence<'_> {
         outcome: Option<&(&LeafRequest, Outcome)>,
         state: Option<&State>,
         requests: &Requests,
-    ) -> Result<Option<RequestStep>, InspectError> {
+    ) -> Result<Option<OrderStep>, InspectError> {
         let pending = |state: &State| requests.is_pending(Subject::Certificate, &state.handled);
         let ask = Ask {
             parameters: Some(&self.parameters()),

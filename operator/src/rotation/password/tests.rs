@@ -5,7 +5,14 @@ use serde_json::json;
 use super::*;
 use crate::{
     names::{DISTRUST_ANNOTATION, Owner, ROTATE_ANNOTATION},
-    rotation::{annotations::Requests, carry_out::carry_out, decide, timing::Timers},
+    rotation::{
+        annotations::Requests,
+        carry_out::carry_out,
+        decide,
+        evidence::Heard,
+        step::{PasswordStep, RequestStep},
+        timing::Timers,
+    },
     spec::ValidSpec,
     supplied::{
         certificate::Supply,
@@ -69,7 +76,7 @@ fn pass(
         supply: &Supply::Managed,
         uid: "u",
         published: true,
-        exporters: &[],
+        heard: &Heard::nobody(),
         timers: &Timers::default(),
         now,
         clock_jumped: false,
@@ -110,21 +117,21 @@ fn another_password_in_the_secret_is_a_rotation_with_all_its_stages() {
     assert_eq!(steps(&state, &own, &nothing), []);
     let mut time = now();
     let mut told = Vec::new();
-    while told.last() != Some(&Step::DropPasswords) {
+    while told.last() != Some(&Step::Password(PasswordStep::DropOthers)) {
         let (steps, next) = pass(Some(state), &other, &nothing, time);
         state = next;
         told.extend(steps);
         time += SignedDuration::from_mins(1);
     }
     let expected = [
-        Step::PreparePassword {
+        Step::Password(PasswordStep::Prepare {
             generation: 2,
             own: Some(text("another horse battery")),
-        },
-        Step::ConfirmPassword,
-        Step::SwitchPassword,
-        Step::ConfirmPassword,
-        Step::DropPasswords,
+        }),
+        Step::Password(PasswordStep::Confirm),
+        Step::Password(PasswordStep::Switch),
+        Step::Password(PasswordStep::Confirm),
+        Step::Password(PasswordStep::DropOthers),
     ];
     assert_eq!(told, expected);
     assert!(time.duration_since(now()) > SignedDuration::from_hours(24));
@@ -136,9 +143,11 @@ fn another_password_in_the_secret_is_a_rotation_with_all_its_stages() {
 fn from_generated_to_own_and_back_is_a_rotation() {
     let generated = OwnCredentials::default();
     let nothing = Requests::default();
-    let prepare = |own: Option<&str>| Step::PreparePassword {
-        generation: 2,
-        own: own.map(text),
+    let prepare = |own: Option<&str>| {
+        Step::Password(PasswordStep::Prepare {
+            generation: 2,
+            own: own.map(text),
+        })
     };
     let state = begin(&generated);
     assert_eq!(
@@ -164,7 +173,7 @@ fn a_secret_that_cannot_be_used_changes_nothing() {
     );
     assert_eq!(
         steps(&running, &refused(), &nothing),
-        [Step::ConfirmPassword]
+        [Step::Password(PasswordStep::Confirm)]
     );
 }
 
@@ -173,8 +182,11 @@ fn a_request_for_another_password_is_answered_and_remembered() {
     let requests = asked(ROTATE_ANNOTATION, "password:1");
     for own in [usable(MINE), refused()] {
         let (steps, state) = pass(Some(begin(&usable(MINE))), &own, &requests, now());
-        assert_eq!(steps[0], Step::KeepPassword);
-        assert!(matches!(steps[1], Step::Remember { .. }));
+        assert_eq!(steps[0], Step::Password(PasswordStep::Keep));
+        assert!(matches!(
+            steps[1],
+            Step::Request(RequestStep::Remember { .. })
+        ));
         assert_eq!(pass(Some(state), &own, &requests, now()).0, []);
     }
 }
@@ -195,7 +207,11 @@ fn distrust_takes_what_the_secret_holds_and_drops_every_other_at_once() {
         assert_eq!(state.passwords.len(), 1);
         assert_eq!(state.active_password, 2);
         assert_eq!(active(&state).password, Some(text(expected)));
-        assert_eq!(steps.contains(&Step::KeepPassword), kept, "{steps:?}");
+        assert_eq!(
+            steps.contains(&Step::Password(PasswordStep::Keep)),
+            kept,
+            "{steps:?}"
+        );
         assert_eq!(pass(Some(state), &own, &requests, now()).0, []);
     }
     let (_, state) = pass(
@@ -214,13 +230,13 @@ fn a_lost_text_is_followed_at_once_by_one_that_scrapers_can_be_told() {
     state.passwords.get_mut(&lost).unwrap().password = None;
     for (own, expected) in [(usable(MINE), Some(text(MINE))), (refused(), None)] {
         let own_text = expected.clone();
-        let prepare = Step::PreparePassword {
+        let prepare = Step::Password(PasswordStep::Prepare {
             generation: 2,
             own: own_text,
-        };
+        });
         assert_eq!(
             steps(&state, &own, &Requests::default()),
-            [prepare, Step::SwitchPassword]
+            [prepare, Step::Password(PasswordStep::Switch)]
         );
     }
 }

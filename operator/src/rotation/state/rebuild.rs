@@ -8,19 +8,15 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::{ConfigMap, Secret},
-};
-use kube::Resource;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secure_exporter_web_config::{BcryptHash, UserHashes, WebConfig};
 
 use crate::{
-    names::published_generation,
     rotation::{
         situation::next,
         state::{
             Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State,
+            published::Published,
         },
     },
     spec::ValidSpec,
@@ -33,17 +29,6 @@ use secure_exporter_pki::{
     pem::single_certificates,
     secret_text::SecretText,
 };
-
-/// What is published, each where it exists.
-#[derive(Clone, Copy, Debug)]
-pub struct Published<'a> {
-    /// What the exporters mount.
-    pub server: Option<&'a Secret>,
-    /// What Prometheus mounts.
-    pub scrape: Option<&'a Secret>,
-    /// The public bundle.
-    pub bundle: Option<&'a ConfigMap>,
-}
 
 /// The state to go on from, and whether it had to be made again: a state that is missing, or older than what is published
 /// since, would take back what scrapers and exporters hold. `remembered` is what this process knew last, and `handled` the
@@ -69,19 +54,6 @@ pub fn current_state(
         }
         // An older state is better than none; nothing of it will be published over what is newer.
         None => (older.cloned(), false),
-    }
-}
-
-impl Published<'_> {
-    /// The highest generation of the state that anything here was rendered from.
-    fn generation(&self) -> u64 {
-        let objects = [
-            self.server.map(Resource::meta),
-            self.scrape.map(Resource::meta),
-            self.bundle.map(Resource::meta),
-        ];
-        let generations = objects.into_iter().flatten().map(published_generation);
-        generations.max().unwrap_or_default()
     }
 }
 

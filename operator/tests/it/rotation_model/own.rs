@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secure_exporter_operator::{
     api::PasswordSecretRef,
+    spec::ValidSpec,
     supplied::credentials::{Own, OwnCredentials},
 };
 
@@ -80,14 +81,14 @@ impl World {
     }
 
     /// What the operator reads of them now.
-    pub(super) fn own_credentials(&self) -> OwnCredentials {
+    pub(super) fn own_credentials(&self, spec: &ValidSpec) -> OwnCredentials {
         let (password, users) = (self.own.password.as_ref(), self.own.users.as_ref());
-        OwnCredentials::check(&self.spec, password, users)
+        OwnCredentials::check(spec, password, users)
     }
 
     /// Whether what can be used of them is used.
     pub(super) fn follows_own_secrets(&self) -> bool {
-        let own = self.own_credentials();
+        let own = self.own_credentials(&self.spec);
         let Some(state) = &self.store.state else {
             return false;
         };

@@ -9,10 +9,9 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
 };
 use secure_exporter_operator::{
-    names::Owner,
-    render::{Children, children},
-    rotation::state::{State, rebuild::Published},
-    spec::ValidSpec,
+    names::ChildKind,
+    render::Children,
+    rotation::state::{State, published::Published},
 };
 use secure_exporter_pki::{inspect::inspect, password, secret_text::SecretText};
 use secure_exporter_web_config::{BcryptHash, ClientAuthType, WebConfig};
@@ -44,6 +43,7 @@ impl Store {
             server: self.server.as_ref(),
             scrape: self.scrape.as_ref(),
             bundle: self.bundle.as_ref(),
+            bundle_is_foreign: false,
         }
     }
 
@@ -68,31 +68,28 @@ impl Store {
         }
     }
 
-    pub fn shows(&self, spec: &ValidSpec, owner: &Owner, state: &State) -> bool {
-        let rendered = children(spec, None, owner, state).unwrap();
-        (0..3).all(|object| !self.differs(object, &rendered))
-    }
-
-    /// Whether the object (0 server, 1 bundle, 2 scrape: the order of writing) is not as rendered.
-    pub fn differs(&self, object: u8, rendered: &Children) -> bool {
-        match object {
-            0 => self.server.as_ref() != Some(&rendered.server_secret),
-            1 => self.bundle.as_ref() != Some(&rendered.ca_config_map),
-            _ => self.scrape.as_ref() != Some(&rendered.scrape_secret),
+    /// Whether the object is not as rendered.
+    pub fn differs(&self, child: ChildKind, rendered: &Children) -> bool {
+        match child {
+            ChildKind::Server => self.server.as_ref() != Some(&rendered.server_secret),
+            ChildKind::Bundle => self.bundle.as_ref() != Some(&rendered.ca_config_map),
+            ChildKind::Scrape => self.scrape.as_ref() != Some(&rendered.scrape_secret),
+            _ => false,
         }
     }
 
-    pub fn put(&mut self, object: u8, rendered: &Children) {
-        match object {
-            0 => {
+    pub fn put(&mut self, child: ChildKind, rendered: &Children) {
+        match child {
+            ChildKind::Server => {
                 self.served = Some(Served::of(&rendered.server_secret));
                 self.server = Some(rendered.server_secret.clone());
             }
-            1 => self.bundle = Some(rendered.ca_config_map.clone()),
-            _ => {
+            ChildKind::Bundle => self.bundle = Some(rendered.ca_config_map.clone()),
+            ChildKind::Scrape => {
                 self.given = Some(Given::of(&rendered.scrape_secret));
                 self.scrape = Some(rendered.scrape_secret.clone());
             }
+            _ => {}
         }
     }
 }

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     render::certificate_request,
-    rotation::{carry_out::carry_out, decide as decide_rotation, situation::Situation},
+    rotation::{
+        carry_out::carry_out, decide as decide_rotation, evidence::Heard, situation::Situation,
+    },
     spec::issuer::ValidIssuer,
     supplied::credentials::OwnCredentials,
 };
@@ -128,7 +130,7 @@ impl World {
         asked: &Asked,
         request: Option<&LeafRequest>,
         state: Option<&State>,
-    ) -> (Option<RequestStep>, Result<Supplied, SupplyProblem>) {
+    ) -> (Option<OrderStep>, Result<Supplied, SupplyProblem>) {
         self.with(asked, |it| {
             let outcome = request.map(|request| (request, it.outcome(request)));
             let nothing = Requests::default();
@@ -150,7 +152,7 @@ impl World {
             own: &OwnCredentials::default(),
             uid: "u",
             published: true,
-            exporters: &[],
+            heard: &Heard::nobody(),
             timers: &self.timers,
             now: self.now,
             clock_jumped: false,
@@ -175,11 +177,18 @@ fn problem(outcome: Outcome) -> SupplyProblem {
     }
 }
 
-fn ask(because: Because) -> Option<RequestStep> {
-    Some(RequestStep::Ask {
-        because,
-        attempt: 1,
-    })
+/// What is asked for why, the how manieth time.
+fn asked_for(step: Option<OrderStep>) -> Option<(Because, u32)> {
+    match step {
+        Some(OrderStep::Ask {
+            because, attempt, ..
+        }) => Some((because, attempt)),
+        _ => None,
+    }
+}
+
+fn once(because: Because) -> Option<(Because, u32)> {
+    Some((because, 1))
 }
 
 #[test]
@@ -207,7 +216,7 @@ fn what_keeps_an_issuer_from_answering_is_said_with_the_mend() {
         assert_eq!((step, supplied), (None, Err(problem)));
     }
     let (step, supplied) = world.look(&Asked::Open(Vec::new()), None, None);
-    assert_eq!(step, ask(Because::First));
+    assert_eq!(asked_for(step), once(Because::First));
     assert!(supplied.is_err());
 }
 
@@ -217,7 +226,7 @@ fn a_refusal_is_noted_told_and_answered_by_another_request_after_a_wait() {
     let (mut request, _) = world.request();
     let asked = world.refused(&request);
     let (step, _) = world.look(&asked, Some(&request), None);
-    assert_eq!(step, Some(RequestStep::NoteRefusal));
+    assert_eq!(step, Some(OrderStep::NoteRefusal));
     request.refused = Some(world.now);
     let (step, supplied) = world.look(&asked, Some(&request), None);
     assert_eq!(step, None);
@@ -231,11 +240,7 @@ fn a_refusal_is_noted_told_and_answered_by_another_request_after_a_wait() {
         ..world
     };
     let (step, _) = later.look(&asked, Some(&request), None);
-    let again = RequestStep::Ask {
-        because: Because::Refused,
-        attempt: 2,
-    };
-    assert_eq!(step, Some(again));
+    assert_eq!(asked_for(step), Some((Because::Refused, 2)));
 }
 
 #[test]
@@ -278,7 +283,7 @@ fn a_certificate_that_can_never_be_served_counts_as_a_refusal() {
     let authority = world.authority.certificate_pem.as_str();
     let asked = world.issued(&request, &of_another_key, Some(authority));
     let (step, supplied) = world.look(&asked, Some(&request), None);
-    assert_eq!(step, Some(RequestStep::NoteRefusal));
+    assert_eq!(step, Some(OrderStep::NoteRefusal));
     let problem = supplied.unwrap_err();
     assert_eq!(problem.reason, "RequestRefused");
     assert!(problem.message.contains("does not belong"), "{problem}");
@@ -305,14 +310,14 @@ fn the_leaf_is_renewed_by_a_request_and_held_while_that_is_on_its_way() {
     // A year long, and a third of it is left.
     world.now += SignedDuration::from_hours(6000);
     let (step, _) = world.look(&nothing, None, Some(&state));
-    assert_eq!(step, ask(Because::Due));
+    assert_eq!(asked_for(step), once(Because::Due));
     // One that has just been asked for, and is due already, is not asked for in a loop.
     world.last_asked = Some(world.now - SignedDuration::from_secs(50));
     let (step, _) = world.look(&nothing, None, Some(&state));
     assert_eq!(step, None);
     world.last_asked = Some(world.now - SignedDuration::from_secs(60));
     let (step, _) = world.look(&nothing, None, Some(&state));
-    assert_eq!(step, ask(Because::Due));
+    assert_eq!(asked_for(step), once(Because::Due));
     let (renewal, renewed) = world.request();
     let (step, held) = world.look(&world.pending(&renewal), Some(&renewal), Some(&state));
     assert_eq!(step, None);
@@ -343,7 +348,7 @@ fn another_issuer_is_asked_at_once_and_served_after_its_authority_is_known() {
     let second = json!({"name": "second", "kind": "ClusterIssuer"});
     first.spec = spec(&first.owner, &second);
     let (step, unknown) = first.look(&Asked::Open(Vec::new()), None, Some(&state));
-    assert_eq!(step, ask(Because::SpecChanged));
+    assert_eq!(asked_for(step), once(Because::SpecChanged));
     assert_eq!(first.next(Some(state.clone()), unknown).leaf, state.leaf);
 
     let mut world = World {

@@ -48,7 +48,7 @@ pub(crate) async fn report(pass: &Pass<'_>) {
         served: served.map(|(spec, state)| Served { spec, state }),
         daemon_set: &pass.observed.daemon_set,
         complaints: complaints.ok().map(Vec::as_slice),
-        exporters: &pass.exporters,
+        exporters: &pass.heard.exporters,
         waiting_for: pass.waiting_for.as_ref(),
         requests: &pass.requests,
         own: pass.own.as_ref(),
@@ -66,6 +66,7 @@ pub(crate) async fn report(pass: &Pass<'_>) {
         blocked,
         news::newly_unaccepted(previous, &status),
         news::newly_invalid(previous, &status),
+        news::newly_refused(previous, &status),
     ];
     for (reason, note) in news.into_iter().flatten() {
         context.events.warn_once(resource, reason, note).await;
