@@ -10,7 +10,7 @@
 )]
 
 mod authentication;
-mod definition;
+pub mod definition;
 mod duration;
 mod exporter;
 mod host_access;
@@ -19,6 +19,7 @@ mod issuer;
 mod rotation;
 #[cfg(test)]
 mod rules_tests;
+mod schema;
 mod scrape;
 mod status;
 mod tls;
@@ -30,7 +31,6 @@ use serde::{Deserialize, Serialize};
 pub use authentication::{
     AuthenticationMethod, AuthenticationSpec, BasicAuthSpec, PasswordSecretRef, UsersSecretRef,
 };
-pub use definition::{crd, crd_yaml};
 pub use duration::{DurationError, parse_duration};
 pub use exporter::{Collectors, ExporterSpec, KNOWN_COLLECTORS, LogLevel};
 pub use host_access::{HostAccess, HostNetwork};

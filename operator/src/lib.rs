@@ -20,4 +20,4 @@ pub mod spec;
 pub mod supplied;
 pub mod telemetry;
 
-pub use api::{crd, crd_yaml};
+pub use api::definition::{crd, crd_yaml};

@@ -1,11 +1,14 @@
 //! The spec after every check: the only form in which the rest of the operator sees it.
 
 mod certificate;
+mod client;
 mod credentials;
+mod error;
 pub mod image_policy;
 pub mod issuer;
 pub mod methods;
 mod served;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,9 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{
-        Advance, ExporterSpec, HostNetwork, KNOWN_COLLECTORS, LogLevel, MinTlsVersion,
-        PasswordSecretRef, PullPolicy, Resources, RotationState, ScrapeServiceAccount, ScrapeSpec,
-        SecureExporterSpec, Stragglers, UpdateStrategy, WorkloadSpec, parse_duration,
+        ExporterSpec, HostNetwork, KNOWN_COLLECTORS, LogLevel, MinTlsVersion, PasswordSecretRef,
+        PullPolicy, Resources, ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec,
+        UpdateStrategy, WorkloadSpec,
     },
     names::{MAX_NAME_LENGTH, Owner},
     spec::{
@@ -28,14 +31,13 @@ use crate::{
         image_policy::ImagePolicy,
         issuer::ValidIssuer,
         methods::Methods,
+        values::{dns_name, duration, is_dns_label},
     },
 };
-use secure_exporter_pki::LeafParameters;
 
-/// Shortest certificate, in seconds. Short ones are for tests.
-const MIN_DURATION: SignedDuration = SignedDuration::from_mins(1);
-/// Longest certificate: half the life of the authority, so that no leaf is ever cut short by it in its first half.
-const MAX_DURATION: SignedDuration = SignedDuration::from_hours(43_800);
+pub use certificate::ValidCertificate;
+pub use credentials::ValidRotation;
+pub use error::SpecError;
 
 /// A spec in which every value was checked and every default resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,32 +130,6 @@ pub struct ValidExporter {
     pub extra_args: Vec<String>,
 }
 
-/// What certificates are issued like, and when they are renewed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ValidCertificate {
-    /// What the certificate is issued with.
-    pub parameters: LeafParameters,
-    /// At which remaining part of its life, in percent, a certificate is renewed.
-    pub renew_before_percentage: u8,
-}
-
-/// How authority and password are followed by the next.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ValidRotation {
-    /// How long old credentials go on working.
-    pub client_overlap: SignedDuration,
-    /// How often the password is followed by a new one; `None` is never.
-    pub password_interval: Option<SignedDuration>,
-    /// What a rotation goes on by.
-    pub advance: Advance,
-    /// What happens to stragglers.
-    pub on_stragglers: Stragglers,
-    /// Whether anything rotates.
-    pub state: RotationState,
-}
-
 /// The scrape configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -168,25 +144,6 @@ pub struct ValidScrape {
     pub timeout: SignedDuration,
     /// Who may discover the pods, sorted.
     pub service_accounts: Vec<ScrapeServiceAccount>,
-}
-
-/// A value of the spec that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct SpecError {
-    /// Path of the field, such as `spec.scrape.timeout`.
-    pub field: String,
-    /// What is wrong, and how to mend it.
-    pub problem: String,
-}
-
-impl SpecError {
-    pub(crate) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            problem: problem.into(),
-        }
-    }
 }
 
 impl ParsedSpec {
@@ -437,45 +394,6 @@ fn check_workload(spec: &WorkloadSpec) -> Result<(), SpecError> {
         "spec.workload.updateStrategy.maxUnavailable",
         "must be a number from 1, or a percentage from 1% to 100%",
     ))
-}
-
-fn duration(
-    field: &str,
-    text: &str,
-    min: SignedDuration,
-    max: SignedDuration,
-) -> Result<SignedDuration, SpecError> {
-    let duration =
-        parse_duration(text).map_err(|error| SpecError::new(field, error.to_string()))?;
-    if (min..=max).contains(&duration) {
-        return Ok(duration);
-    }
-    Err(SpecError::new(
-        field,
-        format!(
-            "{text} is not between {}s and {}h",
-            min.as_secs(),
-            max.as_hours()
-        ),
-    ))
-}
-
-fn dns_name(field: &str, name: &str) -> Result<String, SpecError> {
-    if name.len() <= 253 && name.split('.').all(is_dns_label) {
-        return Ok(name.to_owned());
-    }
-    Err(SpecError::new(
-        field,
-        format!("{name:?} is not a DNS name in lower case"),
-    ))
-}
-
-fn is_dns_label(label: &str) -> bool {
-    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    label.len() <= 63
-        && label.starts_with(alphanumeric)
-        && label.ends_with(alphanumeric)
-        && label.chars().all(|c| alphanumeric(c) || c == '-')
 }
 
 /// What the exporter was measured to need, with room to spare. There is no CPU limit: it would throttle the scrape of a

@@ -4,7 +4,6 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
-use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::api::SecureExporter;
 
@@ -83,38 +82,4 @@ fn for_each_child(schema: &mut JSONSchemaProps, visit: &mut dyn FnMut(&mut JSONS
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         visit(values);
     }
-}
-
-pub(crate) fn node_selector_map(_: &mut SchemaGenerator) -> Schema {
-    bounded_map(16, 63)
-}
-
-pub(crate) fn label_map(_: &mut SchemaGenerator) -> Schema {
-    bounded_map(64, 63)
-}
-
-pub(crate) fn annotation_map(_: &mut SchemaGenerator) -> Schema {
-    bounded_map(64, 4096)
-}
-
-/// Quantities by resource. Written by hand: the type's own schema is five screens of prose.
-pub(crate) fn quantity_map(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "maxProperties": 8,
-        "additionalProperties": { "x-kubernetes-int-or-string": true }
-    })
-}
-
-/// A number or a percentage.
-pub(crate) fn int_or_string(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "x-kubernetes-int-or-string": true })
-}
-
-fn bounded_map(entries: u32, length: u32) -> Schema {
-    json_schema!({
-        "type": "object",
-        "maxProperties": entries,
-        "additionalProperties": { "type": "string", "maxLength": length }
-    })
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadSpec {
     /// Labels that a node must have to run the exporter. Default: kubernetes.io/os: linux.
-    #[schemars(schema_with = "super::definition::node_selector_map")]
+    #[schemars(schema_with = "super::schema::node_selector_map")]
     #[serde(default = "linux")]
     pub node_selector: BTreeMap<String, String>,
 
@@ -43,12 +43,12 @@ pub struct WorkloadSpec {
     /// Further labels of the pods. Labels under app.kubernetes.io/ are the operator's own.
     #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/'))")
         .message("podLabels may not set labels under app.kubernetes.io/: the DaemonSet selects its pods by them"))]
-    #[schemars(schema_with = "super::definition::label_map")]
+    #[schemars(schema_with = "super::schema::label_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_labels: BTreeMap<String, String>,
 
     /// Further annotations of the pods.
-    #[schemars(schema_with = "super::definition::annotation_map")]
+    #[schemars(schema_with = "super::schema::annotation_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_annotations: BTreeMap<String, String>,
 }
@@ -83,12 +83,12 @@ fn any_taint() -> Vec<Toleration> {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Resources {
     /// What the container is guaranteed, by resource: cpu, memory.
-    #[schemars(schema_with = "super::definition::quantity_map")]
+    #[schemars(schema_with = "super::schema::quantity_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Quantity>,
 
     /// What the container may use at most, by resource: cpu, memory.
-    #[schemars(schema_with = "super::definition::quantity_map")]
+    #[schemars(schema_with = "super::schema::quantity_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, Quantity>,
 }
@@ -102,7 +102,7 @@ pub struct UpdateStrategy {
     pub type_: UpdateStrategyType,
 
     /// How many nodes may be without exporter during a RollingUpdate: a number, or a percentage such as 10%.
-    #[schemars(schema_with = "super::definition::int_or_string")]
+    #[schemars(schema_with = "super::schema::int_or_string")]
     #[serde(default = "tenth")]
     pub max_unavailable: IntOrString,
 }

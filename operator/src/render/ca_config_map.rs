@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use crate::{names::Owner, render::Credentials, rotation::state::State};
+use crate::{names::Owner, render::credentials::Credentials, rotation::state::State};
 
 pub(crate) fn ca_config_map(
     owner: &Owner,

@@ -2,7 +2,16 @@
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 
-use crate::{names::Owner, render::Discovery, spec::ValidScrape};
+use crate::{names::Owner, spec::ValidScrape};
+
+/// By which scrapers find the pods.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Discovery {
+    /// May get, list and watch pods of this namespace.
+    pub role: Role,
+    /// Gives the role to the listed service accounts.
+    pub role_binding: RoleBinding,
+}
 
 pub(crate) fn discovery(scrape: &ValidScrape, owner: &Owner) -> Option<Discovery> {
     if scrape.service_accounts.is_empty() {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     names::{APP_NAME, INSTANCE_LABEL, NAME_LABEL, Owner, PORT_NAME},
-    render::RenderError,
+    render::error::RenderError,
     spec::ValidSpec,
 };
 

@@ -5,9 +5,10 @@ use k8s_openapi::api::core::v1::Secret;
 use crate::{
     names::Owner,
     render::{
-        Credentials, RenderError,
+        credentials::Credentials,
+        error::RenderError,
         scrape_config::{Directory, alloy, scrape_list, scrape_map},
-        secret_data,
+        secret_data::secret_data,
     },
     rotation::state::State,
     spec::ValidSpec,

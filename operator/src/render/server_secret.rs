@@ -10,7 +10,7 @@ use secure_exporter_web_config::{
 use crate::{
     api::MinTlsVersion,
     names::Owner,
-    render::{Credentials, RenderError, secret_data},
+    render::{credentials::Credentials, error::RenderError, secret_data::secret_data},
     rotation::state::State,
     spec::ValidSpec,
 };

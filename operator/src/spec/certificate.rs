@@ -2,12 +2,27 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     api::{CertificateSpec, KeyAlgorithm, PrivateKeySpec, SubjectSpec},
     names::Owner,
-    spec::{MAX_DURATION, MIN_DURATION, SpecError, ValidCertificate, dns_name, duration},
+    spec::{
+        error::SpecError,
+        values::{MAX_DURATION, MIN_DURATION, dns_name, duration},
+    },
 };
 use secure_exporter_pki::{KeyType, LeafParameters, Subject};
+
+/// What certificates are issued like, and when they are renewed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ValidCertificate {
+    /// What the certificate is issued with.
+    pub parameters: LeafParameters,
+    /// At which remaining part of its life, in percent, a certificate is renewed.
+    pub renew_before_percentage: u8,
+}
 
 const FIELD: &str = "spec.tls.certificate";
 

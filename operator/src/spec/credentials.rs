@@ -1,12 +1,34 @@
 //! `spec.authentication` and `spec.rotation`: who is let in, and how that changes.
 
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{AuthenticationMethod, AuthenticationSpec, RotationSpec},
+    api::{
+        Advance, AuthenticationMethod, AuthenticationSpec, RotationSpec, RotationState, Stragglers,
+    },
     names::Owner,
-    spec::{MAX_DURATION, SpecError, ValidRotation, duration},
+    spec::{
+        error::SpecError,
+        values::{MAX_DURATION, duration},
+    },
 };
+
+/// How authority and password are followed by the next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ValidRotation {
+    /// How long old credentials go on working.
+    pub client_overlap: SignedDuration,
+    /// How often the password is followed by a new one; `None` is never.
+    pub password_interval: Option<SignedDuration>,
+    /// What a rotation goes on by.
+    pub advance: Advance,
+    /// What happens to stragglers.
+    pub on_stragglers: Stragglers,
+    /// Whether anything rotates.
+    pub state: RotationState,
+}
 
 pub(crate) fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, u32), SpecError> {
     const FIELD: &str = "spec.authentication.basicAuth";

@@ -4,7 +4,7 @@ use crate::{
     api::image::{
         ImageReference, ImageReferenceError, ImageSpec, parse_digest, parse_repository, parse_tag,
     },
-    spec::SpecError,
+    spec::error::SpecError,
 };
 
 /// Which images a resource may run.

@@ -10,7 +10,7 @@ use crate::{
         SecureExporterSpec,
     },
     names::Owner,
-    spec::SpecError,
+    spec::error::SpecError,
 };
 
 /// Who signs what the exporters serve.

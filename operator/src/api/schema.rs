@@ -1,0 +1,37 @@
+//! Schemas of fields whose types have none of their own, or one that is too long.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+pub(crate) fn node_selector_map(_: &mut SchemaGenerator) -> Schema {
+    bounded_map(16, 63)
+}
+
+pub(crate) fn label_map(_: &mut SchemaGenerator) -> Schema {
+    bounded_map(64, 63)
+}
+
+pub(crate) fn annotation_map(_: &mut SchemaGenerator) -> Schema {
+    bounded_map(64, 4096)
+}
+
+/// Quantities by resource. Written by hand: the type's own schema is five screens of prose.
+pub(crate) fn quantity_map(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 8,
+        "additionalProperties": { "x-kubernetes-int-or-string": true }
+    })
+}
+
+/// A number or a percentage.
+pub(crate) fn int_or_string(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "x-kubernetes-int-or-string": true })
+}
+
+fn bounded_map(entries: u32, length: u32) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": entries,
+        "additionalProperties": { "type": "string", "maxLength": length }
+    })
+}
