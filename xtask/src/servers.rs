@@ -30,10 +30,10 @@ pub struct Server {
 pub const KUBERNETES: Server = Server {
     name: "kubernetes",
     module: "kubernetes",
-    version: "v1.34.4",
+    version: "v1.37.2",
     package: ".",
     tags: "",
-    link: "-X k8s.io/component-base/version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
+    link: "-X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37",
 };
 
 /// The container that holds a pod's namespaces.
