@@ -1,4 +1,5 @@
-// One binary for every Kubernetes command the tests need; it acts as the command named by argv[0].
+// One binary for every Kubernetes command the tests need; it acts as the command named by argv[0]. Kubernetes 1.30 cannot share
+// the main.go of later versions, because its NewKubeletCommand takes no context.
 package main
 
 import (
