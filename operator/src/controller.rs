@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod context;
+mod pass;
 pub mod reconcile;
 mod schedule;
 mod telling;

@@ -6,14 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use kube::{Resource, runtime::controller::Action};
 
 use crate::{
-    api::{SecureExporter, SecureExporterStatus},
+    api::SecureExporter,
     apply::{Wanted, ownership::own},
     controller::{
         context::{Context, Remembered},
+        pass::Pass,
         schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_age, until},
         telling::{report, tell},
     },
@@ -22,16 +22,16 @@ use crate::{
     render,
     report::{problem::Problem, seen::Served, status},
     rotation::{
-        annotations::{Requests, read_handled},
-        evidence::{Heard, Tally},
+        annotations::read_handled,
+        evidence::Heard,
         order::LeafRequest,
         plan::{Circumstances, Issued, Next, carry_out, plan},
         recall::{Known, Memory, Stored, recall},
         spec_in_force::spec_in_force,
-        state::{State, StateError},
+        state::{State, format::StateError},
         step::Step,
     },
-    spec::{ParsedSpec, ValidSpec, ValidWorkload, issuer::ValidIssuer},
+    spec::{ParsedSpec, ValidSpec, issuer::ValidIssuer},
     supplied::{
         certificate::{Supply, SupplyProblem, check},
         credentials::{Own, OwnCredentials},
@@ -66,70 +66,7 @@ pub async fn reconcile(
     Ok(Action::requeue(pass.due.min(retry)))
 }
 
-/// A pass under way: what it found and did so far. Whatever stops it, this much is reported.
-pub(crate) struct Pass<'a> {
-    pub(crate) resource: &'a SecureExporter,
-    pub(crate) owner: &'a Owner,
-    pub(crate) context: &'a Context,
-    pub(crate) observed: &'a Observed,
-    pub(crate) now: Timestamp,
-    clock_jumps: u64,
-    /// What this process knew after its last pass.
-    memory: Option<Memory>,
-    /// What is asked for by annotation.
-    pub(crate) requests: Requests,
-    /// What the status said before.
-    pub(crate) previous: SecureExporterStatus,
-    /// The spec that is gone by; `None` where none was ever accepted.
-    pub(crate) spec: Option<ValidSpec>,
-    /// What the pods are made of; `None` where that is not accepted.
-    workload: Option<ValidWorkload>,
-    /// What is stored by now.
-    pub(crate) state: Option<State>,
-    /// What the user-supplied Secrets hold.
-    pub(crate) own: Option<OwnCredentials>,
-    /// Where the certificate comes from.
-    pub(crate) supply: Option<Supply>,
-    /// What exporters said.
-    pub(crate) heard: Heard,
-    /// Whom a rotation waits for.
-    pub(crate) waiting_for: Option<Tally>,
-    /// What could not be carried out.
-    pub(crate) problems: Vec<Problem>,
-    /// When the next pass is due, whatever failed in this one.
-    due: Duration,
-}
-
-impl<'a> Pass<'a> {
-    fn begin(
-        resource: &'a SecureExporter,
-        owner: &'a Owner,
-        context: &'a Context,
-        observed: &'a Observed,
-    ) -> Self {
-        let remembered = context.remembered().get(&owner.uid).cloned();
-        Self {
-            resource,
-            owner,
-            context,
-            observed,
-            now: context.clock.now(),
-            clock_jumps: context.clock.jumps(),
-            memory: remembered.map(|remembered| remembered.memory),
-            requests: Requests::read(resource.meta().annotations.as_ref()),
-            previous: resource.status.clone().unwrap_or_default(),
-            spec: None,
-            workload: None,
-            state: None,
-            own: None,
-            supply: None,
-            heard: Heard::default(),
-            waiting_for: None,
-            problems: Vec::new(),
-            due: LONGEST_PAUSE,
-        }
-    }
-
+impl Pass<'_> {
     /// What is asked for, as far as it can be carried out. An error ends the pass, and not its report.
     async fn run(&mut self) -> Result<(), Problem> {
         let Some((spec, known)) = self.recall()? else {

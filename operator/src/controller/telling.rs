@@ -4,7 +4,7 @@ use kube::Resource;
 
 use crate::{
     api::SecureExporter,
-    controller::{context::Context, reconcile::Pass},
+    controller::{context::Context, pass::Pass},
     report::{
         announcements::{DECLINED, announcement},
         news,

@@ -6,7 +6,7 @@ use crate::{
     names::ChildKind,
     observe::api_error::{self, Class},
     render::RenderError,
-    rotation::{carry_out::make::RotationError, state::StateError},
+    rotation::{carry_out::make::RotationError, state::format::StateError},
     spec::SpecError,
     supplied::{certificate::SupplyProblem, credentials::OwnProblem},
 };

@@ -14,7 +14,6 @@ use jiff::{SignedDuration, Timestamp};
 use secure_exporter_web_config::BcryptHash;
 use serde::{Deserialize, Serialize};
 
-pub use crate::rotation::state::format::StateError;
 use crate::{spec::ValidSpec, supplied::credentials::Users};
 use secure_exporter_pki::{BACKDATING, secret_text::SecretText};
 

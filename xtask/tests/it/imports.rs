@@ -37,12 +37,6 @@ const EXCEPTIONS: &[Exception] = &[
         why: "its collectors, `web`, `flags` and `commands` have not moved to the new layout yet",
     },
     Exception {
-        member: "operator",
-        imports_in_circles: 4,
-        mod_files: 0,
-        why: "`controller/reconcile` and `rotation/state` are about to be split by stage",
-    },
-    Exception {
         member: "web-config",
         imports_in_circles: 4,
         mod_files: 0,

@@ -8,10 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rotation::{
     order::LeafRequest,
-    state::{
-        StateError,
-        format::{damaged, text},
-    },
+    state::format::{StateError, damaged, text},
 };
 use secure_exporter_pki::{SigningRequest, secret_text::SecretText};
 
