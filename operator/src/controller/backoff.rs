@@ -1,12 +1,9 @@
 //! How long to wait before the next try: for one object after a failure, and for the watches after theirs.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use kube::runtime::utils::Backoff;
+use parking_lot::Mutex;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(120);
@@ -20,7 +17,7 @@ pub struct PerObject {
 impl PerObject {
     /// Counts one more failure of this object and says how long to wait: 1 s, 2 s, 4 s … up to two minutes.
     pub fn failed(&self, uid: &str) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock();
         let count = failures.entry(uid.to_owned()).or_default();
         let wait = FIRST
             .saturating_mul(2_u32.saturating_pow(*count))
@@ -31,10 +28,7 @@ impl PerObject {
 
     /// Forgets the failures of an object: it succeeded, or is gone.
     pub fn succeeded(&self, uid: &str) {
-        self.failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+        self.failures.lock().remove(uid);
     }
 }
 

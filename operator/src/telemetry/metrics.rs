@@ -1,8 +1,9 @@
 //! What the operator tells of itself at `/metrics`.
 
-use std::sync::{Mutex, PoisonError, atomic::AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -270,7 +271,7 @@ impl Metrics {
 
     /// The exposition.
     pub fn text(&self) -> String {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry.lock();
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &registry);
