@@ -2,10 +2,9 @@
 
 pub mod error;
 pub mod intruders;
-mod kind;
 pub mod ownership;
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Debug};
 
 use k8s_openapi::{
     ByteString, NamespaceResourceScope,
@@ -27,7 +26,6 @@ use crate::{
     apply::{
         error::ApplyError,
         intruders::expulsion,
-        kind::Named,
         ownership::{adopt_foreign_metadata, keeps, own},
     },
     names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
@@ -131,14 +129,19 @@ impl Writer<'_> {
         };
         match self.requests(wanted).create(parameters, wanted).await {
             Ok(_) => {
-                self.metrics.wrote(CertificateRequest::KIND);
+                self.metrics.wrote(CertificateRequest::kind(&()));
                 Ok(())
             }
             Err(kube::Error::Api(refused)) if refused.code == 409 => Err(ApplyError::Taken {
-                kind: CertificateRequest::KIND,
+                kind: CertificateRequest::kind(&()),
                 name,
             }),
-            Err(source) => Err(failed("create", CertificateRequest::KIND, &name, source)),
+            Err(source) => Err(failed(
+                "create",
+                CertificateRequest::kind(&()),
+                &name,
+                source,
+            )),
         }
     }
 
@@ -154,11 +157,16 @@ impl Writer<'_> {
         });
         match self.requests(present).delete(&name, &parameters).await {
             Ok(_) => {
-                self.metrics.wrote(CertificateRequest::KIND);
+                self.metrics.wrote(CertificateRequest::kind(&()));
                 Ok(())
             }
             Err(kube::Error::Api(refused)) if refused.code == 404 => Ok(()),
-            Err(source) => Err(failed("delete", CertificateRequest::KIND, &name, source)),
+            Err(source) => Err(failed(
+                "delete",
+                CertificateRequest::kind(&()),
+                &name,
+                source,
+            )),
         }
     }
 
@@ -214,8 +222,8 @@ impl Writer<'_> {
         let patch = json!({"metadata": {"uid": binding.metadata.uid}, "subjects": null});
         api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
-            .map_err(|source| failed("patch", RoleBinding::KIND, &name, source))?;
-        self.metrics.wrote(RoleBinding::KIND);
+            .map_err(|source| failed("patch", RoleBinding::kind(&()), &name, source))?;
+        self.metrics.wrote(RoleBinding::kind(&()));
         Ok(())
     }
 
@@ -250,7 +258,7 @@ impl Writer<'_> {
                 );
                 if published > ours {
                     return Err(ApplyError::Older {
-                        kind: K::KIND,
+                        kind: K::kind(&()),
                         name,
                         published,
                         ours,
@@ -264,8 +272,8 @@ impl Writer<'_> {
                 api.replace(&name, parameters, &wanted).await
             }
         };
-        written.map_err(|source| failed(verb, K::KIND, &name, source))?;
-        self.metrics.wrote(K::KIND);
+        written.map_err(|source| failed(verb, K::kind(&()), &name, source))?;
+        self.metrics.wrote(K::kind(&()));
         Ok(())
     }
 
@@ -276,8 +284,7 @@ impl Writer<'_> {
             + Clone
             + Debug
             + Serialize
-            + DeserializeOwned
-            + Named,
+            + DeserializeOwned,
     {
         let name = wanted.name_any();
         let present = own(present, &name)?;
@@ -291,9 +298,9 @@ impl Writer<'_> {
         let written = api
             .patch(&name, parameters, &Patch::Apply(&wanted))
             .await
-            .map_err(|source| failed("apply", K::KIND, &name, source))?;
+            .map_err(|source| failed("apply", K::kind(&()), &name, source))?;
         if present.and_then(|object| object.resource_version()) != written.resource_version() {
-            self.metrics.wrote(K::KIND);
+            self.metrics.wrote(K::kind(&()));
         }
         Ok(written)
     }
@@ -316,8 +323,8 @@ impl Writer<'_> {
         };
         api.patch(&name, &parameters, &Patch::Merge(&patch))
             .await
-            .map_err(|source| failed("patch", DaemonSet::KIND, &name, source))?;
-        self.metrics.wrote(DaemonSet::KIND);
+            .map_err(|source| failed("patch", DaemonSet::kind(&()), &name, source))?;
+        self.metrics.wrote(DaemonSet::kind(&()));
         Ok(())
     }
 }
@@ -334,12 +341,17 @@ fn with_removals(resource: &SecureExporter, status: &SecureExporterStatus) -> se
     wanted
 }
 
-fn failed(verb: &'static str, kind: &'static str, name: &str, source: kube::Error) -> ApplyError {
+fn failed(
+    verb: &'static str,
+    kind: impl Into<Cow<'static, str>>,
+    name: &str,
+    source: kube::Error,
+) -> ApplyError {
     ApplyError::Api {
         verb,
-        kind,
+        kind: kind.into(),
         name: name.to_owned(),
-        source,
+        source: Box::new(source),
     }
 }
 
@@ -350,7 +362,6 @@ trait Generated:
     + Debug
     + Serialize
     + DeserializeOwned
-    + Named
 {
     /// What must be exactly as rendered.
     fn content(&self) -> BTreeMap<String, ByteString>;

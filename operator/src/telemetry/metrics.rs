@@ -1,6 +1,6 @@
 //! What the operator tells of itself at `/metrics`.
 
-use std::sync::atomic::AtomicU64;
+use std::{borrow::Cow, sync::atomic::AtomicU64};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -44,7 +44,7 @@ struct OutcomeLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
-    kind: &'static str,
+    kind: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -155,7 +155,8 @@ impl Metrics {
     }
 
     /// Counts a write.
-    pub fn wrote(&self, kind: &'static str) {
+    pub fn wrote(&self, kind: impl Into<Cow<'static, str>>) {
+        let kind = kind.into();
         self.writes.get_or_create(&KindLabels { kind }).inc();
     }
 
