@@ -2,11 +2,10 @@
 
 pub mod error;
 pub mod intruders;
-mod kind;
 pub mod ownership;
 pub mod sequence;
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Debug};
 
 use k8s_openapi::{
     ByteString, NamespaceResourceScope,
@@ -28,7 +27,6 @@ use crate::{
     apply::{
         error::ApplyError,
         intruders::expulsion,
-        kind::Named,
         ownership::{adopt_foreign_metadata, keeps, own},
         sequence::SEQUENCE,
     },
@@ -178,14 +176,19 @@ impl Writer<'_> {
         };
         match self.requests(wanted).create(parameters, wanted).await {
             Ok(_) => {
-                self.metrics.wrote(CertificateRequest::KIND);
+                self.metrics.wrote(CertificateRequest::kind(&()));
                 Ok(())
             }
             Err(kube::Error::Api(refused)) if refused.code == 409 => Err(ApplyError::Taken {
-                kind: CertificateRequest::KIND,
+                kind: CertificateRequest::kind(&()),
                 name,
             }),
-            Err(source) => Err(failed("create", CertificateRequest::KIND, &name, source)),
+            Err(source) => Err(failed(
+                "create",
+                CertificateRequest::kind(&()),
+                &name,
+                source,
+            )),
         }
     }
 
@@ -201,11 +204,16 @@ impl Writer<'_> {
         });
         match self.requests(present).delete(&name, &parameters).await {
             Ok(_) => {
-                self.metrics.wrote(CertificateRequest::KIND);
+                self.metrics.wrote(CertificateRequest::kind(&()));
                 Ok(())
             }
             Err(kube::Error::Api(refused)) if refused.code == 404 => Ok(()),
-            Err(source) => Err(failed("delete", CertificateRequest::KIND, &name, source)),
+            Err(source) => Err(failed(
+                "delete",
+                CertificateRequest::kind(&()),
+                &name,
+                source,
+            )),
         }
     }
 
@@ -261,8 +269,8 @@ impl Writer<'_> {
         let patch = json!({"metadata": {"uid": binding.metadata.uid}, "subjects": null});
         api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
-            .map_err(|source| failed("patch", RoleBinding::KIND, &name, source))?;
-        self.metrics.wrote(RoleBinding::KIND);
+            .map_err(|source| failed("patch", RoleBinding::kind(&()), &name, source))?;
+        self.metrics.wrote(RoleBinding::kind(&()));
         Ok(())
     }
 
@@ -297,7 +305,7 @@ impl Writer<'_> {
                 );
                 if published > ours {
                     return Err(ApplyError::Older {
-                        kind: K::KIND,
+                        kind: K::kind(&()),
                         name,
                         published,
                         ours,
@@ -311,8 +319,8 @@ impl Writer<'_> {
                 api.replace(&name, parameters, &wanted).await
             }
         };
-        written.map_err(|source| failed(verb, K::KIND, &name, source))?;
-        self.metrics.wrote(K::KIND);
+        written.map_err(|source| failed(verb, K::kind(&()), &name, source))?;
+        self.metrics.wrote(K::kind(&()));
         Ok(())
     }
 
@@ -323,8 +331,7 @@ impl Writer<'_> {
             + Clone
             + Debug
             + Serialize
-            + DeserializeOwned
-            + Named,
+            + DeserializeOwned,
     {
         let name = wanted.name_any();
         let present = own(present, &name)?;
@@ -338,9 +345,9 @@ impl Writer<'_> {
         let written = api
             .patch(&name, parameters, &Patch::Apply(&wanted))
             .await
-            .map_err(|source| failed("apply", K::KIND, &name, source))?;
+            .map_err(|source| failed("apply", K::kind(&()), &name, source))?;
         if present.and_then(|object| object.resource_version()) != written.resource_version() {
-            self.metrics.wrote(K::KIND);
+            self.metrics.wrote(K::kind(&()));
         }
         Ok(written)
     }
@@ -363,8 +370,8 @@ impl Writer<'_> {
         };
         api.patch(&name, &parameters, &Patch::Merge(&patch))
             .await
-            .map_err(|source| failed("patch", DaemonSet::KIND, &name, source))?;
-        self.metrics.wrote(DaemonSet::KIND);
+            .map_err(|source| failed("patch", DaemonSet::kind(&()), &name, source))?;
+        self.metrics.wrote(DaemonSet::kind(&()));
         Ok(())
     }
 }
@@ -381,12 +388,17 @@ fn with_removals(resource: &SecureExporter, status: &SecureExporterStatus) -> se
     wanted
 }
 
-fn failed(verb: &'static str, kind: &'static str, name: &str, source: kube::Error) -> ApplyError {
+fn failed(
+    verb: &'static str,
+    kind: impl Into<Cow<'static, str>>,
+    name: &str,
+    source: kube::Error,
+) -> ApplyError {
     ApplyError::Api {
         verb,
-        kind,
+        kind: kind.into(),
         name: name.to_owned(),
-        source,
+        source: Box::new(source),
     }
 }
 
@@ -397,7 +409,6 @@ trait Generated:
     + Debug
     + Serialize
     + DeserializeOwned
-    + Named
 {
     /// What must be exactly as rendered.
     fn content(&self) -> BTreeMap<String, ByteString>;

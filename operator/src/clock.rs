@@ -1,11 +1,9 @@
 //! The only file that reads clocks. Everything else is told what time it is.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Instant,
-};
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 
 /// Where the time comes from.
 pub trait Clock: Send + Sync {
@@ -40,7 +38,7 @@ impl Clock for SystemClock {
 
     fn jumps(&self) -> u64 {
         let (steady, wall) = (Instant::now(), Timestamp::now());
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         let jumps = seen.as_ref().map_or(0, |before| {
             let passed = SignedDuration::try_from(steady.duration_since(before.steady))
                 .unwrap_or(SignedDuration::MAX);

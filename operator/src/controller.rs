@@ -53,7 +53,7 @@ pub async fn watch(
         watcher::Config::default(),
     )
     .with_config(controller::Config::default().concurrency(concurrency))
-    .trigger_backoff(backoff::Watches::default())
+    .trigger_backoff(backoff::watches())
     .owns(api::<Secret>(client, namespace), ours())
     .owns(api::<ConfigMap>(client, namespace), ours())
     .owns(api::<ServiceAccount>(client, namespace), ours())

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client};
-use tokio::sync::watch::{Receiver, channel};
+use tokio::task::{JoinError, JoinHandle};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     arguments::{RunArguments, Scope},
@@ -36,6 +37,14 @@ pub enum RunError {
     /// Signals.
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] std::io::Error),
+    /// A task panicked.
+    #[error("the task that {task} failed: {source}; this is a bug in the operator")]
+    Task {
+        /// What the task does.
+        task: &'static str,
+        /// How it ended.
+        source: JoinError,
+    },
 }
 
 /// Runs the operator until SIGTERM or SIGINT, and then for at most the deadline.
@@ -74,13 +83,19 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         arguments.concurrency,
         stop.clone(),
     ));
-    let outcome = tokio::select! {
-        served = served => served.ok().map_or(Ok(()), |end| end.map_err(RunError::Health)),
-        () = bounded(work, stop, arguments.shutdown_deadline) => Ok(()),
+    let ended = tokio::select! {
+        served = served => outcome("serves the probes", served)
+            .and_then(|end| end.map_err(RunError::Health)),
+        ended = bounded(work, stop, arguments.shutdown_deadline) => ended,
     };
     listening.abort();
     tracing::info!("stopped");
-    outcome
+    ended
+}
+
+/// What a task returned, or that it panicked.
+fn outcome<T>(task: &'static str, ended: Result<T, JoinError>) -> Result<T, RunError> {
+    ended.map_err(|source| RunError::Task { task, source })
 }
 
 async fn work(
@@ -88,11 +103,11 @@ async fn work(
     health: Arc<Health>,
     scope: Scope,
     concurrency: u16,
-    stop: Receiver<bool>,
+    stop: CancellationToken,
 ) {
     tokio::select! {
         () = wait_for_definition(&context.client) => {}
-        () = stopped(stop.clone()) => return,
+        () = stop.cancelled() => return,
     }
     tracing::info!(?scope, "watching SecureExporters");
     let namespaces: Vec<Option<String>> = match scope {
@@ -108,7 +123,7 @@ async fn work(
         std::future::pending::<()>().await;
     };
     let watched = join_all(namespaces.iter().map(|namespace| {
-        let stopped = stopped(stop.clone());
+        let stopped = stop.clone().cancelled_owned();
         controller::watch(context.clone(), namespace.as_deref(), concurrency, stopped)
     }));
     tokio::select! {
@@ -148,40 +163,67 @@ async fn listen(client: Client, health: Arc<Health>) {
 
 /// Ends with the work, or at the deadline after the signal: kube's own graceful end waits for ever where the first list
 /// never succeeded.
-async fn bounded(work: tokio::task::JoinHandle<()>, stop: Receiver<bool>, deadline: Duration) {
+async fn bounded(
+    work: JoinHandle<()>,
+    stop: CancellationToken,
+    deadline: Duration,
+) -> Result<(), RunError> {
     let late = async {
-        stopped(stop).await;
+        stop.cancelled().await;
         tokio::time::sleep(deadline).await;
     };
     tokio::select! {
-        _ = work => {}
+        ended = work => outcome("watches the SecureExporters", ended),
         () = late => {
             tracing::warn!("the deadline has passed; running passes are cut off and will be repeated");
+            Ok(())
         }
     }
 }
 
-async fn stopped(mut stop: Receiver<bool>) {
-    // An error is the sender's end, which is a stop too.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
-fn stop_signal() -> std::io::Result<Receiver<bool>> {
+fn stop_signal() -> std::io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (send, receive) = channel(false);
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    let stop = CancellationToken::new();
+    // Dropped at the task's end, however it ends: a task that listens no more must not leave a process that nothing stops.
+    let stopping = stop.clone().drop_guard();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("told to stop; ending the passes that run");
-        send.send_replace(true);
-        // Kept, so that a receiver made later still learns of it.
-        std::future::pending::<()>().await;
+        tracing::info!("received a signal to stop; waiting for the running passes");
+        drop(stopping);
     });
-    Ok(receive)
+    Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A_MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_panic_of_the_work_is_a_failure_that_names_it() {
+        let work = tokio::spawn(async { panic!("boom") });
+        let error = bounded(work, CancellationToken::new(), A_MINUTE)
+            .await
+            .expect_err("the work panicked");
+        let text = error.to_string();
+        assert!(text.contains("watches the SecureExporters"), "{text}");
+        assert!(text.contains("boom"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn work_that_does_not_end_is_cut_off_at_the_deadline() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let work = tokio::spawn(std::future::pending());
+        let ended = tokio::time::timeout(A_MINUTE, bounded(work, stop, Duration::ZERO)).await;
+        assert!(matches!(ended, Ok(Ok(()))), "{ended:?}");
+    }
 }

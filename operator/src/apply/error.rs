@@ -1,5 +1,7 @@
 //! Why a write was not made.
 
+use std::borrow::Cow;
+
 use crate::observe::api_error::{self, Class};
 
 /// Why a write was not made.
@@ -11,12 +13,12 @@ pub enum ApplyError {
         /// What was tried.
         verb: &'static str,
         /// Kind of the object.
-        kind: &'static str,
+        kind: Cow<'static, str>,
         /// Name of the object.
         name: String,
         /// What it said. (Of an object's content it repeats only names of fields.)
         #[source]
-        source: kube::Error,
+        source: Box<kube::Error>,
     },
     /// The name is taken by an object that another controller or a user has made.
     #[error(
@@ -24,7 +26,7 @@ pub enum ApplyError {
     )]
     Taken {
         /// Kind of the object.
-        kind: &'static str,
+        kind: Cow<'static, str>,
         /// Name of the object.
         name: String,
     },
@@ -34,7 +36,7 @@ pub enum ApplyError {
     )]
     Leftover {
         /// Kind of the object.
-        kind: &'static str,
+        kind: Cow<'static, str>,
         /// Name of the object.
         name: String,
     },
@@ -42,7 +44,7 @@ pub enum ApplyError {
     #[error("{kind} {name} could not be read, so it is not written: {problem}")]
     Unread {
         /// Kind of the object.
-        kind: &'static str,
+        kind: Cow<'static, str>,
         /// Name of the object.
         name: String,
         /// What kind of failure it was.
@@ -56,7 +58,7 @@ pub enum ApplyError {
     )]
     Older {
         /// Kind of the object.
-        kind: &'static str,
+        kind: Cow<'static, str>,
         /// Name of the object.
         name: String,
         /// The generation that it holds.

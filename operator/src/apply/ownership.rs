@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::Resource;
 
 use crate::{
-    apply::{error::ApplyError, kind::Named},
+    apply::error::ApplyError,
     observe::{api_error, children::Child},
 };
 
@@ -13,11 +13,11 @@ use crate::{
 ///
 /// # Errors
 /// The name is taken, or it is not known by what.
-pub(crate) fn own<'a, K: Named>(
+pub(crate) fn own<'a, K: Resource<DynamicType = ()>>(
     present: &'a Child<K>,
     name: &str,
 ) -> Result<Option<&'a K>, ApplyError> {
-    let (kind, name) = (K::KIND, name.to_owned());
+    let (kind, name) = (K::kind(&()), name.to_owned());
     match present {
         Child::Absent => Ok(None),
         Child::Ours(object) => Ok(Some(object)),

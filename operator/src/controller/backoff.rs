@@ -1,94 +1,95 @@
 //! How long to wait before the next try: for one object after a failure, and for the watches after theirs.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
-use kube::runtime::utils::Backoff;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use kube::runtime::watcher;
+use parking_lot::Mutex;
 
-const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(120);
+const OBJECT: ExponentialBuilder = jittered(Duration::from_secs(1), LONGEST);
+const WATCHES: ExponentialBuilder = jittered(Duration::from_millis(500), Duration::from_secs(5));
 
-/// Failures in a row, per object. `Controller` has no such count of its own.
+/// Waits that double. The jitter adds up to as much again, so the doubling ends at half of the longest wait.
+const fn jittered(first: Duration, longest: Duration) -> ExponentialBuilder {
+    ExponentialBuilder::new()
+        .with_factor(2.0)
+        .with_min_delay(first)
+        .with_max_delay(Duration::from_millis(longest.as_millis() as u64 / 2))
+        .without_max_times()
+        .with_jitter()
+}
+
+/// The failures in a row of each object. `Controller` has no such count of its own.
 #[derive(Debug, Default)]
 pub struct PerObject {
-    failures: Mutex<HashMap<String, u32>>,
+    failures: Mutex<HashMap<String, ExponentialBackoff>>,
 }
 
 impl PerObject {
-    /// Counts one more failure of this object and says how long to wait: 1 s, 2 s, 4 s … up to two minutes.
+    /// Counts one more failure of this object and returns how long to wait: from 1 s up to two minutes.
     pub fn failed(&self, uid: &str) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(uid.to_owned()).or_default();
-        let wait = FIRST
-            .saturating_mul(2_u32.saturating_pow(*count))
-            .min(LONGEST);
-        *count = count.saturating_add(1);
-        wait
+        let mut failures = self.failures.lock();
+        let waits = failures
+            .entry(uid.to_owned())
+            .or_insert_with(|| OBJECT.build());
+        waits.next().unwrap_or(LONGEST)
     }
 
     /// Forgets the failures of an object: it succeeded, or is gone.
     pub fn succeeded(&self, uid: &str) {
-        self.failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+        self.failures.lock().remove(uid);
     }
 }
 
 /// The pause of all watches of a controller while one of them fails. kube pauses them together, so a long one would let
 /// a single forbidden watch hold up everything; and one longer than a connect may take would cut connects off.
-#[derive(Clone, Debug, Default)]
-pub struct Watches {
-    failures: u32,
-}
-
-impl Iterator for Watches {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let wait = Duration::from_millis(500).saturating_mul(2_u32.saturating_pow(self.failures));
-        self.failures = self.failures.saturating_add(1);
-        Some(wait.min(Duration::from_secs(5)))
-    }
-}
-
-impl Backoff for Watches {
-    fn reset(&mut self) {
-        self.failures = 0;
-    }
+pub fn watches() -> watcher::ExponentialBackoff {
+    WATCHES.into()
 }
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::utils::Backoff;
+
     use super::*;
 
     #[test]
-    fn waits_double_to_a_limit_and_begin_anew_after_success() {
+    fn waits_double_to_a_limit_and_start_over_after_success() {
         let backoff = PerObject::default();
-        let waits: Vec<u64> = (0..10).map(|_| backoff.failed("a").as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 120, 120, 120]);
-        assert_eq!(
-            backoff.failed("b").as_secs(),
-            1,
+        for least in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+            let wait = backoff.failed("a").as_secs_f64();
+            let least = f64::from(least);
+            assert!((least..=2.0 * least).contains(&wait), "{wait} {least}");
+        }
+        let first = Duration::from_secs(1)..=Duration::from_secs(2);
+        assert!(
+            first.contains(&backoff.failed("b")),
             "objects do not share failures"
         );
         backoff.succeeded("a");
-        assert_eq!(backoff.failed("a").as_secs(), 1);
+        assert!(first.contains(&backoff.failed("a")));
+    }
+
+    #[test]
+    fn objects_that_fail_together_are_not_tried_again_together() {
+        let backoff = PerObject::default();
+        let mut waits: Vec<_> = (0..20).map(|n| backoff.failed(&n.to_string())).collect();
+        waits.sort_unstable();
+        waits.dedup();
+        assert!(waits.len() > 1, "{waits:?}");
     }
 
     #[test]
     fn no_watch_is_held_up_for_longer_than_five_seconds() {
-        let mut backoff = Watches::default();
+        let mut backoff = watches();
+        let waits: Vec<_> = backoff.by_ref().take(40).collect();
+        assert_eq!(waits.len(), 40, "the waits have no end");
         assert!(
-            backoff
-                .by_ref()
-                .take(40)
-                .all(|wait| wait <= Duration::from_secs(5))
+            waits.iter().all(|wait| *wait <= Duration::from_secs(5)),
+            "{waits:?}"
         );
         backoff.reset();
-        assert_eq!(backoff.next(), Some(Duration::from_millis(500)));
+        assert!(backoff.next() <= Some(Duration::from_secs(1)));
     }
 }

@@ -1,11 +1,9 @@
 //! What every pass needs, and what is remembered between passes.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use kube::Client;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     apply::Writer,
@@ -61,9 +59,7 @@ impl Context {
     }
 
     pub(crate) fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
-        self.remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.remembered.lock()
     }
 }
 

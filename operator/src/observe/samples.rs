@@ -2,11 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use jiff::SignedDuration;
+use parking_lot::Mutex;
 
 use crate::rotation::evidence::Exporter;
 
@@ -25,7 +25,7 @@ struct Sample {
 impl Samples {
     /// The answers, where they are younger than `age`.
     pub fn recent(&self, uid: &str, age: Duration) -> Option<Vec<Exporter>> {
-        let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let samples = self.0.lock();
         let sample = samples.get(uid)?;
         (sample.taken.elapsed() < age).then(|| sample.exporters.clone())
     }
@@ -33,7 +33,7 @@ impl Samples {
     /// Keeps new answers, and notes in each for how long the exporter has been silent.
     pub fn keep(&self, uid: &str, exporters: &mut [Exporter]) {
         let taken = Instant::now();
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.0.lock();
         let before = samples.remove(uid).map(|sample| sample.heard);
         let before = before.unwrap_or_default();
         let mut heard = HashMap::new();
@@ -58,7 +58,7 @@ impl Samples {
 
     /// Forgets a resource that is gone.
     pub fn forget(&self, uid: &str) {
-        let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.0.lock();
         samples.remove(uid);
     }
 }

@@ -1,14 +1,12 @@
 //! Kubernetes events: what was done, and what is wrong, for `kubectl describe`.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
 
 use kube::{
     Client, Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
+use parking_lot::Mutex;
 
 use crate::{api::SecureExporter, names::MANAGED_BY};
 
@@ -46,7 +44,7 @@ impl Events {
     pub async fn warn(&self, resource: &SecureExporter, wrong: Vec<(&'static str, String)>) {
         let uid = resource.meta().uid.clone().unwrap_or_default();
         let previous = {
-            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut warned = self.warned.lock();
             if wrong.is_empty() {
                 warned.remove(&uid)
             } else {

@@ -1,8 +1,9 @@
 //! What the operator tells of itself at `/metrics`.
 
-use std::sync::{Mutex, PoisonError, atomic::AtomicU64};
+use std::{borrow::Cow, sync::atomic::AtomicU64};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -43,7 +44,7 @@ struct OutcomeLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
-    kind: &'static str,
+    kind: Cow<'static, str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -154,7 +155,8 @@ impl Metrics {
     }
 
     /// Counts a write.
-    pub fn wrote(&self, kind: &'static str) {
+    pub fn wrote(&self, kind: impl Into<Cow<'static, str>>) {
+        let kind = kind.into();
         self.writes.get_or_create(&KindLabels { kind }).inc();
     }
 
@@ -270,7 +272,7 @@ impl Metrics {
 
     /// The exposition.
     pub fn text(&self) -> String {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry.lock();
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &registry);
