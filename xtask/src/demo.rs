@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
-use crate::{
+use testbed::{
     cluster::{Cluster, Layout},
-    install::{self, NAMESPACE},
+    product::install::{self, NAMESPACE},
     shell::{output, step, wait_for},
 };
 

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::shell::{output, repository};
+use testbed::shell::{output, repository};
 
 #[derive(Args)]
 pub struct Options {

@@ -2,21 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod bench;
-mod binaries;
-mod cluster;
-mod deb;
-mod debian;
 mod demo;
 mod generate;
-mod image;
-mod install;
-mod servers;
-mod shell;
 mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use testbed::{
+    cluster,
+    product::{debian_package, image},
+    servers,
+};
 
 /// Everything that is run while developing secure-exporter.
 #[derive(Parser)]
@@ -33,10 +30,8 @@ enum Task {
     /// All tests, those against real servers included
     Test(test::Options),
     /// Claims, measured
-    Bench {
-        #[command(subcommand)]
-        bench: bench::Bench,
-    },
+    #[command(disable_help_flag = true)]
+    Bench(bench::Options),
     /// A real Kubernetes on this machine, in namespaces of its own
     Cluster {
         #[command(subcommand)]
@@ -56,10 +51,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
-        Task::Bench { bench } => bench::run(&bench),
+        Task::Bench(options) => bench::run(&options),
         Task::Cluster { action } => cluster::run(action),
         Task::Image(options) => image::run(&options),
-        Task::Deb => deb::run(),
+        Task::Deb => debian_package::run(),
         Task::Generate(options) => generate::run(&options),
         Task::Servers => servers::build_all(),
     };

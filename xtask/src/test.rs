@@ -8,15 +8,18 @@ use std::{
 use anyhow::Result;
 use clap::Args;
 
-use crate::{
-    bench::{exporter::large_host::LargeHost, rotation, soak},
-    binaries,
+use testbed::{
     cluster::{Cluster, Layout, Shape},
-    deb,
-    install::{self, NAMESPACE},
+    comparison::large_host::LargeHost,
+    product::{
+        binaries, debian_package,
+        install::{self, NAMESPACE},
+    },
     servers,
     shell::{repository, step, visibly},
 };
+
+use crate::bench::{self, QUICK_ROTATION, QUICK_SOAK};
 
 #[derive(Args)]
 pub struct Options {
@@ -46,8 +49,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     step("cluster down", || cluster.down())?;
     outcome?;
     if options.arguments.is_empty() {
-        rotation::run(&rotation::Options::quick())?;
-        soak::run(&soak::Options::quick())?;
+        bench::measure(&QUICK_ROTATION)?;
+        bench::measure(&QUICK_SOAK)?;
     }
     println!("all tests took {:.0} s", begin.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
@@ -105,7 +108,7 @@ fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result
             .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
             .env("TEST_EXPORTER", binaries.join("secure-exporter"))
             .env("TEST_OPERATOR", binaries.join("secure-exporter-operator"))
-            .env("TEST_PACKAGE", deb::package()?)
+            .env("TEST_PACKAGE", debian_package::package()?)
             .env("TEST_CONTROL_PLANE", control_plane.kubeconfig())
             .args(&options.arguments),
     )
