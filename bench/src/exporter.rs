@@ -35,8 +35,8 @@ use testbed::{
     comparison::large_host::LargeHost,
     debian,
     product::binaries,
+    progress::step,
     servers::{self, NODE_EXPORTER},
-    shell::step,
 };
 use web::Web;
 

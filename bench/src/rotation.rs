@@ -22,9 +22,12 @@ use chaos::{Chaos, Dice};
 use count::{Clock, Count, Prometheus};
 use testbed::{
     cluster::{Cluster, Layout, Shape},
+    exporters::distrust,
     product::install::{self, NAMESPACE},
+    progress::step,
+    prometheus::start as start_prometheus,
     servers,
-    shell::{step, wait_for},
+    wait::wait_until,
 };
 
 const RESOURCE: &str = r#"
@@ -163,20 +166,11 @@ fn start(cluster: &Cluster, options: &Options) -> Result<Prometheus> {
         .replace("CLIENT_OVERLAP", &overlap)
         .replace("METHODS", methods);
     fs::write(file.path(), resource)?;
-    let path = file.path().display().to_string();
     step("SecureExporter and Prometheus", || {
-        cluster.kubectl(&["-n", NAMESPACE, "apply", "-f", &path])?;
-        install::apply(cluster, "examples/prometheus.yaml")?;
-        cluster.kubectl(&[
-            "-n",
-            NAMESPACE,
-            "rollout",
-            "status",
-            "deployment/prometheus",
-            "--timeout=150s",
-        ])?;
-        let prometheus = Prometheus::of(cluster, options.nodes)?;
-        wait_for("every node to be scraped", Duration::from_secs(120), || {
+        let kubectl = cluster.kubectl(NAMESPACE);
+        kubectl.apply_file(file.path())?;
+        let prometheus = Prometheus::at(start_prometheus(&kubectl)?, options.nodes);
+        wait_until("every node to be scraped", Duration::from_secs(120), || {
             Ok((prometheus.up()? == usize::from(options.nodes)).then_some(()))
         })?;
         Ok(prometheus)
@@ -187,16 +181,11 @@ fn start(cluster: &Cluster, options: &Options) -> Result<Prometheus> {
 fn naive(cluster: &Cluster, prometheus: &Prometheus, options: &Options) -> Result<Count> {
     let clock = Clock::start();
     for index in 0..NAIVE {
-        let request = format!("secureexporter.dev/distrust=all:{index}");
-        cluster.kubectl(&[
-            "-n",
-            NAMESPACE,
-            "annotate",
-            "secexp",
+        distrust(
+            &cluster.kubectl(NAMESPACE),
             "nodes",
-            &request,
-            "--overwrite",
-        ])?;
+            &format!("all:{index}"),
+        )?;
         thread::sleep(Duration::from_secs(u64::from(options.lag) * 2));
     }
     prometheus.count(&clock)
@@ -204,6 +193,7 @@ fn naive(cluster: &Cluster, prometheus: &Prometheus, options: &Options) -> Resul
 
 /// What a person would look at first.
 fn explain(cluster: &Cluster) {
+    let kubectl = cluster.kubectl(NAMESPACE);
     for arguments in [
         &["get", "secexp,pods", "-o", "wide"][..],
         &["get", "secexp", "nodes", "-o", "jsonpath={.status}"],
@@ -212,10 +202,6 @@ fn explain(cluster: &Cluster) {
         &["logs", "daemonset/nodes", "--tail=20"],
         &["logs", "deployment/prometheus", "--tail=20"],
     ] {
-        let all = [&["-n", NAMESPACE][..], arguments].concat();
-        let said = cluster
-            .kubectl(&all)
-            .unwrap_or_else(|error| format!("{error:#}"));
-        eprintln!("\n# kubectl {}\n{said}", arguments.join(" "));
+        kubectl.explain(arguments);
     }
 }

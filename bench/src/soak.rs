@@ -19,7 +19,7 @@ use crate::exporter::{
     process::Process,
     web::Web,
 };
-use testbed::{debian, product::binaries, shell::step};
+use testbed::{debian, product::binaries, progress::step};
 
 /// Every so many scrapes the connection is a new one, or the answer compressed, or a stranger comes.
 const FRESH: u64 = 7;

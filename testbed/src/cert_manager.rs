@@ -1,11 +1,15 @@
 //! cert-manager's own controllers, and issuers for them.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::{environment, kubectl::Kubectl, process::Process, process::output};
+use crate::{
+    kubectl::Kubectl,
+    process::{Process, output},
+    servers,
+};
 
 /// How long an issuer may take to be ready, or a request to be signed.
 pub const ANSWER: Duration = Duration::from_secs(60);
@@ -15,29 +19,19 @@ pub const ANSWER: Duration = Duration::from_secs(60);
 /// # Errors
 /// The API server refuses them.
 pub fn install_definitions(kubectl: &Kubectl) -> Result<()> {
-    let folder = environment::cert_manager_definitions()?;
-    let folder = folder.to_str().context("a path that is no text")?;
-    kubectl.run(&["apply", "--server-side", "-f", folder])?;
-    kubectl.run(&[
-        "wait",
-        "--for=condition=Established",
-        "--timeout=30s",
-        "-f",
-        folder,
-    ])?;
-    Ok(())
+    kubectl.define(&servers::cert_manager_definitions()?)
 }
 
-/// Starts the controllers, for one namespace. They end when dropped.
+/// Starts the controllers, for the namespace of this kubectl. They end when dropped.
 ///
 /// # Errors
 /// They cannot be started.
-pub fn start(kubeconfig: &Path, namespace: &str) -> Result<Process> {
+pub fn start(kubectl: &Kubectl) -> Result<Process> {
     Process::spawn(
-        Command::new(environment::cert_manager()?)
+        Command::new(servers::ensure(&servers::CERT_MANAGER)?)
             .arg("-kubeconfig")
-            .arg(kubeconfig)
-            .args(["-namespace", namespace]),
+            .arg(kubectl.kubeconfig())
+            .args(["-namespace", kubectl.namespace()]),
     )
 }
 
@@ -54,7 +48,6 @@ pub fn issuer(kubectl: &Kubectl, name: &str) -> Result<String> {
             .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
             .args(["-keyout", "ca.key", "-out", "ca.crt"])
             .args(["-subj", &format!("/O=Example/CN={name}")]),
-        "",
     )?;
     let read = |file: &str| fs::read_to_string(folder.path().join(file));
     let authority = read("ca.crt")?;

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::process::output;
+use crate::process::{output, output_with_input};
 
 /// A certificate authority as a company has one.
 pub struct Authority {
@@ -26,7 +26,6 @@ impl Authority {
                 .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
                 .args(["-keyout", "ca.key", "-out", "ca.crt"])
                 .args(["-subj", &format!("/O=Example/CN={name}")]),
-            "",
         )?;
         Ok(Self { folder })
     }
@@ -57,7 +56,6 @@ impl Authority {
                     "-subj",
                     "/CN=nodes",
                 ]),
-            "",
         )?;
         let extensions = format!(
             "subjectAltName=DNS:{server_name}\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n"
@@ -69,7 +67,6 @@ impl Authority {
                 .args(["x509", "-req", "-in", "tls.csr", "-out", "tls.crt"])
                 .args(["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"])
                 .args(["-days", "90", "-extfile", "extensions"]),
-            "",
         )?;
         let read = |name: &str| fs::read_to_string(folder.join(name));
         Ok((read("tls.crt")?, read("tls.key")?))
@@ -81,10 +78,13 @@ impl Authority {
 /// # Errors
 /// Nobody answers there, or not by TLS.
 pub fn served_serial(address: &str, server_name: &str) -> Result<String> {
-    let shown = output(
-        Command::new("openssl").args(["s_client", "-connect", address, "-servername", server_name]),
-        "",
-    )?;
+    let shown = output(Command::new("openssl").args([
+        "s_client",
+        "-connect",
+        address,
+        "-servername",
+        server_name,
+    ]))?;
     serial_number(&shown)
 }
 
@@ -93,7 +93,7 @@ pub fn served_serial(address: &str, server_name: &str) -> Result<String> {
 /// # Errors
 /// There is none.
 pub fn serial_number(text: &str) -> Result<String> {
-    let serial = output(
+    let serial = output_with_input(
         Command::new("openssl").args(["x509", "-noout", "-serial"]),
         text,
     )?;
@@ -124,7 +124,6 @@ pub fn self_signed(folder: &Path, name: &str) -> Result<()> {
             ])
             .args(["-subj", "/C=CH/O=Example/CN=localhost"])
             .args(["-addext", "subjectAltName=DNS:localhost"]),
-        "",
     )?;
     Ok(())
 }

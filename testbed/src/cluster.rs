@@ -15,99 +15,18 @@ use std::{
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
 
 pub use layout::{Extent, Layout, Node};
 pub use shape::Shape;
 
 use holder::Server;
 
-use crate::{
-    debian, servers,
-    shell::{output, step, wait_while},
-};
-
-const DEFAULT_NAME: &str = "dev";
-
-#[derive(Subcommand)]
-pub enum Action {
-    /// Start it; nothing happens where it is up already
-    Up {
-        #[command(flatten)]
-        name: Name,
-        #[command(flatten)]
-        shape: Shape,
-    },
-    /// Stop it and leave nothing behind
-    Down(Name),
-    /// What runs, and what it takes
-    Status(Name),
-    /// kubectl, against this cluster
-    Kubectl {
-        #[command(flatten)]
-        name: Name,
-        /// What to hand to kubectl
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
-}
-
-#[derive(Args)]
-pub struct Name {
-    /// Several clusters may run beside each other by different names
-    #[arg(long, default_value = DEFAULT_NAME, value_parser = cluster_name)]
-    name: String,
-}
-
-fn cluster_name(text: &str) -> Result<String, &'static str> {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if text.is_empty() || !text.bytes().all(allowed) {
-        return Err("a name is made of a-z, 0-9 and -");
-    }
-    Ok(text.to_owned())
-}
-
-/// Carries out `cargo xtask cluster …`.
-///
-/// # Errors
-/// As each action says.
-pub fn run(action: Action) -> Result<ExitCode> {
-    match action {
-        Action::Up { name, shape } => {
-            let cluster = Cluster::up(Layout::named(&name.name).shaped(shape))?;
-            let name = match cluster.layout.name.as_str() {
-                DEFAULT_NAME => String::new(),
-                name => format!(" --name {name}"),
-            };
-            println!("\nkubectl:     cargo xtask cluster kubectl{name} -- get nodes");
-            println!(
-                "or:          export KUBECONFIG={}",
-                cluster.kubeconfig().display()
-            );
-            println!("take down:   cargo xtask cluster down{name}");
-        }
-        Action::Down(name) => step("cluster down", || Cluster::named(&name.name).down())?,
-        Action::Status(name) => Cluster::named(&name.name).status()?,
-        Action::Kubectl { name, arguments } => {
-            let cluster = Cluster::named(&name.name);
-            if !cluster.is_up() {
-                bail!("no cluster of this name is up: cargo xtask cluster up");
-            }
-            let status = cluster.kubectl_command()?.args(arguments).status()?;
-            return Ok(if status.success() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
+use crate::{debian, kubectl::Kubectl, process::output, progress::step, servers, wait::wait_while};
 
 /// A cluster of this machine, up or not.
 pub struct Cluster {
@@ -269,22 +188,22 @@ impl Cluster {
         self.layout.nodes()
     }
 
-    /// kubectl with this cluster's kubeconfig, to be given its arguments.
-    ///
-    /// # Errors
-    /// kubectl is neither there nor can be built.
-    pub fn kubectl_command(&self) -> Result<Command> {
-        let mut command = Command::new(servers::kubernetes_commands()?.join("kubectl"));
-        command.arg("--kubeconfig").arg(self.kubeconfig());
-        Ok(command)
+    /// kubectl for a namespace of it; for what has no namespace where that is empty.
+    pub fn kubectl(&self, namespace: &str) -> Kubectl {
+        Kubectl::new(&self.kubeconfig(), namespace)
     }
 
-    /// Runs kubectl and returns what it printed.
+    /// How many nodes it has, and how late they are.
+    pub fn shape(&self) -> Shape {
+        self.layout.shape
+    }
+
+    /// Every process of it, by name, with its resident memory in KiB.
     ///
     /// # Errors
-    /// It failed: holds what it said.
-    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        output(self.kubectl_command()?.args(arguments))
+    /// It is not up.
+    pub fn processes(&self) -> Result<Vec<(String, u64)>> {
+        self.layout.holder().processes()
     }
 
     /// Makes an image archive known to every node.
@@ -302,7 +221,7 @@ impl Cluster {
             "kube-apiserver ready",
             Duration::from_secs(60),
             || servers.iter_mut().try_for_each(Server::check),
-            || self.kubectl(&["get", "--raw", "/readyz"]).map(Some),
+            || self.kubectl("").raw("/readyz").map(Some),
         )?;
         Ok(())
     }
@@ -313,36 +232,18 @@ impl Cluster {
             Duration::from_secs(90),
             || servers.iter_mut().try_for_each(Server::check),
             || {
-                let ready = self.kubectl(&[
+                let kubectl = self.kubectl("");
+                let ready = kubectl.run(&[
                     "get",
                     "nodes",
                     "-o",
                     "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}",
                 ])?;
-                self.kubectl(&["get", "serviceaccount", "default", "-n", "default"])?;
+                kubectl.run(&["get", "serviceaccount", "default", "-n", "default"])?;
                 let ready = ready.split(' ').filter(|status| *status == "True").count();
                 Ok((ready == self.nodes().len()).then_some(()))
             },
         )
-    }
-
-    fn status(&self) -> Result<()> {
-        if !self.is_up() {
-            println!("the cluster `{}` is not up", self.layout.name);
-            return Ok(());
-        }
-        println!("{}", self.layout.shape);
-        let mut total = 0;
-        for (name, kibibytes) in self.layout.holder().processes()? {
-            println!("  {name:<28} {:>6} MiB", kibibytes / 1024);
-            total += kibibytes;
-        }
-        println!("  {:<28} {:>6} MiB", "all", total / 1024);
-        println!(
-            "{}",
-            self.kubectl(&["get", "nodes,pods", "-A", "-o", "wide"])?
-        );
-        Ok(())
     }
 
     fn keep_logs(&self) -> PathBuf {

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result};
 
-use crate::process::output;
+use crate::process::output_with_input;
 
 /// A request to be sent.
 pub struct Request {
@@ -72,7 +72,7 @@ impl Request {
     /// # Errors
     /// There was no HTTP answer: holds what curl said about it.
     pub fn send(mut self) -> Result<Answer> {
-        let text = output(&mut self.command, &self.configuration)?;
+        let text = output_with_input(&mut self.command, &self.configuration)?;
         let (body, status) = text.rsplit_once('\n').context("curl printed no status")?;
         Ok(Answer {
             status: status.parse()?,

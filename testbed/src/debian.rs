@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::shell::{find_program, output, step};
+use crate::{paths::find_program, process::output, progress::step};
 
 /// Programs and the Debian package that each comes from.
 const PROGRAMS: [(&str, &str); 13] = [

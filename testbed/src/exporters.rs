@@ -1,16 +1,28 @@
 //! A `SecureExporter` of a test, what the operator made from it, and how a scraper reaches it.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that JSON lacks is null, and a test may end there"
+)]
 
-use std::{collections::BTreeMap, io::Write, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    net::Ipv4Addr,
+    path::Path,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use crate::{
-    curl::Request, environment, kubectl::Kubectl, namespace::Namespace, secret::SecretData,
-    wait::wait_until,
+    curl::Request, kubectl::Kubectl, namespace::Namespace, secret::SecretData, wait::wait_until,
 };
 
+/// What `spec.exporter.port` is by default.
+const DEFAULT_PORT: u16 = 9100;
 /// How long a new exporter may take until it is ready: several tests start theirs at once.
 const START: Duration = Duration::from_secs(150);
 /// How long the operator may take to say what is wrong.
@@ -19,10 +31,37 @@ const ANSWER: Duration = Duration::from_secs(60);
 const CHILDREN: &str = "secrets,configmaps,daemonsets.apps,services,serviceaccounts,\
                         roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io";
 
+/// A port of the node that no other exporter of this run has: their pods share the node's network. The default, 9100, is never
+/// returned.
+pub fn unused_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(9101);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Asks for a rotation as a person does, by an annotation: `certificate`, `ca`, `password` or several of them, and behind a
+/// colon what makes the request another one than the last.
+///
+/// # Errors
+/// There is no such resource.
+pub fn rotate(kubectl: &Kubectl, name: &str, request: &str) -> Result<()> {
+    let annotation = format!("secureexporter.dev/rotate={request}");
+    kubectl.annotate("secureexporter", name, &annotation)
+}
+
+/// Ends trust and passwords at once, as a person does after a leak: `all`, and behind a colon what makes the request another
+/// one than the last.
+///
+/// # Errors
+/// As [`rotate`].
+pub fn distrust(kubectl: &Kubectl, name: &str, request: &str) -> Result<()> {
+    let annotation = format!("secureexporter.dev/distrust={request}");
+    kubectl.annotate("secureexporter", name, &annotation)
+}
+
 /// The resource called `nodes` of a namespace, or one of another name.
 pub struct Exporters<'a> {
     kubectl: &'a Kubectl,
-    namespace: &'a str,
+    node_address: Ipv4Addr,
     name: String,
     port: u16,
 }
@@ -38,8 +77,8 @@ pub fn resource(name: &str, spec: &Value) -> Value {
 }
 
 impl<'a> Exporters<'a> {
-    /// Applies a `SecureExporter`. Its pods are on the node's network, so each test needs a port of its own:
-    /// `spec.exporter.port`, and 9100 where it is not set.
+    /// Applies a `SecureExporter`. Its pods are on the node's network, so each test sets `spec.exporter.port` to an
+    /// [`unused_port`]; the default is for the one test of an empty spec.
     ///
     /// # Errors
     /// The API server refused it.
@@ -47,13 +86,23 @@ impl<'a> Exporters<'a> {
         namespace.kubectl.apply(&resource(name, spec))?;
         Ok(Self {
             kubectl: &namespace.kubectl,
-            namespace: &namespace.name,
+            node_address: namespace.node_address,
             name: name.to_owned(),
-            port: spec["exporter"]["port"]
-                .as_u64()
-                .unwrap_or(9100)
-                .try_into()?,
+            port: match spec["exporter"]["port"].as_u64() {
+                Some(port) => port.try_into()?,
+                None => DEFAULT_PORT,
+            },
         })
+    }
+
+    /// A `SecureExporter` with the default port that somebody else applied, on a node of this address.
+    pub fn applied(kubectl: &'a Kubectl, node_address: Ipv4Addr, name: &str) -> Self {
+        Self {
+            kubectl,
+            node_address,
+            name: name.to_owned(),
+            port: DEFAULT_PORT,
+        }
     }
 
     /// The resource with its status.
@@ -174,11 +223,8 @@ impl<'a> Exporters<'a> {
     }
 
     /// Where the node serves it, host and port.
-    ///
-    /// # Errors
-    /// The test was not started by `cargo xtask test`.
-    pub fn address(&self) -> Result<String> {
-        Ok(format!("{}:{}", environment::node_address()?, self.port))
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.node_address, self.port)
     }
 
     /// Where its one pod serves it, host and port.
@@ -193,7 +239,7 @@ impl<'a> Exporters<'a> {
 
     /// The name in its certificate.
     pub fn server_name(&self) -> String {
-        format!("{}.{}.svc", self.name, self.namespace)
+        format!("{}.{}.svc", self.name, self.kubectl.namespace())
     }
 
     /// What a scraper has of it, as of now.
@@ -201,7 +247,7 @@ impl<'a> Exporters<'a> {
     /// # Errors
     /// The Secret is not there or lacks something.
     pub fn scraper(&self) -> Result<Scraper> {
-        Scraper::of(self, self.address()?, &self.secret("scrape")?)
+        Scraper::of(self, self.address(), &self.secret("scrape")?)
     }
 
     /// As [`Exporters::scraper`], at the address of its one pod.
@@ -248,6 +294,11 @@ impl Scraper {
             username: secret.get("username")?.to_owned(),
             password: secret.get("password")?.to_owned(),
         })
+    }
+
+    /// The file of the authorities that it trusts.
+    pub fn authorities(&self) -> &Path {
+        self.authorities.path()
     }
 
     /// A request with credentials, verified by chain and name.

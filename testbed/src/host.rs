@@ -16,8 +16,9 @@ use tempfile::TempDir;
 use crate::{
     certificate::self_signed,
     curl::{Answer, Request},
-    environment,
-    process::{Process, free_port, output},
+    process::{Process, free_port, output, output_with_input},
+    product::binaries,
+    slot::Slot,
     wait::wait_until,
 };
 use hanging_files::HangingFiles;
@@ -38,7 +39,7 @@ impl Host {
     ///
     /// # Errors
     /// openssl is missing.
-    pub fn with_certificate() -> Result<Self> {
+    pub fn with_certificate(_slot: &Slot) -> Result<Self> {
         let host = Self {
             folder: tempfile::tempdir()?,
             port: free_port()?,
@@ -128,7 +129,7 @@ impl Host {
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(environment::exporter()?);
+        let mut command = Command::new(binaries::built(binaries::EXPORTER)?);
         // The older name of the flag, as the procedure has it; paths in the file are relative to the file.
         command
             .arg(format!(
@@ -150,7 +151,6 @@ pub fn htpasswd(options: &[&str], password: &str) -> Result<String> {
         Command::new("htpasswd")
             .args(options)
             .args(["user", password]),
-        "",
     )?;
     Ok(line.trim().trim_start_matches("user:").to_owned())
 }
@@ -163,7 +163,7 @@ pub fn python_bcrypt(password: &str) -> Result<String> {
     const SCRIPT: &str = "import bcrypt, sys; \
         print(bcrypt.hashpw(sys.stdin.read().encode(), bcrypt.gensalt(rounds=10)).decode())";
     // Debian's own interpreter: another on the PATH does not see Debian's modules.
-    let line = output(
+    let line = output_with_input(
         Command::new("/usr/bin/python3").args(["-c", SCRIPT]),
         password,
     )?;

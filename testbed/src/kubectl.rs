@@ -1,4 +1,8 @@
 //! The API server, by kubectl.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that JSON lacks is null, and a test may end there"
+)]
 
 use std::{
     path::{Path, PathBuf},
@@ -9,29 +13,41 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{environment, process::output, wait::wait_until};
+use crate::{paths, process::output_with_input, servers, wait::wait_until};
 
 /// kubectl, mostly for one namespace.
 pub struct Kubectl {
-    kubeconfig: Option<PathBuf>,
+    kubeconfig: PathBuf,
     namespace: String,
 }
 
 impl Kubectl {
-    /// For the objects of a namespace.
-    pub fn of(namespace: &str) -> Self {
+    /// For the objects of a namespace; of none where it is empty.
+    pub fn new(kubeconfig: &Path, namespace: &str) -> Self {
         Self {
-            kubeconfig: None,
+            kubeconfig: kubeconfig.to_owned(),
             namespace: namespace.to_owned(),
         }
     }
 
-    /// For the objects of a namespace of another cluster.
-    pub fn at(kubeconfig: &Path, namespace: &str) -> Self {
-        Self {
-            kubeconfig: Some(kubeconfig.to_owned()),
-            namespace: namespace.to_owned(),
-        }
+    /// The namespace whose objects it is for.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The kubeconfig that it uses.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// kubectl for the cluster, to be given its arguments.
+    ///
+    /// # Errors
+    /// kubectl is neither there nor can be built.
+    pub fn command(&self) -> Result<Command> {
+        let mut command = Command::new(servers::kubernetes_commands()?.join("kubectl"));
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        Ok(command)
     }
 
     /// Runs it and returns what it printed.
@@ -70,6 +86,32 @@ impl Kubectl {
         Ok(())
     }
 
+    /// Writes the objects of a file.
+    pub fn apply_file(&self, file: &Path) -> Result<()> {
+        self.run(&["apply", "-f", paths::text(file)?])?;
+        Ok(())
+    }
+
+    /// Writes definitions, of a file or of all files of a folder, and waits until the API server serves their kinds.
+    pub fn define(&self, definitions: &Path) -> Result<()> {
+        let definitions = paths::text(definitions)?;
+        self.run(&["apply", "--server-side", "-f", definitions])?;
+        self.run(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "-f",
+            definitions,
+        ])?;
+        Ok(())
+    }
+
+    /// Sets an annotation, `key=value`, on an object.
+    pub fn annotate(&self, kind: &str, name: &str, annotation: &str) -> Result<()> {
+        self.run(&["annotate", kind, name, annotation, "--overwrite"])?;
+        Ok(())
+    }
+
     /// What the API server would say to an object; nothing is kept of it.
     pub fn would_apply(&self, object: &Value) -> Result<()> {
         self.run_with(
@@ -100,19 +142,20 @@ impl Kubectl {
         self.run(&["get", "--raw", path])
     }
 
+    /// Prints what it prints, for a person who looks for the cause of a failure.
+    pub fn explain(&self, arguments: &[&str]) {
+        let text = self
+            .run(arguments)
+            .unwrap_or_else(|error| format!("{error:#}"));
+        eprintln!("\n# kubectl {}\n{text}", arguments.join(" "));
+    }
+
     fn run_with(&self, arguments: &[&str], input: &str) -> Result<String> {
-        let kubeconfig = match &self.kubeconfig {
-            Some(file) => file.clone(),
-            None => environment::kubeconfig()?,
-        };
-        let mut command = Command::new(environment::kubectl()?);
-        command
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
-            .args(["--request-timeout=60s"]);
+        let mut command = self.command()?;
+        command.arg("--request-timeout=60s");
         if !self.namespace.is_empty() && !arguments.contains(&"--raw") {
             command.args(["-n", &self.namespace]);
         }
-        output(command.args(arguments), input)
+        output_with_input(command.args(arguments), input)
     }
 }

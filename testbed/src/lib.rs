@@ -1,9 +1,5 @@
 //! A real cluster on one machine, the servers that run in and beside it, and what tests and benchmarks do with them.
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::indexing_slicing,
-    reason = "a field that JSON lacks is null, and a test may end there"
-)]
 
 pub mod cert_manager;
 pub mod certificate;
@@ -11,16 +7,18 @@ pub mod cluster;
 pub mod comparison;
 pub mod curl;
 pub mod debian;
-pub mod environment;
 pub mod exporters;
 pub mod host;
 pub mod kubectl;
 pub mod namespace;
 pub mod operator;
+pub mod paths;
 pub mod process;
 pub mod product;
+pub mod progress;
 pub mod prometheus;
 pub mod secret;
 pub mod servers;
-pub mod shell;
+pub mod slot;
+pub mod test_clusters;
 pub mod wait;

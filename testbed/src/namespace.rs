@@ -1,6 +1,7 @@
 //! A namespace of its own for each test.
 
 use std::{
+    net::Ipv4Addr,
     process,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -8,7 +9,7 @@ use std::{
 use anyhow::Result;
 use serde_json::json;
 
-use crate::{environment, kubectl::Kubectl};
+use crate::{kubectl::Kubectl, process::tail, product::install, slot::Slot, test_clusters};
 
 /// A namespace that goes with the value.
 pub struct Namespace {
@@ -16,14 +17,22 @@ pub struct Namespace {
     pub name: String,
     /// kubectl for it.
     pub kubectl: Kubectl,
+    /// The address of the cluster's one node.
+    pub node_address: Ipv4Addr,
+    operator: Kubectl,
+    everywhere: Kubectl,
 }
 
 /// Runs a test in a namespace of its own, and prints what a person would look at where it fails.
 ///
 /// # Errors
 /// Those of the test.
-pub fn in_namespace(topic: &str, test: impl FnOnce(&Namespace) -> Result<()>) -> Result<()> {
-    in_labelled_namespace(topic, &[], test)
+pub fn in_namespace(
+    slot: &Slot,
+    topic: &str,
+    test: impl FnOnce(&Namespace) -> Result<()>,
+) -> Result<()> {
+    in_labelled_namespace(slot, topic, &[], test)
 }
 
 /// As [`in_namespace`], with labels on the namespace.
@@ -31,6 +40,7 @@ pub fn in_namespace(topic: &str, test: impl FnOnce(&Namespace) -> Result<()>) ->
 /// # Errors
 /// Those of the test.
 pub fn in_labelled_namespace(
+    _slot: &Slot,
     topic: &str,
     labels: &[(&str, &str)],
     test: impl FnOnce(&Namespace) -> Result<()>,
@@ -48,33 +58,40 @@ impl Namespace {
         // Unlike any other's, also that of an earlier run which is still going away.
         let time = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let name = format!("{topic}-{}-{}", process::id(), time.subsec_micros());
-        let kubectl = Kubectl::of(&name);
+        let cluster = test_clusters::main()?;
         let labels: serde_json::Map<_, _> = labels
             .iter()
             .map(|(key, value)| ((*key).to_owned(), json!(value)))
             .collect();
-        Kubectl::of("").apply(&json!({
+        let everywhere = cluster.kubectl("");
+        everywhere.apply(&json!({
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": {"name": name, "labels": labels},
         }))?;
-        Ok(Self { name, kubectl })
+        Ok(Self {
+            kubectl: cluster.kubectl(&name),
+            operator: cluster.kubectl(install::NAMESPACE),
+            node_address: cluster.node_address(),
+            everywhere,
+            name,
+        })
     }
 
     fn explain(&self) {
-        self.print(&["get", "secexp,daemonsets,pods,secrets"]);
-        self.print(&["get", "secexp", "-o", "jsonpath={.items[*].status}"]);
-        self.print(&["get", "events", "--sort-by=.lastTimestamp"]);
-        self.print(&[
+        self.kubectl
+            .explain(&["get", "secexp,daemonsets,pods,secrets"]);
+        self.kubectl
+            .explain(&["get", "secexp", "-o", "jsonpath={.items[*].status}"]);
+        self.kubectl
+            .explain(&["get", "events", "--sort-by=.lastTimestamp"]);
+        self.kubectl.explain(&[
             "logs",
             "-l",
             "app.kubernetes.io/name=secure-exporter",
             "--tail=20",
         ]);
-        let Ok(operator) = environment::operator_namespace() else {
-            return;
-        };
-        let logs = Kubectl::of(&operator).run(&[
+        let logs = self.operator.run(&[
             "logs",
             "-l",
             "app.kubernetes.io/name=secure-exporter-operator",
@@ -85,22 +102,8 @@ impl Namespace {
             .lines()
             .filter(|line| line.contains(&self.name))
             .collect();
-        let last = ours
-            .get(ours.len().saturating_sub(30)..)
-            .unwrap_or_default();
-        eprintln!(
-            "\n# the operator's log, of {}\n{}",
-            self.name,
-            last.join("\n")
-        );
-    }
-
-    fn print(&self, arguments: &[&str]) {
-        let text = self
-            .kubectl
-            .run(arguments)
-            .unwrap_or_else(|error| format!("{error:#}"));
-        eprintln!("\n# kubectl {}\n{text}", arguments.join(" "));
+        let last = tail(&ours.join("\n"), 30);
+        eprintln!("\n# the operator's log, of {}\n{last}", self.name);
     }
 }
 
@@ -110,6 +113,7 @@ impl Drop for Namespace {
             self.explain();
         }
         // Not waited for: the next test has a namespace and a port of its own.
-        let _ = Kubectl::of("").run(&["delete", "namespace", &self.name, "--wait=false"]);
+        let delete = ["delete", "namespace", &self.name, "--wait=false"];
+        let _ = self.everywhere.run(&delete);
     }
 }

@@ -9,7 +9,10 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{environment, kubectl::Kubectl, process::Process, secret::SecretData};
+use crate::{
+    kubectl::Kubectl, process::Process, product::binaries, secret::SecretData, slot::Slot,
+    test_clusters,
+};
 use gate::Gate;
 
 /// A namespace, a gate to it, and now and then an operator.
@@ -18,7 +21,6 @@ pub struct Stage {
     pub kubectl: Kubectl,
     /// What is between the operator and the API server.
     pub gate: Gate,
-    namespace: String,
     folder: TempDir,
 }
 
@@ -27,16 +29,15 @@ impl Stage {
     ///
     /// # Errors
     /// The API server does not answer.
-    pub fn new(namespace: &str) -> Result<Self> {
-        let kubeconfig = environment::control_plane()?;
-        let everywhere = Kubectl::at(&kubeconfig, "");
+    pub fn new(_slot: &Slot, namespace: &str) -> Result<Self> {
+        let cluster = test_clusters::control_plane()?;
+        let everywhere = cluster.kubectl("");
         // Also where a test is run again on the same control plane.
         everywhere.run(&["delete", "namespace", namespace, "--ignore-not-found"])?;
         everywhere.run(&["create", "namespace", namespace])?;
         Ok(Self {
-            kubectl: Kubectl::at(&kubeconfig, namespace),
-            gate: Gate::open()?,
-            namespace: namespace.to_owned(),
+            kubectl: cluster.kubectl(namespace),
+            gate: Gate::open(&everywhere)?,
             folder: tempfile::tempdir()?,
         })
     }
@@ -74,11 +75,11 @@ impl Stage {
         let kubeconfig = self.folder.path().join("kubeconfig");
         write_kubeconfig(&kubeconfig, &self.gate.address)?;
         Process::spawn(
-            Command::new(environment::operator()?)
+            Command::new(binaries::built(binaries::OPERATOR)?)
                 .arg("run")
                 .env("KUBECONFIG", &kubeconfig)
                 .args(["--exporter-image", "localhost/secure-exporter:dev"])
-                .args(["--watch-namespaces", &self.namespace])
+                .args(["--watch-namespaces", self.kubectl.namespace()])
                 .args(["--listen-address", "127.0.0.1:0"])
                 .args(["--trust-soak=0s", "--accept-soak=0s", "--blind-wait=0s"])
                 .args([

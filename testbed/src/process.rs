@@ -1,4 +1,4 @@
-//! Programs that are run by a test.
+//! Running other programs.
 
 use std::{
     fs,
@@ -79,27 +79,77 @@ impl Drop for Process {
     }
 }
 
-/// Runs a program to its end, with a text on its standard input, and returns what it printed.
+/// Runs a program to its end and returns what it printed on standard output.
 ///
 /// # Errors
-/// It is not there or it failed: holds what it said.
-pub fn output(command: &mut Command, input: &str) -> Result<String> {
+/// It could not be started, or it failed: holds the last lines of what it printed.
+pub fn output(command: &mut Command) -> Result<String> {
+    output_with_input(command, "")
+}
+
+/// As [`output`], with a text on its standard input.
+///
+/// # Errors
+/// As there.
+pub fn output_with_input(command: &mut Command, input: &str) -> Result<String> {
+    let line = describe(command);
+    let stdin = if input.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
     let mut child = command
-        .stdin(Stdio::piped())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot run {:?}", command.get_program()))?;
+        .with_context(|| format!("cannot start `{line}`"))?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that ends without reading closes the pipe; its status tells why.
         let _ = stdin.write_all(input.as_bytes());
     }
     let result = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&result.stderr);
+    let printed = String::from_utf8_lossy(&result.stdout).into_owned();
     if !result.status.success() {
-        bail!("{command:?}: {}: {}", result.status, said.trim());
+        let text = printed + &String::from_utf8_lossy(&result.stderr);
+        bail!("`{line}` failed ({}):\n{}", result.status, tail(&text, 40));
     }
-    Ok(String::from_utf8_lossy(&result.stdout).into_owned())
+    Ok(printed)
+}
+
+/// Runs a command whose own output the person should see.
+///
+/// # Errors
+/// The command could not be started, or ended with a failure.
+pub fn visibly(command: &mut Command) -> Result<()> {
+    let line = describe(command);
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{line}`"))?;
+    if !status.success() {
+        bail!("`{line}` failed ({status})");
+    }
+    Ok(())
+}
+
+/// The last lines of a text.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all.get(all.len().saturating_sub(lines)..)
+        .unwrap_or_default()
+        .join("\n")
+}
+
+/// The command line, cut where it is long.
+fn describe(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    words.extend(command.get_args().map(|a| a.to_string_lossy().into_owned()));
+    let line = words.join(" ");
+    if line.chars().count() > 200 {
+        format!("{}…", line.chars().take(200).collect::<String>())
+    } else {
+        line
+    }
 }
 
 /// A port of 127.0.0.1 that nobody listens on right now.

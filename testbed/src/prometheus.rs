@@ -1,4 +1,8 @@
 //! A real Prometheus' API.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that JSON lacks is null, and a test may end there"
+)]
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -7,33 +11,40 @@ use serde_json::Value;
 
 use crate::{
     curl::Request,
-    environment,
-    namespace::Namespace,
+    kubectl::Kubectl,
+    paths,
     process::{Process, free_port},
+    servers,
     wait::wait_until,
 };
 
-/// Starts the Prometheus of the example in a namespace, and says where its API answers.
+/// Starts the Prometheus of the example in the namespace of this kubectl, and returns the address of its API.
 ///
 /// # Errors
 /// It does not start.
-pub fn start(namespace: &Namespace) -> Result<String> {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/prometheus.yaml");
-    let example = example.to_str().context("a path that is no text")?;
-    namespace.kubectl.run(&["apply", "-f", example])?;
-    namespace.kubectl.run(&[
+pub fn start(kubectl: &Kubectl) -> Result<String> {
+    kubectl.apply_file(&paths::repository().join("examples/prometheus.yaml"))?;
+    kubectl.run(&[
         "rollout",
         "status",
         "deployment/prometheus",
         "--timeout=150s",
     ])?;
-    let pods = namespace
-        .kubectl
-        .list("pods", "app.kubernetes.io/name=prometheus")?;
-    let address = pods[0]["status"]["podIP"]
-        .as_str()
-        .context("prometheus has no address")?;
-    Ok(format!("http://{address}:9090"))
+    let pod = pod(kubectl)?;
+    let address = pod["status"]["podIP"].as_str();
+    Ok(format!(
+        "http://{}:9090",
+        address.context("prometheus has no address")?
+    ))
+}
+
+/// The pod of the example's Prometheus.
+///
+/// # Errors
+/// There is none.
+pub fn pod(kubectl: &Kubectl) -> Result<Value> {
+    let pods = kubectl.list("pods", "app.kubernetes.io/name=prometheus")?;
+    pods.into_iter().next().context("prometheus has no pod")
 }
 
 /// Starts a Prometheus beside the test, its data in the folder of its configuration, and says where its API answers.
@@ -44,7 +55,7 @@ pub fn start_here(configuration: &Path) -> Result<(Process, String)> {
     let folder = configuration.parent().context("a file without a folder")?;
     let address = format!("127.0.0.1:{}", free_port()?);
     let mut server = Process::spawn(
-        Command::new(environment::prometheus()?)
+        Command::new(servers::ensure(&servers::PROMETHEUS)?)
             .arg(format!("--config.file={}", configuration.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
@@ -72,11 +83,28 @@ pub struct Series {
     pub value: String,
 }
 
-/// Asks; an empty answer is one too.
+/// Asks for the value of each series now; an empty answer is one too.
 ///
 /// # Errors
 /// Prometheus does not answer, or refuses the query.
 pub fn query(address: &str, expression: &str) -> Result<Vec<Series>> {
+    let series = |one: &Value| {
+        Ok(Series {
+            labels: one["metric"].clone(),
+            value: one["value"][1]
+                .as_str()
+                .context("a series without value")?
+                .to_owned(),
+        })
+    };
+    query_raw(address, expression)?.iter().map(series).collect()
+}
+
+/// As [`query`], for an expression that gives several samples of each series: each as the API returns it.
+///
+/// # Errors
+/// As there.
+pub fn query_raw(address: &str, expression: &str) -> Result<Vec<Value>> {
     let encoded: String = expression
         .bytes()
         .map(|byte| format!("%{byte:02X}"))
@@ -88,22 +116,11 @@ pub fn query(address: &str, expression: &str) -> Result<Vec<Series>> {
         answer.status,
         answer.body
     );
-    let body: Value = serde_json::from_str(&answer.body)?;
-    let series = |one: &Value| {
-        Ok(Series {
-            labels: one["metric"].clone(),
-            value: one["value"][1]
-                .as_str()
-                .context("a series without value")?
-                .to_owned(),
-        })
-    };
-    body["data"]["result"]
-        .as_array()
-        .context("no result")?
-        .iter()
-        .map(series)
-        .collect()
+    let mut body: Value = serde_json::from_str(&answer.body)?;
+    match body["data"]["result"].take() {
+        Value::Array(series) => Ok(series),
+        other => bail!("no result but {other}"),
+    }
 }
 
 /// Waits until a query gives these many series, all of this value.

@@ -8,7 +8,11 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::shell::{find_program, output, repository, step};
+use crate::{
+    paths::{cache, find_program, repository},
+    process::output,
+    progress::step,
+};
 
 /// A program that is built from a pinned Go module below `testbed/servers`.
 pub struct Server {
@@ -249,25 +253,6 @@ pub fn build_all() -> Result<ExitCode> {
         cert_manager_definitions()?.display()
     );
     Ok(ExitCode::SUCCESS)
-}
-
-/// Where built servers are kept: `SECURE_EXPORTER_CACHE`, else the user's cache folder.
-///
-/// # Errors
-/// There is no home folder, or the cache cannot be made.
-pub fn cache() -> Result<PathBuf> {
-    let folder = match std::env::var_os("SECURE_EXPORTER_CACHE").map(PathBuf::from) {
-        Some(folder) => folder,
-        None => std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-            .context("neither SECURE_EXPORTER_CACHE nor HOME is set: set one of them")?
-            .join("secure-exporter"),
-    }
-    .join("servers");
-    fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot make the cache {}", folder.display()))?;
-    Ok(folder)
 }
 
 fn build(server: &Server, file: &Path) -> Result<()> {

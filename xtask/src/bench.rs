@@ -4,7 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use clap::Args;
-use testbed::shell::{repository, visibly};
+use testbed::{paths::repository, process::visibly};
 
 /// Every kind of rotation twice.
 pub const QUICK_ROTATION: [&str; 3] = ["rotation", "--rotations", "8"];

@@ -2,18 +2,17 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod cluster;
+mod deb;
 mod demo;
 mod generate;
+mod image;
 mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use testbed::{
-    cluster,
-    product::{debian_package, image},
-    servers,
-};
+use testbed::servers;
 
 /// Everything that is run while developing secure-exporter.
 #[derive(Parser)]
@@ -54,7 +53,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Cluster { action } => cluster::run(action),
         Task::Image(options) => image::run(&options),
-        Task::Deb => debian_package::run(),
+        Task::Deb => deb::run(),
         Task::Generate(options) => generate::run(&options),
         Task::Servers => servers::build_all(),
     };

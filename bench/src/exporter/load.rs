@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Result, anyhow, ensure};
 
 use super::client::{Connection, Target};
-use testbed::shell::wait_for;
+use testbed::wait::wait_until;
 
 /// Within this time a changed password should be taken up.
 const FORGOTTEN: Duration = Duration::from_secs(30);
@@ -109,7 +109,7 @@ pub fn good(connection: &mut Connection, gzip: bool) -> Result<()> {
 /// # Errors
 /// It still works after half a minute.
 pub fn until_refused(target: &Target) -> Result<()> {
-    wait_for("the old password to be refused", FORGOTTEN, || {
+    wait_until("the old password to be refused", FORGOTTEN, || {
         let status = target.connect()?.get(false)?.status;
         Ok((status != 200).then_some(()))
     })

@@ -2,18 +2,17 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use tempfile::NamedTempFile;
 
 use super::web::Web;
-use testbed::shell::tail;
+use testbed::process::{self, free_port};
 
 /// How long an exporter may take until it listens.
 const START: Duration = Duration::from_secs(30);
@@ -24,10 +23,9 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// It ends when this is dropped.
 pub struct Process {
-    child: Child,
+    process: process::Process,
     port: u16,
     began: Instant,
-    log: NamedTempFile,
 }
 
 impl Process {
@@ -36,37 +34,27 @@ impl Process {
     /// # Errors
     /// It does not: holds what it said.
     pub fn start(binary: &Path, web: &Web, flags: &[String]) -> Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port();
-        let log = NamedTempFile::new()?;
+        let port = free_port()?;
         let mut command = Command::new(binary);
         command
             .arg(format!("--web.config.file={}", web.file().display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log.reopen()?);
+            .args(flags);
         let began = Instant::now();
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        let mut process = Self {
-            child,
-            port,
-            began,
-            log,
-        };
+        let mut process = process::Process::spawn(&mut command)?;
+        // Not by the common wait, which is too coarse for a time that is measured.
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            let ended = process.child.try_wait()?;
-            if ended.is_some() || process.age() > START {
-                let said = process.log()?;
-                bail!("{} does not listen:\n{}", binary.display(), tail(&said, 20));
+            process.check()?;
+            if began.elapsed() > START {
+                bail!("{} does not listen: {}", binary.display(), process.log()?);
             }
             thread::sleep(STEP);
         }
-        Ok(process)
+        Ok(Self {
+            process,
+            port,
+            began,
+        })
     }
 
     /// Where it listens.
@@ -81,15 +69,15 @@ impl Process {
 
     /// Its number.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
-    /// What it has written on standard error.
+    /// What it has written.
     ///
     /// # Errors
     /// That cannot be read.
     pub fn log(&self) -> Result<String> {
-        Ok(fs::read_to_string(self.log.path())?)
+        self.process.log()
     }
 
     /// Its resident memory in bytes.
@@ -113,7 +101,7 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn descriptors(&self) -> Result<u64> {
-        let listed = fs::read_dir(format!("/proc/{}/fd", self.child.id()))?;
+        let listed = fs::read_dir(format!("/proc/{}/fd", self.id()))?;
         Ok(listed.count() as u64)
     }
 
@@ -133,7 +121,7 @@ impl Process {
     /// It has ended.
     pub fn kernel_files(&self) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(format!("/proc/{}/fd", self.child.id()))? {
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.id()))? {
             // A connection may end in between.
             let Ok(file) = fs::read_link(entry?.path()) else {
                 continue;
@@ -158,15 +146,8 @@ impl Process {
     }
 
     fn read(&self, file: &str) -> Result<String> {
-        let path = format!("/proc/{}/{file}", self.child.id());
+        let path = format!("/proc/{}/{file}", self.id());
         fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::NamedTempFile;
 
 use super::process::Process;
-use testbed::shell::{find_program, wait_for};
+use testbed::{paths::find_program, wait::wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -29,7 +29,7 @@ pub fn during(process: &Process, work: impl FnOnce() -> Result<()>) -> Result<u6
         .stdout(Stdio::null())
         .stderr(said.reopen()?)
         .spawn()?;
-    let attached = wait_for("strace traces the exporter", PATIENCE, || {
+    let attached = wait_until("strace traces the exporter", PATIENCE, || {
         let said = fs::read_to_string(said.path())?;
         Ok(said.contains(" attached").then_some(()))
     });

@@ -8,7 +8,7 @@ use rustls::{RootCertStore, pki_types::CertificateDer};
 use tempfile::TempDir;
 
 use super::client::Target;
-use testbed::shell::output;
+use testbed::process::output;
 
 /// Who scrapes.
 pub const USER: &str = "prometheus";

@@ -5,7 +5,10 @@ use std::{thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use testbed::{cluster::Cluster, product::install::NAMESPACE, shell::wait_for};
+use testbed::{
+    cluster::Cluster, exporters::rotate, kubectl::Kubectl, product::install::NAMESPACE,
+    wait::wait_until,
+};
 
 /// What is asked for, in turn.
 const SUBJECTS: [&str; 4] = ["certificate", "ca", "password", "ca,password"];
@@ -13,8 +16,8 @@ const SUBJECTS: [&str; 4] = ["certificate", "ca", "password", "ca,password"];
 const SECRETS: [&str; 3] = ["nodes-server", "nodes-scrape", "nodes-state"];
 
 /// Rotates, and disturbs.
-pub struct Chaos<'a> {
-    cluster: &'a Cluster,
+pub struct Chaos {
+    kubectl: Kubectl,
     dice: Dice,
     lag: Duration,
     /// How often the operator was killed.
@@ -23,11 +26,11 @@ pub struct Chaos<'a> {
     pub deletions: u32,
 }
 
-impl<'a> Chaos<'a> {
+impl Chaos {
     /// Nothing has happened yet.
-    pub fn new(cluster: &'a Cluster, dice: Dice, lag: u16) -> Self {
+    pub fn new(cluster: &Cluster, dice: Dice, lag: u16) -> Self {
         Self {
-            cluster,
+            kubectl: cluster.kubectl(NAMESPACE),
             dice,
             lag: Duration::from_secs(lag.into()),
             kills: 0,
@@ -46,11 +49,11 @@ impl<'a> Chaos<'a> {
     /// It does not end.
     pub fn rotate(&mut self, index: u32) -> Result<()> {
         let before = self.generations()?;
-        let request = format!("secureexporter.dev/rotate={}:{index}", subject(index));
-        self.kubectl(&["annotate", "secexp", "nodes", &request, "--overwrite"])?;
+        let request = format!("{}:{index}", subject(index));
+        rotate(&self.kubectl, "nodes", &request)?;
         self.disturb()?;
         let limit = Duration::from_secs(120) + 10 * self.lag;
-        wait_for("the end of the rotation", limit, || {
+        wait_until("the end of the rotation", limit, || {
             let status = self.status()?;
             let now = self.generations()?;
             let subject = subject(index);
@@ -76,7 +79,7 @@ impl<'a> Chaos<'a> {
                 .below(4000 + 2 * u64::try_from(self.lag.as_millis())?);
             thread::sleep(Duration::from_millis(moment));
             if self.dice.below(2) == 0 {
-                self.kubectl(&[
+                self.kubectl.run(&[
                     "delete",
                     "pods",
                     "-l",
@@ -89,7 +92,7 @@ impl<'a> Chaos<'a> {
             } else {
                 let which = usize::try_from(self.dice.below(SECRETS.len() as u64))?;
                 let name = SECRETS.get(which).context("no such Secret")?;
-                self.kubectl(&[
+                self.kubectl.run(&[
                     "delete",
                     "secret",
                     name,
@@ -113,13 +116,8 @@ impl<'a> Chaos<'a> {
     }
 
     fn status(&self) -> Result<Value> {
-        let text = self.kubectl(&["get", "secexp", "nodes", "-o", "jsonpath={.status}"])?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.cluster
-            .kubectl(&[&["-n", NAMESPACE][..], arguments].concat())
+        let mut resource = self.kubectl.get("secureexporter", "nodes")?;
+        Ok(resource["status"].take())
     }
 }
 

@@ -1,14 +1,10 @@
 //! How many scrapes there should have been, how many there were, and how many failed: from Prometheus' raw samples.
 
-use std::{
-    process::Command,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 
-use testbed::{cluster::Cluster, product::install, shell::output};
+use testbed::prometheus::{query, query_raw};
 
 /// When the count began.
 pub struct Clock {
@@ -57,13 +53,9 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// The one of the example.
-    ///
-    /// # Errors
-    /// It has no address.
-    pub fn of(cluster: &Cluster, nodes: u8) -> Result<Self> {
-        let address = install::prometheus_pod(cluster, "status.podIP")?;
-        Ok(Self { address, nodes })
+    /// The one that answers here, and how many nodes it scrapes.
+    pub fn at(address: String, nodes: u8) -> Self {
+        Self { address, nodes }
     }
 
     /// How many targets are up.
@@ -71,17 +63,16 @@ impl Prometheus {
     /// # Errors
     /// Prometheus does not answer; so for all functions here.
     pub fn up(&self) -> Result<usize> {
-        let answer = self.query("up == 1")?;
-        Ok(answer.as_array().map_or(0, Vec::len))
+        Ok(query(&self.address, "up == 1")?.len())
     }
 
     /// Counts the scrapes since the clock began.
     pub fn count(&self, clock: &Clock) -> Result<Count> {
         let began = clock.began.duration_since(UNIX_EPOCH)?.as_secs_f64();
         let seconds = clock.seconds();
-        let series = self.query(&format!("up[{}s]", seconds + 1))?;
+        let series = query_raw(&self.address, &format!("up[{}s]", seconds + 1))?;
         let (mut scrapes, mut bad) = (0, 0);
-        for one in series.as_array().context("no series")? {
+        for one in series {
             for sample in one["values"].as_array().context("no samples")? {
                 if sample[0].as_f64().is_some_and(|time| time >= began) {
                     scrapes += 1;
@@ -96,16 +87,5 @@ impl Prometheus {
             bad,
             nodes,
         })
-    }
-
-    fn query(&self, expression: &str) -> Result<Value> {
-        let text = output(
-            Command::new("curl")
-                .args(["-sS", "-f", "-m", "20", "-G", "--data-urlencode"])
-                .arg(format!("query={expression}"))
-                .arg(format!("http://{}:9090/api/v1/query", self.address)),
-        )?;
-        let mut answer: Value = serde_json::from_str(&text)?;
-        Ok(answer["data"]["result"].take())
     }
 }

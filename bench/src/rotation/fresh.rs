@@ -6,7 +6,7 @@ use std::{
     io::Write,
     net::Ipv4Addr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,11 +15,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Value;
 
 use testbed::{
-    cluster::Cluster,
-    product::install::{self, NAMESPACE},
+    cluster::Cluster, process::output_with_input, product::install::NAMESPACE, prometheus,
 };
 
 const PORT: u16 = 9100;
@@ -82,8 +82,10 @@ impl Fresh {
 
 /// Where the kubelet of Prometheus' node keeps the Secret, seen from here.
 fn mount(cluster: &Cluster) -> Result<PathBuf> {
-    let of_pod = |path| install::prometheus_pod(cluster, path);
-    let (uid, name) = (of_pod("metadata.uid")?, of_pod("spec.nodeName")?);
+    let pod = prometheus::pod(&cluster.kubectl(NAMESPACE))?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let uid = text(&pod["metadata"]["uid"]).context("a pod without uid")?;
+    let name = text(&pod["spec"]["nodeName"]).context("a pod without node")?;
     let nodes = cluster.nodes();
     let node = nodes
         .iter()
@@ -116,41 +118,18 @@ fn ask(mount: &Path, node: Ipv4Addr) -> Result<()> {
     let (trusted, presented) = (file(&authorities)?, file(&pair)?);
     let name = format!("nodes.{NAMESPACE}.svc");
     let mut curl = Command::new("curl");
+    curl.args(["-sS", "-m", "5", "-o", "/dev/null", "-K", "-"])
+        .args(["-w", "%{http_code}", "--cacert"])
+        .arg(trusted.path())
+        .args(["--connect-to", &format!("::{node}:{PORT}")])
+        .arg(format!("https://{name}:{PORT}/metrics"));
     if !pair.is_empty() {
         curl.arg("--cert").arg(presented.path());
     }
-    let mut curl = curl
-        .args([
-            "-sS",
-            "-m",
-            "5",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "-K",
-            "-",
-        ])
-        .arg("--cacert")
-        .arg(trusted.path())
-        .args(["--connect-to", &format!("::{node}:{PORT}")])
-        .arg(format!("https://{name}:{PORT}/metrics"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut input) = curl.stdin.take() {
-        writeln!(input, "user = \"{username}:{password}\"")?;
-    }
-    let said = curl.wait_with_output()?;
-    let status = String::from_utf8_lossy(&said.stdout);
-    if status == "200" {
-        return Ok(());
-    }
-    Err(anyhow!(
-        "HTTP {status}: {}",
-        String::from_utf8_lossy(&said.stderr).trim()
-    ))
+    let user = format!("user = \"{username}:{password}\"\n");
+    let status = output_with_input(&mut curl, &user)?;
+    ensure!(status == "200", "HTTP {status}");
+    Ok(())
 }
 
 fn file(text: &str) -> Result<tempfile::NamedTempFile> {

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::layout::{Extent, Layout};
-use crate::shell::wait_for;
+use crate::wait::wait_until;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -39,7 +39,7 @@ pub fn create(layout: &Layout) -> Result<()> {
 /// # Errors
 /// A process is still in one after some seconds.
 pub fn remove(layout: &Layout) -> Result<()> {
-    wait_for("cgroups empty", Duration::from_secs(10), || {
+    wait_until("cgroups empty", Duration::from_secs(10), || {
         for hierarchy in hierarchies(layout)? {
             for entry in fs::read_dir(hierarchy)?.flatten() {
                 let name = entry.file_name();

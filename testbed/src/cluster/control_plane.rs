@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{holder::Server, layout::Layout};
-use crate::shell::find_program;
+use crate::paths::find_program;
 
 /// Starts etcd and the API server.
 ///

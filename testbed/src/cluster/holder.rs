@@ -13,7 +13,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::layout::Extent;
-use crate::shell::{output, tail, wait_for};
+use crate::{
+    process::{output, tail},
+    wait::wait_until,
+};
 
 /// Leaves the process id, as it is outside. A later mount hides this /proc, so it comes first.
 const SAY_PID: &str = r#"
@@ -92,7 +95,7 @@ impl Holder {
             .spawn()
             .context("cannot start unshare")?;
         let held = self.folder.join("held");
-        wait_for(
+        wait_until(
             &format!("the namespaces of {}", self.of),
             Duration::from_secs(10),
             || Ok(held.exists().then_some(())),
@@ -111,7 +114,7 @@ impl Holder {
                 .and_then(rustix::process::Pid::from_raw)
         {
             let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
-            wait_for(
+            wait_until(
                 &format!("the processes of {} gone", self.of),
                 Duration::from_secs(10),
                 || Ok((!alive(pid)).then_some(())),

@@ -9,7 +9,7 @@ use super::{
     holder::Holder,
     layout::{Extent, Layout, Node},
 };
-use crate::shell::output;
+use crate::process::output;
 
 /// The interface that has a node's address: the bridge on the first node, the cable to it on the others.
 const NODES: &str = "nodes";

@@ -11,8 +11,10 @@ use super::{
     layout::{Layout, Node},
 };
 use crate::{
+    paths::find_program,
+    process::output,
     product::image::{self, Content},
-    shell::{find_program, output, wait_while},
+    wait::wait_while,
 };
 
 const PAUSE_IMAGE: &str = "localhost/pause:1";

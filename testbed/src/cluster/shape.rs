@@ -3,17 +3,14 @@
 use std::{fmt, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::Args;
 
 /// What may differ between two clusters but their names.
-#[derive(Args, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
-    /// How many nodes; each further one takes about 150 MiB and some seconds
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    /// How many nodes, up to nine; each further one takes about 150 MiB and some seconds.
     pub nodes: u8,
-    /// A changed Secret reaches pods late, on each node by a random time of its own, of at most this many seconds
-    /// [without it: 3]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(3..=600))]
+    /// A changed Secret reaches pods late, on each node by a random time of its own, of at most this many seconds, from
+    /// three on. Without it the longest time is about three seconds.
     pub lag: Option<u16>,
 }
 

@@ -6,8 +6,10 @@ use anyhow::Result;
 
 use crate::{
     curl::Request,
-    environment,
     process::{Process, free_port},
+    product::binaries,
+    servers,
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -31,7 +33,7 @@ impl Pair {
     ///
     /// # Errors
     /// One does not start: holds what it said.
-    pub fn start(arguments: &[&str]) -> Result<Self> {
+    pub fn start(_slot: &Slot, arguments: &[&str]) -> Result<Self> {
         let start = |program| -> Result<(Process, u16)> {
             let port = free_port()?;
             let mut process = Process::spawn(
@@ -46,8 +48,8 @@ impl Pair {
             Ok((process, port))
         };
         Ok(Self {
-            ours: start(environment::exporter()?)?,
-            theirs: start(environment::node_exporter()?)?,
+            ours: start(binaries::built(binaries::EXPORTER)?)?,
+            theirs: start(servers::ensure(&servers::NODE_EXPORTER)?)?,
         })
     }
 

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, time::Dura
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::{process::Process, wait::wait_until};
+use crate::{process::Process, slot::Slot, wait::wait_until};
 
 /// The file system, in a mount namespace of its own.
 pub struct HangingFiles {
@@ -18,7 +18,7 @@ impl HangingFiles {
     ///
     /// # Errors
     /// This is not root, or the kernel has no FUSE.
-    pub fn mount(program: &str) -> Result<Self> {
+    pub fn mount(_slot: &Slot, program: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (mount_point, control) = (folder.path().join("files"), folder.path().join("control"));
         fs::create_dir(&mount_point)?;

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::{
     process::{Process, output},
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -35,7 +36,7 @@ impl Machine {
     ///
     /// # Errors
     /// This is not root, or the kernel has no overlay file system.
-    pub fn copy() -> Result<Self> {
+    pub fn copy(_slot: &Slot) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut holder = Process::spawn(
             Command::new("unshare")
@@ -67,7 +68,7 @@ impl Machine {
     /// It failed: holds what it said.
     pub fn run(&self, line: &[&str]) -> Result<String> {
         let (program, arguments) = line.split_first().unwrap_or((&"true", &[]));
-        output(self.command(program).args(arguments), "")
+        output(self.command(program).args(arguments))
     }
 
     fn root(&self) -> PathBuf {

@@ -1,10 +1,13 @@
 //! A gate between an operator and the API server. It lets so many writes pass and then none: as if the process had died
 //! right there. Requests go one by one through connections of their own, and on by `kubectl proxy`.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a request that is cut short ends the test"
+)]
 
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -15,7 +18,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{environment, process::Process, process::free_port, wait::wait_until};
+use crate::{
+    kubectl::Kubectl,
+    process::{Process, free_port},
+    wait::wait_until,
+};
 
 /// Where the last write is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,18 +49,14 @@ struct State {
 }
 
 impl Gate {
-    /// An open gate to the control plane without nodes.
+    /// An open gate to the API server of this kubectl.
     ///
     /// # Errors
     /// kubectl does not start.
-    pub fn open() -> Result<Self> {
+    pub fn open(kubectl: &Kubectl) -> Result<Self> {
         let upstream = free_port()?;
-        let proxy = Process::spawn(
-            Command::new(environment::kubectl()?)
-                .arg("--kubeconfig")
-                .arg(environment::control_plane()?)
-                .args(["proxy", &format!("--port={upstream}")]),
-        )?;
+        let port = format!("--port={upstream}");
+        let proxy = Process::spawn(kubectl.command()?.args(["proxy", &port]))?;
         wait_until("kubectl proxy", Duration::from_secs(20), || {
             Ok(TcpStream::connect(("127.0.0.1", upstream)).ok())
         })?;

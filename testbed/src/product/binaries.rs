@@ -2,18 +2,37 @@
 
 use std::{path::PathBuf, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use crate::shell::{output, repository, step, visibly};
+use crate::{
+    paths::{self, repository},
+    process::{output, visibly},
+    progress::step,
+};
 
 /// What we ship.
 pub const NAMES: [&str; 2] = [EXPORTER, OPERATOR];
-const EXPORTER: &str = "secure-exporter";
-const OPERATOR: &str = "secure-exporter-operator";
+/// The exporter.
+pub const EXPORTER: &str = "secure-exporter";
+/// The operator.
+pub const OPERATOR: &str = "secure-exporter-operator";
 
-/// Where they are put.
-pub fn folder() -> PathBuf {
-    repository().join("target").join(target()).join("release")
+/// One of them, built before.
+///
+/// # Errors
+/// It was not built: the test was not started by `cargo xtask test`.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let file = folder().join(name);
+    ensure!(
+        file.is_file(),
+        "there is no {}: run this test by `cargo xtask test`, which builds it",
+        file.display()
+    );
+    Ok(file)
+}
+
+fn folder() -> PathBuf {
+    paths::target().join(target()).join("release")
 }
 
 /// Builds them and returns the folder they are in.

@@ -1,48 +1,40 @@
 //! The exporter's Debian package. What is in it stands in `exporter/Cargo.toml` and `packaging/`.
 
-use std::{
-    path::PathBuf,
-    process::{Command, ExitCode},
-};
+use std::{path::PathBuf, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::binaries;
 use crate::{
-    servers::cache,
-    shell::{find_program, output, repository, step, visibly},
+    paths::{self, cache, repository},
+    process::output,
+    progress::step,
 };
 
 /// The version of cargo-deb that makes the package.
 const CARGO_DEB: &str = "3.8.0";
 
-/// Builds the binary, makes the package of it, has lintian look at it where that is installed, and says where it is.
+/// The package, made before.
 ///
 /// # Errors
-/// A build failed, or lintian found a mistake.
-pub fn run() -> Result<ExitCode> {
-    binaries::release()?;
-    let file = package()?;
-    match find_program("lintian") {
-        Some(lintian) => visibly(
-            Command::new(lintian)
-                .arg("--fail-on=error,warning")
-                .arg(&file),
-        )?,
-        None => println!("not checked by lintian, which is not installed"),
-    }
-    println!("{}", file.display());
-    Ok(ExitCode::SUCCESS)
+/// It was not made: the test was not started by `cargo xtask test`.
+pub fn made() -> Result<PathBuf> {
+    let file = file();
+    ensure!(
+        file.is_file(),
+        "there is no {}: run this test by `cargo xtask test`, which makes it",
+        file.display()
+    );
+    Ok(file)
 }
 
-/// Makes the package of the binary that [`binaries::release`] has built.
+/// Makes the package of the binary that [`release`](super::binaries::release) has built.
 ///
 /// # Errors
 /// cargo-deb could not be built, or it failed.
-pub fn package() -> Result<PathBuf> {
+pub fn make() -> Result<PathBuf> {
     let program = cargo_deb()?;
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let file = repository().join("target/debian/secure-exporter.deb");
+    let file = file();
     step("make the Debian package", || {
         output(
             Command::new(program)
@@ -55,6 +47,10 @@ pub fn package() -> Result<PathBuf> {
         )
     })?;
     Ok(file)
+}
+
+fn file() -> PathBuf {
+    paths::target().join("debian/secure-exporter.deb")
 }
 
 /// Finds cargo-deb in the cache, and builds it where it is not there.

@@ -5,50 +5,24 @@ use std::{
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use anyhow::{Context, Result};
-use clap::Args;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::binaries;
-use crate::shell::{repository, step};
+use crate::{paths::repository, progress::step};
 
 /// The user that our images run as: of their own, so that no other workload shares it.
 const USER: &str = "65532";
 
-#[derive(Args)]
-pub struct Options {
-    /// What comes behind the colon of the images' names
-    #[arg(long, default_value = "dev")]
-    tag: String,
-    /// What the images' names begin with
-    #[arg(long, default_value = "localhost")]
-    repository: String,
-    /// Where to put the archives
-    #[arg(long, default_value = "target/images")]
-    output: PathBuf,
-}
-
-/// Builds the binaries, writes an archive for each and says where they are.
-///
-/// # Errors
-/// A build failed, or a file could not be written.
-pub fn run(options: &Options) -> Result<ExitCode> {
-    for archive in ours(&options.repository, &options.tag, &options.output)? {
-        println!("{}", archive.display());
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
 /// Builds and writes our own images.
 ///
 /// # Errors
-/// As [`run`].
+/// A build failed, or a file could not be written.
 pub fn ours(prefix: &str, tag: &str, folder: &Path) -> Result<Vec<PathBuf>> {
     let built = binaries::release()?;
     let folder = repository().join(folder);

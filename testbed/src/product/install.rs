@@ -1,20 +1,24 @@
 //! A cluster with our images in it and the chart installed: what the demo and the tests both begin with.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Result, bail};
 
 use super::image::{self, Content};
 use crate::{
     cluster::{Cluster, Extent, Layout},
+    paths::{self, repository},
+    process::output,
+    progress::step,
     servers::{self, Server},
-    shell::{output, repository, step},
 };
 
 /// Where the chart and the examples go.
 pub const NAMESPACE: &str = "monitoring";
-
-const IMAGES: &str = "target/images";
 
 /// A running cluster whose nodes have our images and Prometheus'.
 ///
@@ -34,7 +38,7 @@ pub fn cluster_with(layout: Layout, prometheus: &Server) -> Result<Cluster> {
     }
     let cluster = Cluster::up(layout)?;
     let prometheus = servers::ensure(prometheus)?;
-    let archives = image::ours("localhost", "dev", Path::new(IMAGES))?;
+    let archives = image::ours("localhost", "dev", &images())?;
     step("import images", || {
         archives
             .iter()
@@ -49,7 +53,7 @@ pub fn cluster_with(layout: Layout, prometheus: &Server) -> Result<Cluster> {
 /// # Errors
 /// The image could not be written, or containerd refused it.
 pub fn import_server(cluster: &Cluster, name: &str, binary: &Path) -> Result<()> {
-    let archive = repository().join(IMAGES).join(format!("{name}.tar"));
+    let archive = images().join(format!("{name}.tar"));
     let content = Content::of(name, fs::read(binary)?);
     image::write(&archive, &format!("localhost/{name}:dev"), &content)?;
     cluster.import_image(&archive)
@@ -72,9 +76,7 @@ pub const SHORT_WAITS: [&str; 7] = [
 /// Helm is neither there nor can be built, or it failed.
 pub fn operator(cluster: &Cluster, values: &[&str]) -> Result<()> {
     let helm = servers::ensure(&servers::HELM)?;
-    let archive = repository()
-        .join(IMAGES)
-        .join("secure-exporter-operator.tar");
+    let archive = images().join("secure-exporter-operator.tar");
     let digest = image::digest(&fs::read(archive)?);
     step(
         "helm install secure-exporter charts/secure-exporter",
@@ -115,29 +117,6 @@ pub fn operator(cluster: &Cluster, values: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// `kubectl apply` of a file of the repository.
-///
-/// # Errors
-/// The API server refused it.
-pub fn apply(cluster: &Cluster, file: &str) -> Result<()> {
-    let path = repository().join(file).display().to_string();
-    cluster.kubectl(&["-n", NAMESPACE, "apply", "-f", &path])?;
-    Ok(())
-}
-
-/// A field of the pod of the example's Prometheus, as a JSON path below the pod.
-///
-/// # Errors
-/// There is none.
-pub fn prometheus_pod(cluster: &Cluster, path: &str) -> Result<String> {
-    cluster.kubectl(&[
-        "-n",
-        NAMESPACE,
-        "get",
-        "pods",
-        "-l",
-        "app.kubernetes.io/name=prometheus",
-        "-o",
-        &format!("jsonpath={{.items[0].{path}}}"),
-    ])
+fn images() -> PathBuf {
+    paths::target().join("images")
 }

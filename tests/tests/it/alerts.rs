@@ -6,17 +6,24 @@ use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, time::Dura
 use anyhow::{Result, ensure};
 use serde_json::json;
 use testbed::{
-    environment, exporters::Exporters, namespace::in_namespace, operator::installed,
-    process::output, wait::wait_until,
+    exporters::{Exporters, unused_port},
+    namespace::in_namespace,
+    operator::installed,
+    paths,
+    process::output,
+    servers,
+    slot::Slot,
+    wait::wait_until,
 };
 
 #[test]
 fn each_alert_fires_where_it_must_and_nowhere_else() -> Result<()> {
-    let promtool = || Ok::<_, anyhow::Error>(Command::new(environment::promtool()?));
+    let _slot = Slot::shared();
+    let promtool = || Ok::<_, anyhow::Error>(Command::new(servers::ensure(&servers::PROMTOOL)?));
     let check = ["check", "rules", "--lint=all", "--lint-fatal"];
-    output(promtool()?.args(check).arg(rules()), "")?;
+    output(promtool()?.args(check).arg(rules()))?;
     let test = rules().with_file_name("secure-exporter.test.yaml");
-    output(promtool()?.args(["test", "rules"]).arg(&test), "")?;
+    output(promtool()?.args(["test", "rules"]).arg(&test))?;
 
     let text = fs::read_to_string(test)?;
     for line in fs::read_to_string(rules())?.lines() {
@@ -30,8 +37,12 @@ fn each_alert_fires_where_it_must_and_nowhere_else() -> Result<()> {
 
 #[test]
 fn the_metrics_of_the_rules_are_told() -> Result<()> {
-    in_namespace("alerts", |namespace| {
-        let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": {"port": 9145}}))?;
+    in_namespace(&Slot::shared(), "alerts", |namespace| {
+        let exporters = Exporters::apply(
+            namespace,
+            "nodes",
+            &json!({"exporter": {"port": unused_port()}}),
+        )?;
         exporters.wait_ready()?;
         let exposed = exporters.scraper()?.get("/metrics").send()?.body;
         let told = installed::metrics()? + &exposed;
@@ -66,11 +77,9 @@ fn metrics_of(text: &str) -> BTreeSet<&str> {
 }
 
 fn dashboard() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../charts/secure-exporter/dashboards/secure-exporter.json")
+    paths::repository().join("charts/secure-exporter/dashboards/secure-exporter.json")
 }
 
 fn rules() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../charts/secure-exporter/alerts/secure-exporter.rules.yaml")
+    paths::repository().join("charts/secure-exporter/alerts/secure-exporter.rules.yaml")
 }

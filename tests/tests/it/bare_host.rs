@@ -13,6 +13,7 @@ use testbed::{
     curl::Request,
     host::{Host, TLS, htpasswd, python_bcrypt},
     prometheus,
+    slot::Slot,
 };
 
 const PASSWORDS: [(&str, &str); 3] = [
@@ -23,7 +24,8 @@ const PASSWORDS: [(&str, &str); 3] = [
 
 #[test]
 fn from_a_certificate_to_a_scraped_host() -> Result<()> {
-    let host = Host::with_certificate()?;
+    let slot = Slot::shared();
+    let host = Host::with_certificate(&slot)?;
     let mut exporter = host.start(&[])?;
     tls_alone(&host)?;
 
@@ -59,7 +61,8 @@ fn from_a_certificate_to_a_scraped_host() -> Result<()> {
 
 #[test]
 fn users_in_the_configuration_from_the_start() -> Result<()> {
-    let host = Host::with_certificate()?;
+    let slot = Slot::shared();
+    let host = Host::with_certificate(&slot)?;
     let hash = htpasswd(&["-nbBC", "10"], "walnut")?;
     host.write(
         "config.yml",

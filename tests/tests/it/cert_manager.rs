@@ -6,13 +6,13 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 use testbed::{
     cert_manager::{ANSWER, install_definitions, issuer, requests, start},
-    environment,
-    exporters::{Exporters, condition, resource},
+    exporters::{Exporters, condition, resource, rotate, unused_port},
     kubectl::Kubectl,
     namespace::in_namespace,
     operator::{Stage, gate::Cut},
     process::output,
     secret::SecretData,
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -21,23 +21,19 @@ const ROTATION: Duration = Duration::from_secs(120);
 
 #[test]
 fn an_issuer_of_cert_manager_signs_what_the_exporters_serve() -> Result<()> {
-    in_namespace("issued", |namespace| {
-        let exporters = Exporters::apply(namespace, "nodes", &spec(9160, "first"))?;
+    in_namespace(&Slot::shared(), "issued", |namespace| {
+        let port = unused_port();
+        let exporters = Exporters::apply(namespace, "nodes", &spec(port, "first"))?;
         exporters.wait_refused(&["cert-manager is not installed"])?;
         install_definitions(&namespace.kubectl)?;
-        let _controllers = start(&environment::kubeconfig()?, &namespace.name)?;
+        let _controllers = start(&namespace.kubectl)?;
         exporters.wait_refused(&["\"first\" not found"])?;
         let first = issuer(&namespace.kubectl, "first")?;
         exporters.wait_ready()?;
         serves_leaf_of(&exporters, &first)?;
 
         let before = serial(&exporters)?;
-        namespace.kubectl.run(&[
-            "annotate",
-            "secexp",
-            "nodes",
-            "secureexporter.dev/rotate=certificate",
-        ])?;
+        rotate(&namespace.kubectl, "nodes", "certificate")?;
         wait_until("another certificate", ROTATION, || {
             Ok((serial(&exporters)? != before).then_some(()))
         })?;
@@ -51,7 +47,7 @@ fn an_issuer_of_cert_manager_signs_what_the_exporters_serve() -> Result<()> {
         let second = issuer(&namespace.kubectl, "second")?;
         namespace
             .kubectl
-            .apply(&resource("nodes", &spec(9160, "second")))?;
+            .apply(&resource("nodes", &spec(port, "second")))?;
         follows(&exporters, &first, &second)
     })
 }
@@ -90,12 +86,13 @@ fn follows(exporters: &Exporters<'_>, old: &str, new: &str) -> Result<()> {
 
 #[test]
 fn a_request_outlives_the_operator_and_is_made_again_only_when_it_was_refused() -> Result<()> {
-    let stage = Stage::new("asked")?;
+    let slot = Slot::shared();
+    let stage = Stage::new(&slot, "asked")?;
     install_definitions(&stage.kubectl)?;
     let operator = stage.operator()?;
     stage
         .kubectl
-        .apply(&resource("nodes", &spec(9100, "first")))?;
+        .apply(&resource("nodes", &spec(unused_port(), "first")))?;
     let asked = wait_until("a request", ANSWER, || the_request(&stage.kubectl))?;
     let message = wait_not_ready(&stage.kubectl, "nobody has approved it")?;
     ensure!(message.contains(name(&asked)?), "{message}");
@@ -117,7 +114,7 @@ fn a_request_outlives_the_operator_and_is_made_again_only_when_it_was_refused() 
         Ok(request.filter(|it| it["spec"] != asked["spec"]))
     })?;
 
-    let _controllers = start(&environment::control_plane()?, "asked")?;
+    let _controllers = start(&stage.kubectl)?;
     let authority = issuer(&stage.kubectl, "first")?;
     let server = wait_until("a certificate", ANSWER, || {
         let secret = stage.kubectl.find("secret", "nodes-server")?;
@@ -136,24 +133,23 @@ fn a_request_outlives_the_operator_and_is_made_again_only_when_it_was_refused() 
 
 #[test]
 fn a_renewal_survives_the_death_of_the_operator_at_every_write() -> Result<()> {
-    let stage = Stage::new("renewed")?;
+    let slot = Slot::shared();
+    let stage = Stage::new(&slot, "renewed")?;
     install_definitions(&stage.kubectl)?;
-    let _controllers = start(&environment::control_plane()?, "renewed")?;
+    let _controllers = start(&stage.kubectl)?;
     let authority = issuer(&stage.kubectl, "first")?;
     let operator = stage.operator()?;
     stage
         .kubectl
-        .apply(&resource("nodes", &spec(9100, "first")))?;
+        .apply(&resource("nodes", &spec(unused_port(), "first")))?;
     let mut key = wait_until("a certificate", ANSWER, || published_key(&stage.kubectl))?;
     drop(operator);
     for write in 1..20 {
         for cut in [Cut::Before, Cut::After] {
             stage.gate.close_at(write, cut);
             let operator = stage.operator()?;
-            let request = format!("secureexporter.dev/rotate=certificate:{write}{cut:?}");
-            stage
-                .kubectl
-                .run(&["annotate", "secexp", "nodes", &request, "--overwrite"])?;
+            let request = format!("certificate:{write}{cut:?}");
+            rotate(&stage.kubectl, "nodes", &request)?;
             let died = wait_until("the cut", ROTATION, || {
                 if stage.gate.is_closed() {
                     return Ok(Some(true));
@@ -237,7 +233,6 @@ fn is_signed_by(server: &SecretData, authority: &str) -> Result<bool> {
         Command::new("openssl")
             .current_dir(folder.path())
             .args(["verify", "-CAfile", "ca.crt", "tls.crt"]),
-        "",
     );
     Ok(verified.is_ok())
 }

@@ -6,25 +6,17 @@ use std::{collections::BTreeSet, io::Write, path::PathBuf, process::Command};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
-use testbed::{environment, kubectl::Kubectl, process::output};
+use testbed::{kubectl::Kubectl, paths, process::output, servers, slot::Slot, test_clusters};
 
 const MONITORING: [&str; 2] = ["prometheusrules", "servicemonitors"];
 
 #[test]
 fn objects_of_prometheus_operator_are_as_it_defines_them() -> Result<()> {
-    let kubectl = Kubectl::at(&environment::control_plane()?, "default");
+    let _slot = Slot::shared();
+    let kubectl = test_clusters::control_plane()?.kubectl("default");
     for kind in MONITORING {
         let file = format!("monitoring.coreos.com_{kind}.yaml");
-        let file = environment::monitoring_definitions()?.join(file);
-        let file = file.to_str().context("a path that is no text")?;
-        kubectl.run(&["apply", "--server-side", "-f", file])?;
-        let name = format!("crd/{kind}.monitoring.coreos.com");
-        kubectl.run(&[
-            "wait",
-            "--for=condition=Established",
-            "--timeout=60s",
-            &name,
-        ])?;
+        kubectl.define(&servers::monitoring_definitions()?.join(file))?;
     }
     let labels = "prometheusRule.labels.release=stack,serviceMonitor.labels.release=stack";
     let modes = "prometheusRule.mode=Enabled,serviceMonitor.mode=Enabled";
@@ -63,6 +55,7 @@ fn objects_of_prometheus_operator_are_as_it_defines_them() -> Result<()> {
 
 #[test]
 fn they_are_made_where_the_cluster_knows_them() -> Result<()> {
+    let _slot = Slot::shared();
     let kinds = |arguments: &[&str]| -> Result<BTreeSet<String>> {
         let text = template(arguments)?;
         let kinds = text.lines().filter_map(|line| line.strip_prefix("kind: "));
@@ -85,7 +78,8 @@ fn they_are_made_where_the_cluster_knows_them() -> Result<()> {
 
 #[test]
 fn the_dashboard_is_one_that_grafana_and_prometheus_understand() -> Result<()> {
-    let kubectl = Kubectl::at(&environment::control_plane()?, "default");
+    let _slot = Slot::shared();
+    let kubectl = test_clusters::control_plane()?.kubectl("default");
     let objects = checked(&kubectl, &template(&[])?)?;
     let map = objects.iter().find(|object| object["kind"] == "ConfigMap");
     let map = map.context("no ConfigMap")?;
@@ -148,19 +142,19 @@ fn checked(kubectl: &Kubectl, text: &str) -> Result<Vec<Value>> {
 }
 
 fn template(arguments: &[&str]) -> Result<String> {
-    let mut helm = Command::new(environment::helm()?);
+    let mut helm = Command::new(servers::ensure(&servers::HELM)?);
     helm.args(["template", "secure-exporter"])
         .arg(chart())
         .args(["--namespace", "default"])
         .args(arguments);
-    output(&mut helm, "")
+    output(&mut helm)
 }
 
 fn promtool(arguments: &[&str], file: &NamedTempFile) -> Result<String> {
-    let mut promtool = Command::new(environment::promtool()?);
-    output(promtool.args(arguments).arg(file.path()), "")
+    let mut promtool = Command::new(servers::ensure(&servers::PROMTOOL)?);
+    output(promtool.args(arguments).arg(file.path()))
 }
 
 fn chart() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../charts/secure-exporter")
+    paths::repository().join("charts/secure-exporter")
 }

@@ -9,17 +9,19 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
     certificate::served_serial,
-    environment,
-    exporters::{Exporters, Scraper, condition},
+    exporters::{Exporters, Scraper, condition, unused_port},
     kubectl::Kubectl,
     namespace::{Namespace, in_namespace},
     operator::installed,
+    product::install::NAMESPACE,
+    slot::Slot,
+    test_clusters,
     wait::wait_until,
 };
 
 #[test]
 fn an_empty_spec_is_a_working_system() -> Result<()> {
-    in_namespace("empty", |namespace| {
+    in_namespace(&Slot::shared(), "empty", |namespace| {
         let exporters = Exporters::apply(namespace, "nodes", &json!({}))?;
         exporters.wait_ready()?;
         let scraper = exporters.scraper()?;
@@ -31,7 +33,7 @@ fn an_empty_spec_is_a_working_system() -> Result<()> {
             ready["message"].as_str().is_some_and(|it| !it.is_empty()),
             "{ready}"
         );
-        let served = served_serial(&exporters.address()?, &exporters.server_name())?;
+        let served = served_serial(&exporters.address(), &exporters.server_name())?;
         let told = resource["status"]["certificate"]["serialNumber"]
             .as_str()
             .unwrap_or_default();
@@ -60,11 +62,11 @@ fn an_empty_spec_is_a_working_system() -> Result<()> {
 
 #[test]
 fn every_kind_of_key_is_served() -> Result<()> {
-    in_namespace("keys", |namespace| {
+    in_namespace(&Slot::shared(), "keys", |namespace| {
         let keys = [
-            ("RSA", "rsa", 9111),
-            ("ECDSA", "ecdsa", 9112),
-            ("Ed25519", "ed25519", 9113),
+            ("RSA", "rsa", unused_port()),
+            ("ECDSA", "ecdsa", unused_port()),
+            ("Ed25519", "ed25519", unused_port()),
         ];
         let mut all = Vec::new();
         for (algorithm, name, port) in keys {
@@ -84,13 +86,14 @@ fn every_kind_of_key_is_served() -> Result<()> {
 
 #[test]
 fn a_renewal_reaches_clients_without_a_restart() -> Result<()> {
-    in_namespace("renewal", |namespace| {
+    in_namespace(&Slot::shared(), "renewal", |namespace| {
         // Renewed when two thirds of two minutes remain.
         let certificate = json!({"duration": "2m", "renewBeforePercentage": 66});
-        let spec = json!({"exporter": {"port": 9114}, "tls": {"certificate": certificate}});
+        let spec =
+            json!({"exporter": {"port": unused_port()}, "tls": {"certificate": certificate}});
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         exporters.wait_ready()?;
-        let (address, name) = (exporters.address()?, exporters.server_name());
+        let (address, name) = (exporters.address(), exporters.server_name());
         let pod = exporters.pod()?;
         let before = exporters.secret("server")?;
         let serial = served_serial(&address, &name)?;
@@ -135,10 +138,10 @@ fn a_renewal_reaches_clients_without_a_restart() -> Result<()> {
 
 #[test]
 fn delete_leaves_nothing_and_the_name_can_be_used_again() -> Result<()> {
-    in_namespace("again", |namespace| {
+    in_namespace(&Slot::shared(), "again", |namespace| {
         let before = everything(namespace)?;
         let spec = json!({
-            "exporter": {"port": 9115},
+            "exporter": {"port": unused_port()},
             "scrape": {"serviceAccounts": [{"namespace": namespace.name, "name": "default"}]},
         });
         let first = Exporters::apply(namespace, "nodes", &spec)?;
@@ -175,7 +178,7 @@ const ALICE_HASH: &str = "$2y$06$H0g7c9.qaKp4qEbNd2QNi.jU.5WJ4AA4HH3FOKtVWJ2PDTl
 
 #[test]
 fn no_secret_is_told() -> Result<()> {
-    in_namespace("untold", |namespace| {
+    in_namespace(&Slot::shared(), "untold", |namespace| {
         let own = |name: &str, texts: Value| {
             namespace.kubectl.apply(&json!({
                 "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": texts,
@@ -187,7 +190,7 @@ fn no_secret_is_told() -> Result<()> {
             "passwordSecretRef": {"name": "mine"}, "usersSecretRef": {"name": "people"},
         });
         let spec = json!({
-            "exporter": {"port": 9116, "logLevel": "Debug"},
+            "exporter": {"port": unused_port(), "logLevel": "Debug"},
             "authentication": {"basicAuth": basic_auth},
         });
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
@@ -214,7 +217,7 @@ fn no_secret_is_told() -> Result<()> {
                 "--tail=-1",
             ])
         };
-        let operator = Kubectl::of(&environment::operator_namespace()?);
+        let operator = test_clusters::main()?.kubectl(NAMESPACE);
         let told = [
             (
                 "the exporter's log",

@@ -6,11 +6,11 @@ use std::{fs, process::Command, thread, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    exporters::resource,
+    exporters::{resource, rotate},
     operator::{Stage, condition, gate::Cut},
-    process::Process,
-    process::output,
+    process::{Process, output},
     secret::SecretData,
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -21,23 +21,32 @@ const MOST_WRITES: i64 = 60;
 /// How many operators die at the same time.
 const LANES: i64 = 6;
 
+/// So many operators leave no time for the scrapes of other tests.
+fn slot() -> Slot {
+    Slot::group("crashes")
+}
+
 #[test]
 fn a_rotation_survives_the_death_of_the_operator_at_every_write() -> Result<()> {
-    let lanes: Vec<_> = (1..=LANES)
-        .map(|lane| thread::spawn(move || die_in_lane(lane)))
-        .collect();
-    for lane in lanes {
-        match lane.join() {
-            Ok(outcome) => outcome?,
-            Err(panic) => std::panic::resume_unwind(panic),
+    let slot = slot();
+    thread::scope(|scope| {
+        let slot = &slot;
+        let lanes: Vec<_> = (1..=LANES)
+            .map(|lane| scope.spawn(move || die_in_lane(slot, lane)))
+            .collect();
+        for lane in lanes {
+            match lane.join() {
+                Ok(outcome) => outcome?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Every [`LANES`]th write, before and after the API server has it, until a rotation has no such write any more.
-fn die_in_lane(lane: i64) -> Result<()> {
-    let stage = Stage::new(&format!("death-{lane}"))?;
+fn die_in_lane(slot: &Slot, lane: i64) -> Result<()> {
+    let stage = Stage::new(slot, &format!("death-{lane}"))?;
     let operator = stage.operator()?;
     stage.kubectl.apply(&exporter("1s"))?;
     wait_steady(&stage, &operator, 1)?;
@@ -62,7 +71,7 @@ fn die_in_lane(lane: i64) -> Result<()> {
 fn die_and_go_on(stage: &Stage, write: i64, cut: Cut, round: u64) -> Result<bool> {
     stage.gate.close_at(write, cut);
     let operator = stage.operator()?;
-    rotate(stage, &format!("ca,password:{round}"))?;
+    rotate(&stage.kubectl, "nodes", &format!("ca,password:{round}"))?;
     let died = wait_until("the cut", ROTATION, || {
         if stage.gate.is_closed() {
             return Ok(Some(true));
@@ -126,14 +135,14 @@ fn is_whole(
         Command::new("openssl")
             .current_dir(folder.path())
             .args(["verify", "-CAfile", "ca.crt", "tls.crt"]),
-        "",
     )?;
     Ok(())
 }
 
 #[test]
 fn a_state_that_was_deleted_while_nobody_looked_is_made_again() -> Result<()> {
-    let stage = Stage::new("rebuilt")?;
+    let slot = slot();
+    let stage = Stage::new(&slot, "rebuilt")?;
     let operator = stage.operator()?;
     stage.kubectl.apply(&exporter("20s"))?;
     wait_steady(&stage, &operator, 1)?;
@@ -170,12 +179,13 @@ fn a_state_that_was_deleted_while_nobody_looked_is_made_again() -> Result<()> {
 
 #[test]
 fn an_older_state_from_a_backup_takes_nothing_back() -> Result<()> {
-    let stage = Stage::new("restored")?;
+    let slot = slot();
+    let stage = Stage::new(&slot, "restored")?;
     let operator = stage.operator()?;
     stage.kubectl.apply(&exporter("1s"))?;
     wait_steady(&stage, &operator, 1)?;
     let backup = stage.kubectl.get("secret", "nodes-state")?;
-    rotate(&stage, "ca,password:1")?;
+    rotate(&stage.kubectl, "nodes", "ca,password:1")?;
     wait_steady(&stage, &operator, 2)?;
     let scrape = secret(&stage, "scrape")?;
     drop(operator);
@@ -212,7 +222,8 @@ fn an_older_state_from_a_backup_takes_nothing_back() -> Result<()> {
 
 #[test]
 fn a_certificate_that_ended_while_the_operator_slept_is_renewed_when_it_wakes() -> Result<()> {
-    let stage = Stage::new("slept")?;
+    let slot = slot();
+    let stage = Stage::new(&slot, "slept")?;
     let operator = stage.operator()?;
     let mut object = exporter("1s");
     object["spec"]["tls"] = json!({"certificate": {"duration": "1m"}});
@@ -237,14 +248,6 @@ fn a_certificate_that_ended_while_the_operator_slept_is_renewed_when_it_wakes() 
 
 fn exporter(overlap: &str) -> Value {
     resource("nodes", &json!({"rotation": {"clientOverlap": overlap}}))
-}
-
-fn rotate(stage: &Stage, request: &str) -> Result<()> {
-    let request = format!("secureexporter.dev/rotate={request}");
-    stage
-        .kubectl
-        .run(&["annotate", "secexp", "nodes", &request, "--overwrite"])?;
-    Ok(())
 }
 
 fn wait_steady(stage: &Stage, operator: &Process, generation: u64) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use testbed::{exporters::resource, kubectl::Kubectl, namespace::in_namespace};
+use testbed::{exporters::resource, namespace::in_namespace, slot::Slot, test_clusters};
 
 /// A spec that must be refused, and words of the reason.
 struct Refused {
@@ -159,7 +159,7 @@ fn cases() -> Vec<Refused> {
 
 #[test]
 fn what_cannot_work_is_refused_with_the_reason() -> Result<()> {
-    in_namespace("rules", |namespace| {
+    in_namespace(&Slot::shared(), "rules", |namespace| {
         for case in cases() {
             let answer = namespace
                 .kubectl
@@ -181,7 +181,7 @@ fn what_cannot_work_is_refused_with_the_reason() -> Result<()> {
 
 #[test]
 fn what_can_work_is_accepted() -> Result<()> {
-    in_namespace("accepted", |namespace| {
+    in_namespace(&Slot::shared(), "accepted", |namespace| {
         let everything = json!({
             "image": {"repository": "registry.example.com:5000/mirror/secure-exporter", "tag": "1"},
             "exporter": {
@@ -276,7 +276,7 @@ fn what_can_work_is_accepted() -> Result<()> {
 
 #[test]
 fn what_scrapers_verify_cannot_change_under_them() -> Result<()> {
-    in_namespace("immutable", |namespace| {
+    in_namespace(&Slot::shared(), "immutable", |namespace| {
         // Refused by the operator for its image, so that nothing starts.
         let spec = |username: &str, server_name: Option<&str>| {
             json!({
@@ -319,7 +319,8 @@ fn what_scrapers_verify_cannot_change_under_them() -> Result<()> {
 
 #[test]
 fn explain_reads_well() -> Result<()> {
-    let kubectl = Kubectl::of("default");
+    let _slot = Slot::shared();
+    let kubectl = test_clusters::main()?.kubectl("default");
     let spec = kubectl.run(&["explain", "secureexporter.spec"])?;
     for field in [
         "image",

@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 use testbed::{
     host::{Host, hanging_files::HangingFiles},
     process::{Process, output},
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -24,6 +25,7 @@ struct Scene {
     files: HangingFiles,
     host: Host,
     exporter: Process,
+    _slot: Slot,
 }
 
 /// What came of a scrape.
@@ -34,7 +36,10 @@ struct Scrape {
 
 impl Scene {
     fn set() -> Result<Self> {
-        let (files, host) = (HangingFiles::mount(PROGRAM)?, Host::with_certificate()?);
+        // It is measured whether a scrape is in time.
+        let slot = Slot::group("hanging");
+        let files = HangingFiles::mount(&slot, PROGRAM)?;
+        let host = Host::with_certificate(&slot)?;
         let path = |flag: &str, path: std::path::PathBuf| format!("--{flag}={}", path.display());
         let exporter = host.start_inside(
             &files,
@@ -48,6 +53,7 @@ impl Scene {
             files,
             host,
             exporter,
+            _slot: slot,
         };
         let scrape = scene.scrape("10")?;
         for line in [
@@ -187,7 +193,7 @@ fn files_that_hang_take_their_own_collectors_along_and_no_other() -> Result<()> 
     scene.files.control("read")?;
     scene.scrape("10")?.late(&late)?;
     let mut kill = Command::new("kill");
-    output(kill.arg(scene.exporter.id().to_string()), "")?;
+    output(kill.arg(scene.exporter.id().to_string()))?;
     wait_until("the port to be free", Duration::from_secs(10), || {
         Ok(TcpListener::bind(("127.0.0.1", scene.host.port)).ok())
     })?;

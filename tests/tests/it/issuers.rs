@@ -6,11 +6,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
     certificate::{Authority, serial_number, served_serial},
-    exporters::{Exporters, resource},
+    exporters::{Exporters, resource, rotate, unused_port},
     kubectl::Kubectl,
     namespace::in_namespace,
     operator::{Stage, condition},
     process::Process,
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -25,7 +26,8 @@ const CHANGE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
-    let stage = Stage::new("provided")?;
+    let slot = Slot::shared();
+    let stage = Stage::new(&slot, "provided")?;
     let operator = stage.operator()?;
     let (first, second) = (Authority::new("First")?, Authority::new("Second")?);
     stage.kubectl.apply(&exporter(&provided()))?;
@@ -63,7 +65,7 @@ fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
     wait_invalid(&stage, "KeyMismatch", "key tls.key of Secret corporate")?;
     stage.kubectl.delete("secret", "corporate")?;
     wait_invalid(&stage, "SecretMissing", "Secret corporate does not exist")?;
-    ask(&stage, "password:1")?;
+    rotate(&stage.kubectl, "nodes", "password:1")?;
     wait_until("another password", CHANGE, || {
         let status = stage.status()?;
         ensure!(
@@ -80,7 +82,7 @@ fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
     // Another authority: trusted before it is served, and then alone.
     let other = second.issue(NAME)?;
     put(&stage.kubectl, &other, &second.certificate()?)?;
-    ask(&stage, "ca:2")?;
+    rotate(&stage.kubectl, "nodes", "ca:2")?;
     wait_until("trust in both", CHANGE, || {
         let scrape = stage.secret("scrape")?;
         let both = format!("{}{}", first.certificate()?, second.certificate()?);
@@ -105,7 +107,8 @@ fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
 
 #[test]
 fn a_resource_that_runs_changes_its_issuer_and_back() -> Result<()> {
-    let stage = Stage::new("changed")?;
+    let slot = Slot::shared();
+    let stage = Stage::new(&slot, "changed")?;
     let operator = stage.operator()?;
     let managed = json!({"type": "Managed"});
     stage.kubectl.apply(&exporter(&managed))?;
@@ -138,15 +141,15 @@ fn a_resource_that_runs_changes_its_issuer_and_back() -> Result<()> {
 
 #[test]
 fn exporters_serve_it_and_its_successor() -> Result<()> {
-    in_namespace("corporate", |namespace| {
+    in_namespace(&Slot::shared(), "corporate", |namespace| {
         let authority = Authority::new("Corporate")?;
         let name = format!("nodes.{}.svc", namespace.name);
         let first = authority.issue(&name)?;
         put(&namespace.kubectl, &first, &authority.certificate()?)?;
-        let spec = json!({"exporter": {"port": 9170}, "tls": {"issuer": provided()}});
+        let spec = json!({"exporter": {"port": unused_port()}, "tls": {"issuer": provided()}});
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         exporters.wait_ready()?;
-        let served = || served_serial(&exporters.address()?, &name);
+        let served = || served_serial(&exporters.address(), &name);
         ensure!(served()? == serial_number(&first.0)?, "another certificate");
         let answer = exporters.scraper()?.get("/metrics").send()?;
         ensure!(answer.status == 200, "HTTP {}", answer.status);
@@ -181,14 +184,6 @@ fn put(kubectl: &Kubectl, (certificate, key): &(String, String), bundle: &str) -
         "metadata": {"name": "corporate"},
         "stringData": {"tls.crt": certificate, "tls.key": key, "ca.crt": bundle},
     }))
-}
-
-fn ask(stage: &Stage, request: &str) -> Result<()> {
-    let request = format!("secureexporter.dev/rotate={request}");
-    stage
-        .kubectl
-        .run(&["annotate", "secexp", "nodes", &request, "--overwrite"])?;
-    Ok(())
 }
 
 /// Until exactly this is published, the change is over, and the conditions say that all is well.

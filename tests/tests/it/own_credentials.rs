@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    exporters::{Exporters, condition},
+    exporters::{Exporters, condition, unused_port},
     namespace::{Namespace, in_namespace},
     prometheus::{query, start, wait_for},
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -22,9 +23,9 @@ const ALICE_HASH: &str = "$2y$06$H0g7c9.qaKp4qEbNd2QNi.jU.5WJ4AA4HH3FOKtVWJ2PDTl
 
 #[test]
 fn prometheus_scrapes_through_changes_of_a_password_of_ones_own() -> Result<()> {
-    in_namespace("own", |namespace| {
+    in_namespace(&Slot::shared(), "own", |namespace| {
         let spec = json!({
-            "exporter": {"port": 9170},
+            "exporter": {"port": unused_port()},
             "authentication": {"basicAuth": {
                 "passwordSecretRef": {"name": "mine"},
                 "usersSecretRef": {"name": "people"},
@@ -53,7 +54,7 @@ fn prometheus_scrapes_through_changes_of_a_password_of_ones_own() -> Result<()> 
         wait_until("alice to be let in", ROTATION, || {
             Ok((as_alice(&exporters)? == 200).then_some(()))
         })?;
-        let address = start(namespace)?;
+        let address = start(&namespace.kubectl)?;
         wait_for(&address, "up", 1, "1")?;
 
         write(namespace, "mine", &json!({"password": SECOND}))?;

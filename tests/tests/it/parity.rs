@@ -8,7 +8,6 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     process::{Command, Stdio},
-    sync::Mutex,
     thread::sleep,
     time::Duration,
 };
@@ -16,11 +15,16 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use testbed::{
-    comparison::pair::{Both, Pair},
-    comparison::series::{Differences, Scrape, compare, is_of},
-    comparison::ttar,
-    environment,
+    comparison::{
+        large_host::LargeHost,
+        pair::{Both, Pair},
+        series::{Differences, Scrape, compare, is_of},
+        ttar,
+    },
+    paths,
     process::output,
+    servers,
+    slot::Slot,
 };
 
 const ALLOWED: &str = include_str!("parity/differences.txt");
@@ -67,9 +71,6 @@ const OPTIONS: [&str; 6] = [
 const ROUNDS: u32 = 40;
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(200);
 
-/// One at a time: the two exporters of another test would move what is counted here.
-static QUIET: Mutex<()> = Mutex::new(());
-
 #[test]
 fn this_host() -> Result<()> {
     let mut flags: Vec<String> = OPTIONAL
@@ -109,7 +110,7 @@ fn this_host_with_other_options() -> Result<()> {
 
 #[test]
 fn a_captured_host() -> Result<()> {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../exporter/tests/fixtures");
+    let fixtures = paths::repository().join("exporter/tests/fixtures");
     let folder = copied(&fixtures, &["root", "proc", "sys", "udev"])?;
     // node_exporter wants a link, as procfs has.
     let procfs = folder.path().join("proc");
@@ -127,7 +128,7 @@ fn a_captured_host() -> Result<()> {
 /// The host that node_exporter itself is tested with, which has more hardware than any.
 #[test]
 fn node_exporters_captured_host() -> Result<()> {
-    let fixtures = environment::node_exporter_fixtures()?;
+    let fixtures = servers::node_exporter_fixtures()?;
     let folder = copied(&fixtures, &["proc", "textfile"])?;
     for archive in ["sys.ttar", "udev.ttar"] {
         let text = fs::read(fixtures.join(archive))?;
@@ -154,7 +155,7 @@ fn node_exporters_captured_host() -> Result<()> {
 #[test]
 fn the_captured_host_of_the_module_procfs() -> Result<()> {
     let folder = TempDir::new()?;
-    let archive = fs::read(environment::procfs_fixtures()?)?;
+    let archive = fs::read(servers::procfs_fixtures()?)?;
     ttar::unpack(&String::from_utf8_lossy(&archive), folder.path())?;
     let host = folder.path().join("fixtures");
     let roots = Roots {
@@ -172,9 +173,10 @@ fn the_captured_host_of_the_module_procfs() -> Result<()> {
 
 #[test]
 fn a_large_host() -> Result<()> {
-    let folder = environment::large_host()?;
+    let host = LargeHost::generate()?;
+    let folder = host.folder();
     let roots = Roots {
-        rootfs: &folder,
+        rootfs: folder,
         procfs: &folder.join("proc"),
         sysfs: &folder.join("sys"),
         udev: &folder.join("udev"),
@@ -188,10 +190,11 @@ fn a_large_host() -> Result<()> {
 /// Names that node_exporter chose long ago break rules of today; ours must break no others.
 #[test]
 fn promtool_says_no_more_of_ours_than_of_node_exporters() -> Result<()> {
-    let pair = Pair::start(&OPTIONS)?;
+    let slot = Slot::alone();
+    let pair = Pair::start(&slot, &OPTIONS)?;
     let Both { ours, theirs } = pair.get("/metrics")?;
     let problems = |body: &str| -> Result<BTreeSet<String>> {
-        let mut promtool = Command::new(environment::promtool()?)
+        let mut promtool = Command::new(servers::ensure(&servers::PROMTOOL)?)
             .args(["check", "metrics"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -220,7 +223,6 @@ fn copied(host: &Path, folders: &[&str]) -> Result<TempDir> {
             .args(["-r", "--no-preserve=mode"])
             .args(sources)
             .arg(copy.path()),
-        "",
     )?;
     Ok(copy)
 }
@@ -253,9 +255,10 @@ fn of_tree(roots: &Roots<'_>) -> Vec<String> {
 
 /// Scrapes both until everything has agreed, and fails where something never does.
 fn assert_same(place: &str, flags: &[String], at_least: usize) -> Result<()> {
-    let _quiet = QUIET.lock();
+    // Other tests would move what is counted here.
+    let slot = Slot::alone();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let pair = Pair::start(&flags)?;
+    let pair = Pair::start(&slot, &flags)?;
     let allowed = allowed(place);
     let mut agreed = BTreeSet::new();
     let mut differences = Differences::new();

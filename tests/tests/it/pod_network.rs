@@ -10,8 +10,9 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    exporters::{Exporters, condition},
+    exporters::{Exporters, condition, unused_port},
     namespace::in_namespace,
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -20,10 +21,12 @@ const LEFT_OUT: [&str; 1] = ["conntrack"];
 
 #[test]
 fn the_network_of_the_node_is_told_from_outside_of_it() -> Result<()> {
-    in_namespace("apart", |namespace| {
+    // The pods of others would come and go as devices of the node.
+    in_namespace(&Slot::alone(), "apart", |namespace| {
         // Both want one port, which only one of them has on the node.
-        let on_host = json!({"exporter": {"port": 9170}});
-        let apart = json!({"exporter": {"port": 9170}, "hostAccess": {"network": "Pod"}});
+        let port = unused_port();
+        let on_host = json!({"exporter": {"port": port}});
+        let apart = json!({"exporter": {"port": port}, "hostAccess": {"network": "Pod"}});
         let (on_host, apart) = (
             Exporters::apply(namespace, "on-host", &on_host)?,
             Exporters::apply(namespace, "apart", &apart)?,
@@ -90,8 +93,8 @@ fn the_network_of_the_node_is_told_from_outside_of_it() -> Result<()> {
 
 #[test]
 fn a_resource_that_runs_may_leave_the_nodes_network_and_come_back() -> Result<()> {
-    in_namespace("moves", |namespace| {
-        let port = json!({"port": 9171});
+    in_namespace(&Slot::shared(), "moves", |namespace| {
+        let port = json!({"port": unused_port()});
         let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": port}))?;
         exporters.wait_ready()?;
         ensure!(exporters.scraper()?.get("/metrics").send()?.status == 200);
@@ -115,7 +118,7 @@ fn a_resource_that_runs_may_leave_the_nodes_network_and_come_back() -> Result<()
             let resource = exporters.resource()?;
             let ready = condition(&resource, "Ready").context("no condition")?;
             ensure!(ready["status"] == "True", "{ready}");
-            let on_node = connect(&exporters.address()?);
+            let on_node = connect(&exporters.address());
             match network {
                 "Host" => on_node?,
                 _ => ensure!(

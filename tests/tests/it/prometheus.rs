@@ -5,19 +5,20 @@ use std::{path::Path, process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    environment,
-    exporters::Exporters,
+    exporters::{Exporters, unused_port},
     namespace::in_namespace,
     process::output,
     prometheus::{query, start, wait_for},
+    servers,
+    slot::Slot,
     wait::wait_until,
 };
 
 #[test]
 fn the_example_scrapes_every_node_through_a_renewal() -> Result<()> {
-    in_namespace("scraped", |namespace| {
+    in_namespace(&Slot::shared(), "scraped", |namespace| {
         let spec = json!({
-            "exporter": {"port": 9140},
+            "exporter": {"port": unused_port()},
             "tls": {"certificate": {"duration": "4m", "renewBeforePercentage": 66}},
             "scrape": {
                 "interval": "2s",
@@ -28,7 +29,7 @@ fn the_example_scrapes_every_node_through_a_renewal() -> Result<()> {
         // The example mounts `nodes-scrape`.
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         exporters.wait_ready()?;
-        let address = start(namespace)?;
+        let address = start(&namespace.kubectl)?;
 
         let up = wait_for(&address, "up", 1, "1")?;
         ensure!(
@@ -51,9 +52,9 @@ fn the_example_scrapes_every_node_through_a_renewal() -> Result<()> {
 
 #[test]
 fn the_example_presents_its_client_certificate_through_a_renewal() -> Result<()> {
-    in_namespace("mutual", |namespace| {
+    in_namespace(&Slot::shared(), "mutual", |namespace| {
         let spec = json!({
-            "exporter": {"port": 9142},
+            "exporter": {"port": unused_port()},
             "authentication": {"methods": ["BasicAuth", "ClientCertificate"]},
             "tls": {"certificate": {"duration": "4m", "renewBeforePercentage": 66}},
             "scrape": {
@@ -70,7 +71,7 @@ fn the_example_presents_its_client_certificate_through_a_renewal() -> Result<()>
             "HTTP {} with the password alone",
             without.status
         );
-        let address = start(namespace)?;
+        let address = start(&namespace.kubectl)?;
         wait_for(&address, "up", 1, "1")?;
         no_scrape_fails_through_a_renewal_of(&exporters, "clientCertificate", &address)
     })
@@ -78,8 +79,8 @@ fn the_example_presents_its_client_certificate_through_a_renewal() -> Result<()>
 
 #[test]
 fn the_scrape_configuration_is_one_that_promtool_accepts() -> Result<()> {
-    in_namespace("promtool", |namespace| {
-        let spec = json!({"exporter": {"port": 9141}, "scrape": {"jobName": "a: 'b' \"c\" #d", "interval": "90s"}});
+    in_namespace(&Slot::shared(), "promtool", |namespace| {
+        let spec = json!({"exporter": {"port": unused_port()}, "scrape": {"jobName": "a: 'b' \"c\" #d", "interval": "90s"}});
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         let secret = wait_until("the Secret", Duration::from_secs(60), || {
             exporters.secret("scrape").map(Some)
@@ -103,10 +104,9 @@ fn the_scrape_configuration_is_one_that_promtool_accepts() -> Result<()> {
             "scrape_config_files: [nodes-scrape/*.yaml]\n",
         )?;
         let said = output(
-            Command::new(environment::promtool()?)
+            Command::new(servers::ensure(&servers::PROMTOOL)?)
                 .args(["check", "config"])
                 .arg(&configuration),
-            "",
         )?;
         ensure!(said.contains("SUCCESS"), "{said}");
         let text = secret.get("scrape.yaml")?;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    exporters::{Exporters, condition},
-    namespace::{Namespace, in_namespace},
-    prometheus::{query, start, wait_for},
+    exporters::{Exporters, condition, distrust, rotate, unused_port},
+    namespace::in_namespace,
+    prometheus::{Series, query, start, wait_for},
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -16,9 +17,9 @@ const ROTATION: Duration = Duration::from_secs(120);
 
 #[test]
 fn prometheus_scrapes_through_every_kind_of_rotation() -> Result<()> {
-    in_namespace("rotated", |namespace| {
+    in_namespace(&Slot::shared(), "rotated", |namespace| {
         let spec = json!({
-            "exporter": {"port": 9150},
+            "exporter": {"port": unused_port()},
             "rotation": {"clientOverlap": "12s"},
             "scrape": {
                 "interval": "1s",
@@ -28,7 +29,7 @@ fn prometheus_scrapes_through_every_kind_of_rotation() -> Result<()> {
         });
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         exporters.wait_ready()?;
-        let address = start(namespace)?;
+        let address = start(&namespace.kubectl)?;
         wait_for(&address, "up", 1, "1")?;
         let first = exporters.secret("scrape")?;
         for (index, subject) in ["certificate", "ca", "password", "ca,password"]
@@ -36,7 +37,7 @@ fn prometheus_scrapes_through_every_kind_of_rotation() -> Result<()> {
             .enumerate()
         {
             let before = generations(&exporters)?;
-            rotate(namespace, &format!("{subject}:{index}"))?;
+            rotate(&namespace.kubectl, "nodes", &format!("{subject}:{index}"))?;
             wait_until(subject, ROTATION, || {
                 let now = generations(&exporters)?;
                 let quiet = exporters.resource()?["status"]["rotation"].is_null();
@@ -60,7 +61,7 @@ fn prometheus_scrapes_through_every_kind_of_rotation() -> Result<()> {
             &address,
             "max_over_time(timestamp(up)[10m:1s]) - min_over_time(timestamp(up)[10m:1s])",
         )?;
-        let number = |series: &[testbed::prometheus::Series]| -> Result<f64> {
+        let number = |series: &[Series]| -> Result<f64> {
             Ok(series.first().context("no series")?.value.parse()?)
         };
         let (seen, span) = (number(&seen)?, number(&span)?);
@@ -74,12 +75,13 @@ fn prometheus_scrapes_through_every_kind_of_rotation() -> Result<()> {
 
 #[test]
 fn an_old_password_that_is_still_in_use_is_not_dropped() -> Result<()> {
-    in_namespace("straggler", |namespace| {
-        let spec = json!({"exporter": {"port": 9151}, "rotation": {"clientOverlap": "2s"}});
+    in_namespace(&Slot::shared(), "straggler", |namespace| {
+        let spec =
+            json!({"exporter": {"port": unused_port()}, "rotation": {"clientOverlap": "2s"}});
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         exporters.wait_ready()?;
         let by_hand = exporters.scraper()?;
-        rotate(namespace, "password")?;
+        rotate(&namespace.kubectl, "nodes", "password")?;
         wait_until("the rotation to be held up", ROTATION, || {
             ensure!(by_hand.get("/metrics").send()?.status == 200, "refused");
             let resource = exporters.resource()?;
@@ -110,13 +112,13 @@ fn an_old_password_that_is_still_in_use_is_not_dropped() -> Result<()> {
 
 #[test]
 fn what_has_leaked_is_worth_nothing_at_once() -> Result<()> {
-    in_namespace("leaked", |namespace| {
-        let spec = json!({"exporter": {"port": 9152}});
+    in_namespace(&Slot::shared(), "leaked", |namespace| {
+        let spec = json!({"exporter": {"port": unused_port()}});
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         exporters.wait_ready()?;
         let old = exporters.scraper()?;
         ensure!(old.get("/metrics").send()?.status == 200);
-        annotate(namespace, "secureexporter.dev/distrust=all")?;
+        distrust(&namespace.kubectl, "nodes", "all")?;
         wait_until("the old authority to verify nothing", ROTATION, || {
             Ok(old.get("/metrics").send().is_err().then_some(()))
         })?;
@@ -139,10 +141,14 @@ fn what_has_leaked_is_worth_nothing_at_once() -> Result<()> {
 
 #[test]
 fn a_request_that_is_not_understood_is_told_with_the_mend() -> Result<()> {
-    in_namespace("misasked", |namespace| {
-        let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": {"port": 9153}}))?;
+    in_namespace(&Slot::shared(), "misasked", |namespace| {
+        let exporters = Exporters::apply(
+            namespace,
+            "nodes",
+            &json!({"exporter": {"port": unused_port()}}),
+        )?;
         exporters.wait_ready()?;
-        rotate(namespace, "leaf")?;
+        rotate(&namespace.kubectl, "nodes", "leaf")?;
         wait_until("the condition", Duration::from_secs(30), || {
             let resource = exporters.resource()?;
             let blocked = condition(&resource, "RotationBlocked").context("no condition")?;
@@ -171,15 +177,4 @@ fn generations(exporters: &Exporters<'_>) -> Result<Generations> {
         authority: number(&status["trust"]["activeGeneration"])?,
         password: number(&status["credentials"]["activeGeneration"])?,
     })
-}
-
-fn rotate(namespace: &Namespace, request: &str) -> Result<()> {
-    annotate(namespace, &format!("secureexporter.dev/rotate={request}"))
-}
-
-fn annotate(namespace: &Namespace, annotation: &str) -> Result<()> {
-    namespace
-        .kubectl
-        .run(&["annotate", "secexp", "nodes", annotation, "--overwrite"])?;
-    Ok(())
 }

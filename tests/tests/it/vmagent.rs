@@ -6,16 +6,17 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
     curl::Request,
-    exporters::Exporters,
+    exporters::{Exporters, rotate, unused_port},
     namespace::{Namespace, in_namespace},
+    slot::Slot,
     wait::wait_until,
 };
 
 #[test]
 fn vmagent_scrapes_by_the_list_and_follows_a_rotation() -> Result<()> {
-    in_namespace("vmagent", |namespace| {
+    in_namespace(&Slot::shared(), "vmagent", |namespace| {
         let spec = json!({
-            "exporter": {"port": 9160},
+            "exporter": {"port": unused_port()},
             "rotation": {"clientOverlap": "12s"},
             "scrape": {
                 "interval": "1s",
@@ -34,10 +35,7 @@ fn vmagent_scrapes_by_the_list_and_follows_a_rotation() -> Result<()> {
         let (failed, scraped) = (metric(&address, FAILED)?, metric(&address, SCRAPED)?);
 
         let before = exporters.secret("scrape")?;
-        let request = "secureexporter.dev/rotate=ca,password";
-        namespace
-            .kubectl
-            .run(&["annotate", "secexp", "nodes", request])?;
+        rotate(&namespace.kubectl, "nodes", "ca,password")?;
         wait_until("the rotation", Duration::from_secs(120), || {
             let quiet = exporters.resource()?["status"]["rotation"].is_null();
             let changed = before.differs(&exporters.secret("scrape")?);

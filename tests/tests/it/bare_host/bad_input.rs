@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use testbed::{
     certificate::self_signed,
     host::{Host, TLS, htpasswd},
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -77,8 +78,9 @@ const MISTAKES: [Mistake; 9] = [
 
 #[test]
 fn a_mistake_at_the_start_is_named() -> Result<()> {
+    let slot = Slot::shared();
     for mistake in MISTAKES {
-        let host = protected()?;
+        let host = protected(&slot)?;
         (mistake.make)(&host)?;
         let said = host.refused(&["--web.require=tls,auth"])?;
         check_words(&mistake, &said)?;
@@ -88,7 +90,8 @@ fn a_mistake_at_the_start_is_named() -> Result<()> {
 
 #[test]
 fn a_mistake_while_it_runs_changes_nothing() -> Result<()> {
-    let host = protected()?;
+    let slot = Slot::shared();
+    let host = protected(&slot)?;
     let good = |name: &str| fs::read_to_string(host.path(name));
     let files = ["config.yml", "node_exporter.crt", "node_exporter.key"];
     let kept = [good(files[0])?, good(files[1])?, good(files[2])?];
@@ -118,7 +121,8 @@ fn a_mistake_while_it_runs_changes_nothing() -> Result<()> {
 
 #[test]
 fn an_md5_hash_is_refused_with_its_cause() -> Result<()> {
-    let host = Host::with_certificate()?;
+    let slot = Slot::shared();
+    let host = Host::with_certificate(&slot)?;
     // What the procedure says as it circulates: without -B it makes no bcrypt hash, and does not say so.
     let hash = htpasswd(&["-nbC", "12"], "walnut")?;
     assert!(hash.starts_with("$apr1$"));
@@ -141,8 +145,8 @@ fn an_md5_hash_is_refused_with_its_cause() -> Result<()> {
 }
 
 /// A host with a password, `walnut`.
-fn protected() -> Result<Host> {
-    let host = Host::with_certificate()?;
+fn protected(slot: &Slot) -> Result<Host> {
+    let host = Host::with_certificate(slot)?;
     let hash = htpasswd(&["-nbBC", "5"], "walnut")?;
     host.write(
         "config.yml",

@@ -13,14 +13,16 @@ use tempfile::TempDir;
 use testbed::{
     certificate::served_serial,
     curl::Request,
-    environment,
     process::{Process, free_port, output},
-    prometheus,
+    product::binaries,
+    prometheus, servers,
+    slot::Slot,
     wait::wait_until,
 };
 
 #[test]
 fn the_files_serve_node_exporter_and_prometheus_as_they_are() -> Result<()> {
+    let _slot = Slot::shared();
     let folder = TempDir::new()?;
     let directory = folder.path().join("conf");
     let port = free_port()?;
@@ -28,7 +30,7 @@ fn the_files_serve_node_exporter_and_prometheus_as_they_are() -> Result<()> {
     let carried = carry_to_prometheus(&directory, folder.path(), port)?;
     let (_server, address) = prometheus::start_here(&folder.path().join("prometheus.yml"))?;
 
-    let node_exporter = serve(&environment::node_exporter()?, &directory, port)?;
+    let node_exporter = serve(&servers::ensure(&servers::NODE_EXPORTER)?, &directory, port)?;
     prometheus::wait_for(&address, r#"up{job="node-exporter"}"#, 1, "1")?;
     let get = || {
         Request::get(&format!("https://localhost:{port}/metrics"))
@@ -46,7 +48,7 @@ fn the_files_serve_node_exporter_and_prometheus_as_they_are() -> Result<()> {
 
     // Ours takes its place by the same file, and Prometheus is told nothing.
     drop(node_exporter);
-    let _ours = serve(&environment::exporter()?, &directory, port)?;
+    let _ours = serve(&binaries::built(binaries::EXPORTER)?, &directory, port)?;
     wait_until("our metrics", Duration::from_secs(20), || {
         Ok(scrape()?.body.contains("secure_exporter_").then_some(()))
     })?;
@@ -56,11 +58,10 @@ fn the_files_serve_node_exporter_and_prometheus_as_they_are() -> Result<()> {
 
 fn web_config(action: &str, directory: &Path, options: &[&str]) -> Result<String> {
     output(
-        Command::new(environment::exporter()?)
+        Command::new(binaries::built(binaries::EXPORTER)?)
             .args(["web-config", action, "--directory"])
             .arg(directory)
             .args(options),
-        "",
     )
 }
 
@@ -102,10 +103,9 @@ fn carry_to_prometheus(directory: &Path, to: &Path, port: u16) -> Result<PathBuf
     fs::write(&pasted, format!("{global}{job}"))?;
     for configuration in [&named, &pasted] {
         output(
-            Command::new(environment::promtool()?)
+            Command::new(servers::ensure(&servers::PROMTOOL)?)
                 .args(["check", "config"])
                 .arg(configuration),
-            "",
         )?;
     }
     Ok(carried)

@@ -8,10 +8,12 @@ use std::{collections::BTreeSet, process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use testbed::{
-    curl::{Answer, Request},
-    environment,
+    curl::Answer,
+    curl::Request,
     host::machine::Machine,
     process::{Process, free_port},
+    product::debian_package,
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -25,8 +27,10 @@ const MOST_EXPOSURE: &str = "25";
 
 #[test]
 fn from_the_package_to_a_scraped_host_and_away() -> Result<()> {
-    let machine = Machine::copy()?;
-    let package = environment::package()?;
+    // What others write to this machine meanwhile would show through the copy.
+    let slot = Slot::alone();
+    let machine = Machine::copy(&slot)?;
+    let package = debian_package::made()?;
     let package = package.to_str().context("a path that is no text")?;
     machine.run(&["dpkg", "-i", package])?;
 

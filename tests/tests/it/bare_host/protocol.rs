@@ -7,8 +7,10 @@ use tempfile::TempDir;
 use testbed::{
     comparison::pair::{Both, Pair},
     curl::Request,
-    environment,
     process::{Process, free_port, output},
+    product::binaries,
+    servers,
+    slot::Slot,
     wait::wait_until,
 };
 
@@ -30,13 +32,17 @@ fn ran(body: &str) -> (BTreeSet<&str>, BTreeSet<&str>) {
 
 #[test]
 fn filters_are_understood_as_node_exporter_understands_them() -> Result<()> {
-    let pair = Pair::start(&[
-        "--collector.disable-defaults",
-        "--collector.filefd",
-        "--collector.loadavg",
-        "--collector.time",
-        "--collector.uname",
-    ])?;
+    let slot = Slot::shared();
+    let pair = Pair::start(
+        &slot,
+        &[
+            "--collector.disable-defaults",
+            "--collector.filefd",
+            "--collector.loadavg",
+            "--collector.time",
+            "--collector.uname",
+        ],
+    )?;
     for query in [
         "",
         "?collect%5B%5D=loadavg",
@@ -69,7 +75,11 @@ fn filters_are_understood_as_node_exporter_understands_them() -> Result<()> {
 
 #[test]
 fn encodings_are_chosen_as_node_exporter_chooses_them() -> Result<()> {
-    let pair = Pair::start(&["--collector.disable-defaults", "--collector.loadavg"])?;
+    let slot = Slot::shared();
+    let pair = Pair::start(
+        &slot,
+        &["--collector.disable-defaults", "--collector.loadavg"],
+    )?;
     let encoding = |port: u16, accepted: &str| -> Result<String> {
         let head = output(
             Command::new("curl")
@@ -83,7 +93,6 @@ fn encodings_are_chosen_as_node_exporter_chooses_them() -> Result<()> {
                 ])
                 .arg(format!("Accept-Encoding: {accepted}"))
                 .arg(format!("http://127.0.0.1:{port}/metrics")),
-            "",
         )?;
         Ok(head)
     };
@@ -109,10 +118,8 @@ fn encodings_are_chosen_as_node_exporter_chooses_them() -> Result<()> {
 
 #[test]
 fn the_flags_on_record_are_those_of_node_exporter() -> Result<()> {
-    let help = output(
-        Command::new(environment::node_exporter()?).arg("--help"),
-        "",
-    )?;
+    let _slot = Slot::shared();
+    let help = output(Command::new(servers::ensure(&servers::NODE_EXPORTER)?).arg("--help"))?;
     let mut flags: Vec<&str> = help
         .lines()
         .filter_map(|line| {
@@ -134,13 +141,14 @@ fn the_flags_on_record_are_those_of_node_exporter() -> Result<()> {
 
 #[test]
 fn arguments_from_a_file_are_read_as_node_exporter_reads_them() -> Result<()> {
+    let slot = Slot::shared();
     let folder = TempDir::new()?;
     let file = folder.path().join("arguments");
     fs::write(
         &file,
         "# collectors\n--collector.disable-defaults\n\n   \n--collector.time\n--web.telemetry-path\n/m\n",
     )?;
-    let pair = Pair::start(&[&format!("@{}", file.display())])?;
+    let pair = Pair::start(&slot, &[&format!("@{}", file.display())])?;
     let Both { ours, theirs } = pair.get("/m")?;
     assert_eq!((ours.0, theirs.0), (200, 200));
     assert_eq!(ran(&ours.1), ran(&theirs.1));
@@ -149,6 +157,7 @@ fn arguments_from_a_file_are_read_as_node_exporter_reads_them() -> Result<()> {
 
 #[test]
 fn systemd_hands_over_its_sockets() -> Result<()> {
+    let _slot = Slot::shared();
     let folder = TempDir::new()?;
     let (port, path) = (free_port()?, folder.path().join("exporter.sock"));
     let mut activation = Command::new("systemd-socket-activate");
@@ -158,7 +167,7 @@ fn systemd_hands_over_its_sockets() -> Result<()> {
         .arg("--listen")
         .arg(&path)
         .arg("--fdname=tcp:unix")
-        .arg(environment::exporter()?)
+        .arg(binaries::built(binaries::EXPORTER)?)
         .arg("--web.systemd-socket");
     let mut process = Process::spawn(&mut activation)?;
     wait_until("the sockets", Duration::from_secs(20), || {
@@ -173,7 +182,6 @@ fn systemd_hands_over_its_sockets() -> Result<()> {
             .args(["-sS", "--unix-socket"])
             .arg(&path)
             .arg("http://localhost/metrics"),
-        "",
     )?;
     ensure!(body.contains("node_load1 "), "{body}");
     let log = process.log()?;

@@ -5,16 +5,17 @@ use std::{collections::BTreeMap, thread, time::Duration};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    exporters::Exporters,
+    exporters::{Exporters, unused_port},
     namespace::{Namespace, in_namespace},
     secret::SecretData,
+    slot::Slot,
     wait::wait_until,
 };
 
 #[test]
 fn a_second_pass_writes_nothing() -> Result<()> {
-    in_namespace("second-pass", |namespace| {
-        let exporters = ready(namespace, 9120)?;
+    in_namespace(&Slot::shared(), "second-pass", |namespace| {
+        let exporters = ready(namespace, unused_port())?;
         let before = settled(&exporters)?;
         ensure!(before.len() == 9, "not all children: {before:?}");
         let resource = exporters.resource()?;
@@ -39,8 +40,8 @@ fn a_second_pass_writes_nothing() -> Result<()> {
 
 #[test]
 fn deleted_secrets_come_back_the_same() -> Result<()> {
-    in_namespace("deleted", |namespace| {
-        let exporters = ready(namespace, 9121)?;
+    in_namespace(&Slot::shared(), "deleted", |namespace| {
+        let exporters = ready(namespace, unused_port())?;
         let scraper = exporters.scraper()?;
         for what in ["server", "scrape", "state"] {
             let name = format!("nodes-{what}");
@@ -76,8 +77,8 @@ fn deleted_secrets_come_back_the_same() -> Result<()> {
 
 #[test]
 fn an_edited_secret_is_restored() -> Result<()> {
-    in_namespace("edited", |namespace| {
-        let exporters = ready(namespace, 9122)?;
+    in_namespace(&Slot::shared(), "edited", |namespace| {
+        let exporters = ready(namespace, unused_port())?;
         let scraper = exporters.scraper()?;
         for what in ["server", "scrape"] {
             let before = exporters.secret(what)?;
@@ -108,8 +109,8 @@ fn an_edited_secret_is_restored() -> Result<()> {
 
 #[test]
 fn an_edited_daemon_set_is_restored() -> Result<()> {
-    in_namespace("edited-pods", |namespace| {
-        let exporters = ready(namespace, 9123)?;
+    in_namespace(&Slot::shared(), "edited-pods", |namespace| {
+        let exporters = ready(namespace, unused_port())?;
         let before = pod_spec(namespace)?;
         let patches = [
             json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "example.com/other:1"}]),
@@ -139,9 +140,9 @@ fn an_edited_daemon_set_is_restored() -> Result<()> {
 
 #[test]
 fn a_container_that_was_slipped_in_is_removed() -> Result<()> {
-    in_namespace("slipped-in", |namespace| {
+    in_namespace(&Slot::shared(), "slipped-in", |namespace| {
         // It would see the certificate's key and the whole file system of the node.
-        let exporters = ready(namespace, 9126)?;
+        let exporters = ready(namespace, unused_port())?;
         let before = pod_spec(namespace)?;
         let guests = [
             (
@@ -174,9 +175,9 @@ fn a_container_that_was_slipped_in_is_removed() -> Result<()> {
 
 #[test]
 fn a_rollout_restart_is_left_alone() -> Result<()> {
-    in_namespace("restart", |namespace| {
+    in_namespace(&Slot::shared(), "restart", |namespace| {
         const ANNOTATION: &str = "kubectl.kubernetes.io/restartedAt";
-        let exporters = ready(namespace, 9124)?;
+        let exporters = ready(namespace, unused_port())?;
         let pod = exporters.pod()?;
         namespace
             .kubectl
@@ -201,11 +202,12 @@ fn a_rollout_restart_is_left_alone() -> Result<()> {
 
 #[test]
 fn a_changed_spec_reaches_the_node() -> Result<()> {
-    in_namespace("changed", |namespace| {
-        let exporters = ready(namespace, 9125)?;
+    in_namespace(&Slot::shared(), "changed", |namespace| {
+        let port = unused_port();
+        let exporters = ready(namespace, port)?;
         let scraper = exporters.scraper()?;
         assert!(scraper.get("/metrics").send()?.body.contains("node_load1 "));
-        let spec = json!({"exporter": {"port": 9125, "collectors": {"disabled": ["loadavg"]}}});
+        let spec = json!({"exporter": {"port": port, "collectors": {"disabled": ["loadavg"]}}});
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         wait_until("the collector to be off", Duration::from_secs(120), || {
             let answer = scraper.get("/metrics").send()?;

@@ -3,14 +3,15 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 use testbed::{
-    exporters::Exporters,
+    exporters::{Exporters, unused_port},
     namespace::{in_labelled_namespace, in_namespace},
     secret::SecretData,
+    slot::Slot,
 };
 
 #[test]
 fn a_foreign_secret_is_not_overwritten() -> Result<()> {
-    in_namespace("foreign", |namespace| {
+    in_namespace(&Slot::shared(), "foreign", |namespace| {
         let foreign = json!({
             "apiVersion": "v1",
             "kind": "Secret",
@@ -19,7 +20,11 @@ fn a_foreign_secret_is_not_overwritten() -> Result<()> {
         });
         namespace.kubectl.apply(&foreign)?;
         let before = namespace.kubectl.get("secret", "nodes-server")?;
-        let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": {"port": 9130}}))?;
+        let exporters = Exporters::apply(
+            namespace,
+            "nodes",
+            &json!({"exporter": {"port": unused_port()}}),
+        )?;
         exporters.wait_refused(&["nodes-server"])?;
         assert_eq!(namespace.kubectl.get("secret", "nodes-server")?, before);
         // The mend.
@@ -30,7 +35,7 @@ fn a_foreign_secret_is_not_overwritten() -> Result<()> {
 
 #[test]
 fn a_foreign_daemon_set_is_not_overwritten() -> Result<()> {
-    in_namespace("foreign-pods", |namespace| {
+    in_namespace(&Slot::shared(), "foreign-pods", |namespace| {
         let labels = json!({"app": "theirs"});
         let foreign = json!({
             "apiVersion": "apps/v1",
@@ -50,7 +55,11 @@ fn a_foreign_daemon_set_is_not_overwritten() -> Result<()> {
         });
         namespace.kubectl.apply(&foreign)?;
         let before = namespace.kubectl.get("daemonset", "nodes")?;
-        let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": {"port": 9131}}))?;
+        let exporters = Exporters::apply(
+            namespace,
+            "nodes",
+            &json!({"exporter": {"port": unused_port()}}),
+        )?;
         exporters.wait_refused(&["DaemonSet", "nodes"])?;
         let after = namespace.kubectl.get("daemonset", "nodes")?;
         assert_eq!(after["spec"], before["spec"]);
@@ -65,8 +74,9 @@ fn a_foreign_daemon_set_is_not_overwritten() -> Result<()> {
 
 #[test]
 fn an_image_outside_the_allow_list_runs_nowhere() -> Result<()> {
-    in_namespace("image", |namespace| {
-        let evil = json!({"image": {"repository": "example.com/evil", "tag": "1"}, "exporter": {"port": 9132}});
+    in_namespace(&Slot::shared(), "image", |namespace| {
+        let port = unused_port();
+        let evil = json!({"image": {"repository": "example.com/evil", "tag": "1"}, "exporter": {"port": port}});
         let exporters = Exporters::apply(namespace, "nodes", &evil)?;
         let refusal = exporters.wait_refused(&[
             "example.com/evil",
@@ -80,7 +90,7 @@ fn an_image_outside_the_allow_list_runs_nowhere() -> Result<()> {
         );
 
         // The mend; and what works goes on when the spec becomes bad again.
-        let good = json!({"image": {"repository": "localhost/secure-exporter"}, "exporter": {"port": 9132}});
+        let good = json!({"image": {"repository": "localhost/secure-exporter"}, "exporter": {"port": port}});
         namespace.kubectl.delete("secureexporter", "nodes")?;
         let exporters = Exporters::apply(namespace, "nodes", &good)?;
         exporters.wait_ready()?;
@@ -99,12 +109,13 @@ fn an_image_outside_the_allow_list_runs_nowhere() -> Result<()> {
 
 #[test]
 fn two_on_one_port_are_told_so() -> Result<()> {
-    in_namespace("port", |namespace| {
-        let spec = json!({"exporter": {"port": 9133}});
+    in_namespace(&Slot::shared(), "port", |namespace| {
+        let port = unused_port();
+        let spec = json!({"exporter": {"port": port}});
         let first = Exporters::apply(namespace, "first", &spec)?;
         first.wait_ready()?;
         let second = Exporters::apply(namespace, "second", &spec)?;
-        second.wait_refused(&["9133", "spec.exporter.port"])?;
+        second.wait_refused(&[&port.to_string(), "spec.exporter.port"])?;
         let conflicted = second.resource()?;
         let conditions = conflicted["status"]["conditions"]
             .as_array()
@@ -118,29 +129,51 @@ fn two_on_one_port_are_told_so() -> Result<()> {
         );
         first.wait_ready()?;
         // The mend.
-        Exporters::apply(namespace, "second", &json!({"exporter": {"port": 9134}}))?.wait_ready()
+        Exporters::apply(
+            namespace,
+            "second",
+            &json!({"exporter": {"port": unused_port()}}),
+        )?
+        .wait_ready()
     })
 }
 
 #[test]
 fn a_namespace_that_forbids_host_paths_is_named_with_its_label() -> Result<()> {
     const LABEL: &str = "pod-security.kubernetes.io/enforce";
-    in_labelled_namespace("secured", &[(LABEL, "restricted")], |namespace| {
-        let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": {"port": 9135}}))?;
-        exporters.wait_refused(&[LABEL, "privileged"])?;
-        // The mend that the condition names.
-        let label = format!("{LABEL}=privileged");
-        namespace
-            .kubectl
-            .run(&["label", "namespace", &namespace.name, &label, "--overwrite"])?;
-        exporters.wait_ready()
-    })
+    in_labelled_namespace(
+        &Slot::shared(),
+        "secured",
+        &[(LABEL, "restricted")],
+        |namespace| {
+            let exporters = Exporters::apply(
+                namespace,
+                "nodes",
+                &json!({"exporter": {"port": unused_port()}}),
+            )?;
+            exporters.wait_refused(&[LABEL, "privileged"])?;
+            // The mend that the condition names.
+            let label = format!("{LABEL}=privileged");
+            namespace.kubectl.run(&[
+                "label",
+                "namespace",
+                &namespace.name,
+                &label,
+                "--overwrite",
+            ])?;
+            exporters.wait_ready()
+        },
+    )
 }
 
 #[test]
 fn a_damaged_state_is_said_and_never_replaced() -> Result<()> {
-    in_namespace("damaged", |namespace| {
-        let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": {"port": 9136}}))?;
+    in_namespace(&Slot::shared(), "damaged", |namespace| {
+        let exporters = Exporters::apply(
+            namespace,
+            "nodes",
+            &json!({"exporter": {"port": unused_port()}}),
+        )?;
         exporters.wait_ready()?;
         let scraper = exporters.scraper()?;
         let published = exporters.secret("server")?;
@@ -173,7 +206,8 @@ fn a_damaged_state_is_said_and_never_replaced() -> Result<()> {
 
 #[test]
 fn a_port_of_the_node_that_something_else_holds() -> Result<()> {
-    in_namespace("taken", |namespace| {
+    in_namespace(&Slot::shared(), "taken", |namespace| {
+        let port = unused_port();
         // As a node_exporter that was there first: on the node's network, without declaring its port.
         let other = json!({
             "apiVersion": "v1",
@@ -186,7 +220,7 @@ fn a_port_of_the_node_that_something_else_holds() -> Result<()> {
                     "name": "older",
                     "image": "localhost/secure-exporter:dev",
                     "imagePullPolicy": "Never",
-                    "args": ["--web.listen-address=:9137"],
+                    "args": [format!("--web.listen-address=:{port}")],
                 }],
             },
         });
@@ -197,8 +231,8 @@ fn a_port_of_the_node_that_something_else_holds() -> Result<()> {
             "--for=condition=Ready",
             "--timeout=90s",
         ])?;
-        let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": {"port": 9137}}))?;
-        exporters.wait_refused(&["9137", "spec.exporter.port"])?;
+        let exporters = Exporters::apply(namespace, "nodes", &json!({"exporter": {"port": port}}))?;
+        exporters.wait_refused(&[&port.to_string(), "spec.exporter.port"])?;
         namespace.kubectl.delete("pod", "older")?;
         exporters.wait_ready()
     })

@@ -1,0 +1,29 @@
+//! `cargo xtask deb`: the exporter's Debian package.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use testbed::{
+    paths::find_program,
+    process::visibly,
+    product::{binaries, debian_package},
+};
+
+/// Builds the binary, makes the package of it, has lintian look at it where that is installed, and says where it is.
+///
+/// # Errors
+/// A build failed, or lintian found a mistake.
+pub fn run() -> Result<ExitCode> {
+    binaries::release()?;
+    let file = debian_package::make()?;
+    match find_program("lintian") {
+        Some(lintian) => visibly(
+            Command::new(lintian)
+                .arg("--fail-on=error,warning")
+                .arg(&file),
+        )?,
+        None => println!("not checked by lintian, which is not installed"),
+    }
+    println!("{}", file.display());
+    Ok(ExitCode::SUCCESS)
+}
