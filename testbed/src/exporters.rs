@@ -122,7 +122,7 @@ impl<'a> Exporters<'a> {
             let resource = self.resource()?;
             let status = &resource["status"];
             let current = status["observedGeneration"] == resource["metadata"]["generation"];
-            let ready = condition(&resource, "Ready").is_some_and(|it| it["status"] == "True");
+            let ready = condition(status, "Ready").is_ok_and(|it| it["status"] == "True");
             ensure!(
                 current && ready && status["nodes"]["summary"] == "1/1",
                 "its status: {status}"
@@ -147,7 +147,7 @@ impl<'a> Exporters<'a> {
                 let message = it["message"].as_str().unwrap_or_default();
                 words.iter().all(|word| message.contains(word))
             };
-            let ready = condition(&resource, "Ready").context("it has no condition Ready")?;
+            let ready = condition(&resource["status"], "Ready")?;
             ensure!(ready["status"] == "False", "it is ready: {ready}");
             let found = conditions.iter().find(says).cloned();
             Ok(Some(found.with_context(|| {
@@ -266,12 +266,16 @@ impl<'a> Exporters<'a> {
     }
 }
 
-/// A condition of a resource.
-pub fn condition<'a>(resource: &'a Value, kind: &str) -> Option<&'a Value> {
-    resource["status"]["conditions"]
-        .as_array()?
-        .iter()
-        .find(|it| it["type"] == kind)
+/// A condition of a status.
+///
+/// # Errors
+/// The status has no such condition.
+pub fn condition<'a>(status: &'a Value, kind: &str) -> Result<&'a Value> {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let mut of_kind = conditions.filter(|it| it["type"] == kind);
+    of_kind
+        .next()
+        .with_context(|| format!("there is no condition {kind}"))
 }
 
 /// What the Secret `<name>-scrape` gives to a scraper.

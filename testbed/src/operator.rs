@@ -5,13 +5,13 @@ pub mod installed;
 
 use std::{fs, path::Path, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    kubectl::Kubectl, process::Process, product::binaries, secret::SecretData, slot::Slot,
-    test_clusters,
+    exporters::condition, kubectl::Kubectl, process::Process, product::binaries,
+    secret::SecretData, slot::Slot, test_clusters,
 };
 use gate::Gate;
 
@@ -90,17 +90,6 @@ impl Stage {
                 ]),
         )
     }
-}
-
-/// A condition of a status.
-///
-/// # Errors
-/// It is not there.
-pub fn condition<'a>(status: &'a Value, kind: &str) -> Result<&'a Value> {
-    let conditions = status.get("conditions").and_then(Value::as_array);
-    let mut conditions = conditions.context("no conditions")?.iter();
-    let found = conditions.find(|it| it.get("type").is_some_and(|one| one == kind));
-    found.with_context(|| format!("no condition {kind}"))
 }
 
 fn write_kubeconfig(file: &Path, server: &str) -> Result<()> {

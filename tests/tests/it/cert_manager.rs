@@ -274,7 +274,7 @@ fn deny(kubectl: &Kubectl, name: &str, message: &str) -> Result<()> {
 fn wait_not_ready(kubectl: &Kubectl, words: &str) -> Result<String> {
     wait_until(words, ANSWER, || {
         let resource = kubectl.get("secureexporter", "nodes")?;
-        let ready = condition(&resource, "Ready").context("no condition")?;
+        let ready = condition(&resource["status"], "Ready")?;
         let message = ready["message"].as_str().unwrap_or_default();
         ensure!(
             ready["status"] == "False" && message.contains(words),

@@ -28,7 +28,7 @@ fn an_empty_spec_is_a_working_system() -> Result<()> {
         serves_those_who_may(&scraper)?;
 
         let resource = exporters.resource()?;
-        let ready = condition(&resource, "Ready").cloned().unwrap_or_default();
+        let ready = condition(&resource["status"], "Ready")?;
         assert!(
             ready["message"].as_str().is_some_and(|it| !it.is_empty()),
             "{ready}"
@@ -131,7 +131,7 @@ fn a_renewal_reaches_clients_without_a_restart() -> Result<()> {
         assert_eq!(now["metadata"]["uid"], pod["metadata"]["uid"]);
         assert_eq!(now["status"]["containerStatuses"][0]["restartCount"], 0);
         let resource = exporters.resource()?;
-        assert!(condition(&resource, "Ready").is_some_and(|it| it["status"] == "True"));
+        assert!(condition(&resource["status"], "Ready").is_ok_and(|it| it["status"] == "True"));
         Ok(())
     })
 }
@@ -204,11 +204,8 @@ fn no_secret_is_told() -> Result<()> {
         namespace.kubectl.delete("secret", "nodes-server")?;
         exporters.wait_reconciled()?;
         let resource = exporters.resource()?;
-        let refused = condition(&resource, "CredentialsAccepted");
-        ensure!(
-            refused.is_some_and(|it| it["status"] == "False"),
-            "{refused:?}"
-        );
+        let refused = condition(&resource["status"], "CredentialsAccepted")?;
+        ensure!(refused["status"] == "False", "{refused}");
         let log = |kubectl: &Kubectl, name: &str| {
             kubectl.run(&[
                 "logs",

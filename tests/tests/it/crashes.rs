@@ -6,8 +6,8 @@ use std::{fs, process::Command, thread, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use testbed::{
-    exporters::{resource, rotate},
-    operator::{Stage, condition, gate::Cut},
+    exporters::{condition, resource, rotate},
+    operator::{Stage, gate::Cut},
     process::{Process, output},
     secret::SecretData,
     slot::Slot,

@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
     certificate::{Authority, serial_number, served_serial},
-    exporters::{Exporters, resource, rotate, unused_port},
+    exporters::{Exporters, condition, resource, rotate, unused_port},
     kubectl::Kubectl,
     namespace::in_namespace,
-    operator::{Stage, condition},
+    operator::Stage,
     process::Process,
     slot::Slot,
     wait::wait_until,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
     exporters::{Exporters, condition, unused_port},
@@ -76,7 +76,7 @@ fn prometheus_scrapes_through_changes_of_a_password_of_ones_own() -> Result<()> 
         ensure!(exporters.secret("scrape")?.get("password")? == SECOND);
         ensure!(as_alice(&exporters)? == 200, "alice is refused");
         let resource = exporters.resource()?;
-        let ready = condition(&resource, "Ready").context("no condition")?;
+        let ready = condition(&resource["status"], "Ready")?;
         ensure!(ready["status"] == "True", "{ready}");
 
         // Who is removed is refused.
@@ -95,7 +95,7 @@ fn prometheus_scrapes_through_changes_of_a_password_of_ones_own() -> Result<()> 
 /// Status and message of the condition.
 fn accepted(exporters: &Exporters<'_>) -> Result<(String, String)> {
     let resource = exporters.resource()?;
-    let found = condition(&resource, "CredentialsAccepted").context("no condition")?;
+    let found = condition(&resource["status"], "CredentialsAccepted")?;
     let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
     Ok((text("status"), text("message")))
 }

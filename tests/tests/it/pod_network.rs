@@ -116,7 +116,7 @@ fn a_resource_that_runs_may_leave_the_nodes_network_and_come_back() -> Result<()
             exporters.wait_ready()?;
             ensure!(exporters.scraper_of_pod()?.get("/metrics").send()?.status == 200);
             let resource = exporters.resource()?;
-            let ready = condition(&resource, "Ready").context("no condition")?;
+            let ready = condition(&resource["status"], "Ready")?;
             ensure!(ready["status"] == "True", "{ready}");
             let on_node = connect(&exporters.address());
             match network {

@@ -85,15 +85,15 @@ fn an_old_password_that_is_still_in_use_is_not_dropped() -> Result<()> {
         wait_until("the rotation to be held up", ROTATION, || {
             ensure!(by_hand.get("/metrics").send()?.status == 200, "refused");
             let resource = exporters.resource()?;
-            let blocked = condition(&resource, "RotationBlocked").cloned();
-            let message = blocked.context("no condition")?["message"].clone();
+            let blocked = condition(&resource["status"], "RotationBlocked")?;
+            let message = &blocked["message"];
             ensure!(
                 message
                     .as_str()
                     .is_some_and(|it| it.contains("asked with the old password")),
                 "{message}"
             );
-            let ready = condition(&resource, "Ready").context("no condition")?;
+            let ready = condition(&resource["status"], "Ready")?;
             ensure!(ready["status"] == "True", "{ready}");
             Ok(Some(()))
         })?;
@@ -151,7 +151,7 @@ fn a_request_that_is_not_understood_is_told_with_the_mend() -> Result<()> {
         rotate(&namespace.kubectl, "nodes", "leaf")?;
         wait_until("the condition", Duration::from_secs(30), || {
             let resource = exporters.resource()?;
-            let blocked = condition(&resource, "RotationBlocked").context("no condition")?;
+            let blocked = condition(&resource["status"], "RotationBlocked")?;
             let message = blocked["message"].as_str().unwrap_or_default();
             ensure!(
                 message.contains("certificate, ca and password"),
