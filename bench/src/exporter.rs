@@ -3,6 +3,7 @@
 //! only the ratio carries over to another machine.
 
 pub mod client;
+mod collectors;
 mod crowd;
 mod floor;
 mod large_host;
@@ -27,6 +28,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use client::Target;
+use collectors::only;
 use crowd::{Crowd, Manner};
 use load::{Connections, Stranger};
 use process::Process;
@@ -325,17 +327,6 @@ fn allow_crowds() {
     };
     // Where that is not allowed the crowd says what it lacks.
     let _ = setrlimit(Resource::Nofile, all);
-}
-
-/// The flags that leave no other collector.
-fn only<'a>(collectors: impl IntoIterator<Item = &'a String>) -> Vec<String> {
-    let named = collectors
-        .into_iter()
-        .map(|name| format!("--collector.{name}"));
-    ["--collector.disable-defaults".to_owned()]
-        .into_iter()
-        .chain(named)
-        .collect()
 }
 
 /// The collectors that an exporter runs when it is told nothing: it names them in a scrape.

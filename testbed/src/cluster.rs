@@ -4,6 +4,7 @@
 mod certificates;
 mod cgroup;
 mod control_plane;
+mod extent;
 mod holder;
 mod layout;
 mod network;
@@ -21,7 +22,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub use layout::{Extent, Layout, Node};
+pub use extent::Extent;
+pub use layout::{Layout, Node};
 pub use shape::Shape;
 
 use holder::Server;

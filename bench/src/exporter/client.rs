@@ -15,8 +15,8 @@ use rustls::{
     crypto::aws_lc_rs, pki_types::ServerName,
 };
 
-use super::web::USER;
-
+/// Who scrapes.
+pub const USER: &str = "prometheus";
 /// A scrape that takes this long has failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
 

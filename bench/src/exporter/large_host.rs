@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use testbed::comparison::large_host::LargeHost;
 
-use super::{only, table::Side};
+use super::{collectors::only, table::Side};
 
 /// Those that read nothing but the folder.
 const COLLECTORS: [&str; 11] = [

@@ -7,11 +7,8 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::{RootCertStore, pki_types::CertificateDer};
 use tempfile::TempDir;
 
-use super::client::Target;
+use super::client::{Target, USER};
 use testbed::process::output;
-
-/// Who scrapes.
-pub const USER: &str = "prometheus";
 
 /// A folder with certificate, key and configuration.
 pub struct Web {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::layout::{Extent, Layout};
+use super::{extent::Extent, layout::Layout};
 use crate::wait::wait_until;
 
 const ROOT: &str = "/sys/fs/cgroup";

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::layout::Extent;
+use super::extent::Extent;
 use crate::{
     process::{output, tail},
     wait::wait_until,

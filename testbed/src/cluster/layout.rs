@@ -5,16 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{holder::Holder, shape::Shape};
-
-/// How much of a cluster this user may run.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// Control plane and nodes, in networks of their own: needs root.
-    Whole,
-    /// etcd, API server, controllers and scheduler on this machine's loopback address: everything but running pods.
-    ControlPlane,
-}
+use super::{extent::Extent, holder::Holder, shape::Shape};
 
 /// Paths and addresses of one cluster; two clusters of different names share none.
 pub struct Layout {

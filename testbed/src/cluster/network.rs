@@ -6,8 +6,9 @@ use std::{fs, process::Command};
 use anyhow::{Result, bail};
 
 use super::{
+    extent::Extent,
     holder::Holder,
-    layout::{Extent, Layout, Node},
+    layout::{Layout, Node},
 };
 use crate::process::output;
 

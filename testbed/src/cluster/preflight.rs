@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use super::layout::Extent;
+use super::extent::Extent;
 
 /// Asks for cgroups, and says loudly what there will not be without root.
 ///
