@@ -114,7 +114,8 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
             "a generated Secret or ConfigMap was not there as it should be (deleted or changed, by hand or with the spec), and is written again: the waits of the rotation under way start anew"
                 .to_owned(),
         ),
-        Step::ConfirmAuthority
+        Step::AcceptSpec
+        | Step::ConfirmAuthority
         | Step::ConfirmPassword
         | Step::Remember { .. }
         | Step::Forget { .. } => return None,

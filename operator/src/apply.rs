@@ -19,20 +19,23 @@ use serde_json::json;
 
 use crate::{
     api::{SecureExporter, SecureExporterStatus},
+    api_error::{self, Class},
     cert_manager::CertificateRequest,
     guests::expulsion,
     metrics::Metrics,
-    names::{FIELD_MANAGER, Owner, published_generation},
-    observe::Observed,
-    render::Children,
+    names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
+    observe::{Child, Observed},
+    render::{Children, Discovery},
 };
 
 /// Why a write was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The API server refused, or did not answer.
-    #[error("{kind} {name}: {source}")]
+    #[error("cannot {verb} {kind} {name}: {}", api_error::text(source))]
     Api {
+        /// What was tried.
+        verb: &'static str,
         /// Kind of the object.
         kind: &'static str,
         /// Name of the object.
@@ -41,15 +44,37 @@ pub enum ApplyError {
         #[source]
         source: kube::Error,
     },
-    /// The name is taken by an object of somebody else.
+    /// The name is taken by an object that another controller or a user has made.
     #[error(
-        "{kind} {name} exists and was not made by this resource: it is not touched. Delete or rename it"
+        "{kind} {name} exists and was not made by this resource: it is not touched. Delete or rename it, or rename the SecureExporter"
     )]
     Taken {
         /// Kind of the object.
         kind: &'static str,
         /// Name of the object.
         name: String,
+    },
+    /// The garbage collector has not removed it yet.
+    #[error(
+        "{kind} {name} is being deleted, or belongs to a deleted SecureExporter of the same name: waiting for the garbage collector"
+    )]
+    Leftover {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Name of the object.
+        name: String,
+    },
+    /// It was not read, so it is not known what would be written over.
+    #[error("{kind} {name} could not be read, so it is not written: {problem}")]
+    Unread {
+        /// Kind of the object.
+        kind: &'static str,
+        /// Name of the object.
+        name: String,
+        /// What kind of failure it was.
+        class: Class,
+        /// What the API server said.
+        problem: String,
     },
     /// What is published is newer than what would be written: another operator is at work, or a backup was restored.
     #[error(
@@ -68,24 +93,19 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
-    /// Whether somebody else wrote in between: reading again and deciding again is the mend.
+    /// Whether another writer was faster.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api { source: kube::Error::Api(status), .. } if status.code == 409)
+        matches!(self, Self::Api { source, .. } if api_error::class(source) == Class::Conflict)
     }
 
-    /// Whether the namespace is on its way out, in which nothing can be made any more.
-    pub fn is_namespace_ending(&self) -> bool {
-        let Self::Api {
-            source: kube::Error::Api(status),
-            ..
-        } = self
-        else {
-            return false;
-        };
-        let causes = status.details.iter().flat_map(|details| &details.causes);
-        causes
-            .map(|cause| cause.reason.as_str())
-            .any(|reason| reason == "NamespaceTerminating")
+    /// Whether the same write may succeed soon without anybody's help.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => api_error::class(source).is_passing(),
+            Self::Unread { class, .. } => class.is_passing(),
+            // The garbage collector takes seconds; where it takes longer a person should know.
+            Self::Leftover { .. } | Self::Taken { .. } | Self::Older { .. } => false,
+        }
     }
 }
 
@@ -102,39 +122,73 @@ impl Writer<'_> {
     ///
     /// # Errors
     /// As [`ApplyError`] says.
-    pub async fn state(&self, wanted: Secret, present: Option<&Secret>) -> Result<(), ApplyError> {
+    pub async fn state(&self, wanted: Secret, present: &Child<Secret>) -> Result<(), ApplyError> {
         self.generated(wanted, present).await
     }
 
-    /// Writes every child that is not as it should be, in an order in which nothing refers to what is not there yet.
-    ///
-    /// # Errors
-    /// As [`ApplyError`] says.
+    /// Writes every child that is not as it should be, in an order in which nothing refers to what is not there yet. One
+    /// that cannot be written stops only itself and what refers to it: what went wrong, of each.
     pub async fn children(
         &self,
         children: Children,
         observed: &Observed,
-    ) -> Result<(), ApplyError> {
-        self.applied(children.service_account, observed.service_account.as_ref())
-            .await?;
-        if let Some(discovery) = children.discovery {
-            self.applied(discovery.role, observed.role.as_ref()).await?;
-            self.applied(discovery.role_binding, observed.role_binding.as_ref())
-                .await?;
-        } else if let Some(binding) = &observed.role_binding {
-            self.withdraw(binding).await?;
-        }
-        self.generated(children.server_secret, observed.server.as_ref())
-            .await?;
-        self.generated(children.ca_config_map, observed.authority.as_ref())
-            .await?;
-        self.applied(children.service, observed.service.as_ref())
-            .await?;
-        self.daemon_set(children.daemon_set, observed.daemon_set.as_ref())
-            .await?;
-        // Last: whoever mounts it finds exporters that know what it holds.
-        self.generated(children.scrape_secret, observed.scrape.as_ref())
+    ) -> Vec<(ChildKind, ApplyError)> {
+        let account = self
+            .applied(children.service_account, &observed.service_account)
             .await
+            .map(|_| ());
+        let discovery = self.discovery(children.discovery, observed).await;
+        let server = self
+            .generated(children.server_secret, &observed.server)
+            .await;
+        let bundle = self
+            .generated(children.ca_config_map, &observed.authority)
+            .await;
+        let service = self.applied(children.service, &observed.service).await;
+        let has_mounts = (account.is_ok() || observed.service_account.ours().is_some())
+            && (server.is_ok() || observed.server.ours().is_some());
+        let daemon_set = match children.daemon_set.filter(|_| has_mounts) {
+            Some(wanted) => self.daemon_set(wanted, &observed.daemon_set).await,
+            None => Ok(()),
+        };
+        // Last, and only behind the exporters' own: whoever mounts it finds exporters that know what it holds.
+        let scrape = match &server {
+            Ok(()) => {
+                self.generated(children.scrape_secret, &observed.scrape)
+                    .await
+            }
+            Err(_) => Ok(()),
+        };
+        let outcomes = [
+            (ChildKind::Server, server),
+            (ChildKind::Scrape, scrape),
+            (ChildKind::DaemonSet, daemon_set),
+            (ChildKind::Bundle, bundle),
+            (ChildKind::ServiceAccount, account),
+            (ChildKind::Discovery, discovery),
+            (ChildKind::Service, service.map(|_| ())),
+        ];
+        let failed = outcomes.into_iter();
+        failed
+            .filter_map(|(child, outcome)| Some((child, outcome.err()?)))
+            .collect()
+    }
+
+    async fn discovery(
+        &self,
+        wanted: Option<Discovery>,
+        observed: &Observed,
+    ) -> Result<(), ApplyError> {
+        match (wanted, observed.role_binding.ours()) {
+            (Some(wanted), _) => {
+                self.applied(wanted.role, &observed.role).await?;
+                self.applied(wanted.role_binding, &observed.role_binding)
+                    .await?;
+                Ok(())
+            }
+            (None, Some(binding)) => self.withdraw(binding).await,
+            (None, None) => Ok(()),
+        }
     }
 
     /// Asks cert-manager. What is asked is never changed, so an object of another's under its name is an error.
@@ -156,7 +210,7 @@ impl Writer<'_> {
                 kind: CertificateRequest::KIND,
                 name,
             }),
-            Err(source) => Err(failed(CertificateRequest::KIND, &name, source)),
+            Err(source) => Err(failed("create", CertificateRequest::KIND, &name, source)),
         }
     }
 
@@ -176,7 +230,7 @@ impl Writer<'_> {
                 Ok(())
             }
             Err(kube::Error::Api(refused)) if refused.code == 404 => Ok(()),
-            Err(source) => Err(failed(CertificateRequest::KIND, &name, source)),
+            Err(source) => Err(failed("delete", CertificateRequest::KIND, &name, source)),
         }
     }
 
@@ -210,7 +264,12 @@ impl Writer<'_> {
                 Ok(())
             }
             Err(kube::Error::Api(refused)) if refused.code == 404 => Ok(()),
-            Err(source) => Err(failed("SecureExporter", &owner.name, source)),
+            Err(source) => Err(failed(
+                "patch the status of",
+                "SecureExporter",
+                &owner.name,
+                source,
+            )),
         }
     }
 
@@ -227,7 +286,7 @@ impl Writer<'_> {
         let patch = json!({"metadata": {"uid": binding.metadata.uid}, "subjects": null});
         api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
-            .map_err(|source| failed(RoleBinding::KIND, &name, source))?;
+            .map_err(|source| failed("patch", RoleBinding::KIND, &name, source))?;
         self.metrics.wrote(RoleBinding::KIND);
         Ok(())
     }
@@ -236,14 +295,20 @@ impl Writer<'_> {
     async fn generated<K: Generated>(
         &self,
         mut wanted: K,
-        present: Option<&K>,
+        present: &Child<K>,
     ) -> Result<(), ApplyError> {
         let name = wanted.name_any();
+        let present = own(present, &name)?;
         let api: Api<K> =
             Api::namespaced(self.client.clone(), &wanted.namespace().unwrap_or_default());
         let parameters = &PostParams {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PostParams::default()
+        };
+        let verb = if present.is_some() {
+            "update"
+        } else {
+            "create"
         };
         let written = match present {
             None => api.create(parameters, &wanted).await,
@@ -271,13 +336,13 @@ impl Writer<'_> {
                 api.replace(&name, parameters, &wanted).await
             }
         };
-        written.map_err(|source| failed(K::KIND, &name, source))?;
+        written.map_err(|source| failed(verb, K::KIND, &name, source))?;
         self.metrics.wrote(K::KIND);
         Ok(())
     }
 
     /// Everything else is applied: the API server changes our fields alone, and nothing where they are as they should be.
-    async fn applied<K>(&self, mut wanted: K, present: Option<&K>) -> Result<K, ApplyError>
+    async fn applied<K>(&self, mut wanted: K, present: &Child<K>) -> Result<K, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -287,6 +352,7 @@ impl Writer<'_> {
             + Named,
     {
         let name = wanted.name_any();
+        let present = own(present, &name)?;
         let api: Api<K> =
             Api::namespaced(self.client.clone(), &wanted.namespace().unwrap_or_default());
         // With the uid of what was read, an object that was exchanged in between is refused instead of taken over.
@@ -297,7 +363,7 @@ impl Writer<'_> {
         let written = api
             .patch(&name, parameters, &Patch::Apply(&wanted))
             .await
-            .map_err(|source| failed(K::KIND, &name, source))?;
+            .map_err(|source| failed("apply", K::KIND, &name, source))?;
         if present.and_then(|object| object.resource_version()) != written.resource_version() {
             self.metrics.wrote(K::KIND);
         }
@@ -307,7 +373,7 @@ impl Writer<'_> {
     async fn daemon_set(
         &self,
         wanted: DaemonSet,
-        present: Option<&DaemonSet>,
+        present: &Child<DaemonSet>,
     ) -> Result<(), ApplyError> {
         let written = self.applied(wanted.clone(), present).await?;
         let Some(patch) = expulsion(&written, &wanted) else {
@@ -322,9 +388,32 @@ impl Writer<'_> {
         };
         api.patch(&name, &parameters, &Patch::Merge(&patch))
             .await
-            .map_err(|source| failed(DaemonSet::KIND, &name, source))?;
+            .map_err(|source| failed("patch", DaemonSet::KIND, &name, source))?;
         self.metrics.wrote(DaemonSet::KIND);
         Ok(())
+    }
+}
+
+/// What may be written over: our own object, or nothing.
+///
+/// # Errors
+/// The name is taken, or it is not known by what.
+pub(crate) fn own<'a, K: Named>(
+    present: &'a Child<K>,
+    name: &str,
+) -> Result<Option<&'a K>, ApplyError> {
+    let (kind, name) = (K::KIND, name.to_owned());
+    match present {
+        Child::Absent => Ok(None),
+        Child::Ours(object) => Ok(Some(object)),
+        Child::Foreign => Err(ApplyError::Taken { kind, name }),
+        Child::Leftover => Err(ApplyError::Leftover { kind, name }),
+        Child::Unknown(error) => Err(ApplyError::Unread {
+            kind,
+            name,
+            class: api_error::class(error),
+            problem: api_error::text(error),
+        }),
     }
 }
 
@@ -374,8 +463,9 @@ fn adopt_foreign_metadata<K: Resource>(wanted: &mut K, present: &K) {
     merge(&mut wanted.meta_mut().annotations, annotations);
 }
 
-fn failed(kind: &'static str, name: &str, source: kube::Error) -> ApplyError {
+fn failed(verb: &'static str, kind: &'static str, name: &str, source: kube::Error) -> ApplyError {
     ApplyError::Api {
+        verb,
         kind,
         name: name.to_owned(),
         source,
@@ -383,7 +473,7 @@ fn failed(kind: &'static str, name: &str, source: kube::Error) -> ApplyError {
 }
 
 /// The kind as metrics and errors name it.
-trait Named {
+pub(crate) trait Named {
     const KIND: &'static str;
 }
 

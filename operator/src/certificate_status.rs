@@ -6,7 +6,7 @@ use crate::{
     api::CertificateStatus,
     conditions::{self, Finding},
     pki::BACKDATING,
-    status::Published,
+    status::Served,
     supply::{Supply, SupplyProblem},
 };
 
@@ -17,30 +17,34 @@ const EXPIRING: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Reason of [`conditions::CERTIFICATE_VALID`] where no scrape succeeds any more.
 pub const EXPIRED: &str = "Expired";
 
-/// Of the served certificate, unless that is well and the client certificate is not: without either, no scrape succeeds.
+/// The condition of the served certificate, unless that is well and the client certificate is not: without either, no
+/// scrape succeeds. `supply` is `None` where nobody could look at what comes next.
 pub fn validity(
-    seen: &Published<'_>,
-    served: &CertificateStatus,
+    served: &Served<'_>,
+    certificate: &CertificateStatus,
     client: Option<&CertificateStatus>,
+    supply: Option<&Supply>,
     now: Timestamp,
 ) -> Finding {
-    let end = served.not_after.0;
-    let backdating = seen.state.backdating(seen.state.leaf.authority_generation);
-    let served = certificate_finding("certificate", served, backdating, now);
-    if let Supply::External(supply) = seen.supply {
-        return supplied_finding(
-            served,
-            supply.as_ref().err(),
-            &seen.spec.issuer.source(),
-            end,
-        );
+    let end = certificate.not_after.0;
+    let (state, spec) = (served.state, served.spec);
+    let backdating = state.backdating(state.leaf.authority_generation);
+    let finding = certificate_finding("certificate", certificate, backdating, now);
+    if let Some(Supply::External(supply)) = supply {
+        let problem = supply.as_ref().err().filter(|problem| !problem.is_passing);
+        return supplied_finding(finding, problem, &spec.issuer.source(), end);
     }
     let client =
         client.map(|client| certificate_finding("client certificate", client, BACKDATING, now));
     match client {
-        Some(client) if served.holds == Some(true) && client.holds == Some(false) => client,
-        _ => served,
+        Some(client) if finding.holds == Some(true) && client.holds == Some(false) => client,
+        _ => finding,
     }
+}
+
+/// The condition of the certificate that was served when the state could be read last.
+pub fn remembered(certificate: &CertificateStatus, now: Timestamp) -> Finding {
+    certificate_finding("certificate", certificate, BACKDATING, now)
 }
 
 /// The same of a certificate that somebody else supplies, with what is wrong with the next one.

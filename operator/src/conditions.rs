@@ -64,38 +64,67 @@ impl Finding {
     }
 }
 
-/// The conditions after these findings. The time of a condition changes only where its status does.
+/// What a pass makes of a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was looked at.
+    Found(Finding),
+    /// It could not be looked at: it stays as it was, so that a passing failure is no news.
+    AsBefore(&'static str),
+}
+
+impl From<Finding> for Verdict {
+    fn from(finding: Finding) -> Self {
+        Self::Found(finding)
+    }
+}
+
+/// The conditions after these verdicts. The time of a condition changes only where its status does.
 pub fn merge(
     previous: &[Condition],
-    findings: Vec<Finding>,
+    verdicts: Vec<Verdict>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    findings
+    let find = |type_: &str| previous.iter().find(|condition| condition.type_ == type_);
+    verdicts
         .into_iter()
-        .map(|finding| {
-            let status = match finding.holds {
-                Some(true) => "True",
-                Some(false) => "False",
-                None => "Unknown",
-            };
-            let since = previous
-                .iter()
-                .find(|condition| condition.type_ == finding.type_ && condition.status == status)
-                .map_or_else(
-                    || Time(whole_seconds(now)),
-                    |same| same.last_transition_time.clone(),
-                );
-            Condition {
-                type_: finding.type_.to_owned(),
-                status: status.to_owned(),
-                reason: finding.reason.to_owned(),
-                message: finding.message,
-                observed_generation: generation,
-                last_transition_time: since,
-            }
+        .map(|verdict| match verdict {
+            Verdict::Found(finding) => found(find(finding.type_), finding, generation, now),
+            Verdict::AsBefore(type_) => find(type_).cloned().unwrap_or_else(|| {
+                let finding =
+                    Finding::unknown(type_, "NotObserved", "It has not been observed yet.");
+                found(None, finding, generation, now)
+            }),
         })
         .collect()
+}
+
+fn found(
+    previous: Option<&Condition>,
+    finding: Finding,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let status = match finding.holds {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    };
+    let since = previous
+        .filter(|condition| condition.status == status)
+        .map_or_else(
+            || Time(whole_seconds(now)),
+            |same| same.last_transition_time.clone(),
+        );
+    Condition {
+        type_: finding.type_.to_owned(),
+        status: status.to_owned(),
+        reason: finding.reason.to_owned(),
+        message: finding.message,
+        observed_generation: generation,
+        last_transition_time: since,
+    }
 }
 
 /// The API server stores times in seconds; a finer one would differ from its own copy at each pass.
@@ -111,8 +140,17 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn ready(holds: bool, message: &str) -> Vec<Finding> {
-        vec![Finding::new(READY, holds, "Reason", message)]
+    fn ready(holds: bool, message: &str) -> Vec<Verdict> {
+        vec![Finding::new(READY, holds, "Reason", message).into()]
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_stays_as_it_was() {
+        let first = merge(&[], ready(true, "a"), Some(1), at(10));
+        let blind = merge(&first, vec![Verdict::AsBefore(READY)], Some(2), at(20));
+        assert_eq!(blind, first);
+        let never = merge(&[], vec![Verdict::AsBefore(READY)], Some(1), at(10));
+        assert_eq!(never[0].status, "Unknown");
     }
 
     #[test]

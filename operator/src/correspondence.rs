@@ -215,6 +215,7 @@ impl Correspondence<'_> {
 
     fn find(&self, name: &str) -> Result<Option<&CertificateRequest>, SupplyProblem> {
         match self.asked {
+            Asked::Unread(why) => Err(SupplyProblem::unread(why)),
             Asked::Open(all) => Ok(all.iter().find(|one| one.name_any() == name)),
             Asked::NotInstalled => Err(SupplyProblem::new(
                 "CertManagerMissing",

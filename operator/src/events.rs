@@ -19,7 +19,7 @@ const LONGEST_NOTE: usize = 1024;
 pub struct Events {
     client: Client,
     reporter: Reporter,
-    warned: Mutex<HashMap<String, String>>,
+    warned: Mutex<HashMap<String, Vec<(&'static str, String)>>>,
 }
 
 impl Events {
@@ -41,15 +41,20 @@ impl Events {
             .await;
     }
 
-    /// Something is wrong. The same warning in a row is published once.
-    pub async fn warn(&self, resource: &SecureExporter, reason: &str, note: &str) {
+    /// These things are wrong, all of them, each a reason and a note. What was wrong at the last pass already is published no
+    /// more.
+    pub async fn warn(&self, resource: &SecureExporter, wrong: Vec<(&'static str, String)>) {
         let uid = resource.meta().uid.clone().unwrap_or_default();
-        let previous = self
-            .warned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid, format!("{reason} {note}"));
-        if previous.as_deref() != Some(&format!("{reason} {note}")) {
+        let previous = {
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if wrong.is_empty() {
+                warned.remove(&uid)
+            } else {
+                warned.insert(uid, wrong.clone())
+            }
+        };
+        let previous = previous.unwrap_or_default();
+        for (reason, note) in wrong.iter().filter(|one| !previous.contains(one)) {
             self.publish(resource, EventType::Warning, reason, note)
                 .await;
         }
@@ -59,16 +64,6 @@ impl Events {
     pub async fn warn_once(&self, resource: &SecureExporter, reason: &str, note: &str) {
         self.publish(resource, EventType::Warning, reason, note)
             .await;
-    }
-
-    /// Nothing is wrong any more: the next warning is news again.
-    pub fn well(&self, resource: &SecureExporter) {
-        if let Some(uid) = &resource.meta().uid {
-            self.warned
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(uid);
-        }
     }
 
     async fn publish(&self, resource: &SecureExporter, type_: EventType, reason: &str, note: &str) {

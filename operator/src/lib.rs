@@ -7,6 +7,7 @@
 
 pub mod announce;
 pub mod api;
+pub mod api_error;
 pub mod apply;
 pub mod arguments;
 pub mod backoff;
@@ -24,16 +25,16 @@ pub mod metrics;
 pub mod names;
 pub mod observe;
 pub mod own_credentials;
-pub mod pki;
 pub mod reconcile;
 pub mod render;
 pub mod rotation;
 pub mod rotation_status;
 pub mod run;
-pub mod secret_text;
 pub mod status;
 pub mod supply;
 pub mod telemetry;
 pub mod watch;
 
 pub use api::{crd, crd_yaml};
+pub use secure_exporter_pki as pki;
+pub use secure_exporter_pki::secret_text;

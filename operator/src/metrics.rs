@@ -10,8 +10,11 @@ use prometheus_client::{
 };
 
 use crate::{
-    api::SecureExporterStatus, conditions::ROTATION_BLOCKED, names::Owner,
-    rotation::evidence::Exporter, status::Published,
+    api::{CertificateStatus, SecureExporterStatus},
+    conditions::ROTATION_BLOCKED,
+    names::Owner,
+    rotation::evidence::Exporter,
+    status::Seen,
 };
 
 /// What was seen of an exporter: it serves the published certificate, serves another one, or gave no answer.
@@ -101,7 +104,7 @@ impl Default for Metrics {
         let success = Family::default();
         registry.register(
             "last_success_timestamp_seconds",
-            "When the last pass over the resource succeeded, in seconds since 1970",
+            "When a pass over the resource last carried out all that it asks for, in seconds since 1970; until then, when it was first tried",
             success.clone(),
         );
         let exporters = Family::default();
@@ -156,48 +159,72 @@ impl Metrics {
         self.writes.get_or_create(&KindLabels { kind }).inc();
     }
 
-    /// Notes what a pass that published everything saw.
-    pub fn published(
+    /// Notes when the certificates end that are served now: before anything that may fail, so that an alert has its series.
+    pub fn certificates(
         &self,
         owner: &Owner,
-        seen: &Published<'_>,
-        status: &SecureExporterStatus,
-        now: Timestamp,
+        certificate: &CertificateStatus,
+        client: Option<&CertificateStatus>,
     ) {
-        let resource = || ResourceLabels::of(&owner.namespace, &owner.name);
-        let set = |family: &Family<ResourceLabels, Gauge<f64, AtomicU64>>, time: Timestamp| {
-            family
-                .get_or_create(&resource())
-                .set(time.as_second() as f64);
-        };
-        set(&self.success, now);
-        let ours = || status.certificate.iter().chain(&status.client_certificate);
+        let ours = || std::iter::once(certificate).chain(client);
         if let Some(end) = ours().map(|one| one.not_after.0).min() {
-            set(&self.certificate_end, end);
+            self.set(&self.certificate_end, owner, end);
         }
         if let Some(renewal) = ours().map(|one| one.renewal_time.0).min() {
-            set(&self.certificate_renewal, renewal);
+            self.set(&self.certificate_renewal, owner, renewal);
+        }
+    }
+
+    /// Notes that a pass begins. Until one succeeds, the first counts as the last success, so that a resource of which no
+    /// pass ever succeeded is alerted on as well.
+    pub fn begun(&self, owner: &Owner, now: Timestamp) {
+        let labels = ResourceLabels::of(&owner.namespace, &owner.name);
+        if self.success.get(&labels).is_none() {
+            self.set(&self.success, owner, now);
+        }
+    }
+
+    /// Notes what a pass saw.
+    pub fn seen(&self, seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) {
+        let owner = seen.owner;
+        if seen.problems.is_empty() {
+            self.set(&self.success, owner, now);
+        }
+        if let Some(certificate) = &status.certificate {
+            self.certificates(owner, certificate, status.client_certificate.as_ref());
         }
         if let Some(trust) = &status.trust {
-            set(&self.authority_end, trust.not_after.0);
+            self.set(&self.authority_end, owner, trust.not_after.0);
         }
         let blocked = status
             .conditions
             .iter()
             .any(|one| one.type_ == ROTATION_BLOCKED && one.status == "True");
         self.blocked
-            .get_or_create(&resource())
+            .get_or_create(&ResourceLabels::of(&owner.namespace, &owner.name))
             .set(i64::from(blocked));
         self.note_exporters(owner, seen.exporters, status);
+        let state = seen.served.map(|served| served.state);
         let begun = [
-            seen.state.authority_progress.map(|it| it.since),
-            seen.state.password_progress.map(|it| it.since),
+            state.and_then(|state| Some(state.authority_progress?.since)),
+            state.and_then(|state| Some(state.password_progress?.since)),
         ];
         for (subject, since) in SUBJECTS.into_iter().zip(begun) {
             self.rotation
                 .get_or_create(&RotationLabels::of(&owner.namespace, &owner.name, subject))
                 .set(since.map_or(0.0, |time| time.as_second() as f64));
         }
+    }
+
+    fn set(
+        &self,
+        family: &Family<ResourceLabels, Gauge<f64, AtomicU64>>,
+        owner: &Owner,
+        time: Timestamp,
+    ) {
+        family
+            .get_or_create(&ResourceLabels::of(&owner.namespace, &owner.name))
+            .set(time.as_second() as f64);
     }
 
     /// Forgets a resource that is gone: its times would grow old, and be alerted on, until the operator's end.

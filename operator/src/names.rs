@@ -44,6 +44,27 @@ pub const CONTAINER: &str = "exporter";
 /// Name of the port that serves the metrics, in the pod and in the Service.
 pub const PORT_NAME: &str = "metrics";
 
+/// The objects that are made from a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildKind {
+    /// The Secret with the rotation state.
+    State,
+    /// The Secret that the exporters mount.
+    Server,
+    /// The Secret that Prometheus mounts.
+    Scrape,
+    /// The ConfigMap with the public CA bundle.
+    Bundle,
+    /// The ServiceAccount of the pods.
+    ServiceAccount,
+    /// Role and RoleBinding of the scrapers.
+    Discovery,
+    /// The headless Service.
+    Service,
+    /// The exporter.
+    DaemonSet,
+}
+
 /// The `SecureExporter` that owns a set of children: all that rendering needs to know of its identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {

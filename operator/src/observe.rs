@@ -25,92 +25,107 @@ use crate::{
     rotation::rebuild::Published,
 };
 
-/// The children of one resource as they are, each where it exists, and complaints.
-#[derive(Clone, Debug, Default)]
+/// What stands under the name of a child.
+pub enum Child<K> {
+    /// Nothing.
+    Absent,
+    /// An object that is made from this resource.
+    Ours(K),
+    /// An object that is not: it is never touched, and its name is taken.
+    Foreign,
+    /// An object that the garbage collector is about to remove: it is being deleted, or belongs to a deleted resource of the
+    /// same name.
+    Leftover,
+    /// It could not be read.
+    Unknown(kube::Error),
+}
+
+impl<K> Child<K> {
+    /// The object, where it is made from this resource.
+    pub fn ours(&self) -> Option<&K> {
+        match self {
+            Self::Ours(object) => Some(object),
+            Self::Absent | Self::Foreign | Self::Leftover | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl<K: Resource> Child<K> {
+    fn of(read: Result<Option<K>, kube::Error>, owner: &Owner) -> Self {
+        match read {
+            Err(error) => Self::Unknown(error),
+            Ok(None) => Self::Absent,
+            Ok(Some(object)) if is_leftover(object.meta(), owner) => Self::Leftover,
+            Ok(Some(object)) => {
+                let is_ours = controllers(object.meta()).any(|it| it.uid == owner.uid);
+                if is_ours {
+                    Self::Ours(object)
+                } else {
+                    Self::Foreign
+                }
+            }
+        }
+    }
+}
+
+/// Whether it is neither ours nor another's any more: it is on its way out, or its owner is.
+fn is_leftover(object: &ObjectMeta, owner: &Owner) -> bool {
+    let is_earlier = |reference: &OwnerReference| {
+        reference.kind == SecureExporter::kind(&())
+            && reference.name == owner.name
+            && reference.uid != owner.uid
+    };
+    object.deletion_timestamp.is_some() || controllers(object).any(is_earlier)
+}
+
+/// The children of one resource as they are, and complaints.
 pub struct Observed {
     /// The Secret with the rotation state.
-    pub state: Option<Secret>,
+    pub state: Child<Secret>,
     /// What the exporters mount.
-    pub server: Option<Secret>,
+    pub server: Child<Secret>,
     /// What Prometheus mounts.
-    pub scrape: Option<Secret>,
+    pub scrape: Child<Secret>,
     /// The public bundle.
-    pub authority: Option<ConfigMap>,
+    pub authority: Child<ConfigMap>,
     /// ServiceAccount of the pods.
-    pub service_account: Option<ServiceAccount>,
+    pub service_account: Child<ServiceAccount>,
     /// For discovery.
-    pub role: Option<Role>,
+    pub role: Child<Role>,
     /// For discovery.
-    pub role_binding: Option<RoleBinding>,
+    pub role_binding: Child<RoleBinding>,
     /// The headless Service.
-    pub service: Option<Service>,
+    pub service: Child<Service>,
     /// The exporter.
-    pub daemon_set: Option<DaemonSet>,
+    pub daemon_set: Child<DaemonSet>,
     /// What stands in the way of its pods.
-    pub complaints: Vec<Complaint>,
+    pub complaints: Result<Vec<Complaint>, kube::Error>,
 }
 
 impl Observed {
-    /// The first child whose name is taken by an object of somebody else, as `Kind name`.
-    pub fn foreign(&self, owner: &Owner) -> Option<String> {
-        self.first(|object| !controllers(object).any(|reference| reference.uid == owner.uid))
-    }
-
-    /// The first child that is on its way out, or belongs to a deleted resource of the same name: the garbage collector
-    /// comes for it, and until then it is neither ours nor a stranger's.
-    pub fn leftover(&self, owner: &Owner) -> Option<String> {
-        let kind = SecureExporter::kind(&());
-        self.first(|object| {
-            object.deletion_timestamp.is_some()
-                || controllers(object).any(|reference| {
-                    reference.kind == kind
-                        && reference.name == owner.name
-                        && reference.uid != owner.uid
-                })
-        })
-    }
-
-    /// Whether what is generated stands there exactly as in `children`: it was read back, and not only sent.
+    /// Whether what is generated stands there exactly as in `children`: it was read back, and not only sent. A ConfigMap of
+    /// another's has no readers who would have to be waited for.
     pub fn shows(&self, children: &Children) -> bool {
-        let data = |secret: &Option<Secret>| secret.as_ref().and_then(|it| it.data.clone());
+        let data = |secret: &Child<Secret>| secret.ours().and_then(|it| it.data.clone());
+        let shows_bundle = match &self.authority {
+            Child::Foreign => true,
+            authority => {
+                let data = authority.ours().and_then(|it| it.data.as_ref());
+                data == children.ca_config_map.data.as_ref()
+            }
+        };
         data(&self.server) == children.server_secret.data
             && data(&self.scrape) == children.scrape_secret.data
-            && self.authority.as_ref().and_then(|it| it.data.as_ref())
-                == children.ca_config_map.data.as_ref()
+            && shows_bundle
     }
 
     /// What the state can be made again from.
     pub fn published(&self) -> Published<'_> {
         Published {
-            server: self.server.as_ref(),
-            scrape: self.scrape.as_ref(),
-            bundle: self.authority.as_ref(),
+            server: self.server.ours(),
+            scrape: self.scrape.ours(),
+            bundle: self.authority.ours(),
         }
-    }
-
-    fn first(&self, is_it: impl Fn(&ObjectMeta) -> bool) -> Option<String> {
-        let children = [
-            ("Secret", self.state.as_ref().map(Resource::meta)),
-            ("Secret", self.server.as_ref().map(Resource::meta)),
-            ("Secret", self.scrape.as_ref().map(Resource::meta)),
-            ("ConfigMap", self.authority.as_ref().map(Resource::meta)),
-            (
-                "ServiceAccount",
-                self.service_account.as_ref().map(Resource::meta),
-            ),
-            ("Role", self.role.as_ref().map(Resource::meta)),
-            (
-                "RoleBinding",
-                self.role_binding.as_ref().map(Resource::meta),
-            ),
-            ("Service", self.service.as_ref().map(Resource::meta)),
-            ("DaemonSet", self.daemon_set.as_ref().map(Resource::meta)),
-        ];
-        children
-            .into_iter()
-            .filter_map(|(kind, object)| Some((kind, object?)))
-            .find(|(_, object)| is_it(object))
-            .map(|(kind, object)| format!("{kind} {}", object.name.as_deref().unwrap_or_default()))
     }
 }
 
@@ -122,29 +137,31 @@ fn controllers(object: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
         .filter(|reference| reference.controller == Some(true))
 }
 
-/// Reads the children of `owner`.
-///
-/// # Errors
-/// The API server did not answer, or refused.
-pub async fn observe(client: &Client, owner: &Owner) -> Result<Observed, kube::Error> {
-    let namespace = owner.namespace.as_str();
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let daemon_set = Api::<DaemonSet>::namespaced(client.clone(), namespace)
-        .get_opt(&owner.workload())
-        .await?;
-    let complaints = complaints(client, owner, daemon_set.as_ref()).await?;
-    Ok(Observed {
-        state: secrets.get_opt(&owner.state_secret()).await?,
-        server: secrets.get_opt(&owner.server_secret()).await?,
-        scrape: secrets.get_opt(&owner.scrape_secret()).await?,
-        authority: get(client, namespace, &owner.ca_config_map()).await?,
-        service_account: get(client, namespace, &owner.workload()).await?,
-        role: get(client, namespace, &owner.discovery()).await?,
-        role_binding: get(client, namespace, &owner.discovery()).await?,
-        service: get(client, namespace, &owner.workload()).await?,
+/// Reads the children of `owner`. One that cannot be read hides none of the others.
+pub async fn observe(client: &Client, owner: &Owner) -> Observed {
+    let daemon_set = child(client, owner, &owner.workload()).await;
+    Observed {
+        complaints: complaints(client, owner, daemon_set.ours()).await,
+        state: child(client, owner, &owner.state_secret()).await,
+        server: child(client, owner, &owner.server_secret()).await,
+        scrape: child(client, owner, &owner.scrape_secret()).await,
+        authority: child(client, owner, &owner.ca_config_map()).await,
+        service_account: child(client, owner, &owner.workload()).await,
+        role: child(client, owner, &owner.discovery()).await,
+        role_binding: child(client, owner, &owner.discovery()).await,
+        service: child(client, owner, &owner.workload()).await,
         daemon_set,
-        complaints,
-    })
+    }
+}
+
+async fn child<K>(client: &Client, owner: &Owner, name: &str) -> Child<K>
+where
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    Child::of(get(client, &owner.namespace, name).await, owner)
 }
 
 /// Reads the Secrets of the user's own that the spec names, and checks them.

@@ -41,6 +41,8 @@ pub enum Own<T> {
     Usable(T),
     /// It did not.
     Refused(OwnProblem),
+    /// It could not be read this time: what is in use stays.
+    Unread,
 }
 
 impl<T> Own<T> {
@@ -48,7 +50,7 @@ impl<T> Own<T> {
     pub fn problem(&self) -> Option<&OwnProblem> {
         match self {
             Self::Refused(problem) => Some(problem),
-            Self::Unasked | Self::Usable(_) => None,
+            Self::Unasked | Self::Usable(_) | Self::Unread => None,
         }
     }
 
@@ -130,6 +132,25 @@ pub enum Problem {
 }
 
 impl OwnCredentials {
+    /// What is known where the Secrets that `spec` names could not be read.
+    pub fn unread(spec: &ValidSpec) -> Self {
+        Self {
+            password: match spec.password_secret {
+                Some(_) => Own::Unread,
+                None => Own::Unasked,
+            },
+            users: match spec.users_secret {
+                Some(_) => Own::Unread,
+                None => Own::Unasked,
+            },
+        }
+    }
+
+    /// Whether anything of it could not be read.
+    pub fn is_unread(&self) -> bool {
+        self.password == Own::Unread || self.users == Own::Unread
+    }
+
     /// Checks what was found under the names in `spec`; `None` is a Secret that is not there.
     pub fn check(spec: &ValidSpec, password: Option<&Secret>, users: Option<&Secret>) -> Self {
         Self {

@@ -3,10 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    api::{RotationState, RotationStatus},
+    api::{RotationState, RotationStatus, ValidSpec},
     conditions::{self, Finding},
     rotation::{evidence::Tally, state::State},
-    status::Published,
+    status::Seen,
 };
 
 /// How many nodes a message names.
@@ -61,14 +61,14 @@ pub fn rotating(state: &State, waiting_for: Option<&Tally>) -> Finding {
 }
 
 /// The condition `RotationBlocked`.
-pub fn blocked(seen: &Published<'_>) -> Finding {
+pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Finding {
     let finding = |holds, reason, message: String| {
         Finding::new(conditions::ROTATION_BLOCKED, holds, reason, message)
     };
     if let Some(problem) = &seen.requests.problem {
         return finding(true, "InvalidRequest", problem.clone());
     }
-    if seen.spec.rotation.state == RotationState::Paused {
+    if spec.rotation.state == RotationState::Paused {
         let message =
             "spec.rotation.state is Paused; the serving certificate is renewed all the same";
         return finding(true, "Paused", message.to_owned());

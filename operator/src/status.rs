@@ -13,8 +13,10 @@ use crate::{
     },
     certificate_status,
     complaints::Complaint,
-    conditions::{self, Finding},
-    names::Owner,
+    conditions::{self, Finding, Verdict},
+    failure::Problem,
+    names::{ChildKind, Owner},
+    observe::Child,
     own_credentials::{OwnCredentials, OwnProblem},
     pki::{
         InspectError,
@@ -30,204 +32,275 @@ use crate::{
     supply::Supply,
 };
 
-/// What a pass that published everything saw.
-pub struct Published<'a> {
-    /// The spec.
-    pub spec: &'a ValidSpec,
+/// What a pass saw: the one input of everything that people read of it.
+pub struct Seen<'a> {
     /// Whose it is.
     pub owner: &'a Owner,
-    /// The state that is published.
-    pub state: &'a State,
-    /// The DaemonSet as it was read; `None` in the first pass.
-    pub daemon_set: Option<&'a DaemonSet>,
-    /// What stands in the way of pods.
-    pub complaints: &'a [Complaint],
+    /// What is served; `None` where there is nothing yet, or the state could not be read.
+    pub served: Option<Served<'a>>,
+    /// The DaemonSet as it was read.
+    pub daemon_set: &'a Child<DaemonSet>,
+    /// What stands in the way of pods; `None` where that could not be read.
+    pub complaints: Option<&'a [Complaint]>,
     /// What the exporters said when they were asked last.
     pub exporters: &'a [Exporter],
     /// The exporters that a rotation waits for; `None` where it waits for none.
     pub waiting_for: Option<&'a Tally>,
     /// What is asked for by annotation.
     pub requests: &'a Requests,
-    /// What the user's own Secrets hold.
-    pub own: &'a OwnCredentials,
-    /// Where the certificate comes from, and what came.
-    pub supply: &'a Supply,
+    /// What the user-supplied Secrets hold; `None` where the pass ended before they were looked at.
+    pub own: Option<&'a OwnCredentials>,
+    /// Where the certificate comes from, and what came; `None` likewise.
+    pub supply: Option<&'a Supply>,
+    /// What could not be carried out.
+    pub problems: &'a [Problem],
 }
 
-/// Why a pass could not publish.
-#[derive(Clone, Debug)]
-pub struct Stalled {
-    /// One word, for programs.
-    pub reason: &'static str,
-    /// What is wrong, and the mend.
-    pub message: String,
+/// The state, and the spec that it follows.
+#[derive(Clone, Copy)]
+pub struct Served<'a> {
+    /// The spec: the one that is asked for, or else the last that was accepted.
+    pub spec: &'a ValidSpec,
+    /// The stored state.
+    pub state: &'a State,
 }
 
-/// The status after a pass that published everything.
-///
-/// # Errors
-/// A certificate in the state cannot be read.
-pub fn published(
-    previous: &SecureExporterStatus,
-    generation: Option<i64>,
-    seen: &Published<'_>,
-    now: Timestamp,
-) -> Result<SecureExporterStatus, InspectError> {
-    let leaf = &seen.state.leaf;
-    let certificate = certificate(seen, &leaf.certificate_pem, leaf.authority_generation)?;
-    let presented = seen.state.client.as_ref();
-    let client_certificate = presented
-        .filter(|_| seen.spec.methods.ask_certificate())
-        .map(|client| self::certificate(seen, &client.certificate_pem, client.authority_generation))
-        .transpose()?;
-    let verified = verified(seen.exporters, &certificate);
-    let nodes = nodes(seen.daemon_set, verified);
-    let validity =
-        certificate_status::validity(seen, &certificate, client_certificate.as_ref(), now);
-    let findings = findings(seen, validity, &nodes);
-    Ok(SecureExporterStatus {
-        observed_generation: generation,
-        trust: Some(trust(seen.state)?),
-        credentials: seen.spec.methods.ask_password().then(|| credentials(seen)),
-        rotation: rotation_status::progress(seen.state, seen.waiting_for),
-        handled_requests: write_handled(&seen.state.handled),
-        references: Some(references(seen.owner)),
-        conditions: conditions::merge(&previous.conditions, findings, generation, now),
-        certificate: Some(certificate),
-        client_certificate,
-        nodes: Some(nodes),
-    })
-}
-
-/// The status after a pass that had to stop: what was known before stays, and says what it knows.
-pub fn stalled(
-    previous: &SecureExporterStatus,
-    generation: Option<i64>,
-    why: &Stalled,
-    now: Timestamp,
-) -> SecureExporterStatus {
-    let kept = "as before: nothing was changed";
-    let findings = vec![
-        Finding::new(conditions::READY, false, why.reason, &why.message),
-        Finding::unknown(conditions::AVAILABLE, why.reason, kept),
-        Finding::unknown(conditions::CERTIFICATE_VALID, why.reason, kept),
-        Finding::unknown(conditions::CREDENTIALS_PUBLISHED, why.reason, kept),
-        Finding::unknown(conditions::PORT_CONFLICT, why.reason, kept),
-        Finding::unknown(conditions::ROTATING, why.reason, kept),
-        Finding::unknown(conditions::ROTATION_BLOCKED, why.reason, kept),
-        Finding::new(conditions::STALLED, true, why.reason, &why.message),
-    ];
-    SecureExporterStatus {
-        observed_generation: generation,
-        conditions: conditions::merge(&previous.conditions, findings, generation, now),
-        ..previous.clone()
+impl Seen<'_> {
+    /// The first problem that a person, or another controller, has to solve.
+    pub fn blocking(&self) -> Option<&Problem> {
+        self.problems.iter().find(|problem| !problem.is_passing())
     }
 }
 
-fn findings(seen: &Published<'_>, certificate: Finding, nodes: &NodesStatus) -> Vec<Finding> {
+/// The certificates of `served`, as the status has them: the served one, and the one that scrapers present.
+///
+/// # Errors
+/// A certificate in the state cannot be read.
+pub fn certificates(
+    served: &Served<'_>,
+    owner: &Owner,
+) -> Result<(CertificateStatus, Option<CertificateStatus>), InspectError> {
+    let leaf = &served.state.leaf;
+    let presented = served.state.client.as_ref();
+    let client = presented
+        .filter(|_| served.spec.methods.ask_certificate())
+        .map(|client| {
+            certificate(
+                served,
+                owner,
+                &client.certificate_pem,
+                client.authority_generation,
+            )
+        })
+        .transpose()?;
+    let leaf = certificate(
+        served,
+        owner,
+        &leaf.certificate_pem,
+        leaf.authority_generation,
+    )?;
+    Ok((leaf, client))
+}
+
+/// The status after a pass. What the pass could not look at stays as it was.
+pub fn status(
+    previous: &SecureExporterStatus,
+    generation: Option<i64>,
+    seen: &Seen<'_>,
+    now: Timestamp,
+) -> SecureExporterStatus {
+    let mut status = SecureExporterStatus {
+        observed_generation: generation,
+        references: Some(references(seen.owner)),
+        ..previous.clone()
+    };
+    if let Some(served) = &seen.served {
+        if let Ok((certificate, client)) = certificates(served, seen.owner) {
+            status.certificate = Some(certificate);
+            status.client_certificate = client;
+        }
+        status.trust = trust(served.state).ok().or(status.trust);
+        let asks_password = served.spec.methods.ask_password();
+        status.credentials = asks_password.then(|| credentials(served));
+        status.rotation = rotation_status::progress(served.state, seen.waiting_for);
+        status.handled_requests = write_handled(&served.state.handled);
+    }
+    if !matches!(seen.daemon_set, Child::Unknown(_)) {
+        let verified = verified(seen.exporters, status.certificate.as_ref());
+        status.nodes = Some(nodes(seen.daemon_set.ours(), verified));
+    }
+    let verdicts = verdicts(seen, &status, now);
+    status.conditions = conditions::merge(&previous.conditions, verdicts, generation, now);
+    status
+}
+
+fn verdicts(seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) -> Vec<Verdict> {
+    let port = seen.served.as_ref().map(|served| served.spec.port);
     let trouble = seen
         .complaints
         .iter()
-        .map(|complaint| explain(complaint, seen))
+        .flat_map(|complaints| complaints.iter())
+        .map(|complaint| explain(complaint, port, &seen.owner.namespace))
         .next();
-    let ready = ready_finding(&certificate, trouble.as_ref(), seen.daemon_set, nodes);
-    let taken = seen.complaints.contains(&Complaint::PortTaken);
-    let port = if taken {
-        let (_, message) = explain(&Complaint::PortTaken, seen);
+    let certificate = certificate_verdict(seen, status, now);
+    let mut verdicts = vec![
+        ready_verdict(seen, &certificate, trouble.as_ref(), status),
+        available_verdict(seen, status),
+        certificate,
+        published_verdict(seen),
+        port_verdict(seen, port),
+        stalled_verdict(seen, trouble),
+    ];
+    match &seen.served {
+        Some(served) => verdicts.extend([
+            rotation_status::rotating(served.state, seen.waiting_for).into(),
+            rotation_status::blocked(served.spec, seen).into(),
+        ]),
+        None => verdicts.extend([
+            Verdict::AsBefore(conditions::ROTATING),
+            Verdict::AsBefore(conditions::ROTATION_BLOCKED),
+        ]),
+    }
+    verdicts.extend(accepted(seen));
+    verdicts
+}
+
+fn certificate_verdict(seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) -> Verdict {
+    let client = status.client_certificate.as_ref();
+    match (&seen.served, &status.certificate) {
+        (Some(served), Some(certificate)) => {
+            certificate_status::validity(served, certificate, client, seen.supply, now).into()
+        }
+        (None, Some(certificate)) => certificate_status::remembered(certificate, now).into(),
+        (_, None) => Finding::unknown(
+            conditions::CERTIFICATE_VALID,
+            "NotIssued",
+            "No certificate has been issued yet.",
+        )
+        .into(),
+    }
+}
+
+fn available_verdict(seen: &Seen<'_>, status: &SecureExporterStatus) -> Verdict {
+    let Some(nodes) = status.nodes.as_ref().filter(|_| is_known(seen.daemon_set)) else {
+        return Verdict::AsBefore(conditions::AVAILABLE);
+    };
+    let (holds, reason, message) = if nodes.ready > 0 {
+        let message = format!("{} nodes are served", nodes.ready);
+        (true, "ExportersServing", message)
+    } else {
+        (false, "NoExporterServes", "no node is served".to_owned())
+    };
+    Finding::new(conditions::AVAILABLE, holds, reason, message).into()
+}
+
+fn port_verdict(seen: &Seen<'_>, port: Option<u16>) -> Verdict {
+    let Some(complaints) = seen.complaints else {
+        return Verdict::AsBefore(conditions::PORT_CONFLICT);
+    };
+    let finding = if complaints.contains(&Complaint::PortTaken) {
+        let (_, message) = explain(&Complaint::PortTaken, port, &seen.owner.namespace);
         Finding::new(conditions::PORT_CONFLICT, true, "PortTaken", message)
     } else {
-        Finding::new(
-            conditions::PORT_CONFLICT,
-            false,
-            "PortFree",
-            "no node reports the port as taken",
-        )
+        let message = "no node reports the port as taken";
+        Finding::new(conditions::PORT_CONFLICT, false, "PortFree", message)
     };
-    let available = if nodes.ready > 0 {
-        Finding::new(
-            conditions::AVAILABLE,
-            true,
-            "ExportersServing",
-            format!("{} nodes are served", nodes.ready),
-        )
-    } else {
-        Finding::new(
-            conditions::AVAILABLE,
-            false,
-            "NoExporterServes",
-            "no node is served yet",
-        )
-    };
-    let stalled = match &trouble {
-        Some((reason, message)) => Finding::new(conditions::STALLED, true, reason, message.clone()),
-        None => Finding::new(
-            conditions::STALLED,
-            false,
-            "Progressing",
-            "nothing stands in the way",
+    finding.into()
+}
+
+/// Whether the two Secrets hold what follows from the state.
+fn published_verdict(seen: &Seen<'_>) -> Verdict {
+    const TYPE: &str = conditions::CREDENTIALS_PUBLISHED;
+    let is_theirs = |problem: &&Problem| match problem {
+        Problem::Child { child, .. } => matches!(
+            child,
+            ChildKind::State | ChildKind::Server | ChildKind::Scrape
         ),
+        Problem::Rotation(_) | Problem::Render(_) | Problem::State { .. } | Problem::Inspect(_) => {
+            true
+        }
+        _ => seen.served.is_none(),
     };
-    let mut findings = vec![
-        ready,
-        available,
-        certificate,
-        Finding::new(
-            conditions::CREDENTIALS_PUBLISHED,
-            true,
-            "Published",
-            format!(
-                "in {} and {}",
-                seen.owner.server_secret(),
-                seen.owner.scrape_secret()
-            ),
-        ),
-        port,
-        rotation_status::rotating(seen.state, seen.waiting_for),
-        rotation_status::blocked(seen),
-        stalled,
-    ];
-    findings.extend(accepted(seen));
-    findings
+    match seen.problems.iter().find(is_theirs) {
+        Some(problem) if problem.is_passing() => Verdict::AsBefore(TYPE),
+        Some(problem) => Finding::new(TYPE, false, problem.category(), problem.to_string()).into(),
+        None if seen.served.is_none() => Verdict::AsBefore(TYPE),
+        None => {
+            let (server, scrape) = (seen.owner.server_secret(), seen.owner.scrape_secret());
+            Finding::new(TYPE, true, "Published", format!("in {server} and {scrape}")).into()
+        }
+    }
+}
+
+fn stalled_verdict(seen: &Seen<'_>, trouble: Option<(&'static str, String)>) -> Verdict {
+    const TYPE: &str = conditions::STALLED;
+    if let Some(problem) = seen.blocking() {
+        return Finding::new(TYPE, true, problem.category(), problem.to_string()).into();
+    }
+    match trouble {
+        Some((reason, message)) => Finding::new(TYPE, true, reason, message).into(),
+        // What is not known is not denied either.
+        None if seen.complaints.is_none() || !seen.problems.is_empty() => Verdict::AsBefore(TYPE),
+        None => Finding::new(TYPE, false, "Progressing", "nothing stands in the way").into(),
+    }
 }
 
 /// The condition `CredentialsAccepted`; `None` where the spec names no Secret.
-fn accepted(seen: &Published<'_>) -> Option<Finding> {
-    let finding = |holds, reason, message: String| {
-        Finding::new(conditions::CREDENTIALS_ACCEPTED, holds, reason, message)
+fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
+    const TYPE: &str = conditions::CREDENTIALS_ACCEPTED;
+    let names_secrets = seen
+        .served
+        .is_none_or(|served| served.spec.names_own_secrets());
+    let Some(own) = seen.own else {
+        return names_secrets.then_some(Verdict::AsBefore(TYPE));
     };
-    let (password, users) = (seen.own.password.problem(), seen.own.users.problem());
+    let finding =
+        |holds, reason, message: String| Some(Finding::new(TYPE, holds, reason, message).into());
+    let (password, users) = (own.password.problem(), own.users.problem());
     let password_kept =
         |problem: &OwnProblem| format!("{problem}. The password from before stays in use");
     let users_kept = |problem: &OwnProblem| format!("{problem}. The users from before stay");
     match (password, users) {
-        (Some(password), Some(users)) => Some(finding(
+        (Some(password), Some(users)) => finding(
             false,
             "SecretsUnusable",
             format!("{}. {}", password_kept(password), users_kept(users)),
-        )),
-        (Some(password), None) => Some(finding(false, "PasswordUnusable", password_kept(password))),
-        (None, Some(users)) => Some(finding(false, "UsersUnusable", users_kept(users))),
-        (None, None) => seen.spec.names_own_secrets().then(|| {
+        ),
+        (Some(password), None) => finding(false, "PasswordUnusable", password_kept(password)),
+        (None, Some(users)) => finding(false, "UsersUnusable", users_kept(users)),
+        (None, None) if own.is_unread() => Some(Verdict::AsBefore(TYPE)),
+        (None, None) if names_secrets => {
             let message = "password and users are those of the Secrets that the spec names";
             finding(true, "Accepted", message.to_owned())
-        }),
+        }
+        (None, None) => None,
     }
 }
 
-fn ready_finding(
-    certificate: &Finding,
+fn ready_verdict(
+    seen: &Seen<'_>,
+    certificate: &Verdict,
     trouble: Option<&(&'static str, String)>,
-    daemon_set: Option<&DaemonSet>,
-    nodes: &NodesStatus,
-) -> Finding {
-    let not = |reason, message: String| Finding::new(conditions::READY, false, reason, message);
-    if certificate.holds == Some(false) && certificate.reason == certificate_status::EXPIRED {
-        return not("CertificateExpired", certificate.message.clone());
+    status: &SecureExporterStatus,
+) -> Verdict {
+    const TYPE: &str = conditions::READY;
+    let not = |reason, message: String| Verdict::Found(Finding::new(TYPE, false, reason, message));
+    if let Verdict::Found(finding) = certificate
+        && finding.holds == Some(false)
+        && finding.reason == certificate_status::EXPIRED
+    {
+        return not("CertificateExpired", finding.message.clone());
+    }
+    if let Some(problem) = seen.blocking() {
+        return not(problem.category(), problem.to_string());
     }
     if let Some((reason, message)) = trouble {
         return not(reason, message.clone());
     }
-    if !is_observed(daemon_set) {
+    let Some(nodes) = status.nodes.as_ref().filter(|_| is_known(seen.daemon_set)) else {
+        return Verdict::AsBefore(TYPE);
+    };
+    if !is_observed(seen.daemon_set.ours()) {
         return not(
             "DaemonSetPending",
             "the DaemonSet was written and has not been looked at yet".into(),
@@ -239,18 +312,15 @@ fn ready_finding(
             "no node matches spec.workload.nodeSelector, affinity and tolerations".into(),
         );
     }
+    let message = format!("{} nodes are served", nodes.summary);
     if nodes.ready < nodes.desired {
-        return not(
-            "DaemonSetNotReady",
-            format!("{} nodes are served", nodes.summary),
-        );
+        return not("DaemonSetNotReady", message);
     }
-    Finding::new(
-        conditions::READY,
-        true,
-        "AllNodesServing",
-        format!("{} nodes are served", nodes.summary),
-    )
+    Finding::new(TYPE, true, "AllNodesServing", message).into()
+}
+
+fn is_known(daemon_set: &Child<DaemonSet>) -> bool {
+    !matches!(daemon_set, Child::Unknown(_))
 }
 
 fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
@@ -263,13 +333,13 @@ fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
 }
 
 /// A reason and a sentence with the mend.
-fn explain(complaint: &Complaint, seen: &Published<'_>) -> (&'static str, String) {
-    let (port, namespace) = (seen.spec.exporter.port, &seen.owner.namespace);
+fn explain(complaint: &Complaint, port: Option<u16>, namespace: &str) -> (&'static str, String) {
+    let port = port.map_or_else(String::new, |port| format!(" {port}"));
     match complaint {
         Complaint::PortTaken => (
             "PortConflict",
             format!(
-                "port {port} is in use on at least one node, perhaps by node_exporter or by another SecureExporter: stop that one, or set spec.exporter.port to a free port, or spec.hostAccess.network to Pod"
+                "port{port} is in use on at least one node, perhaps by node_exporter or by another SecureExporter: stop that one, or set spec.exporter.port to a free port, or spec.hostAccess.network to Pod"
             ),
         ),
         Complaint::PodSecurity => (
@@ -311,7 +381,10 @@ fn nodes(daemon_set: Option<&DaemonSet>, verified: i32) -> NodesStatus {
 }
 
 /// How many exporters were seen to serve the published certificate.
-fn verified(exporters: &[Exporter], certificate: &CertificateStatus) -> i32 {
+fn verified(exporters: &[Exporter], certificate: Option<&CertificateStatus>) -> i32 {
+    let Some(certificate) = certificate else {
+        return 0;
+    };
     let serves = |exporter: &&Exporter| {
         let answer = exporter.answer.as_ref();
         answer.is_some_and(|answer| answer.serial_number == certificate.serial_number)
@@ -319,13 +392,13 @@ fn verified(exporters: &[Exporter], certificate: &CertificateStatus) -> i32 {
     i32::try_from(exporters.iter().filter(serves).count()).unwrap_or(i32::MAX)
 }
 
-fn credentials(seen: &Published<'_>) -> CredentialsStatus {
-    let state = seen.state;
+fn credentials(served: &Served<'_>) -> CredentialsStatus {
+    let state = served.state;
     let created = state
         .passwords
         .get(&state.active_password)
         .map(|active| active.created);
-    let interval = seen.spec.rotation.password_interval;
+    let interval = served.spec.rotation.password_interval;
     let next = created
         .zip(interval)
         .and_then(|(created, interval)| created.checked_add(interval).ok());
@@ -387,16 +460,17 @@ fn whole_seconds(time: Timestamp) -> Time {
 }
 
 fn certificate(
-    seen: &Published<'_>,
+    served: &Served<'_>,
+    owner: &Owner,
     pem: &str,
     authority_generation: u64,
 ) -> Result<CertificateStatus, InspectError> {
     let facts = inspect(pem)?;
     let renewal = renewal_time(
         &facts,
-        seen.state.backdating(authority_generation),
-        seen.spec.certificate.renew_before_percentage,
-        &seen.owner.uid,
+        served.state.backdating(authority_generation),
+        served.spec.certificate.renew_before_percentage,
+        &owner.uid,
     );
     Ok(CertificateStatus {
         renewal_time: whole_seconds(renewal),
@@ -445,7 +519,12 @@ mod tests {
         let status = |reason, holds| {
             let finding = Finding::new(conditions::CERTIFICATE_VALID, holds, reason, "why");
             SecureExporterStatus {
-                conditions: conditions::merge(&[], vec![finding], None, Timestamp::UNIX_EPOCH),
+                conditions: conditions::merge(
+                    &[],
+                    vec![finding.into()],
+                    None,
+                    Timestamp::UNIX_EPOCH,
+                ),
                 ..SecureExporterStatus::default()
             }
         };

@@ -11,8 +11,9 @@ use crate::{
     api::Place,
     pki::inspect::{
         CertificateFacts, InspectError, certificates, check_key_matches, check_server_name, facts,
-        to_pem, verify_chain,
+        verify_chain,
     },
+    pki::pem::to_pem,
     secret_text::SecretText,
 };
 
@@ -60,6 +61,8 @@ pub struct SupplyProblem {
     pub reason: &'static str,
     /// What is wrong where, and the mend.
     pub message: String,
+    /// Whether it is only that it could not be read this time.
+    pub is_passing: bool,
 }
 
 impl SupplyProblem {
@@ -68,6 +71,15 @@ impl SupplyProblem {
         Self {
             reason,
             message: message.as_ref().chars().take(LONGEST_MESSAGE).collect(),
+            is_passing: false,
+        }
+    }
+
+    /// It could not be read this time: all stays as it is, and no condition follows.
+    pub fn unread(message: impl AsRef<str>) -> Self {
+        Self {
+            is_passing: true,
+            ..Self::new("NotRead", message)
         }
     }
 }

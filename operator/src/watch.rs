@@ -1,6 +1,6 @@
 //! What wakes the operator: the resources, their children, and their pods.
 
-use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::{
@@ -26,9 +26,8 @@ use serde::de::DeserializeOwned;
 use crate::{
     api::SecureExporter,
     backoff,
-    failure::ReconcileError,
     names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
-    reconcile::{Context, after_failure, reconcile},
+    reconcile::{Context, reconcile},
 };
 
 type Guarded = DeserializeGuard<SecureExporter>;
@@ -60,7 +59,7 @@ pub async fn watch(
     .graceful_shutdown_on(stop);
     let forgetting = context.clone();
     controller
-        .run(pass, failed, context)
+        .run(pass, |_, never, _| match *never {}, context)
         .for_each(|result| {
             match result {
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
@@ -87,7 +86,7 @@ pub async fn wait_until_listed(client: &Client, namespace: Option<&str>) {
     }
 }
 
-async fn pass(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+async fn pass(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Infallible> {
     match &resource.0 {
         Ok(resource) => reconcile(Arc::new(resource.clone()), context).await,
         // A change of the resource, or of the operator, is the only mend.
@@ -97,13 +96,6 @@ async fn pass(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Action, R
             Ok(Action::await_change())
         }
     }
-}
-
-fn failed(resource: Arc<Guarded>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    resource.0.as_ref().map_or_else(
-        |_| Action::await_change(),
-        |resource| after_failure(resource, error, &context),
-    )
 }
 
 /// The resource that a pod belongs to, by its labels: its owner is the DaemonSet, not the resource.

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
-use secure_exporter_operator::api::{ImagePolicy, ValidIssuer, ValidSpec};
+use secure_exporter_operator::api::{ImagePolicy, ParsedSpec, ValidIssuer};
 use secure_exporter_operator::names::Owner;
 use secure_exporter_operator::pki::SigningRequest;
 use secure_exporter_operator::render::{
@@ -83,17 +83,18 @@ fn state() -> State {
         authority_progress: None,
         password_progress: None,
         users: BTreeMap::new(),
+        accepted: None,
         handled: BTreeMap::new(),
     }
 }
 
-fn valid(spec: Value) -> ValidSpec {
+fn valid(spec: Value) -> ParsedSpec {
     let allowed = ["registry.example.com/mirror".to_owned()];
     let images = ImagePolicy::new("localhost/secure-exporter:dev", &allowed).unwrap();
-    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &images).unwrap()
+    ParsedSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &images).unwrap()
 }
 
-fn everything() -> ValidSpec {
+fn everything() -> ParsedSpec {
     valid(json!({
         "image": {
             "repository": "registry.example.com/mirror/secure-exporter", "tag": "1.2.3",
@@ -126,8 +127,13 @@ fn everything() -> ValidSpec {
     }))
 }
 
-fn render(spec: &ValidSpec, state: &State) -> Children {
-    children(spec, &owner(), state).unwrap()
+fn render(parsed: &ParsedSpec, state: &State) -> Children {
+    try_render(parsed, state).unwrap()
+}
+
+fn try_render(parsed: &ParsedSpec, state: &State) -> Result<Children, RenderError> {
+    let workload = parsed.workload.as_ref().ok();
+    children(&parsed.spec, workload, &owner(), state)
 }
 
 fn text(secret: &Secret, key: &str) -> String {
@@ -185,14 +191,14 @@ fn pods_with_a_network_of_their_own_are_told_of_their_node() {
         let pod = set.spec.clone().unwrap().template.spec.unwrap();
         (pod.host_network, pod.containers[0].clone())
     };
-    let (host_network, with_host) = container(&on_host);
+    let (host_network, with_host) = container(&on_host.unwrap());
     assert_eq!(host_network, Some(true));
     // Ours, so that it goes when the pods get a network of their own.
     assert_eq!(with_host.ports.unwrap()[0].host_port, Some(9100));
     assert!(!with_host.args.unwrap().join(" ").contains("--host."));
     assert_eq!(with_host.env, None);
 
-    let (host_network, alone) = container(&apart);
+    let (host_network, alone) = container(&apart.unwrap());
     assert_eq!(host_network, None);
     let port = &alone.ports.unwrap()[0];
     assert_eq!((port.host_port, port.container_port), (None, 9100));
@@ -231,7 +237,8 @@ fn what_cert_manager_is_asked() {
     let spec = valid(json!({"tls": {
         "certificate": {"duration": "90m"},
         "issuer": {"type": "CertManager", "certManager": {"issuerRef": {"name": "first"}}},
-    }}));
+    }}))
+    .spec;
     let ValidIssuer::CertManager { issuer, .. } = &spec.issuer else {
         panic!("{:?}", spec.issuer);
     };
@@ -316,7 +323,7 @@ fn further_users_alone_are_not_enough() {
     let theirs = UserHashes::from(BcryptHash::parse(HASH).unwrap());
     state.users.insert("alice".to_owned(), theirs);
     state.passwords.clear();
-    let outcome = children(&valid(json!({})), &owner(), &state);
+    let outcome = try_render(&valid(json!({})), &state);
     assert_eq!(outcome, Err(RenderError::NoUsers));
 }
 
@@ -467,7 +474,7 @@ fn nothing_is_published_that_would_open_or_break_the_endpoint() {
     for (change, expected) in cases {
         let mut state = state();
         change(&mut state);
-        assert_eq!(children(&everything(), &owner(), &state), Err(expected));
+        assert_eq!(try_render(&everything(), &state), Err(expected));
     }
 }
 
@@ -506,7 +513,7 @@ fn every_child_is_owned_and_labelled() {
         rendered.scrape_secret.metadata,
         rendered.ca_config_map.metadata,
         rendered.service.metadata,
-        rendered.daemon_set.metadata,
+        rendered.daemon_set.unwrap().metadata,
         state_secret(&owner(), Some(&state()), None).metadata,
     ] {
         assert_eq!(metadata.owner_references, Some(vec![owner().reference()]));

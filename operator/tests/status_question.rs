@@ -15,7 +15,7 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 use secure_exporter_operator::{
-    api::{ImagePolicy, ValidSpec},
+    api::ValidSpec,
     names::Owner,
     observe::status_request::{Question, ask},
     own_credentials::OwnCredentials,
@@ -46,9 +46,8 @@ fn spec_and_state(methods: &[&str]) -> (ValidSpec, State) {
         namespace: "monitoring".into(),
         uid: "u".into(),
     };
-    let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
     let spec = json!({"authentication": {"methods": methods, "basicAuth": {"bcryptCost": 4}}});
-    let spec = ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner, &images).unwrap();
+    let spec = ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner).unwrap();
     let requests = Requests::default();
     let now = Timestamp::now();
     let situation = Situation {

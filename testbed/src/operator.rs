@@ -72,6 +72,14 @@ impl Stage {
     /// # Errors
     /// It cannot be started.
     pub fn operator(&self) -> Result<Process> {
+        self.operator_with(&["--listen-address=127.0.0.1:0"])
+    }
+
+    /// The same, with arguments more, one of which says where it serves its metrics.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn operator_with(&self, arguments: &[&str]) -> Result<Process> {
         let kubeconfig = self.folder.path().join("kubeconfig");
         write_kubeconfig(&kubeconfig, &self.gate.address)?;
         Process::spawn(
@@ -80,14 +88,14 @@ impl Stage {
                 .env("KUBECONFIG", &kubeconfig)
                 .args(["--exporter-image", "localhost/secure-exporter:dev"])
                 .args(["--watch-namespaces", self.kubectl.namespace()])
-                .args(["--listen-address", "127.0.0.1:0"])
                 .args(["--trust-soak=0s", "--accept-soak=0s", "--blind-wait=0s"])
                 .args([
                     "--unused-for=0s",
                     "--minimum-overlap=0s",
                     "--probe-interval=1s",
                     "--request-retry=1s",
-                ]),
+                ])
+                .args(arguments),
         )
     }
 }

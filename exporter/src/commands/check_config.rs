@@ -29,7 +29,7 @@ pub(super) fn run(options: &Options) -> Result<(), CommandError> {
     let names = match &inspected.certificate {
         Some(certificate) => {
             pki::read(&certificate.pem, &certificate.origin)?
-                .terms
+                .parameters
                 .hosts
         }
         None => Vec::new(),

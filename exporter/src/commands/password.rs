@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secure_exporter_pki::password as passwords;
+use secure_exporter_pki::secret_text::SecretText;
 use secure_exporter_web_config::BcryptHash;
 use zeroize::Zeroizing;
 
@@ -11,11 +11,9 @@ use zeroize::Zeroizing;
 const MAX_BYTES: usize = 72;
 /// Below it a password is found by trying; NIST SP 800-63B asks for as many where nothing else is asked for.
 const ADVISED_CHARACTERS: usize = 15;
-/// 256 bits, and 43 characters.
-const RANDOM_BYTES: usize = 32;
 
 /// A password that a user of the exporter may have: 1 to 72 bytes without control characters.
-pub(super) struct Password(Zeroizing<String>);
+pub(super) struct Password(SecretText);
 
 /// Why there is no password or no hash of it. Never repeats it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +37,8 @@ pub(super) enum PasswordError {
     Argument,
     #[error("the password cannot be read: {0}")]
     Read(String),
-    #[error("no randomness from the system: {0}")]
-    Randomness(String),
+    #[error(transparent)]
+    Generation(passwords::PasswordError),
     #[error("bcrypt gave no hash")]
     Bcrypt,
 }
@@ -57,20 +55,19 @@ impl Password {
         if text.chars().any(char::is_control) {
             return Err(PasswordError::Control);
         }
-        Ok(Self(text))
+        Ok(Self(text.into()))
     }
 
     /// A new one that nobody can guess.
     pub(super) fn generate() -> Result<Self, PasswordError> {
-        let mut bytes = Zeroizing::new([0_u8; RANDOM_BYTES]);
-        getrandom::fill(bytes.as_mut())
-            .map_err(|error| PasswordError::Randomness(error.to_string()))?;
-        Ok(Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))))
+        passwords::generate()
+            .map(Self)
+            .map_err(PasswordError::Generation)
     }
 
     /// The text, for a file that its owner alone may read.
     pub(super) fn expose(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 
     pub(super) fn is(&self, other: &Self) -> bool {
@@ -80,13 +77,13 @@ impl Password {
     /// What speaks against it, though it works.
     pub(super) fn weaknesses(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let characters = self.0.chars().count();
+        let characters = self.expose().chars().count();
         if characters < ADVISED_CHARACTERS {
             found.push(format!(
                 "the password has {characters} characters; take {ADVISED_CHARACTERS} or more"
             ));
         }
-        if self.0.trim() != self.0.as_str() {
+        if self.expose().trim() != self.expose() {
             found.push(
                 "the password begins or ends with a space, which Prometheus' password_file drops"
                     .to_owned(),
@@ -97,10 +94,8 @@ impl Password {
 
     /// Its bcrypt hash. Each step of the cost doubles the time, which is about 70 ms at 10.
     pub(super) fn hash(&self, cost: u32) -> Result<BcryptHash, PasswordError> {
-        // Some of bcrypt's messages quote what it was given.
-        let text = bcrypt::non_truncating_hash(self.0.as_bytes(), cost)
-            .map_err(|_| PasswordError::Bcrypt)?;
-        BcryptHash::parse(&text).map_err(|_| PasswordError::Bcrypt)
+        let hash = passwords::hash(&self.0, cost).map_err(|_| PasswordError::Bcrypt)?;
+        BcryptHash::parse(hash.expose()).map_err(|_| PasswordError::Bcrypt)
     }
 }
 

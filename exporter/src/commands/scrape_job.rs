@@ -1,6 +1,7 @@
 //! The scrape job for Prometheus that fits a host.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use super::pki::Host;
 
@@ -23,11 +24,7 @@ impl ScrapeJob<'_> {
         let mut targets = String::new();
         for target in &self.targets {
             // Writing to a String cannot fail.
-            let _ = writeln!(
-                targets,
-                "          - {}",
-                quoted(&format!("{}:{PORT}", target.in_url()))
-            );
+            let _ = writeln!(targets, "          - {}", quoted(&address(target)));
         }
         // The job's own name must be unlike every other; the label is what the dashboards and alerts select by.
         format!(
@@ -52,6 +49,14 @@ impl ScrapeJob<'_> {
     }
 }
 
+/// A host with the port, as a target and in a URL.
+fn address(host: &Host) -> String {
+    match host {
+        Host::Address(IpAddr::V6(address)) => format!("[{address}]:{PORT}"),
+        other => format!("{other}:{PORT}"),
+    }
+}
+
 /// JSON's strings are YAML's double-quoted ones.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
@@ -63,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_prometheus_is_given() {
-        let hosts = ["web1.example.org", "fd00::7"].map(|host| Host::parse(host).unwrap());
+        let hosts = ["web1.example.org", "fd00::7"].map(|host| host.parse().unwrap());
         let [name, address] = &hosts;
         let job = ScrapeJob {
             server_name: name,

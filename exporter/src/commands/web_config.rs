@@ -5,17 +5,17 @@ mod own_hosts;
 mod renew;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Subcommand;
+use jiff::SignedDuration;
 use zeroize::Zeroizing;
 
 use super::CommandError;
 use super::staged::cannot;
 
 /// The longest life of an exporter's certificate: five years, as the operator's bound is.
-const LONGEST: Duration = Duration::from_hours(43_800);
-const SHORTEST: Duration = Duration::from_hours(1);
+const LONGEST: SignedDuration = SignedDuration::from_hours(43_800);
+const SHORTEST: SignedDuration = SignedDuration::from_hours(1);
 
 #[derive(Subcommand)]
 pub(super) enum Action {
@@ -71,12 +71,13 @@ impl Layout {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<SignedDuration, String> {
     let life = secure_exporter_web_config::parse_duration(text)
+        .map(|life| SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX))
         .ok_or_else(|| "no duration: write hours, such as 8760h".to_owned())?;
     if (SHORTEST..=LONGEST).contains(&life) {
         // X.509 counts seconds.
-        Ok(Duration::from_secs(life.as_secs()))
+        Ok(SignedDuration::from_secs(life.as_secs()))
     } else {
         Err("between 1h and 43800h (five years) is possible".to_owned())
     }

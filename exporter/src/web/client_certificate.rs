@@ -1,7 +1,6 @@
 //! Which client certificates are good enough, decided after the handshake, and again when the handshake was another's:
 //! a resumed session skips it, and a connection may outlive the snapshot that it began with.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::DigitallySignedStruct;
@@ -12,8 +11,8 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use secure_exporter_pki::Certificate;
 use secure_exporter_web_config::ClientAuthType;
-use x509_parser::extensions::GeneralName;
 
 /// What is asked of a client's certificate, once the handshake has checked the chain where it has to.
 #[derive(Debug, Clone)]
@@ -98,34 +97,11 @@ impl ClientPolicy {
     }
 }
 
+/// None where the certificate or its extension cannot be read.
 fn subject_alternative_names(der: &[u8]) -> Vec<String> {
-    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else {
-        return Vec::new();
-    };
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-        return Vec::new();
-    };
-    let text = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
-            Some((*text).to_owned())
-        }
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes)
-                .ok()
-                .map(|bytes| IpAddr::from(bytes).to_string()),
-            16 => <[u8; 16]>::try_from(*bytes)
-                .ok()
-                .map(|bytes| IpAddr::from(bytes).to_string()),
-            _ => None,
-        },
-        _ => None,
-    };
-    extension
-        .value
-        .general_names
-        .iter()
-        .filter_map(text)
-        .collect()
+    let names = Certificate::parse(der).and_then(|certificate| certificate.alternative_names());
+    let names = names.unwrap_or_default();
+    names.iter().map(ToString::to_string).collect()
 }
 
 /// Takes any certificate whose key the client holds: what `RequestClientCert` and `RequireAnyClientCert` promise.

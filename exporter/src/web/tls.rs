@@ -11,6 +11,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CipherSuite as Suite, NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
+use secure_exporter_pki::Certificate;
 use secure_exporter_web_config::{CipherSuite, ClientAuthType, Curve, TlsServerConfig, TlsVersion};
 use sha2::{Digest as _, Sha256};
 
@@ -179,17 +180,16 @@ fn describe(pair: &CertifiedKey, certificate: &Pem) -> Result<Leaf, TlsError> {
         problem: "the first certificate is not X.509".into(),
     };
     let der = pair.cert.first().ok_or_else(wrong)?;
-    let (_, leaf) = x509_parser::parse_x509_certificate(der).map_err(|_| wrong())?;
-    let serial = match hexadecimal(leaf.raw_serial()).trim_start_matches('0') {
+    let leaf = Certificate::parse(der).map_err(|_| wrong())?;
+    let serial = match leaf.serial_number().trim_start_matches('0') {
         "" => "0".to_owned(),
         serial => serial.to_owned(),
     };
-    let validity = leaf.validity();
     Ok(Leaf {
         serial,
         sha256_fingerprint: hexadecimal(&Sha256::digest(der)),
-        not_before: validity.not_before.timestamp(),
-        not_after: validity.not_after.timestamp(),
+        not_before: leaf.not_before(),
+        not_after: leaf.not_after(),
     })
 }
 

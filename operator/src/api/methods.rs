@@ -1,11 +1,13 @@
 //! The methods of authentication after their check (at least one, by construction), and the client certificate that one
 //! of them asks for.
 
+use serde::{Deserialize, Serialize};
+
 use super::{AuthenticationMethod, SpecError, ValidSpec};
 use crate::pki::{LeafParameters, Subject};
 
 /// What a scraper must show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Methods {
     /// User name and password.
     Password,

@@ -52,7 +52,8 @@ pub use status::{
 };
 pub use tls::{CertificateSpec, KeyAlgorithm, MinTlsVersion, PrivateKeySpec, SubjectSpec, TlsSpec};
 pub use valid::{
-    SpecError, ValidCertificate, ValidExporter, ValidImage, ValidRotation, ValidScrape, ValidSpec,
+    ParsedSpec, SpecError, ValidCertificate, ValidExporter, ValidImage, ValidRotation, ValidScrape,
+    ValidSpec, ValidWorkload,
 };
 pub use valid_issuer::{Place, PlaceKind, ValidIssuer};
 pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};

@@ -2,6 +2,7 @@
 
 mod certificate;
 mod credentials;
+mod served;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Affinity, Toleration};
 
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString};
+use serde::{Deserialize, Serialize};
 
 use self::certificate::certificate;
 use self::credentials::{basic_auth, check_own_secrets, rotation};
@@ -28,11 +30,20 @@ const MAX_DURATION: SignedDuration = SignedDuration::from_hours(43_800);
 
 /// A spec in which every value was checked and every default resolved.
 #[derive(Clone, Debug, PartialEq)]
+pub struct ParsedSpec {
+    /// What credentials, certificates and the scrape configuration follow from.
+    pub spec: ValidSpec,
+    /// What the pods are made of, or why the operator's policy forbids it. That concerns the DaemonSet alone.
+    pub workload: Result<ValidWorkload, SpecError>,
+}
+
+/// The part of a spec that credentials, certificates and the scrape configuration follow from. Once accepted it is stored
+/// with the state, so that they can be renewed while the resource asks for something that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ValidSpec {
-    /// The image that runs.
-    pub image: ValidImage,
-    /// Port, log and collectors.
-    pub exporter: ValidExporter,
+    /// TCP port of the exporters, from 1.
+    pub port: u16,
     /// Whose network the pods use.
     pub network: HostNetwork,
     /// Lowest TLS version.
@@ -49,14 +60,23 @@ pub struct ValidSpec {
     pub username: String,
     /// Cost of the bcrypt hash.
     pub bcrypt_cost: u32,
-    /// Where a password of the user's own is; `None` where it is generated.
+    /// Where the user-supplied password is; `None` where it is generated.
     pub password_secret: Option<PasswordSecretRef>,
-    /// Name of the Secret with further users; `None` where there are none.
+    /// Name of the Secret with additional users; `None` where there are none.
     pub users_secret: Option<String>,
-    /// How authority and password are followed by the next.
+    /// How the CA and the password are replaced.
     pub rotation: ValidRotation,
     /// The scrape configuration.
     pub scrape: ValidScrape,
+}
+
+/// What the pods are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidWorkload {
+    /// The image that runs.
+    pub image: ValidImage,
+    /// Log and collectors.
+    pub exporter: ValidExporter,
     /// Node labels that the pods need.
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the pods tolerate.
@@ -86,11 +106,9 @@ pub struct ValidImage {
     pub pull_secrets: Vec<String>,
 }
 
-/// Port, log and collectors of the exporter.
+/// Log and collectors of the exporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidExporter {
-    /// TCP port, from 1.
-    pub port: u16,
     /// How much it logs.
     pub log_level: LogLevel,
     /// Collectors to run besides the default ones, sorted.
@@ -102,7 +120,8 @@ pub struct ValidExporter {
 }
 
 /// What certificates are issued like, and when they are renewed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ValidCertificate {
     /// What the certificate is issued with.
     pub parameters: LeafParameters,
@@ -111,7 +130,8 @@ pub struct ValidCertificate {
 }
 
 /// How authority and password are followed by the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ValidRotation {
     /// How long old credentials go on working.
     pub client_overlap: SignedDuration,
@@ -126,7 +146,8 @@ pub struct ValidRotation {
 }
 
 /// The scrape configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ValidScrape {
     /// Value of the label `job`.
     pub job_label: String,
@@ -159,38 +180,41 @@ impl SpecError {
     }
 }
 
-impl ValidSpec {
-    /// Checks a spec and resolves its defaults.
+impl ParsedSpec {
+    /// Checks a spec and resolves its defaults: a spec is accepted whole or not at all.
     ///
     /// The API server has checked most of it already; it is checked again, because a resource may be older than the
     /// rules of the installed CustomResourceDefinition.
+    ///
+    /// # Errors
+    /// The first field that cannot be accepted. What only the operator's image policy forbids is no such error.
     pub fn parse(
         spec: &SecureExporterSpec,
         owner: &Owner,
         images: &ImagePolicy,
     ) -> Result<Self, SpecError> {
+        Ok(Self {
+            spec: ValidSpec::parse(spec, owner)?,
+            workload: ValidWorkload::parse(spec, images)?,
+        })
+    }
+}
+
+impl ValidSpec {
+    /// Checks the part that credentials follow from.
+    ///
+    /// # Errors
+    /// The first field that cannot be accepted.
+    pub fn parse(spec: &SecureExporterSpec, owner: &Owner) -> Result<Self, SpecError> {
         check_name(&owner.name)?;
-        let server_name = match &spec.tls.server_name {
-            Some(name) => dns_name("spec.tls.serverName", name)?,
-            None => format!("{}.{}.svc", owner.name, owner.namespace),
-        };
+        let server_name = server_name(spec, owner)?;
         let certificate = certificate(&spec.tls.certificate, &server_name, owner)?;
         let (username, bcrypt_cost) = basic_auth(&spec.authentication)?;
         check_own_secrets(&spec.authentication, owner)?;
-        check_workload(&spec.workload)?;
         let basic_auth = &spec.authentication.basic_auth;
+        let users = basic_auth.users_secret_ref.as_ref();
         Ok(Self {
-            image: ValidImage {
-                reference: images.resolve(&spec.image)?,
-                pull_policy: spec.image.pull_policy,
-                pull_secrets: spec
-                    .image
-                    .pull_secrets
-                    .iter()
-                    .map(|secret| secret.name.clone())
-                    .collect(),
-            },
-            exporter: exporter(&spec.exporter)?,
+            port: port(&spec.exporter)?,
             network: spec.host_access.network,
             min_tls_version: spec.tls.min_version,
             server_name,
@@ -200,26 +224,54 @@ impl ValidSpec {
             username,
             bcrypt_cost,
             password_secret: basic_auth.password_secret_ref.clone(),
-            users_secret: basic_auth
-                .users_secret_ref
-                .as_ref()
-                .map(|users| users.name.clone()),
+            users_secret: users.map(|users| users.name.clone()),
             rotation: rotation(&spec.rotation, &spec.authentication)?,
             scrape: scrape(&spec.scrape, owner)?,
-            node_selector: spec.workload.node_selector.clone(),
-            tolerations: spec.workload.tolerations.clone(),
-            affinity: spec.workload.affinity.clone(),
-            priority_class_name: spec.workload.priority_class_name.clone(),
-            resources: spec
-                .workload
-                .resources
-                .clone()
-                .unwrap_or_else(default_resources),
-            update_strategy: spec.workload.update_strategy.clone(),
-            pod_labels: spec.workload.pod_labels.clone(),
-            pod_annotations: spec.workload.pod_annotations.clone(),
         })
     }
+}
+
+impl ValidWorkload {
+    /// Checks the part that the pods follow from. The inner error is that the image is not allowed.
+    fn parse(
+        spec: &SecureExporterSpec,
+        images: &ImagePolicy,
+    ) -> Result<Result<Self, SpecError>, SpecError> {
+        check_workload(&spec.workload)?;
+        let exporter = exporter(&spec.exporter)?;
+        let workload = &spec.workload;
+        let pull_secrets = spec.image.pull_secrets.iter();
+        Ok(images.resolve(&spec.image).map(|reference| Self {
+            image: ValidImage {
+                reference,
+                pull_policy: spec.image.pull_policy,
+                pull_secrets: pull_secrets.map(|secret| secret.name.clone()).collect(),
+            },
+            exporter,
+            node_selector: workload.node_selector.clone(),
+            tolerations: workload.tolerations.clone(),
+            affinity: workload.affinity.clone(),
+            priority_class_name: workload.priority_class_name.clone(),
+            resources: workload.resources.clone().unwrap_or_else(default_resources),
+            update_strategy: workload.update_strategy.clone(),
+            pod_labels: workload.pod_labels.clone(),
+            pod_annotations: workload.pod_annotations.clone(),
+        }))
+    }
+}
+
+fn server_name(spec: &SecureExporterSpec, owner: &Owner) -> Result<String, SpecError> {
+    match &spec.tls.server_name {
+        Some(name) => dns_name("spec.tls.serverName", name),
+        None => Ok(format!("{}.{}.svc", owner.name, owner.namespace)),
+    }
+}
+
+fn port(spec: &ExporterSpec) -> Result<u16, SpecError> {
+    u16::try_from(spec.port)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| SpecError::new("spec.exporter.port", "must be between 1 and 65535"))
 }
 
 impl ValidSpec {
@@ -246,10 +298,6 @@ fn check_name(name: &str) -> Result<(), SpecError> {
 }
 
 fn exporter(spec: &ExporterSpec) -> Result<ValidExporter, SpecError> {
-    let port = u16::try_from(spec.port)
-        .ok()
-        .filter(|port| *port > 0)
-        .ok_or_else(|| SpecError::new("spec.exporter.port", "must be between 1 and 65535"))?;
     let enabled_collectors = collectors("enabled", &spec.collectors.enabled)?;
     let disabled_collectors = collectors("disabled", &spec.collectors.disabled)?;
     if let Some(both) = enabled_collectors
@@ -267,7 +315,6 @@ fn exporter(spec: &ExporterSpec) -> Result<ValidExporter, SpecError> {
         })?;
     }
     Ok(ValidExporter {
-        port,
         log_level: spec.log_level,
         enabled_collectors,
         disabled_collectors,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     AuthenticationMethod, CaBundleRef, IssuerRef, IssuerSpec, IssuerType, KeyRef,
     SecureExporterSpec, SpecError,
@@ -9,7 +11,8 @@ use super::{
 use crate::names::Owner;
 
 /// Who signs what the exporters serve.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all_fields = "camelCase")]
 pub enum ValidIssuer {
     /// The operator's own authority.
     Managed,
@@ -30,7 +33,7 @@ pub enum ValidIssuer {
 }
 
 /// A key of an object in the namespace of the resource.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Of which kind the object is.
     pub kind: PlaceKind,
@@ -41,7 +44,7 @@ pub struct Place {
 }
 
 /// What holds keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PlaceKind {
     /// A Secret.
     Secret,

@@ -13,6 +13,8 @@ pub enum Asked {
     NotInstalled,
     /// The operator's role does not allow it.
     Forbidden,
+    /// They could not be read, and why.
+    Unread(String),
 }
 
 /// Reads the requests that `owner` controls.

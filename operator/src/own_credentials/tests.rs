@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{api::ImagePolicy, names::Owner};
+use crate::names::Owner;
 
 const HASH: &str = "$2y$10$MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i";
 
@@ -11,9 +11,8 @@ fn spec(basic_auth: Value) -> ValidSpec {
         namespace: "monitoring".into(),
         uid: "1".into(),
     };
-    let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
     let spec = json!({"authentication": {"basicAuth": basic_auth}});
-    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner, &images).unwrap()
+    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner).unwrap()
 }
 
 fn secret<'a>(entries: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Secret {

@@ -6,12 +6,12 @@ use kube::ResourceExt;
 
 use super::Context;
 use crate::{
-    api::{IssuerRef, SecureExporter, ValidIssuer, ValidSpec},
+    api::{IssuerRef, Place, SecureExporter, ValidIssuer, ValidSpec},
     apply::{ApplyError, Writer},
     cert_manager::CertificateRequest,
     correspondence::Correspondence,
-    failure::ReconcileError,
-    names::Owner,
+    failure::Problem,
+    names::{ChildKind, Owner},
     observe::{
         Observed,
         certificate_requests::{Asked, certificate_requests},
@@ -38,6 +38,8 @@ pub(super) struct Desk<'a> {
     bundle: Option<Found>,
     asked: Asked,
     last_asked: Option<Timestamp>,
+    /// What could not be read.
+    pub problem: Option<Problem>,
     /// What is asked for.
     pub request: Option<LeafRequest>,
 }
@@ -50,7 +52,7 @@ impl<'a> Desk<'a> {
         owner: &'a Owner,
         request: Option<LeafRequest>,
         last_asked: Option<Timestamp>,
-    ) -> Result<Self, ReconcileError> {
+    ) -> Self {
         let (issuer, place) = match &spec.issuer {
             ValidIssuer::CertManager { issuer, bundle } => (Some(issuer), bundle.as_ref()),
             _ => (None, None),
@@ -63,18 +65,26 @@ impl<'a> Desk<'a> {
             bundle: None,
             asked: Asked::Open(Vec::new()),
             last_asked,
+            problem: None,
             request,
         };
-        let client = &context.client;
+        if let Err(source) = desk.read_all(place).await {
+            let problem = Problem::read("what cert-manager was asked", &source);
+            desk.asked = Asked::Unread(problem.to_string());
+            desk.problem = Some(problem);
+        }
+        desk
+    }
+
+    async fn read_all(&mut self, place: Option<&Place>) -> Result<(), kube::Error> {
+        let client = &self.context.client;
         if let Some(place) = place {
-            let found = find(client, &owner.namespace, place).await;
-            desk.bundle = Some(found.map_err(ReconcileError::Observe)?);
+            self.bundle = Some(find(client, &self.owner.namespace, place).await?);
         }
-        if issuer.is_some() || desk.request.is_some() {
-            let asked = certificate_requests(client, owner).await;
-            desk.asked = asked.map_err(ReconcileError::Observe)?;
+        if self.issuer.is_some() || self.request.is_some() {
+            self.asked = certificate_requests(client, self.owner).await?;
         }
-        Ok(desk)
+        Ok(())
     }
 
     /// What happens to the request, and what the machine is to go by; `None` where no issuer is asked.
@@ -104,7 +114,7 @@ impl<'a> Desk<'a> {
         requests: &Requests,
         observed: &Observed,
         now: Timestamp,
-    ) -> Result<(), ReconcileError> {
+    ) -> Result<(), Problem> {
         let parameters = self.correspondence(now).map(|it| it.parameters());
         let (carried, request) = (step.clone(), self.request.take());
         let leaf = self.spec.certificate.parameters.clone();
@@ -118,14 +128,15 @@ impl<'a> Desk<'a> {
         });
         self.request = made
             .await
-            .map_err(|_| ReconcileError::Interrupted)?
+            .map_err(|_| Problem::Interrupted)?
             .map_err(RotationError::from)?;
         if let Some(state) = &mut state {
             remember(step, state, requests);
         }
         let secret = render::state_secret(self.owner, state.as_ref(), self.request.as_ref());
         let writer = self.writer();
-        writer.state(secret, observed.state.as_ref()).await?;
+        let written = writer.state(secret, &observed.state).await;
+        written.map_err(|source| Problem::child(ChildKind::State, source))?;
         if let Some(state) = state {
             let mut remembered = self.context.remembered();
             remembered.entry(self.owner.uid.clone()).and_modify(|it| {

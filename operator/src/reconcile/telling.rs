@@ -1,16 +1,13 @@
 //! What people hear of a pass: log, events and status.
 
-use jiff::Timestamp;
 use kube::Resource;
 
-use super::Context;
+use super::{Context, Pass};
 use crate::{
     announce::{DECLINED, announcement},
-    api::{SecureExporter, SecureExporterStatus},
-    failure::ReconcileError,
-    names::Owner,
+    api::SecureExporter,
     rotation::Step,
-    status::{self, Published, Stalled},
+    status::{self, Seen, Served},
 };
 
 pub(super) async fn tell(
@@ -36,16 +33,30 @@ pub(super) async fn tell(
     }
 }
 
-/// Writes the status, and tells of what has newly gone wrong.
-pub(super) async fn tell_status(
-    resource: &SecureExporter,
-    context: &Context,
-    seen: &Published<'_>,
-    previous: &SecureExporterStatus,
-    now: Timestamp,
-) -> Result<(), ReconcileError> {
-    let status = status::published(previous, resource.meta().generation, seen, now)?;
-    context.metrics.published(seen.owner, seen, &status, now);
+/// Reports a pass, whatever became of it: in the log, by events, in metrics and in the status.
+pub(super) async fn report(pass: &Pass<'_>) {
+    let (resource, context) = (pass.resource, pass.context);
+    log(pass);
+    let served = pass.spec.as_ref().zip(pass.state.as_ref());
+    let complaints = pass.observed.complaints.as_ref();
+    let seen = Seen {
+        owner: pass.owner,
+        served: served.map(|(spec, state)| Served { spec, state }),
+        daemon_set: &pass.observed.daemon_set,
+        complaints: complaints.ok().map(Vec::as_slice),
+        exporters: &pass.exporters,
+        waiting_for: pass.waiting_for.as_ref(),
+        requests: &pass.requests,
+        own: pass.own.as_ref(),
+        supply: pass.supply.as_ref(),
+        problems: &pass.problems,
+    };
+    let previous = &pass.previous;
+    let status = status::status(previous, resource.meta().generation, &seen, pass.now);
+    context.metrics.seen(&seen, &status, pass.now);
+    let lasting = pass.problems.iter().filter(|problem| !problem.is_passing());
+    let wrong = lasting.map(|problem| (problem.category(), chain(problem)));
+    context.events.warn(resource, wrong.collect()).await;
     let blocked = status::newly_blocked(previous, &status).map(|news| ("RotationBlocked", news));
     let news = [
         blocked,
@@ -55,40 +66,31 @@ pub(super) async fn tell_status(
     for (reason, note) in news.into_iter().flatten() {
         context.events.warn_once(resource, reason, note).await;
     }
-    context
-        .writer()
-        .status(resource, seen.owner, &status)
-        .await?;
-    Ok(())
+    let written = context.writer().status(resource, pass.owner, &status).await;
+    if let Err(error) = written {
+        tracing::warn!(resource = %name(resource), error = chain(&error), "cannot write the status");
+    }
 }
 
-/// Tells of a failure: in the log, and, where a person must do something, in an event and the conditions.
-pub(super) async fn report(resource: &SecureExporter, context: &Context, error: &ReconcileError) {
-    if error.is_passing() {
-        tracing::debug!(resource = %name(resource), %error, "to be tried again");
-        return;
-    }
-    let category = error.category();
-    let message = chain(error);
-    tracing::warn!(resource = %name(resource), category, error = message, "a pass failed");
-    context.events.warn(resource, category, &message).await;
-    let Some(owner) = Owner::of(resource) else {
-        return;
-    };
-    let previous = resource.status.clone().unwrap_or_default();
-    let why = Stalled {
-        reason: category,
-        message,
-    };
-    let status = status::stalled(
-        &previous,
-        resource.meta().generation,
-        &why,
-        context.clock.now(),
-    );
-    let written = context.writer().status(resource, &owner, &status).await;
-    if let Err(error) = written {
-        tracing::debug!(resource = %name(resource), %error, "the status could not be written");
+fn log(pass: &Pass<'_>) {
+    for problem in &pass.problems {
+        let (category, error) = (problem.category(), chain(problem));
+        let resource = name(pass.resource);
+        if problem.is_conflict() {
+            tracing::debug!(
+                resource,
+                category,
+                error,
+                "another writer was faster; trying again"
+            );
+        } else {
+            tracing::warn!(
+                resource,
+                category,
+                error,
+                "something could not be carried out"
+            );
+        }
     }
 }
 

@@ -14,7 +14,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::api::{HostNetwork, PullPolicy, Resources, UpdateStrategyType, ValidSpec};
+use crate::api::{
+    HostNetwork, PullPolicy, Resources, UpdateStrategyType, ValidExporter, ValidSpec, ValidWorkload,
+};
 use crate::names::{CONTAINER, Owner, PORT_NAME};
 
 /// User and group of the exporter: its own, and not 65534, which every `nobody` on the node shares.
@@ -33,7 +35,7 @@ const HOST_PATHS: [(&str, &str, &str); 3] = [
     ("root", "/", "/host/root"),
 ];
 
-pub(super) fn daemon_set(spec: &ValidSpec, owner: &Owner) -> DaemonSet {
+pub(super) fn daemon_set(spec: &ValidSpec, workload: &ValidWorkload, owner: &Owner) -> DaemonSet {
     DaemonSet {
         metadata: owner.child(owner.workload()),
         spec: Some(DaemonSetSpec {
@@ -41,10 +43,10 @@ pub(super) fn daemon_set(spec: &ValidSpec, owner: &Owner) -> DaemonSet {
                 match_labels: Some(owner.selector()),
                 match_expressions: None,
             },
-            update_strategy: Some(update_strategy(spec)),
+            update_strategy: Some(update_strategy(workload)),
             template: PodTemplateSpec {
-                metadata: Some(pod_metadata(spec, owner)),
-                spec: Some(pod(spec, owner)),
+                metadata: Some(pod_metadata(workload, owner)),
+                spec: Some(pod(spec, workload, owner)),
             },
             ..DaemonSetSpec::default()
         }),
@@ -52,15 +54,15 @@ pub(super) fn daemon_set(spec: &ValidSpec, owner: &Owner) -> DaemonSet {
     }
 }
 
-fn update_strategy(spec: &ValidSpec) -> DaemonSetUpdateStrategy {
-    let (name, rolling_update) = match spec.update_strategy.type_ {
+fn update_strategy(workload: &ValidWorkload) -> DaemonSetUpdateStrategy {
+    let (name, rolling_update) = match workload.update_strategy.type_ {
         UpdateStrategyType::OnDelete => ("OnDelete", None),
         // No surge: two exporters cannot listen on one port of the node, and where pods have addresses of their own a node
         // would be scraped twice.
         UpdateStrategyType::RollingUpdate => (
             "RollingUpdate",
             Some(RollingUpdateDaemonSet {
-                max_unavailable: Some(spec.update_strategy.max_unavailable.clone()),
+                max_unavailable: Some(workload.update_strategy.max_unavailable.clone()),
                 max_surge: None,
             }),
         ),
@@ -71,18 +73,18 @@ fn update_strategy(spec: &ValidSpec) -> DaemonSetUpdateStrategy {
     }
 }
 
-fn pod_metadata(spec: &ValidSpec, owner: &Owner) -> ObjectMeta {
-    let mut labels = spec.pod_labels.clone();
+fn pod_metadata(workload: &ValidWorkload, owner: &Owner) -> ObjectMeta {
+    let mut labels = workload.pod_labels.clone();
     labels.extend(owner.labels());
     ObjectMeta {
         labels: Some(labels),
-        annotations: some_map(&spec.pod_annotations),
+        annotations: some_map(&workload.pod_annotations),
         ..ObjectMeta::default()
     }
 }
 
-fn pod(spec: &ValidSpec, owner: &Owner) -> PodSpec {
-    let pull_secrets = spec
+fn pod(spec: &ValidSpec, workload: &ValidWorkload, owner: &Owner) -> PodSpec {
+    let pull_secrets = workload
         .image
         .pull_secrets
         .iter()
@@ -95,10 +97,10 @@ fn pod(spec: &ValidSpec, owner: &Owner) -> PodSpec {
         host_network: on_host(spec).then_some(true),
         dns_policy: Some("Default".to_owned()),
         termination_grace_period_seconds: Some(10),
-        node_selector: some_map(&spec.node_selector),
-        tolerations: some_list(spec.tolerations.iter().cloned()),
-        affinity: spec.affinity.clone(),
-        priority_class_name: spec.priority_class_name.clone(),
+        node_selector: some_map(&workload.node_selector),
+        tolerations: some_list(workload.tolerations.iter().cloned()),
+        affinity: workload.affinity.clone(),
+        priority_class_name: workload.priority_class_name.clone(),
         image_pull_secrets: some_list(pull_secrets),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
@@ -112,26 +114,26 @@ fn pod(spec: &ValidSpec, owner: &Owner) -> PodSpec {
             }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(spec)],
+        containers: vec![container(spec, workload)],
         volumes: Some(volumes(owner)),
         ..PodSpec::default()
     }
 }
 
-fn container(spec: &ValidSpec) -> Container {
-    let port = i32::from(spec.exporter.port);
+fn container(spec: &ValidSpec, workload: &ValidWorkload) -> Container {
+    let port = i32::from(spec.port);
     Container {
         name: CONTAINER.to_owned(),
-        image: Some(spec.image.reference.clone()),
+        image: Some(workload.image.reference.clone()),
         image_pull_policy: Some(
-            match spec.image.pull_policy {
+            match workload.image.pull_policy {
                 PullPolicy::IfNotPresent => "IfNotPresent",
                 PullPolicy::Always => "Always",
                 PullPolicy::Never => "Never",
             }
             .to_owned(),
         ),
-        args: Some(arguments(spec)),
+        args: Some(arguments(spec, &workload.exporter)),
         env: (!on_host(spec)).then(|| vec![node_name()]),
         // Declared, so that the scheduler sees a clash on the node's port and scrapers discover the address with it.
         ports: Some(vec![ContainerPort {
@@ -142,7 +144,7 @@ fn container(spec: &ValidSpec) -> Container {
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
         }]),
-        resources: resources(&spec.resources),
+        resources: resources(&workload.resources),
         liveness_probe: Some(Probe {
             period_seconds: Some(20),
             failure_threshold: Some(3),
@@ -173,12 +175,11 @@ fn container(spec: &ValidSpec) -> Container {
 
 /// The exporter's command line. `--web.require` makes an absent or emptied configuration refuse to start, instead of
 /// serving in the open.
-fn arguments(spec: &ValidSpec) -> Vec<String> {
-    let exporter = &spec.exporter;
+fn arguments(spec: &ValidSpec, exporter: &ValidExporter) -> Vec<String> {
     let fixed = [
         format!("--web.config.file={CREDENTIALS_PATH}/web-config.yml"),
         "--web.require=tls,auth".to_owned(),
-        format!("--web.listen-address=:{}", exporter.port),
+        format!("--web.listen-address=:{}", spec.port),
         "--path.procfs=/host/proc".to_owned(),
         "--path.sysfs=/host/sys".to_owned(),
         "--path.rootfs=/host/root".to_owned(),

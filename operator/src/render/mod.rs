@@ -3,6 +3,7 @@
 //!
 //! Nothing here hashes a credential into the pod template: a rotation must not roll the DaemonSet.
 
+pub mod bundle;
 mod ca_config_map;
 mod certificate_request;
 mod daemon_set;
@@ -21,11 +22,12 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 
-use crate::api::ValidSpec;
+use crate::api::{ValidSpec, ValidWorkload};
 use crate::names::Owner;
-use crate::pki::bundle::bundle;
 use crate::rotation::state::{Client, State};
 use crate::secret_text::SecretText;
+
+use bundle::bundle;
 
 pub use certificate_request::certificate_request;
 pub use state_secret::state_secret;
@@ -45,8 +47,8 @@ pub struct Children {
     pub ca_config_map: ConfigMap,
     /// The headless Service.
     pub service: Service,
-    /// The exporter.
-    pub daemon_set: DaemonSet,
+    /// The exporter; `None` while nothing is known that its pods may be made of, and then it is left as it is.
+    pub daemon_set: Option<DaemonSet>,
 }
 
 /// By which scrapers find the pods.
@@ -59,7 +61,15 @@ pub struct Discovery {
 }
 
 /// Renders every child but the state's Secret, which is written before them.
-pub fn children(spec: &ValidSpec, owner: &Owner, state: &State) -> Result<Children, RenderError> {
+///
+/// # Errors
+/// As [`RenderError`] says.
+pub fn children(
+    spec: &ValidSpec,
+    workload: Option<&ValidWorkload>,
+    owner: &Owner,
+    state: &State,
+) -> Result<Children, RenderError> {
     let credentials = Credentials::of(spec, state)?;
     Ok(Children {
         service_account: service_account::service_account(owner),
@@ -68,7 +78,7 @@ pub fn children(spec: &ValidSpec, owner: &Owner, state: &State) -> Result<Childr
         scrape_secret: scrape_secret::scrape_secret(spec, owner, state, &credentials)?,
         ca_config_map: ca_config_map::ca_config_map(owner, state, &credentials),
         service: service::service(spec, owner),
-        daemon_set: daemon_set::daemon_set(spec, owner),
+        daemon_set: workload.map(|workload| daemon_set::daemon_set(spec, workload, owner)),
     })
 }
 

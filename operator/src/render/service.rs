@@ -14,7 +14,7 @@ pub(super) fn service(spec: &ValidSpec, owner: &Owner) -> Service {
             selector: Some(owner.selector()),
             ports: Some(vec![ServicePort {
                 name: Some(PORT_NAME.to_owned()),
-                port: i32::from(spec.exporter.port),
+                port: i32::from(spec.port),
                 target_port: Some(IntOrString::String(PORT_NAME.to_owned())),
                 protocol: Some("TCP".to_owned()),
                 ..ServicePort::default()

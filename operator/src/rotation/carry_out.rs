@@ -67,6 +67,7 @@ struct Draft {
     active_password: u64,
     password_progress: Option<Progress<PasswordStage>>,
     users: Users,
+    accepted: Option<ValidSpec>,
     handled: BTreeMap<String, String>,
 }
 
@@ -83,6 +84,7 @@ impl Draft {
             active_password: state.active_password,
             password_progress: state.password_progress,
             users: state.users,
+            accepted: state.accepted,
             handled: state.handled,
         })
     }
@@ -170,6 +172,7 @@ impl Draft {
                 self.password_progress = Some(Progress::begin(PasswordStage::Accepting, now));
             }
             Step::KeepPassword => {}
+            Step::AcceptSpec => self.accepted = Some(spec.clone()),
             Step::ReplaceUsers { users } => self.users = users.clone(),
             Step::SwitchPassword => {
                 self.active_password = newest(&self.passwords)?;
@@ -315,6 +318,7 @@ impl Draft {
             active_password: self.active_password,
             password_progress: self.password_progress,
             users: self.users,
+            accepted: self.accepted,
             handled: self.handled,
         })
     }

@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::{ImagePolicy, ValidSpec},
+        api::ValidSpec,
         names::Owner,
         own_credentials::OwnCredentials,
         rotation::{carry_out, decide, request::Requests, timing::Timers},
@@ -126,9 +126,8 @@ mod tests {
     }
 
     fn spec(methods: &[&str]) -> ValidSpec {
-        let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
         let spec = json!({"authentication": {"methods": methods, "basicAuth": {"bcryptCost": 4}}});
-        ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &images).unwrap()
+        ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner()).unwrap()
     }
 
     fn next_state(spec: &ValidSpec, state: Option<State>, now: Timestamp) -> State {

@@ -94,6 +94,8 @@ pub enum Step {
     },
     /// Another password was asked for, and only its owner can change it.
     KeepPassword,
+    /// The spec that this pass goes by is stored: what is served is renewed by it, whatever the resource asks for later.
+    AcceptSpec,
     /// The further users, from now on the only ones.
     ReplaceUsers {
         /// All of them.
@@ -237,10 +239,12 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
     let Some(state) = state else {
         return Ok(first(situation));
     };
-    if let Some(steps) = distrust(state, situation) {
+    let mut steps: Vec<Step> = accept(state, situation).into_iter().collect();
+    if let Some(distrusted) = distrust(state, situation) {
+        steps.extend(distrusted);
         return Ok(steps);
     }
-    let mut steps = forget(state, situation);
+    steps.extend(forget(state, situation));
     steps.extend(replace_users(&state.users, situation));
     if let Some(restart) = restart(state, situation) {
         steps.push(restart);
@@ -328,6 +332,7 @@ fn first(situation: &Situation<'_>) -> Vec<Step> {
         // Without a certificate nothing can be served, and no password is of use.
         return steps;
     }
+    steps.push(Step::AcceptSpec);
     if situation.spec.methods.ask_certificate() {
         steps.push(Step::IssueClient { because });
     }
@@ -372,12 +377,17 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     Some(steps)
 }
 
+/// The spec that is gone by is written ahead of what follows from it.
+fn accept(state: &State, situation: &Situation<'_>) -> Option<Step> {
+    (state.accepted.as_ref() != Some(situation.spec)).then_some(Step::AcceptSpec)
+}
+
 /// Further users have no overlap: whom their admin removes is to be refused.
 fn replace_users(current: &Users, situation: &Situation<'_>) -> Option<Step> {
     let wanted = match &situation.own.users {
         Own::Usable(users) => users.clone(),
         Own::Unasked => Users::new(),
-        Own::Refused(_) => return None,
+        Own::Refused(_) | Own::Unread => return None,
     };
     (wanted != *current).then_some(Step::ReplaceUsers { users: wanted })
 }

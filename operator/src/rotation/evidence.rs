@@ -21,6 +21,18 @@ pub struct Exporter {
     pub silent_for: SignedDuration,
 }
 
+impl Exporter {
+    /// Stands for all exporters where nobody could look for them: it holds everything up.
+    pub fn not_known() -> Self {
+        Self {
+            node: "(the pods could not be read)".to_owned(),
+            ready: false,
+            answer: None,
+            silent_for: SignedDuration::ZERO,
+        }
+    }
+}
+
 /// What an exporter said of itself, over a connection that verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {

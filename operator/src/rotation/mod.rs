@@ -19,6 +19,7 @@ pub mod leaf_request;
 mod password;
 pub mod rebuild;
 pub mod request;
+pub mod spec_in_force;
 pub mod state;
 mod supplied;
 pub mod timing;

@@ -70,7 +70,7 @@ pub(super) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     let own = match &situation.own.password {
         Own::Unasked => None,
         Own::Usable(own) => Some(own.clone()),
-        Own::Refused(_) => text.clone(),
+        Own::Refused(_) | Own::Unread => text.clone(),
     };
     let is_same = own.is_some() && own == text;
     let mut steps = vec![Step::ReplacePassword { generation, own }];
@@ -84,7 +84,7 @@ pub(super) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
 pub(super) fn own(situation: &Situation<'_>) -> Option<SecretText> {
     match &situation.own.password {
         Own::Usable(text) => Some(text.clone()),
-        Own::Unasked | Own::Refused(_) => None,
+        Own::Unasked | Own::Refused(_) | Own::Unread => None,
     }
 }
 
@@ -156,7 +156,7 @@ fn begin(state: &State, active: &Password, situation: &Situation<'_>) -> Vec<Ste
         Own::Usable(text) if active.password.as_ref() != Some(text) => {
             Some(prepare(Some(text.clone())))
         }
-        Own::Usable(_) | Own::Refused(_) => requested.then_some(Step::KeepPassword),
+        Own::Usable(_) | Own::Refused(_) | Own::Unread => requested.then_some(Step::KeepPassword),
         // What was somebody's own, and is so no more, is followed by a generated one.
         Own::Unasked => (requested || is_due || active.own).then(|| prepare(None)),
     };

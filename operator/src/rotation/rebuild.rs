@@ -24,10 +24,10 @@ use crate::{
     names::published_generation,
     own_credentials::Users,
     pki::{
-        bundle::single_certificates,
         inspect::{check_key_matches, inspect, verify, verify_client},
         issue::authority_generation,
         password,
+        pem::single_certificates,
     },
     secret_text::SecretText,
 };
@@ -120,6 +120,7 @@ fn rebuild(
             .then(|| Progress::begin(PasswordStage::ClientSwitched, now)),
         passwords,
         users,
+        accepted: Some(spec.clone()),
         handled: older.map(|older| older.handled.clone()).unwrap_or_default(),
     };
     if let (Some(cross), Some(active)) = (cross, state.authorities.get_mut(&state.active_authority))

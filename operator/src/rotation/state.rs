@@ -13,7 +13,7 @@ use secure_exporter_web_config::BcryptHash;
 use serde::{Deserialize, Serialize};
 
 pub use self::format::StateError;
-use crate::{own_credentials::Users, pki::BACKDATING, secret_text::SecretText};
+use crate::{api::ValidSpec, own_credentials::Users, pki::BACKDATING, secret_text::SecretText};
 
 /// All secrets of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub struct State {
     pub password_progress: Option<Progress<PasswordStage>>,
     /// The further users: the last good content of the user's own Secret.
     pub users: Users,
+    /// The spec that all of this was made by: what is served is renewed by it while the resource asks for something that
+    /// cannot be. `None` in a state that an earlier version of the operator has written.
+    pub accepted: Option<ValidSpec>,
     /// The requests, by subject, that were last acted on: the annotation's whole value.
     pub handled: BTreeMap<String, String>,
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use secure_exporter_operator::{
-    api::{ImagePolicy, Methods, ValidSpec},
+    api::{Methods, ValidSpec},
     names::{Owner, ROTATE_ANNOTATION},
     rotation::{request::Requests, state::State, timing::Timers},
     supply::Supply,
@@ -483,7 +483,6 @@ impl World {
 }
 
 fn spec(owner: &Owner, methods: Methods) -> ValidSpec {
-    let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
     let users = match methods {
         Methods::Certificate => Value::Null,
         Methods::Password | Methods::PasswordAndCertificate => json!({"name": own::USERS}),
@@ -498,5 +497,5 @@ fn spec(owner: &Owner, methods: Methods) -> ValidSpec {
         "authentication": {"methods": methods, "basicAuth": {"bcryptCost": 4, "rotationInterval": "12h", "usersSecretRef": users}},
         "rotation": {"clientOverlap": format!("{OVERLAP}m")},
     });
-    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), owner, &images).unwrap()
+    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), owner).unwrap()
 }

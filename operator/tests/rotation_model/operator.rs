@@ -182,7 +182,8 @@ impl World {
     }
 
     fn write(&mut self, stored: Option<&State>, state: State) -> Result<(), String> {
-        let rendered = children(&self.spec, &self.owner, &state).map_err(|it| it.to_string())?;
+        let rendered =
+            children(&self.spec, None, &self.owner, &state).map_err(|it| it.to_string())?;
         if stored != Some(&state) && self.may_write() {
             self.history.push(state.clone());
             self.store.state = Some(state.clone());

@@ -95,12 +95,12 @@ impl World {
         let password = match own.password {
             Own::Usable(text) => active.is_some_and(|it| it.password == Some(text)),
             Own::Unasked => active.is_none_or(|it| !it.own),
-            Own::Refused(_) => true,
+            Own::Refused(_) | Own::Unread => true,
         };
         let users = match own.users {
             Own::Usable(users) => users == state.users,
             Own::Unasked => state.users.is_empty(),
-            Own::Refused(_) => true,
+            Own::Refused(_) | Own::Unread => true,
         };
         password && users
     }

@@ -70,7 +70,7 @@ impl Store {
     }
 
     pub fn shows(&self, spec: &ValidSpec, owner: &Owner, state: &State) -> bool {
-        let rendered = children(spec, owner, state).unwrap();
+        let rendered = children(spec, None, owner, state).unwrap();
         (0..3).all(|object| !self.differs(object, &rendered))
     }
 

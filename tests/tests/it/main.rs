@@ -17,5 +17,6 @@ mod own_credentials;
 mod parity;
 mod pod_network;
 mod prometheus;
+mod renewal;
 mod rotation;
 mod vmagent;

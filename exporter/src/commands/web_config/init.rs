@@ -1,15 +1,15 @@
 //! Everything new.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
+use jiff::SignedDuration;
 use secure_exporter_web_config::{TlsServerConfig, UserHashes, WebConfig};
 
 use super::{Layout, duration, own_hosts};
 use crate::commands::CommandError;
 use crate::commands::password::Password;
-use crate::commands::pki::{self, Host, KeyType, Terms};
+use crate::commands::pki::{self, Host, HostParameters, KeyType};
 use crate::commands::scrape_job::ScrapeJob;
 use crate::commands::staged::{self, Access, Existing, Staged, cannot};
 
@@ -30,9 +30,9 @@ pub(in crate::commands) struct Options {
     username: String,
     /// Life of the certificate; its authority lives for ten years
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
-    duration: Duration,
+    duration: SignedDuration,
     /// Kind of the certificate's key
-    #[arg(long, value_name = "KIND", default_value = "ecdsa-p256")]
+    #[arg(long, value_name = "KIND", default_value = "ecdsa-p256", value_parser = pki::key_type())]
     key: KeyType,
     /// Group of the exporter's user, which may then read the key and config.yml; without it their owner alone may
     #[arg(long, value_name = "GROUP", value_parser = group)]
@@ -51,9 +51,9 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
     let server_name = hosts
         .first()
         .ok_or_else(|| CommandError::Refused("this host has no name: add --host".into()))?;
-    let terms = Terms {
+    let parameters = HostParameters {
         hosts: hosts.clone(),
-        life: options.duration,
+        duration: options.duration,
     };
     let layout = Layout::of(&options.directory);
     nothing_is_there(&layout, options.overwrite)?;
@@ -61,8 +61,8 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
     let password = Password::generate()?;
     let config = web_config(&options.username, &password)?;
     let authority = pki::authority(&hosts, now)?;
-    let key = options.key.generate()?;
-    let certificate = pki::leaf(&terms, &key, &authority, "ca.crt", now)?;
+    let key = pki::key(options.key)?;
+    let certificate = pki::leaf(&parameters, &key, &authority, "ca.crt", now)?;
     let job = ScrapeJob {
         server_name,
         targets: targets.iter().collect(),
@@ -73,15 +73,19 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
     let prometheus = layout.for_prometheus();
     let (public, secret, shared) = accesses(options.group);
     let files = [
-        (layout.authority_key(), authority.key.as_str(), secret),
+        (layout.authority_key(), authority.key_pem.expose(), secret),
         (
             layout.authority_certificate(),
-            &authority.certificate,
+            &authority.certificate_pem,
             public,
         ),
-        (layout.key(), &key, shared),
+        (layout.key(), key.expose(), shared),
         (layout.certificate(), &certificate, public),
-        (prometheus.join("ca.crt"), &authority.certificate, public),
+        (
+            prometheus.join("ca.crt"),
+            &authority.certificate_pem,
+            public,
+        ),
         (prometheus.join("password"), password.expose(), secret),
         (prometheus.join("scrape.yml"), &job, public),
         // Last: where it is, all that it names is.
@@ -207,7 +211,7 @@ Once in a while, before the certificate ends:
 }
 
 fn host(text: &str) -> Result<Host, String> {
-    Host::parse(text).map_err(|error| error.to_string())
+    pki::host(text).map_err(|error| error.to_string())
 }
 
 /// By name or by number. Names are those of /etc/group: a static program cannot ask other directories.

@@ -8,7 +8,7 @@ use crate::commands::pki::Host;
 pub(super) fn all() -> (Vec<Host>, Vec<Host>) {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_str().ok();
-    let name = name.and_then(|name| Host::parse(name).ok());
+    let name = name.and_then(|name| name.parse().ok());
     // Addresses of documentation (RFC 5737, RFC 3849): nobody has them, and a datagram socket that connects sends nothing.
     let routed = [
         (IpAddr::V4(Ipv4Addr::UNSPECIFIED), [192, 0, 2, 1].into()),

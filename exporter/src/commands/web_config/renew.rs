@@ -1,13 +1,12 @@
 //! A new certificate of the same authority.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
-use zeroize::Zeroizing;
+use jiff::SignedDuration;
 
 use super::{Layout, duration, read};
-use crate::commands::pki::{self, Host, KeyType, Pair, Terms};
+use crate::commands::pki::{self, Host, HostParameters, IssuedPair, KeyType, SecretText};
 use crate::commands::staged::{Access, Existing, Staged};
 use crate::commands::{CommandError, date};
 
@@ -21,9 +20,9 @@ pub(in crate::commands) struct Options {
     when_due: bool,
     /// Life of the new certificate [default: as long as the present one's]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
-    duration: Option<Duration>,
+    duration: Option<SignedDuration>,
     /// Make a new key of this kind as well [default: the present key stays]
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", value_parser = pki::key_type())]
     key: Option<KeyType>,
 }
 
@@ -40,30 +39,30 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
         return Ok(());
     }
     let authority_place = layout.authority_certificate();
-    let authority = Pair {
-        certificate: read(&authority_place)?.to_string(),
-        key: read(&layout.authority_key())?,
+    let authority = IssuedPair {
+        certificate_pem: read(&authority_place)?.to_string(),
+        key_pem: read(&layout.authority_key())?.into(),
     };
-    let new_key = options.key.map(KeyType::generate).transpose()?;
+    let new_key = options.key.map(pki::key).transpose()?;
     // A renewal that keeps the key replaces one file, so nobody can read halves of two pairs.
-    let key: Zeroizing<String> = match &new_key {
+    let key: SecretText = match &new_key {
         Some(key) => key.clone(),
-        None => read(&key_place)?,
+        None => read(&key_place)?.into(),
     };
-    let terms = Terms {
-        hosts: present.terms.hosts,
-        life: options.duration.unwrap_or(present.terms.life),
+    let parameters = HostParameters {
+        hosts: present.parameters.hosts,
+        duration: options.duration.unwrap_or(present.parameters.duration),
     };
     let origin = authority_place.display().to_string();
-    let certificate = pki::leaf(&terms, &key, &authority, &origin, now)?;
+    let certificate = pki::leaf(&parameters, &key, &authority, &origin, now)?;
 
     let mut files = Staged::default();
     if let Some(key) = &new_key {
-        files.add(&key_place, key.as_bytes(), Access::of(&key_place)?)?;
+        files.add(&key_place, key.expose().as_bytes(), Access::of(&key_place)?)?;
     }
     files.add(&place, certificate.as_bytes(), Access::of(&place)?)?;
     files.put_in_place(Existing::Replaced)?;
-    let names: Vec<String> = terms.hosts.iter().map(Host::to_string).collect();
+    let names: Vec<String> = parameters.hosts.iter().map(Host::to_string).collect();
     println!(
         "{} is renewed for {}, and ends at {}. A running exporter takes it by itself.",
         place.display(),

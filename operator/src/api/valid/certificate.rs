@@ -9,27 +9,19 @@ use crate::{
     pki::{KeyType, LeafParameters, Subject},
 };
 
+const FIELD: &str = "spec.tls.certificate";
+
 pub(super) fn certificate(
     spec: &CertificateSpec,
     server_name: &str,
     owner: &Owner,
 ) -> Result<ValidCertificate, SpecError> {
-    const FIELD: &str = "spec.tls.certificate";
     let duration = duration(
         &format!("{FIELD}.duration"),
         &spec.duration,
         MIN_DURATION,
         MAX_DURATION,
     )?;
-    let renew_before_percentage = u8::try_from(spec.renew_before_percentage)
-        .ok()
-        .filter(|percentage| (5..=90).contains(percentage))
-        .ok_or_else(|| {
-            SpecError::new(
-                format!("{FIELD}.renewBeforePercentage"),
-                "must be between 5 and 90",
-            )
-        })?;
     let mut dns_names = vec![server_name.to_owned()];
     for (index, name) in spec.additional_dns_names.iter().enumerate() {
         let field = format!("{FIELD}.additionalDNSNames[{index}]");
@@ -58,8 +50,20 @@ pub(super) fn certificate(
             ip_addresses,
             duration,
         },
-        renew_before_percentage,
+        renew_before_percentage: renew_before_percentage(spec)?,
     })
+}
+
+pub(super) fn renew_before_percentage(spec: &CertificateSpec) -> Result<u8, SpecError> {
+    u8::try_from(spec.renew_before_percentage)
+        .ok()
+        .filter(|percentage| (5..=90).contains(percentage))
+        .ok_or_else(|| {
+            SpecError::new(
+                format!("{FIELD}.renewBeforePercentage"),
+                "must be between 5 and 90",
+            )
+        })
 }
 
 fn key_type(spec: &PrivateKeySpec) -> Result<KeyType, SpecError> {

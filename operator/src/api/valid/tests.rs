@@ -11,16 +11,93 @@ fn owner() -> Owner {
     }
 }
 
-fn parse(spec: Value) -> Result<ValidSpec, SpecError> {
+fn parse_all(spec: Value) -> Result<ParsedSpec, SpecError> {
     let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
-    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &images)
+    ParsedSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &images)
+}
+
+fn parse(spec: Value) -> Result<ValidSpec, SpecError> {
+    parse_all(spec).map(|parsed| parsed.spec)
+}
+
+fn workload(spec: Value) -> Result<ValidWorkload, SpecError> {
+    parse_all(spec).and_then(|parsed| parsed.workload)
+}
+
+#[test]
+fn a_forbidden_image_concerns_the_pods_alone() {
+    let parsed = parse_all(json!({"image": {"repository": "registry.example.com/other"}})).unwrap();
+    let refused = parsed.workload.unwrap_err();
+    assert_eq!(refused.field, "spec.image.repository");
+    assert_eq!(parsed.spec, parse(json!({})).unwrap());
+}
+
+#[test]
+fn an_accepted_spec_comes_back_as_it_was_stored() {
+    let issuers = [
+        json!({"type": "Managed"}),
+        json!({"type": "Provided", "provided": {"secretName": "corporate"}}),
+        json!({"type": "CertManager", "certManager": {"issuerRef": {"name": "ca"}, "caBundleRef": {"configMapKeyRef": {"name": "bundle", "key": "ca.crt"}}}}),
+    ];
+    for issuer in issuers {
+        let spec = parse(json!({
+            "tls": {"issuer": issuer, "certificate": {"additionalIPAddresses": ["2001:db8::1"],
+                "privateKey": {"algorithm": "RSA", "size": 4096}, "subject": {"country": "CH"}}},
+            "authentication": {"basicAuth": {"passwordSecretRef": {"name": "own"}, "usersSecretRef": {"name": "users"}}},
+            "scrape": {"serviceAccounts": [{"namespace": "a", "name": "b"}]},
+            "hostAccess": {"network": "Pod"},
+        }))
+        .unwrap();
+        let stored = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<ValidSpec>(&stored).unwrap(), spec);
+    }
+}
+
+#[test]
+fn what_is_served_tells_names_key_and_lifetime_where_the_spec_cannot() {
+    let asked = json!({
+        "exporter": {"port": 9443},
+        "tls": {"serverName": "nodes.example.com", "certificate": {"duration": "100h",
+            "privateKey": {"algorithm": "ECDSA", "size": 384}, "additionalDNSNames": ["x.example.com"]}},
+        "authentication": {"methods": ["ClientCertificate"], "basicAuth": {"username": "scraper"}},
+        "scrape": {"interval": "45s"},
+    });
+    let spec = parse(asked.clone()).unwrap();
+    let now = "2027-01-01T00:00:00Z".parse().unwrap();
+    let serial = || crate::pki::Serial::random().unwrap();
+    let authority = crate::pki::issue_authority("a.b", 1, now, serial()).unwrap();
+    let leaf = crate::pki::issue_leaf(
+        &spec.certificate.parameters,
+        &authority.certificate_pem,
+        &authority.key_pem,
+        now,
+        serial(),
+    )
+    .unwrap();
+    for broken in [
+        ("/tls/certificate/duration", json!("1 year")),
+        ("/tls/certificate/privateKey/size", json!(521)),
+        ("/tls/certificate/additionalDNSNames/0", json!("no name")),
+        ("/tls/issuer", json!({"type": "Provided"})),
+        ("/exporter/collectors", json!({"enabled": ["cpuu"]})),
+    ] {
+        let mut invalid = asked.clone();
+        let (parent, key) = broken.0.rsplit_once('/').unwrap();
+        match invalid.pointer_mut(parent).unwrap() {
+            Value::Array(items) => items[0] = broken.1,
+            object => object[key] = broken.1,
+        }
+        assert!(parse(invalid.clone()).is_err(), "{}", broken.0);
+        let raw = serde_json::from_value(invalid).unwrap();
+        let told = ValidSpec::of_served(&raw, &owner(), &leaf.certificate_pem).unwrap();
+        assert_eq!(told, spec, "{}", broken.0);
+    }
 }
 
 #[test]
 fn the_empty_spec_is_a_working_system() {
     let spec = parse(json!({})).unwrap();
-    assert_eq!(spec.image.reference, "localhost/secure-exporter:dev");
-    assert_eq!(spec.exporter.port, 9100);
+    assert_eq!(spec.port, 9100);
     assert_eq!(spec.server_name, "nodes.monitoring.svc");
     assert_eq!(spec.min_tls_version, MinTlsVersion::Tls13);
     assert_eq!(spec.certificate.renew_before_percentage, 33);
@@ -41,20 +118,24 @@ fn the_empty_spec_is_a_working_system() {
     assert_eq!(spec.methods, Methods::Password);
     assert_eq!(spec.scrape.job_label, "node-exporter");
     assert_eq!(spec.scrape.job_name, "secureexporter/monitoring/nodes");
-    assert_eq!(spec.tolerations.len(), 1);
-    assert_eq!(spec.resources, default_resources());
+    let workload = workload(json!({})).unwrap();
+    assert_eq!(workload.image.reference, "localhost/secure-exporter:dev");
+    assert_eq!(workload.tolerations.len(), 1);
+    assert_eq!(workload.resources, default_resources());
 }
 
 #[test]
 fn lists_are_sorted_where_their_order_means_nothing() {
-    let spec = parse(json!({
+    let parsed = parse_all(json!({
         "exporter": {"collectors": {"enabled": ["vmstat", "cpu"]}},
         "scrape": {"serviceAccounts": [
             {"namespace": "z", "name": "a"}, {"namespace": "a", "name": "z"}, {"namespace": "a", "name": "b"}]},
     }))
     .unwrap();
-    assert_eq!(spec.exporter.enabled_collectors, ["cpu", "vmstat"]);
-    let names: Vec<_> = spec
+    let exporter = parsed.workload.unwrap().exporter;
+    assert_eq!(exporter.enabled_collectors, ["cpu", "vmstat"]);
+    let names: Vec<_> = parsed
+        .spec
         .scrape
         .service_accounts
         .iter()
@@ -229,7 +310,7 @@ fn what_is_wrong_is_refused_by_the_path_of_its_field() {
             json!({"workload": {"updateStrategy": {"maxUnavailable": "ten"}}}),
         ),
     ] {
-        assert_eq!(parse(spec.clone()).unwrap_err().field, field, "{spec}");
+        assert_eq!(workload(spec.clone()).unwrap_err().field, field, "{spec}");
     }
 }
 
@@ -337,19 +418,18 @@ fn arguments_of_collectors_and_of_the_log_are_allowed() {
         "--collector.disable-defaults",
         "--log.format=json",
     ];
-    let spec = parse(json!({"exporter": {"extraArgs": arguments}})).unwrap();
-    assert_eq!(spec.exporter.extra_args, arguments);
+    let workload = workload(json!({"exporter": {"extraArgs": arguments}})).unwrap();
+    assert_eq!(workload.exporter.extra_args, arguments);
 }
 
 #[test]
 fn an_illegal_name_is_refused() {
-    let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
     for name in ["1nodes", "no.des", "Nodes", "nodes-", &"n".repeat(53)] {
         let owner = Owner {
             name: name.to_owned(),
             ..owner()
         };
-        let error = ValidSpec::parse(&SecureExporterSpec::default(), &owner, &images).unwrap_err();
+        let error = ValidSpec::parse(&SecureExporterSpec::default(), &owner).unwrap_err();
         assert_eq!(error.field, "metadata.name", "{name}");
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::{ImagePolicy, ValidSpec},
+    api::ValidSpec,
     names::{DISTRUST_ANNOTATION, Owner, ROTATE_ANNOTATION},
     own_credentials::{OwnCredentials, OwnProblem, Problem},
     rotation::{carry_out, decide, request::Requests, timing::Timers},
@@ -22,9 +22,8 @@ fn owner() -> Owner {
 }
 
 fn spec() -> ValidSpec {
-    let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
     let spec = json!({"authentication": {"basicAuth": {"bcryptCost": 4}}});
-    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &images).unwrap()
+    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner()).unwrap()
 }
 
 fn text(text: &str) -> SecretText {

@@ -9,6 +9,7 @@ use secure_exporter_web_config::{BcryptHash, UserHashes};
 use serde::{Deserialize, Serialize};
 
 use super::{Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State};
+use crate::api::ValidSpec;
 use crate::own_credentials::Users;
 use crate::pki::inspect::{InspectError, certificates, check_key_matches, facts};
 use crate::secret_text::SecretText;
@@ -67,6 +68,10 @@ impl State {
         if !self.users.is_empty() {
             put(USERS_KEY.to_owned(), &write_users(&self.users));
         }
+        if let Some(spec) = &self.accepted {
+            let text = serde_json::to_string_pretty(spec).unwrap_or_default();
+            put(ACCEPTED_SPEC_KEY.to_owned(), &format!("{text}\n"));
+        }
         // Maps of plain values and times, which JSON can always hold.
         let index = serde_json::to_string_pretty(&Index::of(self)).unwrap_or_default();
         put(INDEX_KEY.to_owned(), &format!("{index}\n"));
@@ -99,6 +104,7 @@ impl State {
             active_password: index.active_password,
             password_progress: index.password_progress,
             users: read_users(data, index.users)?,
+            accepted: accepted_spec(data),
             handled: index.handled,
             leaf: index.leaf.read(data)?,
             client: index
@@ -119,6 +125,8 @@ const LEAF_CERTIFICATE_KEY: &str = "leaf.crt";
 const LEAF_KEY_KEY: &str = "leaf.key";
 const CLIENT_CERTIFICATE_KEY: &str = "client.crt";
 const CLIENT_KEY_KEY: &str = "client.key";
+/// The accepted spec. A key of its own, which an earlier version of the operator passes over.
+const ACCEPTED_SPEC_KEY: &str = "accepted-spec.json";
 /// As `htpasswd` has it: a user and a hash on each line.
 const USERS_KEY: &str = "users.htpasswd";
 
@@ -363,6 +371,12 @@ impl PasswordEntry {
             own: self.own,
         })
     }
+}
+
+/// One that another version has written in another form counts as none: it can be told from what is served, and a
+/// certificate that waits for it would not be renewed.
+fn accepted_spec(data: &BTreeMap<String, ByteString>) -> Option<ValidSpec> {
+    serde_json::from_str(text(data, ACCEPTED_SPEC_KEY).ok()?).ok()
 }
 
 fn write_users(users: &Users) -> String {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::api::SecureExporterSpec;
+use crate::names::Owner;
 use crate::pki::{Serial, issue, password};
 
 const HASH: &str = "$2y$10$MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i";
@@ -14,6 +16,27 @@ fn authority(byte: u8) -> Authority {
         key_pem: Some(pair.key_pem),
         cross_pem: None,
     }
+}
+
+fn accepted() -> ValidSpec {
+    let owner = Owner {
+        name: "nodes".into(),
+        namespace: "monitoring".into(),
+        uid: "u".into(),
+    };
+    ValidSpec::parse(&SecureExporterSpec::default(), &owner).unwrap()
+}
+
+#[test]
+fn an_accepted_spec_of_another_version_counts_as_none() {
+    let mut data = state().to_data();
+    data.insert(
+        ACCEPTED_SPEC_KEY.into(),
+        ByteString(b"{\"later\": 1}".to_vec()),
+    );
+    assert_eq!(State::from_data(&data).unwrap().accepted, None);
+    data.remove(ACCEPTED_SPEC_KEY);
+    assert_eq!(State::from_data(&data).unwrap().accepted, None);
 }
 
 fn state() -> State {
@@ -62,6 +85,7 @@ fn state() -> State {
                 .unwrap(),
             ),
         ]),
+        accepted: Some(accepted()),
         handled: BTreeMap::from([("ca".into(), "ca:1".into())]),
     }
 }
@@ -100,7 +124,7 @@ fn a_state_without_client_certificate_or_without_password_comes_back() {
 #[test]
 fn a_missing_key_is_named_and_nothing_starts_anew() {
     let complete = state().to_data();
-    for key in complete.keys() {
+    for key in complete.keys().filter(|key| *key != ACCEPTED_SPEC_KEY) {
         let mut data = complete.clone();
         data.remove(key);
         assert_eq!(
@@ -114,7 +138,7 @@ fn a_missing_key_is_named_and_nothing_starts_anew() {
 #[test]
 fn a_damaged_key_is_named_without_its_content() {
     let complete = state().to_data();
-    for key in complete.keys() {
+    for key in complete.keys().filter(|key| *key != ACCEPTED_SPEC_KEY) {
         for bytes in [&b""[..], b"\xff\xfe", b"s3cret-garbage"] {
             let is_password = !key.contains('.') && bytes == b"s3cret-garbage";
             if is_password {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::pki::pem::single_certificates;
 use crate::rotation::state::Authority;
 
 /// Joins the authorities' certificates, each once, lowest generation first, so that the same state is always the same text.
@@ -15,13 +16,4 @@ pub fn bundle(authorities: &BTreeMap<u64, Authority>) -> String {
         }
     }
     bundle.concat()
-}
-
-/// The certificates of a PEM text, each as a text of its own.
-pub fn single_certificates(pem: &str) -> Vec<String> {
-    const END: &str = "-----END CERTIFICATE-----";
-    pem.split_inclusive(END)
-        .filter(|part| part.contains(END))
-        .map(|part| format!("{}\n", part.trim()))
-        .collect()
 }

@@ -10,7 +10,7 @@ use crate::secret_text::SecretText;
 const PASSWORD_BYTES: usize = 32;
 
 /// Why a password could not be made or checked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     /// The random number generator of the machine failed.
     #[error("the operating system gave no random numbers: {0}")]

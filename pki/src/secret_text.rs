@@ -29,6 +29,12 @@ impl fmt::Debug for SecretText {
     }
 }
 
+impl From<Zeroizing<String>> for SecretText {
+    fn from(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+}
+
 impl From<String> for SecretText {
     fn from(text: String) -> Self {
         Self::new(text)

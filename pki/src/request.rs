@@ -2,10 +2,10 @@
 
 use rcgen::{CertificateParams, CertificateSigningRequestParams, KeyPair, PublicKeyData as _};
 
-use super::{
-    inspect::InspectError,
-    issue::{IssueError, LeafParameters, unix_lines},
-};
+use crate::error::{InspectError, IssueError};
+use crate::issue::LeafParameters;
+use crate::key::key_pem;
+use crate::pem::unix_lines;
 use crate::secret_text::SecretText;
 
 /// A request for a certificate, and the private key that it will belong to.
@@ -30,7 +30,7 @@ impl SigningRequest {
     }
 }
 
-/// Makes a key, and a request with the subject and the names that [`issue_leaf`](super::issue_leaf) would give a
+/// Makes a key, and a request with the subject and the names that [`issue_leaf`](crate::issue_leaf) would give a
 /// certificate. Usages and life are none of its content: they stand beside it, where it is handed in.
 ///
 /// Making an RSA key takes up to seconds: call it outside the async workers.
@@ -42,7 +42,7 @@ pub fn request_leaf(parameters: &LeafParameters) -> Result<SigningRequest, Issue
     let request = params.serialize_request(&key)?;
     Ok(SigningRequest {
         request_pem: unix_lines(request.pem()?),
-        key_pem: SecretText::new(unix_lines(key.serialize_pem())),
+        key_pem: key_pem(&key),
     })
 }
 
@@ -53,7 +53,7 @@ mod tests {
     use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
     use super::*;
-    use crate::pki::{KeyType, Subject};
+    use crate::{KeyType, Subject};
 
     #[test]
     fn it_asks_for_the_names_and_the_subject_of_the_spec_and_is_signed_by_its_key() {
