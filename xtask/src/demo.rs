@@ -6,13 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    cluster::{Cluster, Layout},
+    cluster::{Cluster, Layout, Shape},
     install::{self, NAMESPACE},
+    servers::Kubernetes,
     shell::{output, step, wait_for},
 };
 
@@ -20,7 +21,10 @@ use crate::{
 pub struct Options {
     /// Leave everything running, and say how to look around and how to take it down
     #[arg(long)]
-    keep: bool,
+    pub keep: bool,
+    /// The Kubernetes version
+    #[arg(long, value_enum, value_name = "VERSION", default_value_t = Kubernetes::DEFAULT)]
+    pub kubernetes: Kubernetes,
 }
 
 /// Runs the demo.
@@ -29,7 +33,11 @@ pub struct Options {
 /// A part did not do what it should: names it.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let begin = Instant::now();
-    let cluster = install::cluster(Layout::named("dev"))?;
+    let shape = Shape {
+        kubernetes: options.kubernetes,
+        ..Shape::default()
+    };
+    let cluster = install::cluster(Layout::named("dev").shaped(shape))?;
     let shown = show(&cluster);
     if shown.is_err() {
         explain(&cluster);
@@ -59,6 +67,8 @@ fn show(cluster: &Cluster) -> Result<()> {
     })?;
     let up = step("the first scrape", || wait_for_scrape(&prometheus))?;
 
+    title("kubectl get nodes");
+    print!("{}", cluster.kubectl(&["get", "nodes"])?);
     title("kubectl get secureexporters");
     print!("{}", cluster.kubectl(&["-n", NAMESPACE, "get", "secexp"])?);
     title("kubectl get pods -o wide");
@@ -71,7 +81,9 @@ fn show(cluster: &Cluster) -> Result<()> {
     title("the certificate that the node serves, verified");
     println!("{}", exporter.certificate()?);
     title("without credentials");
-    println!("HTTP {}", exporter.status(false, true)?);
+    let status = exporter.status(false, true)?;
+    println!("HTTP {status}");
+    ensure!(status == "401", "metrics were served without a password");
     title("with another CA");
     println!("{}", exporter.refused()?);
     title("with the generated password");
@@ -249,6 +261,10 @@ impl Exporter {
             .lines()
             .filter(|line| prefixes.iter().any(|prefix| line.starts_with(prefix)))
             .collect();
+        ensure!(
+            wanted.len() >= prefixes.len(),
+            "of the metrics {prefixes:?} only these are served: {wanted:?}"
+        );
         Ok(format!(
             "{}\n… {} lines in all",
             wanted.join("\n"),

@@ -10,6 +10,7 @@ mod demo;
 mod generate;
 mod image;
 mod install;
+mod matrix;
 mod servers;
 mod shell;
 mod test;
@@ -30,6 +31,8 @@ struct Arguments {
 enum Task {
     /// The whole product on a real cluster on this machine, shown as a person wants to see it
     Demo(demo::Options),
+    /// The demo on each supported Kubernetes version
+    Matrix,
     /// All tests, those against real servers included
     Test(test::Options),
     /// Claims, measured
@@ -55,6 +58,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
+        Task::Matrix => matrix::run(),
         Task::Test(options) => test::run(&options),
         Task::Bench { bench } => bench::run(&bench),
         Task::Cluster { action } => cluster::run(action),

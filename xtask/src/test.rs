@@ -14,7 +14,7 @@ use crate::{
     cluster::{Cluster, Layout, Shape},
     deb,
     install::{self, NAMESPACE},
-    servers,
+    servers::{self, Kubernetes},
     shell::{repository, step, visibly},
 };
 
@@ -77,7 +77,7 @@ fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result
             .env("TEST_KUBECONFIG", cluster.kubeconfig())
             .env(
                 "TEST_KUBECTL",
-                servers::kubernetes_commands()?.join("kubectl"),
+                servers::kubernetes_commands(Kubernetes::DEFAULT)?.join("kubectl"),
             )
             .env("TEST_PROMETHEUS", servers::ensure(&servers::PROMETHEUS)?)
             .env("TEST_PROMTOOL", servers::ensure(&servers::PROMTOOL)?)

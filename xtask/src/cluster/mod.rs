@@ -138,7 +138,7 @@ impl Cluster {
         }
         preflight::check(layout.extent)?;
         debian::ensure()?;
-        let commands = servers::kubernetes_commands()?;
+        let commands = servers::kubernetes_commands(layout.shape.kubernetes)?;
         let pause = servers::ensure(&servers::PAUSE)?;
         let cluster = Self { layout };
         // What a killed run left behind.
@@ -274,7 +274,8 @@ impl Cluster {
     /// # Errors
     /// kubectl is neither there nor can be built.
     pub fn kubectl_command(&self) -> Result<Command> {
-        let mut command = Command::new(servers::kubernetes_commands()?.join("kubectl"));
+        let commands = servers::kubernetes_commands(self.layout.shape.kubernetes)?;
+        let mut command = Command::new(commands.join("kubectl"));
         command.arg("--kubeconfig").arg(self.kubeconfig());
         Ok(command)
     }
