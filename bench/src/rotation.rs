@@ -88,6 +88,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let shape = Shape {
         nodes: options.nodes,
         lag: Some(options.lag),
+        ..Shape::default()
     };
     let prometheus = match options.prometheus {
         Age::Newest => &servers::PROMETHEUS,

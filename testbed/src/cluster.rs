@@ -59,7 +59,7 @@ impl Cluster {
         }
         preflight::check(layout.extent)?;
         debian::ensure()?;
-        let commands = servers::kubernetes_commands()?;
+        let commands = servers::kubernetes_commands(layout.shape.kubernetes)?;
         let pause = servers::ensure(&servers::PAUSE)?;
         let cluster = Self { layout };
         // What a killed run left behind.
@@ -192,10 +192,10 @@ impl Cluster {
 
     /// kubectl for a namespace of it; for what has no namespace where that is empty.
     pub fn kubectl(&self, namespace: &str) -> Kubectl {
-        Kubectl::new(&self.kubeconfig(), namespace)
+        Kubectl::new(self.layout.shape.kubernetes, &self.kubeconfig(), namespace)
     }
 
-    /// How many nodes it has, and how late they are.
+    /// How many nodes it has, how late they are, and which version they run.
     pub fn shape(&self) -> Shape {
         self.layout.shape
     }

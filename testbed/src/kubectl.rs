@@ -13,18 +13,25 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::{paths, process::output_with_input, servers, wait::wait_until};
+use crate::{
+    paths,
+    process::output_with_input,
+    servers::{self, Kubernetes},
+    wait::wait_until,
+};
 
 /// kubectl, mostly for one namespace.
 pub struct Kubectl {
+    version: Kubernetes,
     kubeconfig: PathBuf,
     namespace: String,
 }
 
 impl Kubectl {
-    /// For the objects of a namespace; of none where it is empty.
-    pub fn new(kubeconfig: &Path, namespace: &str) -> Self {
+    /// For the objects of a namespace of a cluster of this version; for what has no namespace where that is empty.
+    pub fn new(version: Kubernetes, kubeconfig: &Path, namespace: &str) -> Self {
         Self {
+            version,
             kubeconfig: kubeconfig.to_owned(),
             namespace: namespace.to_owned(),
         }
@@ -45,7 +52,7 @@ impl Kubectl {
     /// # Errors
     /// kubectl is neither there nor can be built.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(servers::kubernetes_commands()?.join("kubectl"));
+        let mut command = Command::new(servers::kubernetes_commands(self.version)?.join("kubectl"));
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         Ok(command)
     }

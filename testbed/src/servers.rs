@@ -1,12 +1,13 @@
 //! The real servers that tests and the demo run: built once from their own Go modules, cached by version.
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
 use anyhow::{Context, Result, anyhow};
+use clap::{ValueEnum, builder::PossibleValue};
 
 use crate::{
     paths::{cache, find_program, repository},
@@ -30,14 +31,67 @@ pub struct Server {
     link: &'static str,
 }
 
+/// A minor version of Kubernetes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Kubernetes {
+    /// The newest.
+    #[value(name = "1.37")]
+    V1_37,
+    /// A version between the newest and the oldest.
+    #[value(name = "1.34")]
+    V1_34,
+    /// The oldest version that the chart accepts.
+    #[value(name = "1.30")]
+    V1_30,
+}
+
+impl Kubernetes {
+    /// The version of every cluster for which no other is named.
+    pub const DEFAULT: Self = Self::V1_37;
+
+    /// The full version, such as `v1.37.2`.
+    pub fn version(self) -> &'static str {
+        self.server().version
+    }
+
+    fn server(self) -> &'static Server {
+        match self {
+            Self::V1_37 => &KUBERNETES,
+            Self::V1_34 => &KUBERNETES_1_34,
+            Self::V1_30 => &KUBERNETES_1_30,
+        }
+    }
+}
+
+impl fmt::Display for Kubernetes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        formatter.write_str(value.as_ref().map_or("", PossibleValue::get_name))
+    }
+}
+
 /// One binary that is every Kubernetes command, by the name it is called by.
-pub const KUBERNETES: Server = Server {
+const KUBERNETES: Server = Server {
     name: "kubernetes",
     module: "kubernetes",
-    version: "v1.34.4",
+    version: "v1.37.2",
     package: ".",
     tags: "",
+    link: "-X k8s.io/component-base/version.gitVersion=v1.37.2 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37",
+};
+
+const KUBERNETES_1_34: Server = Server {
+    module: "kubernetes-1.34",
+    version: "v1.34.4",
     link: "-X k8s.io/component-base/version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
+    ..KUBERNETES
+};
+
+const KUBERNETES_1_30: Server = Server {
+    module: "kubernetes-1.30",
+    version: "v1.30.14",
+    link: "-X k8s.io/component-base/version.gitVersion=v1.30.14 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=30",
+    ..KUBERNETES
 };
 
 /// The container that holds a pod's namespaces.
@@ -153,11 +207,12 @@ pub fn ensure(server: &Server) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The four Kubernetes commands and kubectl: a folder with one name per command.
+/// The four Kubernetes commands and kubectl: a folder with one name per command. `KUBEBUILDER_ASSETS` takes the place of
+/// the default version only.
 ///
 /// # Errors
 /// As [`ensure`].
-pub fn kubernetes_commands() -> Result<PathBuf> {
+pub fn kubernetes_commands(version: Kubernetes) -> Result<PathBuf> {
     const COMMANDS: [&str; 5] = [
         "kube-apiserver",
         "kube-controller-manager",
@@ -165,13 +220,14 @@ pub fn kubernetes_commands() -> Result<PathBuf> {
         "kubelet",
         "kubectl",
     ];
-    if let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from)
+    if version == Kubernetes::DEFAULT
+        && let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from)
         && COMMANDS.iter().all(|name| assets.join(name).is_file())
     {
         return Ok(assets);
     }
-    let binary = ensure(&KUBERNETES)?;
-    let folder = cache()?.join(format!("kubernetes-{}-commands", KUBERNETES.version));
+    let binary = ensure(version.server())?;
+    let folder = cache()?.join(format!("kubernetes-{}-commands", version.version()));
     fs::create_dir_all(&folder)?;
     for name in COMMANDS {
         let link = folder.join(name);
@@ -243,7 +299,10 @@ fn source(folder: &str, module: &str) -> Result<PathBuf> {
 /// # Errors
 /// As [`ensure`].
 pub fn build_all() -> Result<ExitCode> {
-    println!("kubernetes    {}", kubernetes_commands()?.display());
+    println!(
+        "kubernetes    {}",
+        kubernetes_commands(Kubernetes::DEFAULT)?.display()
+    );
     for server in ALL {
         println!("{:<13} {}", server.name, ensure(server)?.display());
     }

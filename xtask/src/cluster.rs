@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use testbed::{
     cluster::{Cluster, Layout, Shape},
     progress::step,
+    servers::Kubernetes,
 };
 
 const DEFAULT_NAME: &str = "dev";
@@ -51,6 +52,9 @@ pub struct ShapeOptions {
     /// [without it: 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(3..=600))]
     lag: Option<u16>,
+    /// The Kubernetes version
+    #[arg(long, value_enum, value_name = "VERSION", default_value_t = Kubernetes::DEFAULT)]
+    kubernetes: Kubernetes,
 }
 
 fn cluster_name(text: &str) -> Result<String, &'static str> {
@@ -71,6 +75,7 @@ pub fn run(action: Action) -> Result<ExitCode> {
             let shape = Shape {
                 nodes: shape.nodes,
                 lag: shape.lag,
+                kubernetes: shape.kubernetes,
             };
             let cluster = Cluster::up(Layout::named(&name.name).shaped(shape))?;
             let name = match name.name.as_str() {

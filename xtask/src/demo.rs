@@ -9,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use testbed::{
-    cluster::{Cluster, Layout},
+    cluster::{Cluster, Layout, Shape},
     curl::Request,
     exporters::{Exporters, Scraper},
     paths::repository,
@@ -17,6 +17,7 @@ use testbed::{
     product::install::{self, NAMESPACE},
     progress::step,
     prometheus::{self, Series},
+    servers::Kubernetes,
     wait::wait_until,
 };
 
@@ -24,7 +25,10 @@ use testbed::{
 pub struct Options {
     /// Leave everything running, and say how to look around and how to take it down
     #[arg(long)]
-    keep: bool,
+    pub keep: bool,
+    /// The Kubernetes version
+    #[arg(long, value_enum, value_name = "VERSION", default_value_t = Kubernetes::DEFAULT)]
+    pub kubernetes: Kubernetes,
 }
 
 /// Runs the demo.
@@ -33,7 +37,11 @@ pub struct Options {
 /// A part did not do what it should: names it.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let begin = Instant::now();
-    let cluster = install::cluster(Layout::named("dev"))?;
+    let shape = Shape {
+        kubernetes: options.kubernetes,
+        ..Shape::default()
+    };
+    let cluster = install::cluster(Layout::named("dev").shaped(shape))?;
     let shown = show(&cluster);
     if shown.is_err() {
         explain(&cluster);
@@ -64,6 +72,8 @@ fn show(cluster: &Cluster) -> Result<()> {
     })?;
     let up = step("the first scrape", || wait_for_scrape(&prometheus))?;
 
+    title("kubectl get nodes");
+    print!("{}", kubectl.run(&["get", "nodes"])?);
     title("kubectl get secureexporters");
     print!("{}", kubectl.run(&["get", "secexp"])?);
     title("kubectl get pods -o wide");
@@ -73,11 +83,13 @@ fn show(cluster: &Cluster) -> Result<()> {
     title("the certificate that the node serves, verified");
     println!("{}", certificate(&exporters, &scraper)?);
     title("without credentials");
-    println!("HTTP {}", scraper.anonymous("/metrics").send()?.status);
+    let status = scraper.anonymous("/metrics").send()?.status;
+    println!("HTTP {status}");
+    ensure!(status == 401, "metrics were served without a password");
     title("with another CA");
     println!("{}", refused(scraper.unverified("/metrics"))?);
     title("with the generated password");
-    println!("{}", metrics(&scraper.get("/metrics").send()?.body));
+    println!("{}", metrics(&scraper.get("/metrics").send()?.body)?);
     title("what Prometheus says, with nothing but the Secret nodes-scrape mounted");
     println!("{up}\nits API: {prometheus}/api/v1/query?query=up");
     Ok(())
@@ -131,7 +143,7 @@ fn refused(request: Request) -> Result<String> {
     Ok(reason.unwrap_or(&error).to_owned())
 }
 
-fn metrics(body: &str) -> String {
+fn metrics(body: &str) -> Result<String> {
     const SHOWN: [&str; 4] = [
         "node_load1 ",
         "node_memory_MemAvailable_bytes ",
@@ -142,11 +154,15 @@ fn metrics(body: &str) -> String {
         .lines()
         .filter(|line| SHOWN.iter().any(|prefix| line.starts_with(prefix)))
         .collect();
-    format!(
+    ensure!(
+        shown.len() >= SHOWN.len(),
+        "of the metrics {SHOWN:?} only these are served: {shown:?}"
+    );
+    Ok(format!(
         "{}\n… {} lines in all",
         shown.join("\n"),
         body.lines().count()
-    )
+    ))
 }
 
 /// What a person would ask first when something does not come up.

@@ -7,6 +7,7 @@ mod deb;
 mod demo;
 mod generate;
 mod image;
+mod matrix;
 mod test;
 
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Task {
     /// The whole product on a real cluster on this machine, shown as a person wants to see it
     Demo(demo::Options),
+    /// The demo on each supported Kubernetes version
+    Matrix,
     /// All tests, those against real servers included
     Test(test::Options),
     /// Claims, measured
@@ -49,6 +52,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
+        Task::Matrix => matrix::run(),
         Task::Test(options) => test::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Cluster { action } => cluster::run(action),

@@ -1,8 +1,11 @@
-//! How many nodes a cluster has, and how late a changed Secret reaches their pods.
+//! How many nodes a cluster has, how late a changed Secret reaches their pods, and which Kubernetes version it runs.
 
 use std::{fmt, fs, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::servers::Kubernetes;
 
 /// What may differ between two clusters but their names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,6 +15,8 @@ pub struct Shape {
     /// A changed Secret reaches pods late, on each node by a random time of its own, of at most this many seconds, from
     /// three on. Without it the longest time is about three seconds.
     pub lag: Option<u16>,
+    /// The Kubernetes version.
+    pub kubernetes: Kubernetes,
 }
 
 impl Default for Shape {
@@ -19,6 +24,7 @@ impl Default for Shape {
         Self {
             nodes: 1,
             lag: None,
+            kubernetes: Kubernetes::DEFAULT,
         }
     }
 }
@@ -28,15 +34,17 @@ impl Shape {
     pub const CONTROL_PLANE: Self = Self {
         nodes: 0,
         lag: None,
+        kubernetes: Kubernetes::DEFAULT,
     };
 
     /// The shape that [`Self::write`] left in a file; none where there is no such file.
     pub fn read(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;
-        let (nodes, lag) = text.split_once(' ')?;
+        let mut words = text.split(' ');
         Some(Self {
-            nodes: nodes.parse().ok()?,
-            lag: lag.parse().ok(),
+            nodes: words.next()?.parse().ok()?,
+            lag: words.next()?.parse().ok(),
+            kubernetes: Kubernetes::from_str(words.next()?, false).ok()?,
         })
     }
 
@@ -46,7 +54,7 @@ impl Shape {
     /// The file could not be written.
     pub fn write(self, file: &Path) -> Result<()> {
         let lag = self.lag.map_or("-".to_owned(), |lag| lag.to_string());
-        fs::write(file, format!("{} {lag}", self.nodes))
+        fs::write(file, format!("{} {lag} {}", self.nodes, self.kubernetes))
             .with_context(|| format!("cannot write {}", file.display()))
     }
 
@@ -85,7 +93,11 @@ pub fn longest_wait(sync_frequency: Duration) -> Duration {
 
 impl fmt::Display for Shape {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "nodes: {}, lag: ", self.nodes)?;
+        write!(
+            formatter,
+            "Kubernetes: {}, nodes: {}, lag: ",
+            self.kubernetes, self.nodes
+        )?;
         match self.lag {
             Some(lag) => write!(formatter, "up to {lag} s"),
             None => formatter.write_str("none"),
@@ -102,8 +114,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("shape");
         assert_eq!(Shape::read(&file), None);
-        for lag in [None, Some(30)] {
-            let shape = Shape { nodes: 3, lag };
+        for (lag, kubernetes) in [(None, Kubernetes::V1_37), (Some(30), Kubernetes::V1_30)] {
+            let shape = Shape {
+                nodes: 3,
+                lag,
+                kubernetes,
+            };
             shape.write(&file).unwrap();
             assert_eq!(Shape::read(&file), Some(shape));
         }
@@ -115,6 +131,7 @@ mod tests {
             let shape = Shape {
                 nodes: 1,
                 lag: Some(lag),
+                ..Shape::default()
             };
             for _ in 0..1000 {
                 let frequency = shape.sync_frequency().unwrap();
@@ -128,6 +145,7 @@ mod tests {
         let shape = Shape {
             nodes: 2,
             lag: Some(600),
+            ..Shape::default()
         };
         let draw = || shape.sync_frequency().unwrap();
         assert!((0..8).map(|_| draw()).any(|one| one != draw()));
