@@ -65,7 +65,7 @@ impl Shape {
     /// object changed) or when the time since it last looked is over. It draws that time anew for each look, evenly
     /// between `syncFrequency` and 1.5 of it, asks once a second whether it is over, and needs some tenths of a second to
     /// write. So a change made at any moment waits, four times in five, evenly between 0 and `syncFrequency`; else
-    /// longer, up to [`longest_wait`]. Measured: 0.6 of it on average where it is 3 to 6 s, 1 s where it is 1 s. Pods of
+    /// longer, up to `longest_wait`. Measured: 0.6 of it on average where it is 3 to 6 s, 1 s where it is 1 s. Pods of
     /// one node are looked at each in its own time.
     ///
     /// Hence the bound here: `syncFrequency` is drawn evenly from what leaves the longest wait below the lag.
