@@ -1,13 +1,18 @@
 //! The only module that writes. Whatever is as it should be is left alone, so that a steady system writes nothing.
 
+pub mod error;
+pub mod intruders;
+mod kind;
+pub mod ownership;
+
 use std::{collections::BTreeMap, fmt::Debug};
 
 use k8s_openapi::{
     ByteString, NamespaceResourceScope,
     api::{
         apps::v1::DaemonSet,
-        core::v1::{ConfigMap, Secret, Service, ServiceAccount},
-        rbac::v1::{Role, RoleBinding},
+        core::v1::{ConfigMap, Secret},
+        rbac::v1::RoleBinding,
     },
 };
 use kube::{
@@ -19,95 +24,18 @@ use serde_json::json;
 
 use crate::{
     api::{SecureExporter, SecureExporterStatus},
-    api_error::{self, Class},
-    cert_manager::CertificateRequest,
-    guests::expulsion,
-    metrics::Metrics,
+    apply::{
+        error::ApplyError,
+        intruders::expulsion,
+        kind::Named,
+        ownership::{adopt_foreign_metadata, keeps, own},
+    },
     names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
-    observe::{Child, Observed},
+    observe::children::{Child, Observed},
     render::{Children, Discovery},
+    supplied::cert_manager::CertificateRequest,
+    telemetry::metrics::Metrics,
 };
-
-/// Why a write was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The API server refused, or did not answer.
-    #[error("cannot {verb} {kind} {name}: {}", api_error::text(source))]
-    Api {
-        /// What was tried.
-        verb: &'static str,
-        /// Kind of the object.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
-        /// What it said. (Of an object's content it repeats only names of fields.)
-        #[source]
-        source: kube::Error,
-    },
-    /// The name is taken by an object that another controller or a user has made.
-    #[error(
-        "{kind} {name} exists and was not made by this resource: it is not touched. Delete or rename it, or rename the SecureExporter"
-    )]
-    Taken {
-        /// Kind of the object.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
-    },
-    /// The garbage collector has not removed it yet.
-    #[error(
-        "{kind} {name} is being deleted, or belongs to a deleted SecureExporter of the same name: waiting for the garbage collector"
-    )]
-    Leftover {
-        /// Kind of the object.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
-    },
-    /// It was not read, so it is not known what would be written over.
-    #[error("{kind} {name} could not be read, so it is not written: {problem}")]
-    Unread {
-        /// Kind of the object.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
-        /// What kind of failure it was.
-        class: Class,
-        /// What the API server said.
-        problem: String,
-    },
-    /// What is published is newer than what would be written: another operator is at work, or a backup was restored.
-    #[error(
-        "{kind} {name} holds generation {published} of the state, and the state is at {ours}: an older state is never published over a newer one. Was a backup restored? Delete {name} to publish the older one"
-    )]
-    Older {
-        /// Kind of the object.
-        kind: &'static str,
-        /// Name of the object.
-        name: String,
-        /// The generation that it holds.
-        published: u64,
-        /// The generation of the state.
-        ours: u64,
-    },
-}
-
-impl ApplyError {
-    /// Whether another writer was faster.
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api { source, .. } if api_error::class(source) == Class::Conflict)
-    }
-
-    /// Whether the same write may succeed soon without anybody's help.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Api { source, .. } => api_error::class(source).is_passing(),
-            Self::Unread { class, .. } => class.is_passing(),
-            // The garbage collector takes seconds; where it takes longer a person should know.
-            Self::Leftover { .. } | Self::Taken { .. } | Self::Older { .. } => false,
-        }
-    }
-}
 
 /// Writes objects, and counts what it wrote.
 pub struct Writer<'a> {
@@ -394,29 +322,6 @@ impl Writer<'_> {
     }
 }
 
-/// What may be written over: our own object, or nothing.
-///
-/// # Errors
-/// The name is taken, or it is not known by what.
-pub(crate) fn own<'a, K: Named>(
-    present: &'a Child<K>,
-    name: &str,
-) -> Result<Option<&'a K>, ApplyError> {
-    let (kind, name) = (K::KIND, name.to_owned());
-    match present {
-        Child::Absent => Ok(None),
-        Child::Ours(object) => Ok(Some(object)),
-        Child::Foreign => Err(ApplyError::Taken { kind, name }),
-        Child::Leftover => Err(ApplyError::Leftover { kind, name }),
-        Child::Unknown(error) => Err(ApplyError::Unread {
-            kind,
-            name,
-            class: api_error::class(error),
-            problem: api_error::text(error),
-        }),
-    }
-}
-
 /// A merge patch leaves out what it does not name, so what the new status no longer has is named as null.
 fn with_removals(resource: &SecureExporter, status: &SecureExporterStatus) -> serde_json::Value {
     let mut wanted = json!(status);
@@ -429,40 +334,6 @@ fn with_removals(resource: &SecureExporter, status: &SecureExporterStatus) -> se
     wanted
 }
 
-/// Labels, annotations and owners of ours that `present` must have; what others added stays.
-fn keeps<K: Resource>(present: &K, wanted: &K) -> bool {
-    let has = |present: Option<&BTreeMap<String, String>>,
-               wanted: Option<&BTreeMap<String, String>>| {
-        wanted
-            .into_iter()
-            .flatten()
-            .all(|(key, value)| present.and_then(|map| map.get(key)) == Some(value))
-    };
-    let (present, wanted) = (present.meta(), wanted.meta());
-    has(present.labels.as_ref(), wanted.labels.as_ref())
-        && has(present.annotations.as_ref(), wanted.annotations.as_ref())
-        && wanted.owner_references.iter().flatten().all(|owner| {
-            present
-                .owner_references
-                .iter()
-                .flatten()
-                .any(|one| one == owner)
-        })
-}
-
-fn adopt_foreign_metadata<K: Resource>(wanted: &mut K, present: &K) {
-    let merge = |wanted: &mut Option<BTreeMap<String, String>>,
-                 present: &Option<BTreeMap<String, String>>| {
-        let wanted = wanted.get_or_insert_default();
-        for (key, value) in present.iter().flatten() {
-            wanted.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-    };
-    let (labels, annotations) = (&present.meta().labels, &present.meta().annotations);
-    merge(&mut wanted.meta_mut().labels, labels);
-    merge(&mut wanted.meta_mut().annotations, annotations);
-}
-
 fn failed(verb: &'static str, kind: &'static str, name: &str, source: kube::Error) -> ApplyError {
     ApplyError::Api {
         verb,
@@ -471,30 +342,6 @@ fn failed(verb: &'static str, kind: &'static str, name: &str, source: kube::Erro
         source,
     }
 }
-
-/// The kind as metrics and errors name it.
-pub(crate) trait Named {
-    const KIND: &'static str;
-}
-
-macro_rules! named {
-    ($($kind:ident),*) => {$(
-        impl Named for $kind {
-            const KIND: &'static str = stringify!($kind);
-        }
-    )*};
-}
-
-named!(
-    CertificateRequest,
-    Secret,
-    ConfigMap,
-    DaemonSet,
-    Service,
-    ServiceAccount,
-    Role,
-    RoleBinding
-);
 
 /// An object whose content is generated from the state.
 trait Generated:

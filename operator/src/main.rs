@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use secure_exporter_operator::{
     arguments::{Arguments, Command},
-    crd_yaml, run, telemetry,
+    crd_yaml, run,
+    telemetry::log,
 };
 
 #[tokio::main]
@@ -18,14 +19,12 @@ async fn main() -> ExitCode {
             print!("{}", crd_yaml());
             Ok(())
         }
-        Command::Run(arguments) => {
-            match telemetry::start(arguments.log_format, &arguments.log_level) {
-                Ok(()) => run::run(*arguments)
-                    .await
-                    .map_err(|error| error.to_string()),
-                Err(problem) => Err(problem),
-            }
-        }
+        Command::Run(arguments) => match log::start(arguments.log_format, &arguments.log_level) {
+            Ok(()) => run::run(*arguments)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(problem) => Err(problem),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

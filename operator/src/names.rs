@@ -23,7 +23,7 @@ pub const MAX_NAME_LENGTH: usize = 52;
 /// rendered from. A lower one is never published over a higher.
 pub const GENERATION_ANNOTATION: &str = "secureexporter.dev/state-generation";
 
-/// Annotation on a resource by which people ask for a rotation: see [`request`](crate::rotation::request).
+/// Annotation on a resource by which people ask for a rotation: see [`request`](crate::rotation::annotations).
 pub const ROTATE_ANNOTATION: &str = "secureexporter.dev/rotate";
 /// Annotation on a resource by which people end the trust in what has leaked.
 pub const DISTRUST_ANNOTATION: &str = "secureexporter.dev/distrust";

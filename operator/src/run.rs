@@ -8,15 +8,15 @@ use kube::{Api, Client};
 use tokio::sync::watch::{Receiver, channel};
 
 use crate::{
-    api::{ImagePolicy, ImagePolicyError},
     arguments::{RunArguments, Scope},
-    backoff::PerObject,
     clock::SystemClock,
-    events::Events,
-    health::{self, Health},
-    metrics::Metrics,
-    reconcile::Context,
-    watch,
+    controller::{self, backoff::PerObject, context::Context},
+    spec::image_policy::{ImagePolicy, ImagePolicyError},
+    telemetry::{
+        events::Events,
+        metrics::Metrics,
+        probes::{self, Health},
+    },
 };
 
 /// Why the operator could not run.
@@ -61,7 +61,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     });
     let stop = stop_signal().map_err(RunError::Signals)?;
 
-    let served = tokio::spawn(health::serve(
+    let served = tokio::spawn(probes::serve(
         arguments.listen_address,
         health.clone(),
         metrics,
@@ -101,7 +101,7 @@ async fn work(
     };
     let announced = async {
         for namespace in &namespaces {
-            watch::wait_until_listed(&context.client, namespace.as_deref()).await;
+            controller::wait_until_listed(&context.client, namespace.as_deref()).await;
         }
         health.ready();
         // Being ready is an announcement, and never the end of the work.
@@ -109,7 +109,7 @@ async fn work(
     };
     let watched = join_all(namespaces.iter().map(|namespace| {
         let stopped = stopped(stop.clone());
-        watch::watch(context.clone(), namespace.as_deref(), concurrency, stopped)
+        controller::watch(context.clone(), namespace.as_deref(), concurrency, stopped)
     }));
     tokio::select! {
         () = announced => {}

@@ -6,7 +6,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::SecureExporter;
+use crate::api::SecureExporter;
 
 /// First lines of the generated file.
 const HEADER: &str = "# The CustomResourceDefinition of SecureExporter.\n\
@@ -85,20 +85,20 @@ fn for_each_child(schema: &mut JSONSchemaProps, visit: &mut dyn FnMut(&mut JSONS
     }
 }
 
-pub(super) fn node_selector_map(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn node_selector_map(_: &mut SchemaGenerator) -> Schema {
     bounded_map(16, 63)
 }
 
-pub(super) fn label_map(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn label_map(_: &mut SchemaGenerator) -> Schema {
     bounded_map(64, 63)
 }
 
-pub(super) fn annotation_map(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn annotation_map(_: &mut SchemaGenerator) -> Schema {
     bounded_map(64, 4096)
 }
 
 /// Quantities by resource. Written by hand: the type's own schema is five screens of prose.
-pub(super) fn quantity_map(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn quantity_map(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 8,
@@ -107,7 +107,7 @@ pub(super) fn quantity_map(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// A number or a percentage.
-pub(super) fn int_or_string(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn int_or_string(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-int-or-string": true })
 }
 

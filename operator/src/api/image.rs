@@ -115,7 +115,7 @@ impl fmt::Display for ImageReference {
 
 /// A registry and repository without tag or digest: components between slashes, of which only the first, the registry,
 /// may hold a port. Strict, because the allow-list compares text: nothing may read differently to the kubelet.
-pub(super) fn parse_repository(text: &str) -> Result<String, ImageReferenceError> {
+pub(crate) fn parse_repository(text: &str) -> Result<String, ImageReferenceError> {
     let mut components = text.split('/');
     let first = components.next().unwrap_or_default();
     let (host, port) = match first.split_once(':') {
@@ -135,7 +135,7 @@ pub(super) fn parse_repository(text: &str) -> Result<String, ImageReferenceError
     }
 }
 
-pub(super) fn parse_tag(text: &str) -> Result<String, ImageReferenceError> {
+pub(crate) fn parse_tag(text: &str) -> Result<String, ImageReferenceError> {
     let begins = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let goes_on = |c: char| begins(c) || matches!(c, '.' | '-');
     if text.len() <= 128 && text.starts_with(begins) && text.chars().all(goes_on) {
@@ -145,7 +145,7 @@ pub(super) fn parse_tag(text: &str) -> Result<String, ImageReferenceError> {
     }
 }
 
-pub(super) fn parse_digest(text: &str) -> Result<String, ImageReferenceError> {
+pub(crate) fn parse_digest(text: &str) -> Result<String, ImageReferenceError> {
     let is_hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
     match text.strip_prefix("sha256:") {
         Some(hex) if hex.len() == 64 && hex.chars().all(is_hex) => Ok(text.to_owned()),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::SecureExporter;
+use crate::api::SecureExporter;
 
 fn resource(name: &str, spec: Value) -> SecureExporter {
     serde_json::from_value(json!({

@@ -2,7 +2,9 @@
 
 use kube::{Api, Client, Resource, api::ListParams};
 
-use crate::{cert_manager::CertificateRequest, names::Owner};
+use crate::{
+    names::Owner, observe::children::controllers, supplied::cert_manager::CertificateRequest,
+};
 
 /// The requests of one resource.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +29,7 @@ pub async fn certificate_requests(client: &Client, owner: &Owner) -> Result<Aske
     match api.list(&ours).await {
         Ok(list) => {
             let controlled = |request: &CertificateRequest| {
-                super::controllers(request.meta()).any(|reference| reference.uid == owner.uid)
+                controllers(request.meta()).any(|reference| reference.uid == owner.uid)
             };
             Ok(Asked::Open(
                 list.items.into_iter().filter(controlled).collect(),

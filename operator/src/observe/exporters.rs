@@ -13,9 +13,9 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, api::ListParams};
 
-use super::status_request::{Question, ask};
 use crate::{
     names::{CONTAINER, Owner, PORT_NAME},
+    observe::probe::{Question, ask},
     rotation::evidence::Exporter,
 };
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::pki::pem::single_certificates;
 use crate::rotation::state::Authority;
+use secure_exporter_pki::pem::single_certificates;
 
 /// Joins the authorities' certificates, each once, lowest generation first, so that the same state is always the same text.
 pub fn bundle(authorities: &BTreeMap<u64, Authority>) -> String {

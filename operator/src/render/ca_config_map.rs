@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use super::Credentials;
-use crate::names::Owner;
-use crate::rotation::state::State;
+use crate::{names::Owner, render::Credentials, rotation::state::State};
 
-pub(super) fn ca_config_map(
+pub(crate) fn ca_config_map(
     owner: &Owner,
     state: &State,
     credentials: &Credentials<'_>,

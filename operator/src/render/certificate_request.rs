@@ -3,10 +3,11 @@
 use k8s_openapi::ByteString;
 
 use crate::{
-    api::{IssuerRef, ValidSpec},
-    cert_manager::{CertificateRequest, CertificateRequestSpec},
+    api::IssuerRef,
     names::Owner,
-    rotation::leaf_request::LeafRequest,
+    rotation::order::LeafRequest,
+    spec::ValidSpec,
+    supplied::cert_manager::{CertificateRequest, CertificateRequestSpec},
 };
 
 /// The object that asks `issuer` for what `request` is.

@@ -14,10 +14,11 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::api::{
-    HostNetwork, PullPolicy, Resources, UpdateStrategyType, ValidExporter, ValidSpec, ValidWorkload,
+use crate::{
+    api::{HostNetwork, PullPolicy, Resources, UpdateStrategyType},
+    names::{CONTAINER, Owner, PORT_NAME},
+    spec::{ValidExporter, ValidSpec, ValidWorkload},
 };
-use crate::names::{CONTAINER, Owner, PORT_NAME};
 
 /// User and group of the exporter: its own, and not 65534, which every `nobody` on the node shares.
 const USER: i64 = 65_532;
@@ -35,7 +36,7 @@ const HOST_PATHS: [(&str, &str, &str); 3] = [
     ("root", "/", "/host/root"),
 ];
 
-pub(super) fn daemon_set(spec: &ValidSpec, workload: &ValidWorkload, owner: &Owner) -> DaemonSet {
+pub(crate) fn daemon_set(spec: &ValidSpec, workload: &ValidWorkload, owner: &Owner) -> DaemonSet {
     DaemonSet {
         metadata: owner.child(owner.workload()),
         spec: Some(DaemonSetSpec {

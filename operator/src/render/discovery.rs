@@ -2,11 +2,9 @@
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 
-use super::Discovery;
-use crate::api::ValidScrape;
-use crate::names::Owner;
+use crate::{names::Owner, render::Discovery, spec::ValidScrape};
 
-pub(super) fn discovery(scrape: &ValidScrape, owner: &Owner) -> Option<Discovery> {
+pub(crate) fn discovery(scrape: &ValidScrape, owner: &Owner) -> Option<Discovery> {
     if scrape.service_accounts.is_empty() {
         return None;
     }

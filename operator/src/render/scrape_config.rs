@@ -6,12 +6,14 @@
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::RenderError;
-use crate::api::ValidSpec;
-use crate::names::{APP_NAME, INSTANCE_LABEL, NAME_LABEL, Owner, PORT_NAME};
+use crate::{
+    names::{APP_NAME, INSTANCE_LABEL, NAME_LABEL, Owner, PORT_NAME},
+    render::RenderError,
+    spec::ValidSpec,
+};
 
 /// Where the files beside the configuration are.
-pub(super) enum Directory {
+pub(crate) enum Directory {
     /// Beside the configuration: Prometheus resolves paths in a file of `scrape_config_files` from that file.
     OfThisFile,
     /// In a directory, for readers that have no file to start from.
@@ -28,7 +30,7 @@ impl Directory {
 }
 
 /// A file for `scrape_config_files`: a map with the key `scrape_configs`.
-pub(super) fn scrape_map(
+pub(crate) fn scrape_map(
     spec: &ValidSpec,
     owner: &Owner,
     directory: &Directory,
@@ -46,7 +48,7 @@ pub(super) fn scrape_map(
 }
 
 /// A bare list, as prometheus-operator's `additionalScrapeConfigs` and vmagent's `scrape_config_files` take it.
-pub(super) fn scrape_list(
+pub(crate) fn scrape_list(
     spec: &ValidSpec,
     owner: &Owner,
     directory: &Directory,
@@ -55,7 +57,7 @@ pub(super) fn scrape_list(
 }
 
 /// A module for Alloy: `import.file` it, then use `<import>.nodes "…" { forward_to = […] }`.
-pub(super) fn alloy(spec: &ValidSpec, owner: &Owner, directory: &Directory) -> String {
+pub(crate) fn alloy(spec: &ValidSpec, owner: &Owner, directory: &Directory) -> String {
     let scrape = ScrapeConfig::new(spec, owner, directory);
     let rules: String = scrape
         .relabel_configs

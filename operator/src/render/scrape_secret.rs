@@ -2,13 +2,18 @@
 
 use k8s_openapi::api::core::v1::Secret;
 
-use super::scrape_config::{Directory, alloy, scrape_list, scrape_map};
-use super::{Credentials, RenderError, secret_data};
-use crate::api::ValidSpec;
-use crate::names::Owner;
-use crate::rotation::state::State;
+use crate::{
+    names::Owner,
+    render::{
+        Credentials, RenderError,
+        scrape_config::{Directory, alloy, scrape_list, scrape_map},
+        secret_data,
+    },
+    rotation::state::State,
+    spec::ValidSpec,
+};
 
-pub(super) fn scrape_secret(
+pub(crate) fn scrape_secret(
     spec: &ValidSpec,
     owner: &Owner,
     state: &State,

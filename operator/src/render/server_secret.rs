@@ -7,15 +7,18 @@ use secure_exporter_web_config::{
     BcryptHash, ClientAuthType, TlsServerConfig, TlsVersion, UserHashes, WebConfig,
 };
 
-use super::{Credentials, RenderError, secret_data};
-use crate::api::{MinTlsVersion, ValidSpec};
-use crate::names::Owner;
-use crate::rotation::state::State;
+use crate::{
+    api::MinTlsVersion,
+    names::Owner,
+    render::{Credentials, RenderError, secret_data},
+    rotation::state::State,
+    spec::ValidSpec,
+};
 
 /// Key of the authorities that sign client certificates: those that the scrapers trust, with the roles exchanged.
 const CLIENT_CA: &str = "client-ca.crt";
 
-pub(super) fn server_secret(
+pub(crate) fn server_secret(
     spec: &ValidSpec,
     owner: &Owner,
     state: &State,

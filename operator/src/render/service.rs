@@ -3,10 +3,12 @@
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::api::ValidSpec;
-use crate::names::{Owner, PORT_NAME};
+use crate::{
+    names::{Owner, PORT_NAME},
+    spec::ValidSpec,
+};
 
-pub(super) fn service(spec: &ValidSpec, owner: &Owner) -> Service {
+pub(crate) fn service(spec: &ValidSpec, owner: &Owner) -> Service {
     Service {
         metadata: owner.child(owner.workload()),
         spec: Some(ServiceSpec {

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 
 use crate::names::Owner;
 
-pub(super) fn service_account(owner: &Owner) -> ServiceAccount {
+pub(crate) fn service_account(owner: &Owner) -> ServiceAccount {
     ServiceAccount {
         metadata: owner.child(owner.workload()),
         automount_service_account_token: Some(false),

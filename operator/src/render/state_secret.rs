@@ -2,8 +2,10 @@
 
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::names::Owner;
-use crate::rotation::{leaf_request::LeafRequest, state::State};
+use crate::{
+    names::Owner,
+    rotation::{order::LeafRequest, state::State},
+};
 
 /// The Secret with the rotation state, and with what is asked of an issuer outside. Nobody mounts it. There is no state
 /// before the first certificate of such an issuer.

@@ -17,24 +17,25 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
-    client,
-    decide::{Because, Situation, Step, next, remember},
-    evidence::{Tally, serves_under},
-    request::Subject,
-    state::{AuthorityStage, Progress, State},
-    timing::authority_due,
-};
 use crate::{
     api::{RotationState, Stragglers},
-    pki::{
-        InspectError,
-        inspect::{bundle_end, inspect},
+    rotation::{
+        annotations::Subject,
+        client,
+        evidence::{Tally, serves_under},
+        situation::{Situation, next, remember},
+        state::{AuthorityStage, Progress, State},
+        step::{Because, Step},
+        timing::authority_due,
     },
+};
+use secure_exporter_pki::{
+    InspectError,
+    inspect::{bundle_end, inspect},
 };
 
 /// The next step, if it is time for one.
-pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
+pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     let generation = next(state.authorities.keys());
     if let Some(active) = state.authorities.get(&state.active_authority)
         && bundle_end(&active.certificate_pem)? <= situation.now
@@ -92,7 +93,7 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
 }
 
 /// The exporters that hold up the drop; `None` where none is being waited for.
-pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
+pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     let progress = state.authority_progress?;
     let confirmed = progress.confirmed?;
     if progress.stage == AuthorityStage::TrustPublished {
@@ -110,7 +111,7 @@ pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
 }
 
 /// Whether the overlap is over, and only exporters hold up the drop.
-pub(super) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
+pub(crate) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
     let progress = state.authority_progress;
     progress
         .filter(|progress| progress.stage != AuthorityStage::TrustPublished)
@@ -119,7 +120,7 @@ pub(super) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool
 }
 
 /// When time alone brings the next step.
-pub(super) fn deadline(
+pub(crate) fn deadline(
     state: &State,
     situation: &Situation<'_>,
 ) -> Result<Option<Timestamp>, InspectError> {
@@ -140,7 +141,7 @@ pub(super) fn deadline(
 }
 
 /// An authority from now on the only one, and what it signs.
-pub(super) fn replace(situation: &Situation<'_>, generation: u64) -> Vec<Step> {
+pub(crate) fn replace(situation: &Situation<'_>, generation: u64) -> Vec<Step> {
     let because = Because::NewAuthority;
     let mut steps = vec![
         Step::ReplaceAuthority { generation },
@@ -201,7 +202,7 @@ fn has_ended(state: &State, situation: &Situation<'_>) -> Result<bool, InspectEr
     Ok(inspect(&state.leaf.certificate_pem)?.not_after <= situation.now)
 }
 
-pub(super) fn may_drop(state: &State, situation: &Situation<'_>, confirmed: Timestamp) -> bool {
+pub(crate) fn may_drop(state: &State, situation: &Situation<'_>, confirmed: Timestamp) -> bool {
     let settled = || tally(state, situation).is_some_and(|tally| tally.is_settled());
     let proceeds = situation.spec.rotation.on_stragglers == Stragglers::Proceed;
     situation.is_over(situation.overlap(), confirmed) && (proceeds || settled())

@@ -5,20 +5,22 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{
-    decide::{Because, Step},
-    state::{Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State},
-};
 use crate::{
-    api::ValidSpec,
     names::Owner,
-    own_credentials::Users,
-    pki::{
-        IssueError, Serial,
-        inspect::inspect,
-        issue::{cross_sign, issue_authority, issue_client, issue_leaf},
-        password::{self, PasswordError},
+    rotation::{
+        state::{
+            Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State,
+        },
+        step::{Because, Step},
     },
+    spec::ValidSpec,
+    supplied::credentials::Users,
+};
+use secure_exporter_pki::{
+    IssueError, Serial,
+    inspect::inspect,
+    issue::{cross_sign, issue_authority, issue_client, issue_leaf},
+    password::{self, PasswordError},
     secret_text::SecretText,
 };
 

@@ -7,16 +7,17 @@
 
 use jiff::Timestamp;
 
-use super::{
-    decide::{Because, Situation, Step},
-    request::Subject,
+use crate::rotation::{
+    annotations::Subject,
+    situation::Situation,
     state::{Client, State},
+    step::{Because, Step},
     timing::renewal_time,
 };
-use crate::pki::{BACKDATING, InspectError, inspect::inspect};
+use secure_exporter_pki::{BACKDATING, InspectError, inspect::inspect};
 
 /// A new client certificate, where one is due.
-pub(super) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
+pub(crate) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     if !situation.spec.methods.ask_certificate() || !state.signs(state.active_authority) {
         return Ok(Vec::new());
     }
@@ -46,7 +47,7 @@ pub(super) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step
 /// The client certificate that comes with the leaf of the newest authority: none where exporters that only have the
 /// bundle from before would refuse it. Besides a missing cross certificate that is so where an authority before the active
 /// one is still kept, because a straggler may know no other, and a chain bridges one change only.
-pub(super) fn switch(state: &State) -> Vec<Step> {
+pub(crate) fn switch(state: &State) -> Vec<Step> {
     let newest = state.authorities.last_key_value();
     let has_cross = newest.is_some_and(|(_, newest)| newest.cross_pem.is_some());
     let is_second = state.authorities.len() == 2;
@@ -58,19 +59,19 @@ pub(super) fn switch(state: &State) -> Vec<Step> {
 }
 
 /// Whether the client certificate is of another authority than the one that signs.
-pub(super) fn is_behind(state: &State) -> bool {
+pub(crate) fn is_behind(state: &State) -> bool {
     let client = state.client.as_ref();
     client.is_some_and(|client| client.authority_generation != state.active_authority)
 }
 
 /// The steps by which a certificate that is behind comes to the active authority.
-pub(super) fn change() -> Vec<Step> {
+pub(crate) fn change() -> Vec<Step> {
     let because = Because::NewAuthority;
     vec![Step::SwitchClient, Step::IssueClient { because }]
 }
 
 /// When time alone brings a new client certificate; `None` where there is none.
-pub(super) fn next(
+pub(crate) fn next(
     state: &State,
     situation: &Situation<'_>,
 ) -> Result<Option<Timestamp>, InspectError> {
@@ -110,11 +111,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        api::ValidSpec,
         names::Owner,
-        own_credentials::OwnCredentials,
-        rotation::{carry_out, decide, request::Requests, timing::Timers},
-        supply::Supply,
+        rotation::{annotations::Requests, carry_out::carry_out, decide, timing::Timers},
+        spec::ValidSpec,
+        supplied::{certificate::Supply, credentials::OwnCredentials},
     };
 
     fn owner() -> Owner {
@@ -144,7 +144,7 @@ mod tests {
             now,
             clock_jumped: false,
         };
-        let steps = decide(state.as_ref(), &situation).unwrap();
+        let steps = decide::decide(state.as_ref(), &situation).unwrap();
         carry_out(&steps, state, spec, &owner(), now).unwrap()
     }
 

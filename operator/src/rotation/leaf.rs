@@ -2,16 +2,17 @@
 
 use jiff::Timestamp;
 
-use super::{
-    decide::{Because, Situation, Step, remember},
-    request::Subject,
+use crate::rotation::{
+    annotations::Subject,
+    situation::{Situation, remember},
     state::State,
+    step::{Because, Step},
     timing::renewal_time,
 };
-use crate::pki::{BACKDATING, InspectError, inspect::inspect};
+use secure_exporter_pki::{BACKDATING, InspectError, inspect::inspect};
 
 /// A new leaf, where one is due.
-pub(super) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
+pub(crate) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     if !state.signs(state.active_authority) {
         // The key was lost with the state; the next authority is under way and brings its own leaf.
         return Ok(Vec::new());
@@ -39,7 +40,7 @@ pub(super) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step
 }
 
 /// When the leaf reaches its renewal time.
-pub(super) fn due(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
+pub(crate) fn due(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
     let facts = inspect(&state.leaf.certificate_pem)?;
     let percentage = situation.spec.certificate.renew_before_percentage;
     Ok(renewal_time(&facts, BACKDATING, percentage, situation.uid))

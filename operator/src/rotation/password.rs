@@ -10,20 +10,21 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{
-    decide::{Situation, Step, next, remember},
-    evidence::{Tally, accepts, unused},
-    request::Subject,
-    state::{Password, PasswordStage, Progress, State},
-};
 use crate::{
     api::{RotationState, Stragglers},
-    own_credentials::Own,
-    secret_text::SecretText,
+    rotation::{
+        annotations::Subject,
+        evidence::{Tally, accepts, unused},
+        situation::{Situation, next, remember},
+        state::{Password, PasswordStage, Progress, State},
+        step::Step,
+    },
+    supplied::credentials::Own,
 };
+use secure_exporter_pki::secret_text::SecretText;
 
 /// The next step, if it is time for one.
-pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
+pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     let Some(active) = state.passwords.get(&state.active_password) else {
         // None is asked for.
         return Vec::new();
@@ -63,7 +64,7 @@ pub(super) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
 
 /// What has leaked is accepted no more. A password of the user's own is what its Secret holds now: where nobody has changed
 /// it, it stays, because nobody else may choose another.
-pub(super) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
+pub(crate) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     let generation = next(state.passwords.keys());
     let newest = state.passwords.last_key_value();
     let text = newest.and_then(|(_, newest)| newest.password.clone());
@@ -81,7 +82,7 @@ pub(super) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
 }
 
 /// The password of the user's own, if there is one that can be used.
-pub(super) fn own(situation: &Situation<'_>) -> Option<SecretText> {
+pub(crate) fn own(situation: &Situation<'_>) -> Option<SecretText> {
     match &situation.own.password {
         Own::Usable(text) => Some(text.clone()),
         Own::Unasked | Own::Refused(_) | Own::Unread => None,
@@ -89,7 +90,7 @@ pub(super) fn own(situation: &Situation<'_>) -> Option<SecretText> {
 }
 
 /// The exporters that hold the stage up; `None` where none is being waited for.
-pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
+pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     let progress = state.password_progress?;
     let confirmed = progress.confirmed?;
     let (exporters, timers) = (situation.exporters, situation.timers);
@@ -121,7 +122,7 @@ pub(super) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
 }
 
 /// Whether the stage's wait is over, and only exporters hold it up.
-pub(super) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
+pub(crate) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool {
     state
         .password_progress
         .and_then(|progress| Some((progress.stage, progress.confirmed?)))
@@ -129,7 +130,7 @@ pub(super) fn awaits_exporters(state: &State, situation: &Situation<'_>) -> bool
 }
 
 /// When time alone brings the next step.
-pub(super) fn deadline(state: &State, situation: &Situation<'_>) -> Option<Timestamp> {
+pub(crate) fn deadline(state: &State, situation: &Situation<'_>) -> Option<Timestamp> {
     match state.password_progress {
         None => due(state, situation),
         Some(Progress {

@@ -2,10 +2,11 @@
 
 use k8s_openapi::ByteString;
 
-use super::{rebuild::Published, state::State};
 use crate::{
-    api::{SecureExporterSpec, ValidSpec},
+    api::SecureExporterSpec,
     names::Owner,
+    rotation::state::{State, rebuild::Published},
+    spec::ValidSpec,
 };
 
 /// The spec that is asked for, where it is valid: `asked`. Else the last that was accepted, which the state holds, `stored`

@@ -5,6 +5,7 @@
 //! pure function of it and the spec.
 
 pub mod format;
+pub mod rebuild;
 
 use std::collections::BTreeMap;
 
@@ -12,8 +13,9 @@ use jiff::{SignedDuration, Timestamp};
 use secure_exporter_web_config::BcryptHash;
 use serde::{Deserialize, Serialize};
 
-pub use self::format::StateError;
-use crate::{api::ValidSpec, own_credentials::Users, pki::BACKDATING, secret_text::SecretText};
+pub use crate::rotation::state::format::StateError;
+use crate::{spec::ValidSpec, supplied::credentials::Users};
+use secure_exporter_pki::{BACKDATING, secret_text::SecretText};
 
 /// All secrets of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +87,7 @@ pub struct Leaf {
     pub key_pem: SecretText,
     /// Generation of the authority that signed it.
     pub authority_generation: u64,
-    /// [`LeafParameters::fingerprint`](crate::pki::LeafParameters::fingerprint) of what it was issued with, or `supplied`
+    /// [`LeafParameters::fingerprint`](secure_exporter_pki::LeafParameters::fingerprint) of what it was issued with, or `supplied`
     /// where somebody else has issued it.
     pub parameters: String,
 }
@@ -99,7 +101,7 @@ pub struct Client {
     pub key_pem: SecretText,
     /// Generation of the authority that signed it.
     pub authority_generation: u64,
-    /// [`LeafParameters::fingerprint`](crate::pki::LeafParameters::fingerprint) of what it was issued with.
+    /// [`LeafParameters::fingerprint`](secure_exporter_pki::LeafParameters::fingerprint) of what it was issued with.
     pub parameters: String,
 }
 

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
-use crate::pki::CertificateFacts;
+use secure_exporter_pki::CertificateFacts;
 
 /// Every wait of the machine but the overlap, which a resource sets itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn spread(uid: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pki::BACKDATING;
+    use secure_exporter_pki::BACKDATING;
 
     fn facts(hours: i64) -> CertificateFacts {
         let issued = Timestamp::from_second(1_800_000_000).unwrap();

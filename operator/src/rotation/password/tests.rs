@@ -4,11 +4,13 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::ValidSpec,
     names::{DISTRUST_ANNOTATION, Owner, ROTATE_ANNOTATION},
-    own_credentials::{OwnCredentials, OwnProblem, Problem},
-    rotation::{carry_out, decide, request::Requests, timing::Timers},
-    supply::Supply,
+    rotation::{annotations::Requests, carry_out::carry_out, decide, timing::Timers},
+    spec::ValidSpec,
+    supplied::{
+        certificate::Supply,
+        credentials::{OwnCredentials, OwnProblem, Problem},
+    },
 };
 
 const MINE: &str = "correct horse battery";
@@ -72,7 +74,7 @@ fn pass(
         now,
         clock_jumped: false,
     };
-    let steps = decide(state.as_ref(), &situation).unwrap();
+    let steps = decide::decide(state.as_ref(), &situation).unwrap();
     let state = carry_out(&steps, state, &spec, &owner(), now).unwrap();
     (steps, state)
 }

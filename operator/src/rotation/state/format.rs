@@ -8,11 +8,17 @@ use k8s_openapi::ByteString;
 use secure_exporter_web_config::{BcryptHash, UserHashes};
 use serde::{Deserialize, Serialize};
 
-use super::{Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State};
-use crate::api::ValidSpec;
-use crate::own_credentials::Users;
-use crate::pki::inspect::{InspectError, certificates, check_key_matches, facts};
-use crate::secret_text::SecretText;
+use crate::{
+    rotation::state::{
+        Authority, AuthorityStage, Client, Leaf, Password, PasswordStage, Progress, State,
+    },
+    spec::ValidSpec,
+    supplied::credentials::Users,
+};
+use secure_exporter_pki::{
+    inspect::{InspectError, certificates, check_key_matches, facts},
+    secret_text::SecretText,
+};
 
 /// Why a stored state was refused. It is never replaced silently: a new start would be a new authority, which every
 /// scraper refuses.

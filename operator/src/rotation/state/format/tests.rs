@@ -1,7 +1,6 @@
 use super::*;
-use crate::api::SecureExporterSpec;
-use crate::names::Owner;
-use crate::pki::{Serial, issue, password};
+use crate::{api::SecureExporterSpec, names::Owner};
+use secure_exporter_pki::{Serial, issue, password};
 
 const HASH: &str = "$2y$10$MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i";
 

@@ -1,0 +1,67 @@
+//! What may be written over, and what of it is ours.
+
+use std::collections::BTreeMap;
+
+use kube::Resource;
+
+use crate::{
+    apply::{error::ApplyError, kind::Named},
+    observe::{api_error, children::Child},
+};
+
+/// What may be written over: our own object, or nothing.
+///
+/// # Errors
+/// The name is taken, or it is not known by what.
+pub(crate) fn own<'a, K: Named>(
+    present: &'a Child<K>,
+    name: &str,
+) -> Result<Option<&'a K>, ApplyError> {
+    let (kind, name) = (K::KIND, name.to_owned());
+    match present {
+        Child::Absent => Ok(None),
+        Child::Ours(object) => Ok(Some(object)),
+        Child::Foreign => Err(ApplyError::Taken { kind, name }),
+        Child::Leftover => Err(ApplyError::Leftover { kind, name }),
+        Child::Unknown(error) => Err(ApplyError::Unread {
+            kind,
+            name,
+            class: api_error::class(error),
+            problem: api_error::text(error),
+        }),
+    }
+}
+
+/// Labels, annotations and owners of ours that `present` must have; what others added stays.
+pub(crate) fn keeps<K: Resource>(present: &K, wanted: &K) -> bool {
+    let has = |present: Option<&BTreeMap<String, String>>,
+               wanted: Option<&BTreeMap<String, String>>| {
+        wanted
+            .into_iter()
+            .flatten()
+            .all(|(key, value)| present.and_then(|map| map.get(key)) == Some(value))
+    };
+    let (present, wanted) = (present.meta(), wanted.meta());
+    has(present.labels.as_ref(), wanted.labels.as_ref())
+        && has(present.annotations.as_ref(), wanted.annotations.as_ref())
+        && wanted.owner_references.iter().flatten().all(|owner| {
+            present
+                .owner_references
+                .iter()
+                .flatten()
+                .any(|one| one == owner)
+        })
+}
+
+pub(crate) fn adopt_foreign_metadata<K: Resource>(wanted: &mut K, present: &K) {
+    let merge = |wanted: &mut Option<BTreeMap<String, String>>,
+                 present: &Option<BTreeMap<String, String>>| {
+        let wanted = wanted.get_or_insert_default();
+        for (key, value) in present.iter().flatten() {
+            wanted.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    };
+    let (labels, annotations) = (&present.meta().labels, &present.meta().annotations);
+    merge(&mut wanted.meta_mut().labels, labels);
+    merge(&mut wanted.meta_mut().annotations, annotations);
+}

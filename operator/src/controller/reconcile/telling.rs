@@ -1,0 +1,121 @@
+//! What people hear of a pass: log, events and status.
+
+use kube::Resource;
+
+use crate::{
+    api::SecureExporter,
+    controller::{context::Context, reconcile::Pass},
+    report::{
+        announcements::{DECLINED, announcement},
+        news,
+        seen::{Seen, Served},
+        status,
+    },
+    rotation::step::Step,
+};
+
+pub(crate) async fn tell(
+    resource: &SecureExporter,
+    context: &Context,
+    steps: &[Step],
+    rebuilt: bool,
+) {
+    let rebuilt = rebuilt.then(|| {
+        let note = "the state was missing or older than what is published, and was made again from that; where the operator signs, the keys of the authorities are lost, so a new one follows";
+        ("StateRebuilt", note.to_owned())
+    });
+    for (reason, note) in rebuilt
+        .into_iter()
+        .chain(steps.iter().filter_map(announcement))
+    {
+        tracing::info!(resource = %name(resource), reason, note);
+        if reason == DECLINED {
+            context.events.warn_once(resource, reason, &note).await;
+        } else {
+            context.events.done(resource, reason, &note).await;
+        }
+    }
+}
+
+/// Reports a pass, whatever became of it: in the log, by events, in metrics and in the status.
+pub(crate) async fn report(pass: &Pass<'_>) {
+    let (resource, context) = (pass.resource, pass.context);
+    log(pass);
+    let served = pass.spec.as_ref().zip(pass.state.as_ref());
+    let complaints = pass.observed.complaints.as_ref();
+    let seen = Seen {
+        owner: pass.owner,
+        served: served.map(|(spec, state)| Served { spec, state }),
+        daemon_set: &pass.observed.daemon_set,
+        complaints: complaints.ok().map(Vec::as_slice),
+        exporters: &pass.exporters,
+        waiting_for: pass.waiting_for.as_ref(),
+        requests: &pass.requests,
+        own: pass.own.as_ref(),
+        supply: pass.supply.as_ref(),
+        problems: &pass.problems,
+    };
+    let previous = &pass.previous;
+    let status = status::status(previous, resource.meta().generation, &seen, pass.now);
+    context.metrics.seen(&seen, &status, pass.now);
+    let lasting = pass.problems.iter().filter(|problem| !problem.is_passing());
+    let wrong = lasting.map(|problem| (problem.category(), chain(problem)));
+    context.events.warn(resource, wrong.collect()).await;
+    let blocked = news::newly_blocked(previous, &status).map(|news| ("RotationBlocked", news));
+    let news = [
+        blocked,
+        news::newly_unaccepted(previous, &status),
+        news::newly_invalid(previous, &status),
+    ];
+    for (reason, note) in news.into_iter().flatten() {
+        context.events.warn_once(resource, reason, note).await;
+    }
+    let written = context.writer().status(resource, pass.owner, &status).await;
+    if let Err(error) = written {
+        tracing::warn!(resource = %name(resource), error = chain(&error), "cannot write the status");
+    }
+}
+
+fn log(pass: &Pass<'_>) {
+    for problem in &pass.problems {
+        let (category, error) = (problem.category(), chain(problem));
+        let resource = name(pass.resource);
+        if problem.is_conflict() {
+            tracing::debug!(
+                resource,
+                category,
+                error,
+                "another writer was faster; trying again"
+            );
+        } else {
+            tracing::warn!(
+                resource,
+                category,
+                error,
+                "something could not be carried out"
+            );
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn name(resource: &SecureExporter) -> String {
+    let meta = resource.meta();
+    format!(
+        "{}/{}",
+        meta.namespace.as_deref().unwrap_or_default(),
+        meta.name.as_deref().unwrap_or_default()
+    )
+}

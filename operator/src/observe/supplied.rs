@@ -1,0 +1,88 @@
+//! Reads the certificate that somebody else has issued, only from the objects that the spec names.
+
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Secret},
+};
+use kube::{Api, Client};
+use zeroize::Zeroizing;
+
+use crate::{
+    spec::issuer::{Place, PlaceKind},
+    supplied::certificate::{Content, Found, Material},
+};
+
+/// What the Secret `secret_name` and `bundle` hold.
+///
+/// # Errors
+/// The API server did not answer, or refused.
+pub async fn provided(
+    client: &Client,
+    namespace: &str,
+    secret_name: &str,
+    bundle: &Place,
+) -> Result<Material, kube::Error> {
+    let secret = Api::<Secret>::namespaced(client.clone(), namespace)
+        .get_opt(secret_name)
+        .await?;
+    let of_secret = |key: &str| Found {
+        content: secret_content(secret.as_ref(), key),
+        place: Place::in_secret(secret_name, key),
+    };
+    Ok(Material {
+        chain: of_secret("tls.crt"),
+        key: of_secret("tls.key"),
+        bundle: if bundle.kind == PlaceKind::Secret && bundle.name == secret_name {
+            of_secret(&bundle.key)
+        } else {
+            find(client, namespace, bundle).await?
+        },
+    })
+}
+
+/// What a place holds.
+///
+/// # Errors
+/// The API server did not answer, or refused.
+pub async fn find(client: &Client, namespace: &str, place: &Place) -> Result<Found, kube::Error> {
+    let (name, key) = (&place.name, &place.key);
+    let content = match place.kind {
+        PlaceKind::Secret => {
+            let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
+            secret_content(secrets.get_opt(name).await?.as_ref(), key)
+        }
+        PlaceKind::ConfigMap => {
+            let config_maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
+            config_map_content(config_maps.get_opt(name).await?.as_ref(), key)
+        }
+        PlaceKind::CertificateRequest => Content::NoObject,
+    };
+    Ok(Found {
+        place: place.clone(),
+        content,
+    })
+}
+
+fn secret_content(secret: Option<&Secret>, key: &str) -> Content {
+    let Some(secret) = secret else {
+        return Content::NoObject;
+    };
+    let data = secret.data.as_ref().and_then(|data| data.get(key));
+    content(data.map(|ByteString(bytes)| bytes.clone()))
+}
+
+fn config_map_content(config_map: Option<&ConfigMap>, key: &str) -> Content {
+    let Some(config_map) = config_map else {
+        return Content::NoObject;
+    };
+    let text = config_map.data.as_ref().and_then(|data| data.get(key));
+    let binary = config_map.binary_data.as_ref();
+    let bytes = || Some(binary?.get(key)?.0.clone());
+    content(text.map(|text| text.clone().into_bytes()).or_else(bytes))
+}
+
+fn content(bytes: Option<Vec<u8>>) -> Content {
+    bytes.map_or(Content::NoKey, |bytes| {
+        Content::Bytes(Zeroizing::new(bytes))
+    })
+}

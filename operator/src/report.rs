@@ -1,0 +1,11 @@
+//! Everything that a person reads about a resource: its status, conditions and events. Pure.
+
+pub mod announcements;
+pub mod certificate;
+pub mod conditions;
+pub mod news;
+pub mod pod_problems;
+pub mod problem;
+pub mod rotation;
+pub mod seen;
+pub mod status;

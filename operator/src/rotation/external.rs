@@ -1,0 +1,298 @@
+//! From one certificate of somebody else's to the next, and from one issuer to the next. Nothing here issues anything: what
+//! the issuer supplies was checked already ([`supply`](crate::supplied::certificate)), and the question is only when it may be served.
+//!
+//! | what the issuer supplies | what happens |
+//! | --- | --- |
+//! | nothing that passes the check | all stays as it is |
+//! | a certificate that every scraper can verify already | it is served at once |
+//! | any other | both bundles are published; after the overlap it is served; after another one the old bundle goes |
+//!
+//! The stages are those of [`authority`], where an authority is the whole bundle of an issuer. There is no cross certificate,
+//! so the first wait is as hard as the second: a scraper that has not got the new bundle refuses the new certificate. Which
+//! bundles every scraper has is known from the stage: all, but the newest while that is waited for; and of a state that was
+//! made again the active one alone, until the overlap is over.
+
+use jiff::Timestamp;
+
+use crate::{
+    api::RotationState,
+    rotation::{
+        annotations::Subject,
+        authority, leaf,
+        situation::{Situation, next},
+        state::{Authority, AuthorityStage, Leaf, State},
+        step::{Because, Step},
+    },
+    spec::issuer::ValidIssuer,
+    supplied::certificate::{Supplied, SupplyProblem, verifies},
+};
+use secure_exporter_pki::{InspectError, inspect::inspect};
+
+/// The first state's authority and leaf; none without a certificate to serve.
+pub(crate) fn first(supply: &Result<Supplied, SupplyProblem>) -> Vec<Step> {
+    let Ok(supplied) = supply else {
+        return Vec::new();
+    };
+    let generation = 1;
+    vec![
+        Step::ReplaceBundle {
+            generation,
+            bundle_pem: supplied.bundle_pem.clone(),
+        },
+        serve(supplied, generation),
+    ]
+}
+
+/// The next steps of authority and leaf, if it is time for any.
+pub(crate) fn advance(
+    state: &State,
+    situation: &Situation<'_>,
+    supply: &Result<Supplied, SupplyProblem>,
+) -> Result<Vec<Step>, InspectError> {
+    let mut steps = match supply {
+        Ok(supplied) => follow(state, situation, supplied)?,
+        Err(_) => Vec::new(),
+    };
+    if !steps.iter().any(Step::enters_stage) {
+        steps.extend(stage(state, situation));
+    }
+    let is_served = steps
+        .iter()
+        .any(|step| matches!(step, Step::ServeSupplied { .. }));
+    // What the operator has issued before, it renews until the issuer's is served.
+    let is_ours = state.signs(state.active_authority);
+    if is_ours && !is_served && leaf::due(state, situation)? <= situation.now {
+        let because = Because::Due;
+        steps.push(Step::IssueLeaf { because });
+    }
+    steps.extend(decline(state, situation));
+    Ok(steps)
+}
+
+/// The leaf alone: what every scraper verifies already is served whatever else waits.
+pub(crate) fn renew(
+    state: &State,
+    situation: &Situation<'_>,
+    supply: &Result<Supplied, SupplyProblem>,
+) -> Vec<Step> {
+    let supplied = supply.as_ref().ok();
+    let step = supplied.and_then(|supplied| serve_under_held(state, situation, supplied));
+    step.into_iter().collect()
+}
+
+/// When time alone brings the next step.
+pub(crate) fn deadline(
+    state: &State,
+    situation: &Situation<'_>,
+) -> Result<Option<Timestamp>, InspectError> {
+    let leaf = if state.signs(state.active_authority) {
+        leaf::due(state, situation)?
+    } else {
+        end(state)?
+    };
+    let progress = state.authority_progress;
+    let stage = progress
+        .and_then(|progress| progress.confirmed)
+        .and_then(|confirmed| confirmed.checked_add(situation.overlap()).ok());
+    let times = [Some(leaf), stage];
+    let coming = times.into_iter().flatten();
+    Ok(coming.filter(|time| *time > situation.now).min())
+}
+
+/// A request for what only the issuer can do.
+pub(crate) fn decline_one(subject: Subject, situation: &Situation<'_>) -> Step {
+    Step::Decline {
+        subject,
+        token: situation.requests.token(subject).to_owned(),
+    }
+}
+
+/// Goes after what is supplied.
+fn follow(
+    state: &State,
+    situation: &Situation<'_>,
+    supplied: &Supplied,
+) -> Result<Vec<Step>, InspectError> {
+    let held = || {
+        let held = serve_under_held(state, situation, supplied);
+        Ok(held.into_iter().collect())
+    };
+    // Then there is nothing to lose any more by being early.
+    let has_ended = end(state)? <= situation.now;
+    if situation.spec.rotation.state == RotationState::Paused && !has_ended {
+        return held();
+    }
+    let generation = next(state.authorities.keys());
+    if let Some((waiting, authority)) = waiting(state)
+        && authority.certificate_pem == supplied.bundle_pem
+    {
+        return if has_ended || is_soaked(state, situation) {
+            Ok(vec![Step::SwitchAuthority, serve(supplied, waiting)])
+        } else {
+            held()
+        };
+    }
+    if let Some(home) = home(state, situation, supplied) {
+        return Ok(stay(state, situation, supplied, home));
+    }
+    if let Some(published) = published(state, supplied) {
+        return if has_ended {
+            Ok(recall(supplied, published, generation))
+        } else {
+            held()
+        };
+    }
+    let mut steps = vec![Step::PrepareBundle {
+        generation,
+        bundle_pem: supplied.bundle_pem.clone(),
+    }];
+    if has_ended {
+        steps.extend([Step::SwitchAuthority, serve(supplied, generation)]);
+    } else {
+        steps.extend(serve_under_held(state, situation, supplied));
+    }
+    Ok(steps)
+}
+
+/// Where the supplied bundle is one that every scraper has, of generation `home`: nothing has to be waited for.
+fn stay(state: &State, situation: &Situation<'_>, supplied: &Supplied, home: u64) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if waiting(state).is_some() {
+        steps.push(Step::AbandonAuthority);
+    }
+    let newest = held(state, situation)
+        .map(|(generation, _)| generation)
+        .max();
+    if newest != Some(home) {
+        // It was left for another issuer, and comes back before it was dropped.
+        steps.extend(recall(supplied, home, next(state.authorities.keys())));
+    } else if home != state.active_authority {
+        steps.extend([Step::SwitchAuthority, serve(supplied, home)]);
+    } else if !is_served(state, supplied) {
+        steps.push(serve(supplied, home));
+    }
+    steps
+}
+
+fn recall(supplied: &Supplied, generation: u64, again: u64) -> Vec<Step> {
+    vec![
+        Step::RecallAuthority { generation, again },
+        Step::SwitchAuthority,
+        serve(supplied, again),
+    ]
+}
+
+/// Confirms the stage, or ends it.
+fn stage(state: &State, situation: &Situation<'_>) -> Option<Step> {
+    let progress = state.authority_progress?;
+    let Some(confirmed) = progress.confirmed else {
+        return situation.published.then_some(Step::ConfirmAuthority);
+    };
+    let is_paused = situation.spec.rotation.state == RotationState::Paused;
+    let may_drop = progress.stage != AuthorityStage::TrustPublished
+        && !is_paused
+        && authority::may_drop(state, situation, confirmed);
+    may_drop.then_some(Step::DropAuthorities)
+}
+
+/// Requests for what only the issuer can do are answered, and not kept.
+fn decline(state: &State, situation: &Situation<'_>) -> Vec<Step> {
+    // One that can be asked is asked for another certificate, and remembered when it was.
+    let is_asked = matches!(situation.spec.issuer, ValidIssuer::CertManager { .. });
+    let certificate = (!is_asked).then_some(Subject::Certificate);
+    certificate
+        .into_iter()
+        .chain([Subject::Authority])
+        .filter(|subject| situation.requests.is_pending(*subject, &state.handled))
+        .map(|subject| decline_one(subject, situation))
+        .collect()
+}
+
+fn serve_under_held(state: &State, situation: &Situation<'_>, supplied: &Supplied) -> Option<Step> {
+    if is_served(state, supplied) {
+        return None;
+    }
+    let server_name = &situation.spec.server_name;
+    let mut newest_first = issuers(state, situation).rev();
+    let (generation, _) = newest_first.find(|(_, authority)| {
+        let bundle = &authority.certificate_pem;
+        verifies(&supplied.chain_pem, bundle, server_name, situation.now)
+    })?;
+    Some(serve(supplied, generation))
+}
+
+fn serve(supplied: &Supplied, generation: u64) -> Step {
+    Step::ServeSupplied {
+        leaf: Leaf {
+            certificate_pem: supplied.chain_pem.clone(),
+            key_pem: supplied.key_pem.clone(),
+            authority_generation: generation,
+            parameters: supplied.parameters.clone(),
+        },
+    }
+}
+
+fn is_served(state: &State, supplied: &Supplied) -> bool {
+    state.leaf.certificate_pem == supplied.chain_pem && state.leaf.key_pem == supplied.key_pem
+}
+
+/// The newest authority, while scrapers are only being told of it.
+fn waiting(state: &State) -> Option<(u64, &Authority)> {
+    let progress = state.authority_progress?;
+    let (generation, authority) = state.authorities.last_key_value()?;
+    (progress.stage == AuthorityStage::TrustPublished).then_some((*generation, authority))
+}
+
+fn is_soaked(state: &State, situation: &Situation<'_>) -> bool {
+    let progress = state.authority_progress;
+    progress
+        .and_then(|progress| progress.confirmed)
+        .is_some_and(|confirmed| situation.is_over(situation.overlap(), confirmed))
+}
+
+/// The authorities that every scraper has.
+fn held<'a>(
+    state: &'a State,
+    situation: &Situation<'_>,
+) -> impl DoubleEndedIterator<Item = (u64, &'a Authority)> {
+    let newest = state.authorities.keys().next_back().copied();
+    let stage = state.authority_progress.map(|progress| progress.stage);
+    let is_soaked = is_soaked(state, situation);
+    let is_held = move |generation| match stage {
+        Some(AuthorityStage::TrustPublished) => Some(generation) != newest,
+        Some(AuthorityStage::Rebuilt) => is_soaked || generation == state.active_authority,
+        _ => true,
+    };
+    let all = state.authorities.iter();
+    all.map(|(generation, authority)| (*generation, authority))
+        .filter(move |(generation, _)| is_held(*generation))
+}
+
+/// Those of them that are somebody else's.
+fn issuers<'a>(
+    state: &'a State,
+    situation: &Situation<'_>,
+) -> impl DoubleEndedIterator<Item = (u64, &'a Authority)> {
+    held(state, situation).filter(|(_, authority)| authority.key_pem.is_none())
+}
+
+/// The one of them with the supplied bundle.
+fn home(state: &State, situation: &Situation<'_>, supplied: &Supplied) -> Option<u64> {
+    issuers(state, situation)
+        .find(|(_, authority)| authority.certificate_pem == supplied.bundle_pem)
+        .map(|(generation, _)| generation)
+}
+
+/// The authority with the supplied bundle, whether every scraper has it or not.
+fn published(state: &State, supplied: &Supplied) -> Option<u64> {
+    let mut all = state.authorities.iter();
+    all.find(|(_, authority)| authority.certificate_pem == supplied.bundle_pem)
+        .map(|(generation, _)| *generation)
+}
+
+fn end(state: &State) -> Result<Timestamp, InspectError> {
+    Ok(inspect(&state.leaf.certificate_pem)?.not_after)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! `spec.authentication` and `spec.rotation`: who is let in, and how that changes.
+
+use jiff::SignedDuration;
+
+use crate::{
+    api::{AuthenticationMethod, AuthenticationSpec, RotationSpec},
+    names::Owner,
+    spec::{MAX_DURATION, SpecError, ValidRotation, duration},
+};
+
+pub(crate) fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, u32), SpecError> {
+    const FIELD: &str = "spec.authentication.basicAuth";
+    let username = &spec.basic_auth.username;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if username.is_empty() || username.len() > 64 || !username.chars().all(is_plain) {
+        return Err(SpecError::new(
+            format!("{FIELD}.username"),
+            "must be 1 to 64 letters, digits, '.', '_' and '-'",
+        ));
+    }
+    let cost = u32::try_from(spec.basic_auth.bcrypt_cost)
+        .ok()
+        .filter(|cost| (4..=14).contains(cost))
+        .ok_or_else(|| SpecError::new(format!("{FIELD}.bcryptCost"), "must be between 4 and 14"))?;
+    Ok((username.clone(), cost))
+}
+
+pub(crate) fn check_own_secrets(spec: &AuthenticationSpec, owner: &Owner) -> Result<(), SpecError> {
+    let (password, users) = (
+        spec.basic_auth.password_secret_ref.as_ref(),
+        spec.basic_auth.users_secret_ref.as_ref(),
+    );
+    let named = [
+        password.map(|it| ("passwordSecretRef", &it.name)),
+        users.map(|it| ("usersSecretRef", &it.name)),
+    ];
+    let generated = [
+        owner.state_secret(),
+        owner.server_secret(),
+        owner.scrape_secret(),
+    ];
+    for (field, name) in named.into_iter().flatten() {
+        let field = format!("spec.authentication.basicAuth.{field}");
+        if !spec.methods.contains(&AuthenticationMethod::BasicAuth) {
+            return Err(SpecError::new(
+                field,
+                "needs BasicAuth in spec.authentication.methods",
+            ));
+        }
+        if generated.contains(name) {
+            return Err(SpecError::new(
+                field,
+                format!("{name} is made from this resource: name a Secret of your own"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn rotation(
+    spec: &RotationSpec,
+    authentication: &AuthenticationSpec,
+) -> Result<ValidRotation, SpecError> {
+    const INTERVAL: &str = "spec.authentication.basicAuth.rotationInterval";
+    let second = SignedDuration::from_secs(1);
+    let client_overlap = duration(
+        "spec.rotation.clientOverlap",
+        &spec.client_overlap,
+        second,
+        MAX_DURATION,
+    )?;
+    let password_interval = match authentication.basic_auth.rotation_interval.as_str() {
+        // Whose password it is decides when it changes.
+        _ if authentication.basic_auth.password_secret_ref.is_some() => None,
+        "Never" => None,
+        text => Some(duration(INTERVAL, text, second, MAX_DURATION * 2)?),
+    };
+    if password_interval.is_some_and(|interval| interval < client_overlap * 2) {
+        return Err(SpecError::new(
+            INTERVAL,
+            "must be Never or at least twice spec.rotation.clientOverlap",
+        ));
+    }
+    Ok(ValidRotation {
+        client_overlap,
+        password_interval,
+        advance: spec.advance,
+        on_stragglers: spec.on_stragglers,
+        state: spec.state,
+    })
+}

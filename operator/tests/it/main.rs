@@ -1,0 +1,18 @@
+//! What the operator's modules do together, without any server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a test says so by failing"
+)]
+
+mod crd_definition;
+mod known_collectors;
+mod render_children;
+mod rotation_model;
+mod rotation_properties;
+mod status_question;
+mod trust_tables;

@@ -1,0 +1,281 @@
+//! What the API server holds, and what exporters and scrapers make of it.
+
+use std::collections::BTreeSet;
+
+use super::issuer::number;
+use jiff::Timestamp;
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Secret},
+};
+use secure_exporter_operator::{
+    names::Owner,
+    render::{Children, children},
+    rotation::state::{State, rebuild::Published},
+    spec::ValidSpec,
+};
+use secure_exporter_pki::{inspect::inspect, password, secret_text::SecretText};
+use secure_exporter_web_config::{BcryptHash, ClientAuthType, WebConfig};
+
+/// The stored objects.
+#[derive(Default)]
+pub struct Store {
+    pub state: Option<State>,
+    server: Option<Secret>,
+    scrape: Option<Secret>,
+    bundle: Option<ConfigMap>,
+    served: Option<Served>,
+    given: Option<Given>,
+}
+
+impl Store {
+    /// What an exporter would get now.
+    pub fn served(&self) -> Option<Served> {
+        self.served.clone().filter(|_| self.server.is_some())
+    }
+
+    /// What a scraper would get now.
+    pub fn given(&self) -> Option<Given> {
+        self.given.clone().filter(|_| self.scrape.is_some())
+    }
+
+    pub fn published(&self) -> Published<'_> {
+        Published {
+            server: self.server.as_ref(),
+            scrape: self.scrape.as_ref(),
+            bundle: self.bundle.as_ref(),
+        }
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_whole(&self) -> bool {
+        self.state.is_some()
+            && self.server.is_some()
+            && self.scrape.is_some()
+            && self.bundle.is_some()
+    }
+
+    /// Deletes one object, if none is missing already: the promise is about any one of them.
+    pub fn delete(&mut self, which: u8) {
+        if !self.is_whole() {
+            return;
+        }
+        match which % 4 {
+            0 => self.state = None,
+            1 => self.server = None,
+            2 => self.scrape = None,
+            _ => self.bundle = None,
+        }
+    }
+
+    pub fn shows(&self, spec: &ValidSpec, owner: &Owner, state: &State) -> bool {
+        let rendered = children(spec, None, owner, state).unwrap();
+        (0..3).all(|object| !self.differs(object, &rendered))
+    }
+
+    /// Whether the object (0 server, 1 bundle, 2 scrape: the order of writing) is not as rendered.
+    pub fn differs(&self, object: u8, rendered: &Children) -> bool {
+        match object {
+            0 => self.server.as_ref() != Some(&rendered.server_secret),
+            1 => self.bundle.as_ref() != Some(&rendered.ca_config_map),
+            _ => self.scrape.as_ref() != Some(&rendered.scrape_secret),
+        }
+    }
+
+    pub fn put(&mut self, object: u8, rendered: &Children) {
+        match object {
+            0 => {
+                self.served = Some(Served::of(&rendered.server_secret));
+                self.server = Some(rendered.server_secret.clone());
+            }
+            1 => self.bundle = Some(rendered.ca_config_map.clone()),
+            _ => {
+                self.given = Some(Given::of(&rendered.scrape_secret));
+                self.scrape = Some(rendered.scrape_secret.clone());
+            }
+        }
+    }
+}
+
+/// What an exporter serves and accepts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    pub chain: Chain,
+    pub end: Timestamp,
+    pub hashes: BTreeSet<String>,
+    /// Users besides the one of the scrapers.
+    pub users: BTreeSet<String>,
+    /// Authorities whose client certificates it lets in; `None` where it asks for none.
+    clients: Option<BTreeSet<u64>>,
+}
+
+impl Served {
+    fn of(secret: &Secret) -> Self {
+        let chain = Chain::of(text(secret, "tls.crt"));
+        let config = WebConfig::parse(text(secret, "web-config.yml")).unwrap();
+        let asks = config.tls_server_config.unwrap().client_auth_type;
+        let mut users = config.basic_auth_users;
+        let hashes = users.remove("prometheus");
+        Self {
+            clients: asks.map(|asks| {
+                assert_eq!(asks, ClientAuthType::RequireAndVerifyClientCert);
+                authorities(text(secret, "client-ca.crt"))
+            }),
+            end: chain.end,
+            chain,
+            users: users.into_keys().collect(),
+            hashes: hashes
+                .iter()
+                .flat_map(|hashes| hashes.as_slice())
+                .map(|hash| hash.as_str().to_owned())
+                .collect(),
+        }
+    }
+
+    /// Whether one of the authorities in `bundle` is enough.
+    pub fn is_verified_by(&self, bundle: &str) -> bool {
+        let trusted = authorities(bundle);
+        let cross = self.chain.cross;
+        trusted.contains(&self.chain.authority)
+            || cross.is_some_and(|(by, _)| trusted.contains(&by))
+    }
+
+    /// Whether it lets in whoever presents this client certificate.
+    pub fn admits(&self, client: Option<&Chain>, now: Timestamp) -> Result<(), String> {
+        let Some(trusted) = &self.clients else {
+            return Ok(());
+        };
+        let client = client.ok_or("no client certificate is presented")?;
+        client
+            .is_good_for(trusted, now)
+            .map_err(|why| format!("the client certificate: {why}"))
+    }
+
+    pub fn meets(&self, given: &Given, now: Timestamp) -> Result<(), String> {
+        self.chain.is_good_for(&given.trusted, now)?;
+        self.admits(given.client.as_ref(), now)?;
+        match (self.hashes.is_empty(), self.hash_of(&given.password)) {
+            (true, None) if self.clients.is_some() => Ok(()),
+            (false, Some(_)) => Ok(()),
+            _ => Err("the password is refused".into()),
+        }
+    }
+
+    /// The hash that a password belongs to.
+    pub fn hash_of(&self, secret: &Option<SecretText>) -> Option<String> {
+        let secret = secret.as_ref()?;
+        self.hashes
+            .iter()
+            .find(|hash| remembered_verify(secret, hash))
+            .cloned()
+    }
+}
+
+/// What is presented: a certificate, and perhaps a cross certificate behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chain {
+    pub serial_number: String,
+    pub end: Timestamp,
+    authority: u64,
+    /// Who certified the authority, and until when.
+    cross: Option<(u64, Timestamp)>,
+}
+
+impl Chain {
+    pub fn of(pem: &str) -> Self {
+        let leaf = inspect(pem).unwrap();
+        let rest = pem.replacen(first_certificate(pem).trim_end(), "", 1);
+        let cross = inspect(&rest).ok();
+        let cross = cross.map(|cross| (number(&cross.issuer), cross.not_after));
+        Self {
+            authority: number(&leaf.issuer),
+            serial_number: leaf.serial_number,
+            end: leaf.not_after,
+            cross,
+        }
+    }
+
+    fn is_good_for(&self, trusted: &BTreeSet<u64>, now: Timestamp) -> Result<(), String> {
+        let is_trusted = trusted.iter().any(|generation| {
+            self.authority == *generation
+                || self
+                    .cross
+                    .is_some_and(|(by, end)| by == *generation && end > now)
+        });
+        if !is_trusted {
+            return Err(format!(
+                "a certificate of authority {} (cross {:?}) meets trust in {trusted:?}",
+                self.authority, self.cross
+            ));
+        }
+        if self.end <= now {
+            return Err(format!("a certificate ended at {}", self.end));
+        }
+        Ok(())
+    }
+}
+
+/// What a scraper trusts and uses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    trusted: BTreeSet<u64>,
+    pub password: Option<SecretText>,
+    client: Option<Chain>,
+    client_key: Option<SecretText>,
+}
+
+impl Given {
+    fn of(secret: &Secret) -> Self {
+        let data = secret.data.as_ref().unwrap();
+        let secret_text = |key: &str| {
+            let found = data.contains_key(key).then(|| text(secret, key));
+            found.map(|text| SecretText::new(text.to_owned()))
+        };
+        let client = secret_text("client.crt");
+        Self {
+            trusted: authorities(text(secret, "ca.crt")),
+            password: secret_text("password"),
+            client: client.map(|pem| Chain::of(pem.expose())),
+            client_key: secret_text("client.key"),
+        }
+    }
+}
+
+fn authorities(bundle: &str) -> BTreeSet<u64> {
+    const END: &str = "-----END CERTIFICATE-----";
+    bundle
+        .split_inclusive(END)
+        .filter(|part| part.contains(END))
+        .map(|pem| number(&inspect(pem).unwrap().subject))
+        .collect()
+}
+
+pub fn first_certificate(chain: &str) -> String {
+    const END: &str = "-----END CERTIFICATE-----";
+    let end = chain.find(END).unwrap() + END.len();
+    format!("{}\n", &chain[..end])
+}
+
+pub fn id(hash: &str) -> String {
+    BcryptHash::parse(hash).unwrap().id()
+}
+
+fn text<'a>(secret: &'a Secret, key: &str) -> &'a str {
+    let ByteString(bytes) = &secret.data.as_ref().unwrap()[key];
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// bcrypt is slow on purpose, and every minute asks the same.
+fn remembered_verify(secret: &SecretText, hash: &str) -> bool {
+    use std::cell::RefCell;
+    use std::collections::HashMap;
+    thread_local! {
+        static KNOWN: RefCell<HashMap<(String, String), bool>> = RefCell::default();
+    }
+    KNOWN.with_borrow_mut(|known| {
+        let key = (secret.expose().to_owned(), hash.to_owned());
+        *known
+            .entry(key)
+            .or_insert_with(|| password::verify(secret, &SecretText::new(hash.to_owned())).unwrap())
+    })
+}
