@@ -139,7 +139,8 @@ fn refused(request: Request) -> Result<String> {
         bail!("a certificate of an unknown CA was accepted");
     };
     let error = format!("{error:#}");
-    let reason = error.lines().find(|line| line.starts_with("curl: "));
+    let said = error.find("curl: (").and_then(|at| error.get(at..));
+    let reason = said.and_then(|said| said.lines().next());
     Ok(reason.unwrap_or(&error).to_owned())
 }
 
