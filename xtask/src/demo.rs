@@ -1,20 +1,24 @@
 //! The whole product on a real cluster, from nothing to a scraped node, shown as a person wants to see it.
 
 use std::{
-    io::Write,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
-use serde_json::Value;
 
-use crate::{
+use testbed::{
     cluster::{Cluster, Layout, Shape},
-    install::{self, NAMESPACE},
+    curl::Request,
+    exporters::{Exporters, Scraper},
+    paths::repository,
+    process::{output, output_with_input},
+    product::install::{self, NAMESPACE},
+    progress::step,
+    prometheus::{self, Series},
     servers::Kubernetes,
-    shell::{output, step, wait_for},
+    wait::wait_until,
 };
 
 #[derive(Args)]
@@ -54,273 +58,125 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 fn show(cluster: &Cluster) -> Result<()> {
     install::operator(cluster, &[])?;
+    let kubectl = cluster.kubectl(NAMESPACE);
+    let exporters = Exporters::applied(&kubectl, cluster.node_address(), "nodes");
     step(
         "kubectl apply -f examples/nodes-with-prometheus.yaml",
         || {
-            install::apply(cluster, "examples/nodes-with-prometheus.yaml")?;
-            wait_ready(cluster)
+            kubectl.apply_file(&repository().join("examples/nodes-with-prometheus.yaml"))?;
+            exporters.wait_ready()
         },
     )?;
     let prometheus = step("kubectl apply -f examples/prometheus.yaml", || {
-        install::apply(cluster, "examples/prometheus.yaml")?;
-        wait_for_prometheus(cluster)
+        prometheus::start(&kubectl)
     })?;
     let up = step("the first scrape", || wait_for_scrape(&prometheus))?;
 
     title("kubectl get nodes");
-    print!("{}", cluster.kubectl(&["get", "nodes"])?);
+    print!("{}", kubectl.run(&["get", "nodes"])?);
     title("kubectl get secureexporters");
-    print!("{}", cluster.kubectl(&["-n", NAMESPACE, "get", "secexp"])?);
+    print!("{}", kubectl.run(&["get", "secexp"])?);
     title("kubectl get pods -o wide");
-    print!(
-        "{}",
-        cluster.kubectl(&["-n", NAMESPACE, "get", "pods", "-o", "wide"])?
-    );
+    print!("{}", kubectl.run(&["get", "pods", "-o", "wide"])?);
 
-    let exporter = Exporter::of(cluster)?;
+    let scraper = exporters.scraper()?;
     title("the certificate that the node serves, verified");
-    println!("{}", exporter.certificate()?);
+    println!("{}", certificate(&exporters, &scraper)?);
     title("without credentials");
-    let status = exporter.status(false, true)?;
+    let status = scraper.anonymous("/metrics").send()?.status;
     println!("HTTP {status}");
-    ensure!(status == "401", "metrics were served without a password");
+    ensure!(status == 401, "metrics were served without a password");
     title("with another CA");
-    println!("{}", exporter.refused()?);
+    println!("{}", refused(scraper.unverified("/metrics"))?);
     title("with the generated password");
-    println!(
-        "{}",
-        exporter.metrics(&[
-            "node_load1 ",
-            "node_memory_MemAvailable_bytes ",
-            "node_uname_info",
-            "node_boot_time_seconds "
-        ])?
-    );
+    println!("{}", metrics(&scraper.get("/metrics").send()?.body)?);
     title("what Prometheus says, with nothing but the Secret nodes-scrape mounted");
     println!("{up}\nits API: {prometheus}/api/v1/query?query=up");
     Ok(())
 }
 
-fn wait_ready(cluster: &Cluster) -> Result<()> {
-    cluster.kubectl(&[
-        "-n",
-        NAMESPACE,
-        "wait",
-        "secexp/nodes",
-        "--for=condition=Ready",
-        "--timeout=90s",
-    ])?;
-    cluster.kubectl(&[
-        "-n",
-        NAMESPACE,
-        "rollout",
-        "status",
-        "daemonset/nodes",
-        "--timeout=60s",
-    ])?;
-    Ok(())
-}
-
-fn wait_for_prometheus(cluster: &Cluster) -> Result<String> {
-    cluster.kubectl(&[
-        "-n",
-        NAMESPACE,
-        "rollout",
-        "status",
-        "deployment/prometheus",
-        "--timeout=90s",
-    ])?;
-    let address = install::prometheus_pod(cluster, "status.podIP")?;
-    Ok(format!("http://{address}:9090"))
-}
-
 fn wait_for_scrape(prometheus: &str) -> Result<String> {
-    wait_for("up == 1", Duration::from_secs(60), || {
-        let answer: Value = serde_json::from_str(&output(
-            Command::new("curl").args(["-sf", &format!("{prometheus}/api/v1/query?query=up")]),
-        )?)?;
-        let series = answer
-            .pointer("/data/result")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        let up = |one: &Value| one.pointer("/value/1").and_then(Value::as_str) == Some("1");
-        if series.is_empty() || !series.iter().all(up) {
-            bail!("targets: {answer}");
-        }
-        Ok(Some(
-            series
-                .iter()
-                .map(|one| format!("up{} 1", one.get("metric").unwrap_or(&Value::Null)))
-                .collect::<Vec<_>>()
-                .join("\n"),
-        ))
+    wait_until("up == 1", Duration::from_secs(60), || {
+        let series = prometheus::query(prometheus, "up")?;
+        let is_up = |one: &Series| one.value == "1";
+        ensure!(
+            !series.is_empty() && series.iter().all(is_up),
+            "targets: {series:?}"
+        );
+        let lines: Vec<String> = series
+            .iter()
+            .map(|one| format!("up{} 1", one.labels))
+            .collect();
+        Ok(Some(lines.join("\n")))
     })
 }
 
-/// An exporter as its scraper sees it: an address, and what the Secret `nodes-scrape` says.
-struct Exporter {
-    address: String,
-    server_name: String,
-    authority: tempfile::NamedTempFile,
-    credentials: String,
+fn certificate(exporters: &Exporters<'_>, scraper: &Scraper) -> Result<String> {
+    let name = exporters.server_name();
+    let handshake = output(
+        Command::new("openssl")
+            .args(["s_client", "-connect", &exporters.address()])
+            .args(["-servername", &name, "-verify_hostname", &name])
+            .args(["-verify_return_error", "-CAfile"])
+            .arg(scraper.authorities()),
+    )?;
+    let verified = handshake
+        .lines()
+        .find(|line| line.contains("Verify return code"))
+        .unwrap_or_default()
+        .trim();
+    let facts = output_with_input(
+        Command::new("openssl")
+            .args(["x509", "-noout", "-subject", "-issuer", "-enddate"])
+            .args(["-ext", "subjectAltName"]),
+        &handshake,
+    )?;
+    Ok(format!("{}\n{verified}", facts.trim_end()))
 }
 
-impl Exporter {
-    fn of(cluster: &Cluster) -> Result<Self> {
-        let field = |name: &str| {
-            let template = format!("go-template={{{{index .data \"{name}\" | base64decode}}}}");
-            cluster.kubectl(&[
-                "-n",
-                NAMESPACE,
-                "get",
-                "secret",
-                "nodes-scrape",
-                "-o",
-                &template,
-            ])
-        };
-        let mut authority = tempfile::NamedTempFile::new()?;
-        authority.write_all(field("ca.crt")?.as_bytes())?;
-        Ok(Self {
-            address: format!("{}:9100", cluster.node_address()),
-            server_name: format!("nodes.{NAMESPACE}.svc"),
-            authority,
-            credentials: format!("user = \"{}:{}\"\n", field("username")?, field("password")?),
-        })
-    }
+fn refused(request: Request) -> Result<String> {
+    let Err(error) = request.send() else {
+        bail!("a certificate of an unknown CA was accepted");
+    };
+    let error = format!("{error:#}");
+    let said = error.find("curl: (").and_then(|at| error.get(at..));
+    let reason = said.and_then(|said| said.lines().next());
+    Ok(reason.unwrap_or(&error).to_owned())
+}
 
-    fn certificate(&self) -> Result<String> {
-        let handshake = output(
-            Command::new("openssl")
-                .args([
-                    "s_client",
-                    "-connect",
-                    &self.address,
-                    "-servername",
-                    &self.server_name,
-                ])
-                .args([
-                    "-verify_hostname",
-                    &self.server_name,
-                    "-verify_return_error",
-                    "-CAfile",
-                ])
-                .arg(self.authority.path()),
-        )?;
-        let verified = handshake
-            .lines()
-            .find(|line| line.contains("Verify return code"))
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
-        let mut inspect = Command::new("openssl")
-            .args([
-                "x509",
-                "-noout",
-                "-subject",
-                "-issuer",
-                "-enddate",
-                "-ext",
-                "subjectAltName",
-            ])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        inspect
-            .stdin
-            .take()
-            .context("openssl takes no input")?
-            .write_all(handshake.as_bytes())?;
-        let facts = String::from_utf8(inspect.wait_with_output()?.stdout)?;
-        Ok(format!("{}\n{verified}", facts.trim_end()))
-    }
-
-    fn status(&self, authenticated: bool, verified: bool) -> Result<String> {
-        self.curl(
-            authenticated,
-            verified,
-            &["-o", "/dev/null", "-w", "%{http_code}"],
-        )
-    }
-
-    fn refused(&self) -> Result<String> {
-        match self.status(true, false) {
-            Ok(status) => bail!("a certificate of an unknown CA was accepted: HTTP {status}"),
-            Err(error) => Ok(format!("{error:#}")
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .to_owned()),
-        }
-    }
-
-    fn metrics(&self, prefixes: &[&str]) -> Result<String> {
-        let text = self.curl(true, true, &[])?;
-        let wanted: Vec<&str> = text
-            .lines()
-            .filter(|line| prefixes.iter().any(|prefix| line.starts_with(prefix)))
-            .collect();
-        ensure!(
-            wanted.len() >= prefixes.len(),
-            "of the metrics {prefixes:?} only these are served: {wanted:?}"
-        );
-        Ok(format!(
-            "{}\n… {} lines in all",
-            wanted.join("\n"),
-            text.lines().count()
-        ))
-    }
-
-    /// The password goes by standard input: a command line can be read by everyone on the machine.
-    fn curl(&self, authenticated: bool, verified: bool, extra: &[&str]) -> Result<String> {
-        let mut command = Command::new("curl");
-        command
-            .args(["-sS", "-m", "10", "-K", "-", "--connect-to"])
-            .arg(format!("::{}", self.address))
-            .args(extra);
-        if verified {
-            command.arg("--cacert").arg(self.authority.path());
-        }
-        let mut child = command
-            .arg(format!("https://{}:9100/metrics", self.server_name))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let mut input = child.stdin.take().context("curl takes no input")?;
-        if authenticated {
-            input.write_all(self.credentials.as_bytes())?;
-        }
-        drop(input);
-        let result = child.wait_with_output()?;
-        if !result.status.success() {
-            bail!("{}", String::from_utf8_lossy(&result.stderr).trim());
-        }
-        Ok(String::from_utf8(result.stdout)?)
-    }
+fn metrics(body: &str) -> Result<String> {
+    const SHOWN: [&str; 4] = [
+        "node_load1 ",
+        "node_memory_MemAvailable_bytes ",
+        "node_uname_info",
+        "node_boot_time_seconds ",
+    ];
+    let shown: Vec<&str> = body
+        .lines()
+        .filter(|line| SHOWN.iter().any(|prefix| line.starts_with(prefix)))
+        .collect();
+    ensure!(
+        shown.len() >= SHOWN.len(),
+        "of the metrics {SHOWN:?} only these are served: {shown:?}"
+    );
+    Ok(format!(
+        "{}\n… {} lines in all",
+        shown.join("\n"),
+        body.lines().count()
+    ))
 }
 
 /// What a person would ask first when something does not come up.
 fn explain(cluster: &Cluster) {
+    let kubectl = cluster.kubectl(NAMESPACE);
     for arguments in [
-        &["-n", NAMESPACE, "get", "all,secexp"][..],
-        &["-n", NAMESPACE, "describe", "secexp"],
-        &["-n", NAMESPACE, "get", "events", "--sort-by=.lastTimestamp"],
-        &[
-            "-n",
-            NAMESPACE,
-            "logs",
-            "deployment/secure-exporter-operator",
-            "--tail=30",
-        ],
-        &["-n", NAMESPACE, "logs", "daemonset/nodes", "--tail=30"],
+        &["get", "all,secexp"][..],
+        &["describe", "secexp"],
+        &["get", "events", "--sort-by=.lastTimestamp"],
+        &["logs", "deployment/secure-exporter-operator", "--tail=30"],
+        &["logs", "daemonset/nodes", "--tail=30"],
     ] {
-        eprintln!("\n# kubectl {}", arguments.join(" "));
-        match cluster.kubectl(arguments) {
-            Ok(text) => eprintln!("{text}"),
-            Err(error) => eprintln!("{error:#}"),
-        }
+        kubectl.explain(arguments);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::shell::{output, repository};
+use testbed::{paths::repository, process::output};
 
 #[derive(Args)]
 pub struct Options {

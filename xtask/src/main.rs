@@ -2,22 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod bench;
-mod binaries;
 mod cluster;
 mod deb;
-mod debian;
 mod demo;
 mod generate;
 mod image;
-mod install;
 mod matrix;
-mod servers;
-mod shell;
 mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use testbed::servers;
 
 /// Everything that is run while developing secure-exporter.
 #[derive(Parser)]
@@ -36,10 +32,8 @@ enum Task {
     /// All tests, those against real servers included
     Test(test::Options),
     /// Claims, measured
-    Bench {
-        #[command(subcommand)]
-        bench: bench::Bench,
-    },
+    #[command(disable_help_flag = true)]
+    Bench(bench::Options),
     /// A real Kubernetes on this machine, in namespaces of its own
     Cluster {
         #[command(subcommand)]
@@ -60,7 +54,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Matrix => matrix::run(),
         Task::Test(options) => test::run(&options),
-        Task::Bench { bench } => bench::run(&bench),
+        Task::Bench(options) => bench::run(&options),
         Task::Cluster { action } => cluster::run(action),
         Task::Image(options) => image::run(&options),
         Task::Deb => deb::run(),

@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
+use testbed::servers::Kubernetes;
 
-use crate::{demo, servers::Kubernetes};
+use crate::demo;
 
 /// Runs the demo on one version after another, then prints one line for each.
 ///

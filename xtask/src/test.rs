@@ -1,4 +1,5 @@
-//! All tests. Those that need real servers get them: a cluster with the chart installed, Prometheus, and where to find them.
+//! All tests. Those that need real servers get them: a cluster with the chart installed, a control plane without nodes, and
+//! the programs that they run.
 
 use std::{
     process::{Command, ExitCode},
@@ -8,22 +9,37 @@ use std::{
 use anyhow::Result;
 use clap::Args;
 
-use crate::{
-    bench::{exporter::large_host::LargeHost, rotation, soak},
-    binaries,
+use testbed::{
     cluster::{Cluster, Layout, Shape},
-    deb,
-    install::{self, NAMESPACE},
-    servers::{self, Kubernetes},
-    shell::{repository, step, visibly},
+    paths::repository,
+    process::visibly,
+    product::{debian_package, install},
+    progress::step,
+    servers::{self, Server},
+    test_clusters,
 };
+
+use crate::bench::{self, QUICK_ROTATION, QUICK_SOAK};
+
+/// What the tests run beside and in the clusters. They would build it as well, but only one after the other and unseen.
+const SERVERS: [&Server; 5] = [
+    &servers::PROMETHEUS,
+    &servers::PROMTOOL,
+    &servers::CERT_MANAGER,
+    &servers::NODE_EXPORTER,
+    &servers::HELM,
+];
 
 #[derive(Args)]
 pub struct Options {
     /// Leave out what needs root and real servers; says so at the end
     #[arg(long)]
     quick: bool,
-    /// Handed to `cargo test`
+    /// Leave the clusters up, so that single tests can be run again by
+    /// `cargo test --package system-tests --features servers MODULE::TEST`
+    #[arg(long)]
+    keep: bool,
+    /// Handed to `cargo test`: `-p system-tests parity::` runs the tests of one module
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -35,19 +51,21 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let begin = Instant::now();
     if options.quick {
-        visibly(cargo_test().args(&options.arguments))?;
+        visibly(&mut cargo_test(options, &[]))?;
         println!(
             "\nSKIPPED by --quick: every test against real servers (system-tests). `cargo xtask test` runs them."
         );
         return Ok(ExitCode::SUCCESS);
     }
-    let cluster = install::cluster(Layout::named("test"))?;
+    let cluster = install::cluster(Layout::named(test_clusters::MAIN))?;
     let outcome = with_servers(&cluster, options);
-    step("cluster down", || cluster.down())?;
+    if !options.keep {
+        step("cluster down", || cluster.down())?;
+    }
     outcome?;
     if options.arguments.is_empty() {
-        rotation::run(&rotation::Options::quick())?;
-        soak::run(&soak::Options::quick())?;
+        bench::measure(&QUICK_ROTATION)?;
+        bench::measure(&QUICK_SOAK)?;
     }
     println!("all tests took {:.0} s", begin.elapsed().as_secs_f32());
     Ok(ExitCode::SUCCESS)
@@ -58,63 +76,40 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
     let values = [&["watchNamespaces={*}"][..], &install::SHORT_WAITS].concat();
     install::operator(cluster, &values)?;
     install::import_server(cluster, "vmagent", &servers::ensure(&servers::VMAGENT)?)?;
-    // For tests that start and kill an operator of their own.
-    let control_plane = Cluster::up(Layout::named("control-plane").shaped(Shape::CONTROL_PLANE))?;
-    let definition = repository().join("crds").display().to_string();
+    for server in SERVERS {
+        servers::ensure(server)?;
+    }
+    debian_package::make()?;
+    let layout = Layout::named(test_clusters::CONTROL_PLANE).shaped(Shape::CONTROL_PLANE);
+    let control_plane = Cluster::up(layout)?;
     let outcome = control_plane
-        .kubectl(&["apply", "--server-side", "-f", &definition])
-        .and_then(|_| test(cluster, &control_plane, options));
-    step("control plane down", || control_plane.down())?;
+        .kubectl("")
+        .define(&repository().join("crds"))
+        .and_then(|()| test(options));
+    if !options.keep {
+        step("control plane down", || control_plane.down())?;
+    }
     outcome
 }
 
-fn test(cluster: &Cluster, control_plane: &Cluster, options: &Options) -> Result<()> {
-    let binaries = binaries::folder();
-    let large_host = LargeHost::generate()?;
-    visibly(
-        cargo_test()
-            .args(["--features", "system-tests/servers"])
-            .env("TEST_KUBECONFIG", cluster.kubeconfig())
-            .env(
-                "TEST_KUBECTL",
-                servers::kubernetes_commands(Kubernetes::DEFAULT)?.join("kubectl"),
-            )
-            .env("TEST_PROMETHEUS", servers::ensure(&servers::PROMETHEUS)?)
-            .env("TEST_PROMTOOL", servers::ensure(&servers::PROMTOOL)?)
-            .env(
-                "TEST_CERT_MANAGER",
-                servers::ensure(&servers::CERT_MANAGER)?,
-            )
-            .env(
-                "TEST_CERT_MANAGER_DEFINITIONS",
-                servers::cert_manager_definitions()?,
-            )
-            .env(
-                "TEST_NODE_EXPORTER",
-                servers::ensure(&servers::NODE_EXPORTER)?,
-            )
-            .env(
-                "TEST_NODE_EXPORTER_FIXTURES",
-                servers::node_exporter_fixtures()?,
-            )
-            .env("TEST_PROCFS_FIXTURES", servers::procfs_fixtures()?)
-            .env("TEST_LARGE_HOST", large_host.folder())
-            .env("TEST_HELM", servers::ensure(&servers::HELM)?)
-            .env("TEST_MONITORING", servers::monitoring_definitions()?)
-            .env("TEST_NODE_ADDRESS", cluster.node_address().to_string())
-            .env("TEST_OPERATOR_NAMESPACE", NAMESPACE)
-            .env("TEST_EXPORTER", binaries.join("secure-exporter"))
-            .env("TEST_OPERATOR", binaries.join("secure-exporter-operator"))
-            .env("TEST_PACKAGE", deb::package()?)
-            .env("TEST_CONTROL_PLANE", control_plane.kubeconfig())
-            .args(&options.arguments),
-    )
+fn test(options: &Options) -> Result<()> {
+    visibly(&mut cargo_test(
+        options,
+        &["--features", "system-tests/servers"],
+    ))
 }
 
-fn cargo_test() -> Command {
+/// Everything, unless the arguments select packages.
+fn cargo_test(options: &Options, features: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(repository())
-        .args(["test", "--workspace", "--locked"]);
+        .args(["test", "--locked"])
+        .args(features);
+    let selects = |argument: &String| argument == "-p" || argument.starts_with("--package");
+    if !options.arguments.iter().any(selects) {
+        command.arg("--workspace");
+    }
+    command.args(&options.arguments);
     command
 }

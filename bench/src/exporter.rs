@@ -1,0 +1,344 @@
+//! Ours beside the real `node_exporter`: what a scrape costs, how long it takes, what the process holds. Both run in turn
+//! on the same machine with the same collectors, certificate and password, and every figure is shown as a ratio, because
+//! only the ratio carries over to another machine.
+
+pub mod client;
+mod collectors;
+mod crowd;
+mod floor;
+mod large_host;
+pub mod load;
+pub mod process;
+mod system_calls;
+mod table;
+pub mod web;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+
+use client::Target;
+use collectors::only;
+use crowd::{Crowd, Manner};
+use load::{Connections, Stranger};
+use process::Process;
+use table::{Figures, Side, Unit};
+use testbed::{
+    comparison::large_host::LargeHost,
+    debian,
+    product::binaries,
+    progress::step,
+    servers::{self, NODE_EXPORTER},
+};
+use web::Web;
+
+/// Scrapes after which memory is looked at, those of the cases before it included.
+const SCRAPES: usize = 1000;
+const KEPT: usize = 300;
+const FRESH: usize = 100;
+/// Scrapers at once.
+const SCRAPERS: usize = 8;
+const BUSY: Duration = Duration::from_secs(20);
+/// A good scraper's scrapes beside the stranger.
+const BESIDE: usize = 100;
+/// Between them, so that they meet the stranger's tries at every moment of a try.
+const PAUSE: Duration = Duration::from_millis(17);
+/// Scrapes of the large host.
+const LARGE: usize = 30;
+/// After the start both still tidy up for a moment.
+const REST: Duration = Duration::from_secs(1);
+/// Scrapes whose system calls are counted.
+const TRACED: usize = 20;
+/// Within this time silent connections should be gone.
+const SILENCE: Duration = Duration::from_secs(10);
+/// Passes over all files, each of which is a sample.
+const PASSES: usize = 200;
+
+#[derive(Args)]
+pub struct Options {
+    /// How often everything is measured, ours and node_exporter in turn
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Write the figures to a file
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Runs it and prints the table.
+///
+/// # Errors
+/// A program could not be built or started, a scrape failed, or the two do not show the same large host.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    debian::ensure()?;
+    allow_crowds();
+    let bench = Bench::prepare()?;
+    let mut figures = Figures::default();
+    bench.sizes(&mut figures)?;
+    for round in 1..=options.rounds {
+        // Whoever comes second may find warmer caches: each is second every other time.
+        let mut order = [Side::Ours, Side::Theirs];
+        if round % 2 == 0 {
+            order.reverse();
+        }
+        for side in order {
+            let label = format!("round {round} of {}: {side}", options.rounds);
+            step(&label, || bench.measure(side, &mut figures))?;
+        }
+    }
+    step("floors", || bench.floors(&mut figures))?;
+    println!("\n{}", figures.table());
+    if let Some(file) = &options.json {
+        let mut report = figures.json();
+        if let Some(report) = report.as_object_mut() {
+            report.insert("rounds".to_owned(), json!(options.rounds));
+            report.insert("collectors".to_owned(), json!(bench.collectors));
+            report.insert("node_exporter".to_owned(), json!(NODE_EXPORTER.version));
+        }
+        fs::write(file, format!("{report:#}\n"))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that both are measured with.
+struct Bench {
+    ours: PathBuf,
+    theirs: PathBuf,
+    web: Web,
+    /// Those that both run by default.
+    collectors: BTreeSet<String>,
+    large: LargeHost,
+}
+
+impl Bench {
+    fn prepare() -> Result<Self> {
+        let theirs = servers::ensure(&NODE_EXPORTER)?;
+        let ours = binaries::exporter()?;
+        let web = Web::new()?;
+        let collectors = &defaults(&ours, &web)? & &defaults(&theirs, &web)?;
+        let large = step("generate a large host", LargeHost::generate)?;
+        Ok(Self {
+            ours,
+            theirs,
+            web,
+            collectors,
+            large,
+        })
+    }
+
+    fn binary(&self, side: Side) -> &Path {
+        match side {
+            Side::Ours => &self.ours,
+            Side::Theirs => &self.theirs,
+        }
+    }
+
+    fn sizes(&self, figures: &mut Figures) -> Result<()> {
+        for side in [Side::Ours, Side::Theirs] {
+            let size = fs::metadata(self.binary(side))?.len();
+            figures.add("binary_size", Unit::Megabytes, side, size as f64 / 1e6);
+        }
+        Ok(())
+    }
+
+    /// One round of one exporter.
+    fn measure(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        self.start(side, figures)?;
+        self.scrapes(side, figures)?;
+        self.strangers(side, figures)?;
+        self.crowds(side, figures)?;
+        self.system_calls(side, figures)?;
+        self.large_host(side, figures)
+    }
+
+    fn spawn(&self, side: Side) -> Result<Process> {
+        let flags = only(&self.collectors);
+        Process::start(self.binary(side), &self.web, &flags)
+    }
+
+    fn target(&self, process: &Process) -> Result<Target> {
+        self.web.target(process.port())
+    }
+
+    /// From the start of the process to the end of the first scrape.
+    fn start(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        let process = self.spawn(side)?;
+        self.target(&process)?.connect()?.scrape()?;
+        let took = process.age();
+        figures.times("start_to_first_scrape", side, [took]);
+        Ok(())
+    }
+
+    /// The life of a process that is scraped.
+    fn scrapes(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        let process = self.spawn(side)?;
+        let target = self.target(&process)?;
+        thread::sleep(REST);
+        figures.rss("rss_at_rest", side, process.rss()?);
+        // What only the first scrape does is told by the start.
+        target.connect()?.scrape()?;
+
+        let cases = [
+            (
+                KEPT,
+                Connections::Kept { gzip: false },
+                "latency",
+                "cpu_per_scrape",
+            ),
+            (
+                KEPT,
+                Connections::Kept { gzip: true },
+                "gzip_latency",
+                "gzip_cpu",
+            ),
+            (
+                FRESH,
+                Connections::Fresh,
+                "new_connection_latency",
+                "new_connection_cpu",
+            ),
+        ];
+        // By which the number of scrapes becomes what memory is looked at after.
+        let rest = SCRAPES - 1 - cases.iter().map(|case| case.0).sum::<usize>();
+        for (scrapes, connections, latency, cost) in cases {
+            let before = process.cpu()?;
+            let took = load::scrape(&target, scrapes, connections)?;
+            let cpu = process.cpu()?.saturating_sub(before);
+            figures.times(latency, side, took);
+            figures.cost(cost, side, cpu, scrapes);
+        }
+        load::scrape(&target, rest, Connections::Kept { gzip: false })?;
+        figures.rss("rss_after_1000", side, process.rss()?);
+
+        let before = process.cpu()?;
+        let scrapes = load::busy(&target, SCRAPERS, BUSY)?;
+        let cpu = process.cpu()?.saturating_sub(before);
+        let rate = scrapes as f64 / BUSY.as_secs_f64();
+        figures.add("eight_scrapers_rate", Unit::PerSecond, side, rate);
+        figures.cost("eight_scrapers_cpu", side, cpu, scrapes);
+        figures.rss("eight_scrapers_rss", side, process.rss()?);
+        Ok(())
+    }
+
+    /// A good scraper beside a stranger who tries passwords.
+    fn strangers(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        let mut web = Web::new()?;
+        let process = Process::start(self.binary(side), &web, &only(&self.collectors))?;
+        let target = web.target(process.port())?;
+        let stranger = Stranger::start(&target)?;
+        // The exporter has not seen the good password yet and has to hash it, behind the stranger's.
+        let first = load::scrape(&target, 1, Connections::Fresh)?;
+        let kept = Connections::Kept { gzip: false };
+        let later = load::paced(&target, BESIDE, kept, PAUSE)?;
+        web.set_password("the next password")?;
+        load::until_refused(&target)?;
+        let changed = load::scrape(&web.target(process.port())?, 1, Connections::Fresh)?;
+        let tries = stranger.stop()?;
+        figures.times("beside_stranger_first_latency", side, first);
+        figures.times("beside_stranger_changed_latency", side, changed);
+        figures.times("beside_stranger_latency", side, later);
+        figures.add("stranger_rate", Unit::PerSecond, side, tries);
+        Ok(())
+    }
+
+    /// A good scraper that connects anew each time, beside strangers who hold connections.
+    fn crowds(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        for (manner, name) in [
+            (Manner::Silent, "beside_silent_latency"),
+            (Manner::Stalled, "beside_stalled_latency"),
+        ] {
+            let process = self.spawn(side)?;
+            let target = self.target(&process)?;
+            target.connect()?.scrape()?;
+            let crowd = Crowd::gather(&target, manner)?;
+            let took = load::paced(&target, BESIDE, Connections::Fresh, PAUSE)?;
+            crowd.disperse()?;
+            figures.times(name, side, took);
+        }
+        let process = self.spawn(side)?;
+        let left = crowd::left_open(&self.target(&process)?, SILENCE)?;
+        figures.add("silent_left_after_10_s", Unit::Count, side, left as f64);
+        Ok(())
+    }
+
+    fn system_calls(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        let process = self.spawn(side)?;
+        let mut connection = self.target(&process)?.connect()?;
+        let mut scrapes =
+            |number: usize| (0..number).try_for_each(|_| load::good(&mut connection, false));
+        scrapes(1)?;
+        let calls = system_calls::during(&process, || scrapes(TRACED))?;
+        let calls = calls as f64 / TRACED as f64;
+        figures.add("system_calls", Unit::Count, side, calls);
+        Ok(())
+    }
+
+    fn large_host(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        let flags = large_host::flags(&self.large, &self.collectors, side);
+        let process = Process::start(self.binary(side), &self.web, &flags)?;
+        let target = self.target(&process)?;
+        self.large
+            .check(&target.connect()?.scrape()?)
+            .with_context(|| side.to_string())?;
+        let before = process.cpu()?;
+        let took = load::scrape(&target, LARGE, Connections::Kept { gzip: false })?;
+        let cpu = process.cpu()?.saturating_sub(before);
+        figures.times("large_host_latency", side, took);
+        figures.cost("large_host_cpu", side, cpu, LARGE);
+        figures.rss("large_host_rss", side, process.rss()?);
+        Ok(())
+    }
+
+    /// What the kernel alone takes for the files of a scrape.
+    fn floors(&self, figures: &mut Figures) -> Result<()> {
+        let process = self.spawn(Side::Ours)?;
+        // Some files are kept from the second scrape on.
+        load::scrape(
+            &self.target(&process)?,
+            2,
+            Connections::Kept { gzip: false },
+        )?;
+        let files = process.kernel_files()?;
+        ensure!(!files.is_empty(), "the exporter holds no file open");
+        let opened = floor::open_read_close(&files, PASSES)?;
+        let kept = floor::kept_open(&files, PASSES)?;
+        figures.floor("open_read_close", files.len(), opened);
+        figures.floor("kept_open", files.len(), kept);
+        Ok(())
+    }
+}
+
+/// A crowd has more connections than a shell lets a process have descriptors.
+fn allow_crowds() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Where that is not allowed the crowd says what it lacks.
+    let _ = setrlimit(Resource::Nofile, all);
+}
+
+/// The collectors that an exporter runs when it is told nothing: it names them in a scrape.
+fn defaults(binary: &Path, web: &Web) -> Result<BTreeSet<String>> {
+    let process = Process::start(binary, web, &[])?;
+    let scrape = web.target(process.port())?.connect()?.scrape()?;
+    let names: BTreeSet<String> = scrape
+        .lines()
+        .filter_map(|line| line.strip_prefix("node_scrape_collector_success{collector=\""))
+        .filter_map(|rest| rest.split_once('"'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    ensure!(!names.is_empty(), "{} names no collector", binary.display());
+    Ok(names)
+}

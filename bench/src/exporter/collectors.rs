@@ -1,0 +1,12 @@
+//! Which collectors an exporter runs.
+
+/// The flags that leave no other collector.
+pub fn only<'a>(collectors: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let named = collectors
+        .into_iter()
+        .map(|name| format!("--collector.{name}"));
+    ["--collector.disable-defaults".to_owned()]
+        .into_iter()
+        .chain(named)
+        .collect()
+}

@@ -1,0 +1,171 @@
+//! An exporter that runs, and what the kernel says of it.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::web::Web;
+use testbed::process::{self, free_port};
+
+/// How long an exporter may take until it listens.
+const START: Duration = Duration::from_secs(30);
+/// How exactly the start is seen.
+const STEP: Duration = Duration::from_millis(1);
+/// What procfs counts CPU time in, whatever the kernel's own tick.
+const TICK: Duration = Duration::from_millis(10);
+
+/// It ends when this is dropped.
+pub struct Process {
+    process: process::Process,
+    port: u16,
+    began: Instant,
+}
+
+impl Process {
+    /// Starts it on a free port of 127.0.0.1 and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not: holds what it said.
+    pub fn start(binary: &Path, web: &Web, flags: &[String]) -> Result<Self> {
+        let port = free_port()?;
+        let mut command = Command::new(binary);
+        command
+            .arg(format!("--web.config.file={}", web.file().display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .args(flags);
+        let began = Instant::now();
+        let mut process = process::Process::spawn(&mut command)?;
+        // Not by the common wait, which is too coarse for a time that is measured.
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            process.check()?;
+            if began.elapsed() > START {
+                bail!("{} does not listen: {}", binary.display(), process.log()?);
+            }
+            thread::sleep(STEP);
+        }
+        Ok(Self {
+            process,
+            port,
+            began,
+        })
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How long ago it was started.
+    pub fn age(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it has written.
+    ///
+    /// # Errors
+    /// That cannot be read.
+    pub fn log(&self) -> Result<String> {
+        self.process.log()
+    }
+
+    /// Its resident memory in bytes.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn rss(&self) -> Result<u64> {
+        Ok(self.status("VmRSS:")? * 1024)
+    }
+
+    /// How many threads it has.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn threads(&self) -> Result<u64> {
+        self.status("Threads:")
+    }
+
+    /// How many descriptors it holds.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn descriptors(&self) -> Result<u64> {
+        let listed = fs::read_dir(format!("/proc/{}/fd", self.id()))?;
+        Ok(listed.count() as u64)
+    }
+
+    /// The CPU time that it has used so far, in user mode and in the kernel.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn cpu(&self) -> Result<Duration> {
+        ticks(&self.read("stat")?)
+            .map(|ticks| TICK * ticks)
+            .context("/proc/PID/stat has no utime and stime")
+    }
+
+    /// The files of procfs and sysfs that it holds open: those that it reads at every scrape.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn kernel_files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.id()))? {
+            // A connection may end in between.
+            let Ok(file) = fs::read_link(entry?.path()) else {
+                continue;
+            };
+            if (file.starts_with("/proc") || file.starts_with("/sys")) && file.is_file() {
+                files.push(file);
+            }
+        }
+        files.sort_unstable();
+        files.dedup();
+        Ok(files)
+    }
+
+    fn status(&self, field: &str) -> Result<u64> {
+        let status = self.read("status")?;
+        let value = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field))
+            .and_then(|rest| rest.split_whitespace().next())
+            .with_context(|| format!("/proc/PID/status has no {field}"))?;
+        Ok(value.parse()?)
+    }
+
+    fn read(&self, file: &str) -> Result<String> {
+        let path = format!("/proc/{}/{file}", self.id());
+        fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
+    }
+}
+
+/// utime and stime, the 14th and the 15th field. The second is the program's name in parentheses and may hold anything.
+fn ticks(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u32>().ok();
+    Some(next()? + next()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_program_moves_no_field() {
+        let stat = "7 (a ) 1 2) S 1 7 7 0 -1 4194560 120 0 0 0 31 11 0 0 20 0 3 0 100";
+        assert_eq!(ticks(stat), Some(42));
+    }
+}

@@ -1,0 +1,91 @@
+//! How many scrapes there should have been, how many there were, and how many failed: from Prometheus' raw samples.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+
+use testbed::prometheus::{query, query_raw};
+
+/// When the count began.
+pub struct Clock {
+    began: SystemTime,
+    since: Instant,
+}
+
+impl Clock {
+    /// It begins now.
+    pub fn start() -> Self {
+        Self {
+            began: SystemTime::now(),
+            since: Instant::now(),
+        }
+    }
+
+    /// Seconds since then.
+    pub fn seconds(&self) -> u64 {
+        self.since.elapsed().as_secs()
+    }
+}
+
+/// What was counted, of all nodes together.
+pub struct Count {
+    /// Nodes times seconds.
+    pub expected: u64,
+    /// Samples of `up`, good and bad.
+    pub scrapes: u64,
+    bad: u64,
+    nodes: u64,
+}
+
+impl Count {
+    /// Failed scrapes, and those that are missing: a target that vanished was not scraped. One at either end of the time
+    /// may fall out of it for each node.
+    pub fn failed(&self) -> u64 {
+        let missing = self.expected.saturating_sub(self.scrapes);
+        self.bad + missing.saturating_sub(2 * self.nodes)
+    }
+}
+
+/// A Prometheus in the cluster.
+pub struct Prometheus {
+    address: String,
+    nodes: u8,
+}
+
+impl Prometheus {
+    /// The one that answers here, and how many nodes it scrapes.
+    pub fn at(address: String, nodes: u8) -> Self {
+        Self { address, nodes }
+    }
+
+    /// How many targets are up.
+    ///
+    /// # Errors
+    /// Prometheus does not answer; so for all functions here.
+    pub fn up(&self) -> Result<usize> {
+        Ok(query(&self.address, "up == 1")?.len())
+    }
+
+    /// Counts the scrapes since the clock began.
+    pub fn count(&self, clock: &Clock) -> Result<Count> {
+        let began = clock.began.duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let seconds = clock.seconds();
+        let series = query_raw(&self.address, &format!("up[{}s]", seconds + 1))?;
+        let (mut scrapes, mut bad) = (0, 0);
+        for one in series {
+            for sample in one["values"].as_array().context("no samples")? {
+                if sample[0].as_f64().is_some_and(|time| time >= began) {
+                    scrapes += 1;
+                    bad += u64::from(sample[1] != "1");
+                }
+            }
+        }
+        let nodes = u64::from(self.nodes);
+        Ok(Count {
+            expected: nodes * seconds,
+            scrapes,
+            bad,
+            nodes,
+        })
+    }
+}

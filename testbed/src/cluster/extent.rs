@@ -1,0 +1,10 @@
+//! How much of a cluster this user may run.
+
+/// How much of a cluster this user may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Control plane and nodes, in networks of their own: needs root.
+    Whole,
+    /// etcd, API server, controllers and scheduler on this machine's loopback address: everything but running pods.
+    ControlPlane,
+}

@@ -1,0 +1,77 @@
+//! A copy of this machine whose changes are thrown away: for what installs packages and makes users.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use crate::{
+    process::{Process, output},
+    slot::Slot,
+    wait::wait_until,
+};
+
+/// The root file system beneath a layer in memory, in a mount namespace of its own. Processes, devices and the network are
+/// the machine's; `/run` is empty, so that no script finds a running systemd.
+const LAYER: &str = r#"
+set -e
+mount -t tmpfs layer "$0"
+mkdir "$0/upper" "$0/work" "$0/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$0/upper,workdir=$0/work" "$0/root"
+for name in proc sys dev; do mount --rbind "/$name" "$0/root/$name"; done
+mount -t tmpfs run "$0/root/run"
+echo ready
+exec sleep infinity
+"#;
+
+/// Such a copy, until it is dropped.
+pub struct Machine {
+    /// Its mounts go with it.
+    holder: Process,
+    folder: TempDir,
+}
+
+impl Machine {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// This is not root, or the kernel has no overlay file system.
+    pub fn copy(_slot: &Slot) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut holder = Process::spawn(
+            Command::new("unshare")
+                .args(["--mount", "--propagation", "private", "sh", "-c", LAYER])
+                .arg(folder.path()),
+        )?;
+        wait_until("the copied machine", Duration::from_secs(10), || {
+            holder.check()?;
+            Ok(holder.log()?.contains("ready").then_some(()))
+        })?;
+        Ok(Self { holder, folder })
+    }
+
+    /// A program of the copied machine, to be run in it.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()))
+            .arg("chroot")
+            .arg(self.root())
+            .arg(program)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+
+    /// Runs a program in it to its end, and returns what it printed.
+    ///
+    /// # Errors
+    /// It failed: holds what it said.
+    pub fn run(&self, line: &[&str]) -> Result<String> {
+        let (program, arguments) = line.split_first().unwrap_or((&"true", &[]));
+        output(self.command(program).args(arguments))
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+}

@@ -1,0 +1,111 @@
+//! An operator of the test's own, on the control plane without nodes: it can be killed.
+
+pub mod gate;
+pub mod installed;
+
+use std::{fs, path::Path, process::Command};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    exporters::condition, kubectl::Kubectl, process::Process, product::binaries,
+    secret::SecretData, slot::Slot, test_clusters,
+};
+use gate::Gate;
+
+/// A namespace, a gate to it, and now and then an operator.
+pub struct Stage {
+    /// kubectl for the namespace.
+    pub kubectl: Kubectl,
+    /// What is between the operator and the API server.
+    pub gate: Gate,
+    folder: TempDir,
+}
+
+impl Stage {
+    /// A new namespace of the control plane without nodes.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub fn new(_slot: &Slot, namespace: &str) -> Result<Self> {
+        let cluster = test_clusters::control_plane()?;
+        let everywhere = cluster.kubectl("");
+        // Also where a test is run again on the same control plane.
+        everywhere.run(&["delete", "namespace", namespace, "--ignore-not-found"])?;
+        everywhere.run(&["create", "namespace", namespace])?;
+        Ok(Self {
+            kubectl: cluster.kubectl(namespace),
+            gate: Gate::open(&everywhere)?,
+            folder: tempfile::tempdir()?,
+        })
+    }
+
+    /// The status of the resource `nodes`.
+    ///
+    /// # Errors
+    /// There is no such resource.
+    pub fn status(&self) -> Result<Value> {
+        let resource = self.kubectl.get("secureexporter", "nodes")?;
+        Ok(resource.get("status").cloned().unwrap_or_default())
+    }
+
+    /// One of its conditions.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn condition(&self, kind: &str) -> Result<Value> {
+        condition(&self.status()?, kind).cloned()
+    }
+
+    /// What the Secret `nodes-<what>` holds.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn secret(&self, what: &str) -> Result<SecretData> {
+        SecretData::of(&self.kubectl.get("secret", &format!("nodes-{what}"))?)
+    }
+
+    /// Starts an operator for this namespace alone, with waits of nothing. It is killed when dropped.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn operator(&self) -> Result<Process> {
+        self.operator_with(&["--listen-address=127.0.0.1:0"])
+    }
+
+    /// The same, with arguments more, one of which says where it serves its metrics.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn operator_with(&self, arguments: &[&str]) -> Result<Process> {
+        let kubeconfig = self.folder.path().join("kubeconfig");
+        write_kubeconfig(&kubeconfig, &self.gate.address)?;
+        Process::spawn(
+            Command::new(binaries::built(binaries::OPERATOR)?)
+                .arg("run")
+                .env("KUBECONFIG", &kubeconfig)
+                .args(["--exporter-image", "localhost/secure-exporter:dev"])
+                .args(["--watch-namespaces", self.kubectl.namespace()])
+                .args(["--trust-soak=0s", "--accept-soak=0s", "--blind-wait=0s"])
+                .args([
+                    "--unused-for=0s",
+                    "--minimum-overlap=0s",
+                    "--probe-interval=1s",
+                    "--request-retry=1s",
+                ])
+                .args(arguments),
+        )
+    }
+}
+
+fn write_kubeconfig(file: &Path, server: &str) -> Result<()> {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "gate",
+        "clusters": [{"name": "gate", "cluster": {"server": server}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "gate", "context": {"cluster": "gate", "user": "nobody"}}],
+    });
+    Ok(fs::write(file, config.to_string())?)
+}

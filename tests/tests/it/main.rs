@@ -1,0 +1,22 @@
+//! What crosses crates: against a real API server, a real kubelet, a real Prometheus.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that JSON lacks is null, and a test may end there"
+)]
+
+mod alerts;
+mod bare_host;
+mod cert_manager;
+mod chart;
+mod cluster;
+mod crashes;
+mod definition;
+mod hanging;
+mod issuers;
+mod own_credentials;
+mod parity;
+mod pod_network;
+mod prometheus;
+mod renewal;
+mod rotation;
+mod vmagent;
