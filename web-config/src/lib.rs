@@ -8,31 +8,18 @@
 //! section that is present but empty, because an emptied section is how encryption or authentication gets lost.
 #![forbid(unsafe_code)]
 
+mod config;
 mod http;
 mod parse;
 mod tls;
 mod users;
 mod write;
 
-use std::collections::BTreeMap;
-
+pub use config::WebConfig;
 pub use http::{HttpServerConfig, RateLimit, ResponseHeader, parse_duration};
 pub use parse::ParseError;
 pub use tls::{CipherSuite, ClientAuthType, Curve, TlsServerConfig, TlsVersion};
 pub use users::{BcryptHash, BcryptHashError, NoHashes, UserHashes};
-
-/// One web configuration file. The default is the empty file: plain HTTP, open to everybody.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WebConfig {
-    /// TLS of the listener; `None` serves plain HTTP.
-    pub tls_server_config: Option<TlsServerConfig>,
-    /// HTTP/2 and response headers.
-    pub http_server_config: Option<HttpServerConfig>,
-    /// Users by name with their bcrypt hashes; empty means that no authentication is asked for.
-    pub basic_auth_users: BTreeMap<String, UserHashes>,
-    /// A token bucket over all requests of the listener.
-    pub rate_limit: Option<RateLimit>,
-}
 
 impl WebConfig {
     /// Reads a file's text. Relative paths stay as they are written: whoever reads the files knows the directory.

@@ -7,11 +7,11 @@ use std::marker::PhantomData;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use crate::http::parse_duration;
-use crate::tls::NameResult;
 use crate::{
-    BcryptHash, CipherSuite, ClientAuthType, Curve, HttpServerConfig, RateLimit, ResponseHeader,
-    TlsServerConfig, TlsVersion, UserHashes, WebConfig,
+    config::WebConfig,
+    http::{HttpServerConfig, RateLimit, ResponseHeader, parse_duration},
+    tls::{CipherSuite, ClientAuthType, Curve, NameResult, TlsServerConfig, TlsVersion},
+    users::{BcryptHash, UserHashes},
 };
 
 /// What is wrong with the file, and where. Never repeats a hash or a key.

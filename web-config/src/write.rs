@@ -2,8 +2,12 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use crate::http::format_duration;
-use crate::{HttpServerConfig, RateLimit, TlsServerConfig, UserHashes, WebConfig};
+use crate::{
+    config::WebConfig,
+    http::{HttpServerConfig, RateLimit, format_duration},
+    tls::TlsServerConfig,
+    users::UserHashes,
+};
 
 pub(crate) fn web_config(config: &WebConfig) -> String {
     let mut out = Lines(String::new());

@@ -12,6 +12,7 @@
 mod crd_definition;
 mod known_collectors;
 mod render_children;
+mod requests;
 mod rotation_model;
 mod rotation_properties;
 mod status_question;

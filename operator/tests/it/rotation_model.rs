@@ -264,6 +264,22 @@ impl World {
         world
     }
 
+    /// Requests a rotation by annotation, with this value.
+    pub fn request(&mut self, value: &str) {
+        let annotations = BTreeMap::from([(ROTATE_ANNOTATION.to_owned(), value.to_owned())]);
+        self.requests = Requests::read(Some(&annotations));
+    }
+
+    /// What the resource asks for.
+    pub fn spec(&mut self) -> &mut ValidSpec {
+        &mut self.spec
+    }
+
+    /// What is stored.
+    pub fn state(&self) -> &State {
+        self.store.state.as_ref().unwrap()
+    }
+
     /// Lets something happen.
     ///
     /// # Errors
@@ -492,9 +508,7 @@ impl World {
     fn ask(&mut self, subject: u8) {
         self.asked += 1;
         let word = ["certificate", "ca", "password"][usize::from(subject) % 3];
-        let value = format!("{word}:{}", self.asked);
-        let annotations = BTreeMap::from([(ROTATE_ANNOTATION.to_owned(), value)]);
-        self.requests = Requests::read(Some(&annotations));
+        self.request(&format!("{word}:{}", self.asked));
     }
 
     fn deafen(&mut self, node: u8) {
