@@ -16,6 +16,9 @@ use testbed::{
     wait::wait_until,
 };
 
+/// More than a renewal has.
+const MAX_WRITES: i64 = 32;
+
 /// How long a change of the issuer may take: its waits are seconds here, and a kubelet is a second or two late.
 const ROTATION: Duration = Duration::from_secs(120);
 
@@ -144,7 +147,7 @@ fn a_renewal_survives_the_death_of_the_operator_at_every_write() -> Result<()> {
         .apply(&resource("nodes", &spec(unused_port(), "first")))?;
     let mut key = wait_until("a certificate", ANSWER, || published_key(&stage.kubectl))?;
     drop(operator);
-    for write in 1..20 {
+    for write in 1..MAX_WRITES {
         for cut in [Cut::Before, Cut::After] {
             stage.gate.close_at(write, cut);
             let operator = stage.operator()?;
@@ -183,7 +186,7 @@ fn a_renewal_survives_the_death_of_the_operator_at_every_write() -> Result<()> {
             }
         }
     }
-    bail!("a renewal has more than 20 writes");
+    bail!("a renewal has more than {MAX_WRITES} writes");
 }
 
 /// Whether another key is published, and nothing is asked any more.

@@ -181,21 +181,30 @@ fn operator(stage: &Stage, port: u16, is_allowed: bool) -> Result<Process> {
 fn put_in_the_way(stage: &Stage, obstacle: Obstacle, name: &str) -> Result<()> {
     let kubectl = &stage.kubectl;
     match obstacle {
-        // Where the operator makes its own first, it is not in the way, so both in one request.
-        Obstacle::ForeignService => kubectl
-            .run(&[
-                "patch",
-                "service",
-                "nodes",
-                "--type=merge",
-                "-p",
-                r#"{"metadata":{"ownerReferences":null}}"#,
-            ])
-            .map(drop),
+        Obstacle::ForeignService => disown_service(stage),
         Obstacle::WithdrawnImage => Ok(()),
         Obstacle::MisspeltCollector => kubectl.apply(&exporter(&["cpuu"])),
         Obstacle::RefusedWrite => refuse_daemon_sets(stage, name),
     }
+}
+
+/// Takes the owner off the Service, and again where a pass that had read it before has put it back.
+fn disown_service(stage: &Stage) -> Result<()> {
+    let patch = r#"{"metadata":{"ownerReferences":null}}"#;
+    wait_until(
+        "a Service without an owner",
+        Duration::from_secs(60),
+        || {
+            stage
+                .kubectl
+                .run(&["patch", "service", "nodes", "--type=merge", "-p", patch])?;
+            thread::sleep(Duration::from_secs(3));
+            let service = stage.kubectl.get("service", "nodes")?;
+            Ok(service["metadata"]["ownerReferences"]
+                .is_null()
+                .then_some(()))
+        },
+    )
 }
 
 fn refuse_daemon_sets(stage: &Stage, namespace: &str) -> Result<()> {

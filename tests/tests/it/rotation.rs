@@ -151,13 +151,23 @@ fn a_request_that_is_not_understood_is_told_with_the_mend() -> Result<()> {
         rotate(&namespace.kubectl, "nodes", "leaf")?;
         wait_until("the condition", Duration::from_secs(30), || {
             let resource = exporters.resource()?;
-            let blocked = condition(&resource["status"], "RotationBlocked")?;
-            let message = blocked["message"].as_str().unwrap_or_default();
+            let answer = condition(&resource["status"], "RequestsAccepted")?;
+            let message = answer["message"].as_str().unwrap_or_default();
             ensure!(
-                message.contains("certificate, ca and password"),
-                "{blocked}"
+                answer["status"] == "False" && message.contains("certificate, ca or password"),
+                "{answer}"
             );
             Ok(Some(()))
+        })?;
+        // It blocks nothing, and the next one is answered as well.
+        let resource = exporters.resource()?;
+        let blocked = condition(&resource["status"], "RotationBlocked")?;
+        ensure!(blocked["status"] == "False", "{blocked}");
+        rotate(&namespace.kubectl, "nodes", "certificate")?;
+        wait_until("the answer", Duration::from_secs(30), || {
+            let resource = exporters.resource()?;
+            let answer = condition(&resource["status"], "RequestsAccepted")?;
+            Ok((answer["reason"] == "Handled").then_some(()))
         })
     })
 }

@@ -83,7 +83,7 @@ fn an_image_outside_the_allow_list_runs_nowhere() -> Result<()> {
             "allow-list",
             "localhost/secure-exporter",
         ])?;
-        assert_eq!(refusal["reason"], "InvalidSpec");
+        assert_eq!(refusal["reason"], "WorkloadRefused");
         ensure!(
             namespace.kubectl.find("daemonset", "nodes")?.is_none(),
             "a DaemonSet was made"
