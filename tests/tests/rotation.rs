@@ -92,7 +92,7 @@ fn an_old_password_that_is_still_in_use_is_not_dropped() -> Result<()> {
             ensure!(
                 message
                     .as_str()
-                    .is_some_and(|it| it.contains("asked with the old password")),
+                    .is_some_and(|it| it.contains("a client used the old password")),
                 "{message}"
             );
             let ready = condition(&resource, "Ready").context("no condition")?;
@@ -149,11 +149,11 @@ fn a_request_that_is_not_understood_is_told_with_the_mend() -> Result<()> {
         rotate(namespace, "leaf")?;
         wait_until("the condition", Duration::from_secs(30), || {
             let resource = exporters.resource()?;
-            let blocked = condition(&resource, "RotationBlocked").context("no condition")?;
-            let message = blocked["message"].as_str().unwrap_or_default();
+            let accepted = condition(&resource, "RequestsAccepted").context("no condition")?;
+            let message = accepted["message"].as_str().unwrap_or_default();
             ensure!(
-                message.contains("certificate, ca and password"),
-                "{blocked}"
+                message.contains("certificate, ca or password"),
+                "{accepted}"
             );
             Ok(Some(()))
         })
