@@ -1,8 +1,8 @@
 //! The custom resource `SecureExporter`: one file per block of its spec, and its status.
 //!
-//! The doc comments of the fields are what `kubectl explain` shows. What the API server can check is a bound, a default
-//! or a CEL rule beside the field; what it cannot is checked by [`ValidSpec::parse`], which is also the only way from
-//! here to the rest of the operator.
+//! `kubectl explain` shows the doc comments of the fields. Whatever the API server can check is a bound, a default or a
+//! CEL rule beside the field. [`ParsedSpec::parse`](crate::spec::ParsedSpec::parse) checks the rest; the other modules
+//! only see its result.
 
 #![allow(
     rustdoc::invalid_html_tags,
@@ -47,9 +47,8 @@ pub use status::{
 pub use tls::{CertificateSpec, KeyAlgorithm, MinTlsVersion, PrivateKeySpec, SubjectSpec, TlsSpec};
 pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
 
-/// Node metrics, encrypted, authenticated and verified: a node exporter on every node, its certificates and passwords,
-/// and the configuration with which Prometheus scrapes it. Every field is optional; `spec: {}` is a working, secure
-/// system.
+/// Encrypted, authenticated and verified node metrics: a node exporter on every node, its certificates and passwords,
+/// and the scrape configuration for Prometheus. Every field is optional; `spec: {}` is a working, secure system.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(
     group = "secureexporter.dev",
@@ -62,7 +61,7 @@ pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
     namespaced,
     status = "SecureExporterStatus",
     derive = "PartialEq",
-    doc = "Encrypted, authenticated and verified node metrics: an exporter on every node, its certificates and passwords, and the scrape configuration that verifies them.",
+    doc = "Encrypted, authenticated and verified node metrics: a node exporter on every node, its certificates and passwords, and the scrape configuration for Prometheus.",
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -78,50 +77,50 @@ pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
     validation = Rule::new("self.metadata.name.size() <= 52")
-        .message("metadata.name must be at most 52 characters, so that the names of the objects made from it fit"),
-    validation = Rule::new("has(self.spec.authentication.basicAuth.passwordSecretRef) || self.spec.authentication.basicAuth.rotationInterval == 'Never' || duration(self.spec.authentication.basicAuth.rotationInterval) >= duration(self.spec.rotation.clientOverlap) + duration(self.spec.rotation.clientOverlap)")
-        .message("spec.authentication.basicAuth.rotationInterval must be Never or at least twice spec.rotation.clientOverlap, so that one rotation ends before the next begins"),
+        .message("metadata.name must be at most 52 characters, because the names of the generated objects are derived from it"),
+    validation = Rule::new("has(self.spec.authentication.basicAuth.passwordSecretRef) || self.spec.authentication.basicAuth.rotationInterval == 'Never' || !self.spec.authentication.basicAuth.rotationInterval.matches('^([0-9]{1,6}(h|m|s)){1,3}$') || !self.spec.rotation.clientOverlap.matches('^([0-9]{1,6}(h|m|s)){1,3}$') || duration(self.spec.authentication.basicAuth.rotationInterval) >= duration(self.spec.rotation.clientOverlap) + duration(self.spec.rotation.clientOverlap)")
+        .message("spec.authentication.basicAuth.rotationInterval must be Never or at least twice spec.rotation.clientOverlap, so that one rotation ends before the next one begins"),
     validation = Rule::new("!has(self.spec.authentication.basicAuth.passwordSecretRef) || !(self.spec.authentication.basicAuth.passwordSecretRef.name in [self.metadata.name + '-state', self.metadata.name + '-server', self.metadata.name + '-scrape'])")
-        .message("spec.authentication.basicAuth.passwordSecretRef must name a Secret of your own, not one that is made from this resource"),
+        .message("spec.authentication.basicAuth.passwordSecretRef must name a Secret that you supply, not one that is generated for this resource"),
     validation = Rule::new("!has(self.spec.authentication.basicAuth.usersSecretRef) || !(self.spec.authentication.basicAuth.usersSecretRef.name in [self.metadata.name + '-state', self.metadata.name + '-server', self.metadata.name + '-scrape'])")
-        .message("spec.authentication.basicAuth.usersSecretRef must name a Secret of your own, not one that is made from this resource"),
+        .message("spec.authentication.basicAuth.usersSecretRef must name a Secret that you supply, not one that is generated for this resource"),
     validation = Rule::new("self.spec.tls.issuer.type == 'Managed' || !('ClientCertificate' in self.spec.authentication.methods)")
-        .message("spec.tls.issuer.type must be Managed where spec.authentication.methods holds ClientCertificate: client certificates are signed by the operator's own authority"),
+        .message("spec.tls.issuer.type must be Managed when spec.authentication.methods contains ClientCertificate: the operator's own CA signs the client certificates"),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', beginning with a letter"),
+        .message("metadata.name must be a DNS-1035 label: lower-case letters, digits and '-', starting with a letter and ending with a letter or digit"),
 )]
 #[cfg_attr(test, kube(cel))]
 #[serde(rename_all = "camelCase")]
 pub struct SecureExporterSpec {
-    /// Which exporter image runs. Unset fields come from the operator's own default image.
+    /// The exporter image. Unset fields are taken from the operator's default image.
     #[serde(default)]
     pub image: ImageSpec,
 
-    /// The exporter itself: its port, its log, its collectors.
+    /// The exporter's port, log level and collectors.
     #[serde(default)]
     pub exporter: ExporterSpec,
 
-    /// How much of the node the exporter's pods share.
+    /// How much of the node the exporter's pods can access.
     #[serde(default)]
     pub host_access: HostAccess,
 
-    /// TLS of the metrics endpoint, and the certificate it serves.
+    /// TLS settings of the metrics endpoint and its serving certificate.
     #[serde(default)]
     pub tls: TlsSpec,
 
-    /// Who may read the metrics. There is no way to switch authentication off.
+    /// How scrapers authenticate. Authentication cannot be switched off.
     #[serde(default)]
     pub authentication: AuthenticationSpec,
 
-    /// How the certificate authority and the password are followed by the next ones.
+    /// How the CA and the password are rotated.
     #[serde(default)]
     pub rotation: RotationSpec,
 
-    /// The scrape configuration that is generated for Prometheus into the Secret <name>-scrape.
+    /// The scrape configuration that the operator generates for Prometheus in the Secret <name>-scrape.
     #[serde(default)]
     pub scrape: ScrapeSpec,
 
-    /// How the pods of the exporter are scheduled, updated and labelled.
+    /// How the exporter's pods are scheduled, updated and labelled.
     #[serde(default)]
     pub workload: WorkloadSpec,
 }

@@ -7,36 +7,36 @@ use jiff::SignedDuration;
 
 use crate::{api::parse_duration, rotation::timing::Timers};
 
-/// Reconciles SecureExporter resources: encrypted, authenticated and verified node metrics.
+/// Kubernetes operator for SecureExporter resources: encrypted, authenticated and verified node metrics.
 #[derive(Parser, Debug)]
 #[command(name = "secure-exporter-operator", version)]
 pub struct Arguments {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Watch SecureExporters and keep what they ask for
+    /// Run the operator
     Run(Box<RunArguments>),
     /// Print the CustomResourceDefinition
     Crd,
 }
 
-/// How to run.
+/// Options of `run`.
 #[derive(Args, Debug)]
 pub struct RunArguments {
-    /// Image of the exporter where a SecureExporter names none
+    /// Default exporter image, used where spec.image of a SecureExporter is unset
     #[arg(long, env = "SECURE_EXPORTER_IMAGE")]
     pub exporter_image: String,
 
-    /// Further repositories (prefixes, separated by commas) from which a SecureExporter may take its image
+    /// Additional image repositories that spec.image may name, as prefixes separated by commas
     #[arg(long, env = "SECURE_EXPORTER_ALLOWED_IMAGES", value_delimiter = ',')]
     pub allowed_images: Vec<String>,
 
-    /// Namespaces to watch, separated by commas; `*` watches all
+    /// Namespaces to watch, separated by commas; `*` for all namespaces
     #[arg(
         long,
         env = "SECURE_EXPORTER_WATCH_NAMESPACES",
@@ -45,71 +45,73 @@ pub struct RunArguments {
     )]
     pub watch_namespaces: Vec<String>,
 
-    /// Address of /livez, /readyz and /metrics
+    /// Address and port of /livez, /readyz and /metrics
     #[arg(long, default_value = "0.0.0.0:8080")]
     pub listen_address: SocketAddr,
 
-    /// How log lines are written
+    /// Format of the log
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// Which log lines are written: a level, or a filter such as `info,kube=debug`
+    /// Log level (error, warn, info, debug or trace), or a filter such as `info,kube=debug`
     #[arg(long, default_value = "info")]
     pub log_level: String,
 
-    /// How many resources are reconciled at once
+    /// Maximum number of resources that are reconciled concurrently, per watched namespace
     #[arg(long, default_value_t = 4)]
     pub concurrency: u16,
 
-    /// How long running work may take to end after a signal to stop, in seconds
+    /// How long running reconciliations may take to end after a stop signal, in seconds
     #[arg(long, default_value = "20", value_parser = seconds)]
     pub shutdown_deadline: Duration,
 
-    /// The waits of a rotation
+    /// The timers of rotations
     #[command(flatten)]
     pub timers: TimerArguments,
 }
 
-/// The waits of a rotation, with which its safety stands and falls. The defaults hold for every kubelet; shorter ones are
-/// for tests.
+/// The timers of rotations. Rotations are only safe if these are long enough: the defaults are, for every kubelet; shorter
+/// ones are for tests.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Waits of a rotation (such as 15m or 30s)")]
+#[command(
+    next_help_heading = "Timers of rotations (for example 15m or 30s; shorter than the defaults only for tests)"
+)]
 pub struct TimerArguments {
-    /// How long scrapers are told to trust a new authority before it signs
-    #[arg(long, default_value = "15m", value_parser = wait)]
+    /// How long a new CA must have been in the CA bundle before it signs certificates
+    #[arg(long, default_value = "15m", value_parser = duration)]
     pub trust_soak: SignedDuration,
 
-    /// How long every exporter must have accepted a new password before scrapers are told it
-    #[arg(long, default_value = "30s", value_parser = wait)]
+    /// How long exporters must have accepted a new password before it is published for the scrapers
+    #[arg(long, default_value = "30s", value_parser = duration)]
     pub accept_soak: SignedDuration,
 
-    /// After how long an exporter that cannot be asked is believed to have followed, where its node is ready
-    #[arg(long, default_value = "15m", value_parser = wait)]
+    /// How long until an exporter that cannot be asked is assumed to be up to date, if its pod is ready
+    #[arg(long, default_value = "15m", value_parser = duration)]
     pub blind_wait: SignedDuration,
 
-    /// For how long nobody may have used an old password before it is dropped
-    #[arg(long, default_value = "1h", value_parser = wait)]
+    /// How long no client may have used an old password before it is dropped
+    #[arg(long, default_value = "1h", value_parser = duration)]
     pub unused_for: SignedDuration,
 
-    /// Shortest spec.rotation.clientOverlap that takes effect
-    #[arg(long, default_value = "10m", value_parser = wait)]
+    /// Minimum of spec.rotation.clientOverlap; shorter values are raised to it
+    #[arg(long, default_value = "10m", value_parser = duration)]
     pub minimum_overlap: SignedDuration,
 
-    /// How often exporters are asked while a rotation waits for them
-    #[arg(long, default_value = "15s", value_parser = wait)]
+    /// How often the exporters are asked while a rotation waits for them
+    #[arg(long, default_value = "15s", value_parser = duration)]
     pub probe_interval: SignedDuration,
 
-    /// How often exporters are asked otherwise
-    #[arg(long, default_value = "10m", value_parser = wait)]
+    /// How often the exporters are asked otherwise
+    #[arg(long, default_value = "10m", value_parser = duration)]
     pub sample_interval: SignedDuration,
 
-    /// How long after an issuer's first refusal it is asked for a certificate anew; each further refusal doubles it
-    #[arg(long, default_value = "1m", value_parser = wait)]
+    /// How long until a certificate is requested again after cert-manager refused one; doubles with each further refusal
+    #[arg(long, default_value = "1m", value_parser = duration)]
     pub request_retry: SignedDuration,
 }
 
 impl TimerArguments {
-    /// The waits as the machine takes them.
+    /// Converts the options.
     pub fn timers(&self) -> Timers {
         Timers {
             trust_soak: self.trust_soak,
@@ -124,12 +126,12 @@ impl TimerArguments {
     }
 }
 
-/// How log lines are written.
+/// Format of the log.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people
+    /// Plain text
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
@@ -138,12 +140,12 @@ pub enum LogFormat {
 pub enum Scope {
     /// Every namespace.
     Cluster,
-    /// These, sorted, each once.
+    /// These namespaces, sorted, each once.
     Namespaces(Vec<String>),
 }
 
 impl RunArguments {
-    /// Which namespaces are watched: all as soon as one entry is `*`.
+    /// Returns which namespaces are watched: all if one of the entries is `*` or there is none.
     pub fn scope(&self) -> Scope {
         let mut names: Vec<String> = self
             .watch_namespaces
@@ -161,7 +163,7 @@ impl RunArguments {
     }
 }
 
-fn wait(text: &str) -> Result<SignedDuration, String> {
+fn duration(text: &str) -> Result<SignedDuration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
 
@@ -188,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn waits_that_are_not_set_are_those_of_the_machine() {
+    fn the_default_timers_are_those_of_rotations() {
         assert_eq!(run(&[]).timers.timers(), Timers::default());
         let short = run(&["--trust-soak=2s"]).timers.timers();
         assert_eq!(short.trust_soak, SignedDuration::from_secs(2));
     }
 
     #[test]
-    fn a_star_anywhere_watches_everything_and_a_list_is_kept_apart() {
+    fn a_star_anywhere_in_the_list_watches_all_namespaces() {
         assert_eq!(scope("*"), Scope::Cluster);
         assert_eq!(scope("a,*"), Scope::Cluster);
         assert_eq!(

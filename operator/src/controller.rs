@@ -1,4 +1,4 @@
-//! What wakes the operator: the resources, their children, and their pods.
+//! The watches that trigger passes: of the resources, their generated objects and their pods.
 
 pub mod backoff;
 pub mod context;
@@ -38,7 +38,7 @@ use crate::{
 
 type Guarded = DeserializeGuard<SecureExporter>;
 
-/// Watches one namespace, or all, and runs passes until `stop` is done and the running ones have ended.
+/// Watches one namespace, or all, and runs passes until `stop` completes and the running ones have ended.
 pub async fn watch(
     context: Arc<Context>,
     namespace: Option<&str>,
@@ -69,25 +69,25 @@ pub async fn watch(
         .for_each(|result| {
             match result {
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
-                // A resource is deleted without a pass; its children follow, and ask for one of what is gone.
+                // The deletion of a resource triggers no pass. That of its children does, for a resource that is gone.
                 Err(controller::Error::ObjectNotFound(gone)) => {
                     forgetting.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
                 }
-                Err(error) => tracing::warn!(%error, "a watch failed and is tried again"),
+                Err(error) => tracing::warn!(%error, "a watch failed; retrying"),
             }
             futures::future::ready(())
         })
         .await;
 }
 
-/// Ends once resources can be listed, in one namespace or in all: what is watched is there, and may be read.
+/// Waits until resources can be listed, in one namespace or in all.
 pub async fn wait_until_listed(client: &Client, namespace: Option<&str>) {
     let resources = api::<Guarded>(client, namespace);
     while let Err(error) = resources
         .list_metadata(&ListParams::default().limit(1))
         .await
     {
-        tracing::warn!(?namespace, %error, "SecureExporters cannot be listed; trying again");
+        tracing::warn!(?namespace, %error, "cannot list SecureExporters; retrying");
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }
@@ -95,16 +95,16 @@ pub async fn wait_until_listed(client: &Client, namespace: Option<&str>) {
 async fn pass(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Infallible> {
     match &resource.0 {
         Ok(resource) => reconcile(Arc::new(resource.clone()), context).await,
-        // A change of the resource, or of the operator, is the only mend.
+        // Only a change of the resource, or another version of the operator, can fix it.
         Err(invalid) => {
             let name = invalid.metadata.name.as_deref().unwrap_or_default();
-            tracing::warn!(name, error = %invalid.error, "this SecureExporter cannot be read");
+            tracing::warn!(name, error = %invalid.error, "cannot parse a SecureExporter");
             Ok(Action::await_change())
         }
     }
 }
 
-/// The resource that a pod belongs to, by its labels: its owner is the DaemonSet, not the resource.
+/// Returns the resource of a pod by the pod's labels, because the pod's owner is the DaemonSet.
 fn owner_of(pod: &Pod) -> Option<ObjectRef<Guarded>> {
     let name = pod.labels().get(INSTANCE_LABEL)?;
     Some(ObjectRef::new(name).within(&pod.namespace()?))

@@ -1,4 +1,4 @@
-//! Puts the operator together and runs it until it is told to stop.
+//! Assembles the operator and runs it until a signal stops it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,21 +20,21 @@ use crate::{
     },
 };
 
-/// Why the operator could not run.
+/// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An image setting.
+    /// An image flag is invalid.
     #[error(transparent)]
     Images(#[from] ImagePolicyError),
-    /// The API server cannot be found.
+    /// The configuration of the API client is missing or invalid.
     #[error(
-        "cannot find the API server: {0}. In a cluster the pod needs its ServiceAccount token; elsewhere set KUBECONFIG"
+        "cannot configure the client for the API server: {0}; in a cluster, mount the ServiceAccount token into the pod; elsewhere, set KUBECONFIG"
     )]
     Client(#[from] kube::Error),
-    /// The address of the probes.
-    #[error("cannot serve /livez, /readyz and /metrics: {0}")]
+    /// The address of the probes and metrics cannot be bound.
+    #[error("cannot serve /livez, /readyz and /metrics: {0}; choose another --listen-address")]
     Health(#[source] std::io::Error),
-    /// Signals.
+    /// The signal handlers cannot be installed.
     #[error("cannot listen for signals: {0}")]
     Signals(#[source] std::io::Error),
     /// A task panicked.
@@ -42,15 +42,15 @@ pub enum RunError {
     Task {
         /// What the task does.
         task: &'static str,
-        /// How it ended.
+        /// How the task ended.
         source: JoinError,
     },
 }
 
-/// Runs the operator until SIGTERM or SIGINT, and then for at most the deadline.
+/// Runs the operator until SIGTERM or SIGINT. Running passes may then take until the deadline to end.
 ///
 /// # Errors
-/// As [`RunError`] says.
+/// [`RunError`]
 pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let images = ImagePolicy::new(&arguments.exporter_image, &arguments.allowed_images)?;
     let clock = Arc::new(SystemClock::default());
@@ -93,7 +93,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     ended
 }
 
-/// What a task returned, or that it panicked.
+/// Converts the result of a task that may have panicked.
 fn outcome<T>(task: &'static str, ended: Result<T, JoinError>) -> Result<T, RunError> {
     ended.map_err(|source| RunError::Task { task, source })
 }
@@ -119,7 +119,7 @@ async fn work(
             controller::wait_until_listed(&context.client, namespace.as_deref()).await;
         }
         health.ready();
-        // Being ready is an announcement, and never the end of the work.
+        // Readiness does not end the work.
         std::future::pending::<()>().await;
     };
     let watched = join_all(namespaces.iter().map(|namespace| {
@@ -132,7 +132,7 @@ async fn work(
     }
 }
 
-/// Without the definition every list is a 404, which would look like a quiet cluster.
+/// Without the CustomResourceDefinition every list returns 404, which would look like an empty cluster.
 async fn wait_for_definition(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let name = "secureexporters.secureexporter.dev";
@@ -141,9 +141,9 @@ async fn wait_for_definition(client: &Client) {
             Ok(Some(_)) => return,
             Ok(None) => tracing::warn!(
                 name,
-                "the CustomResourceDefinition is not installed: kubectl apply --server-side -f charts/secure-exporter/crds"
+                "the CustomResourceDefinition is not installed; to install it: kubectl apply --server-side -f charts/secure-exporter/crds"
             ),
-            // Whoever may not read definitions may still watch resources.
+            // Without permission to read definitions, resources may still be watched.
             Err(kube::Error::Api(refused)) if refused.code == 403 => return,
             Err(error) => tracing::warn!(%error, "the API server does not answer"),
         }
@@ -161,8 +161,8 @@ async fn listen(client: Client, health: Arc<Health>) {
     }
 }
 
-/// Ends with the work, or at the deadline after the signal: kube's own graceful end waits for ever where the first list
-/// never succeeded.
+/// Ends with the work, or at the deadline after the signal, because kube's graceful shutdown waits forever if the first
+/// list never succeeded.
 async fn bounded(
     work: JoinHandle<()>,
     stop: CancellationToken,
@@ -175,7 +175,7 @@ async fn bounded(
     tokio::select! {
         ended = work => outcome("watches the SecureExporters", ended),
         () = late => {
-            tracing::warn!("the deadline has passed; running passes are cut off and will be repeated");
+            tracing::warn!("the shutdown deadline has passed; running passes are aborted and will be repeated after the next start");
             Ok(())
         }
     }
@@ -188,14 +188,14 @@ fn stop_signal() -> std::io::Result<CancellationToken> {
         signal(SignalKind::interrupt())?,
     );
     let stop = CancellationToken::new();
-    // Dropped at the task's end, however it ends: a task that listens no more must not leave a process that nothing stops.
+    // The guard also cancels if the task panics: otherwise no signal could stop the process.
     let stopping = stop.clone().drop_guard();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("received a signal to stop; waiting for the running passes");
+        tracing::info!("received a stop signal; waiting for running passes to end");
         drop(stopping);
     });
     Ok(stop)

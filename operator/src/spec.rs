@@ -1,4 +1,4 @@
-//! The spec after every check: the only form in which the rest of the operator sees it.
+//! The validated spec: the only form in which the rest of the operator sees it.
 
 mod certificate;
 mod client;
@@ -39,33 +39,33 @@ pub use certificate::ValidCertificate;
 pub use credentials::ValidRotation;
 pub use error::SpecError;
 
-/// A spec in which every value was checked and every default resolved.
+/// A spec with every value validated and every default resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParsedSpec {
-    /// What credentials, certificates and the scrape configuration follow from.
+    /// The part that credentials, certificates and the scrape configuration depend on.
     pub spec: ValidSpec,
-    /// What the pods are made of, or why the operator's policy forbids it. That concerns the DaemonSet alone.
+    /// The part that the pods depend on, or why the operator's policy forbids it, which only affects the DaemonSet.
     pub workload: Result<ValidWorkload, SpecError>,
 }
 
-/// The part of a spec that credentials, certificates and the scrape configuration follow from. Once accepted it is stored
-/// with the state, so that they can be renewed while the resource asks for something that cannot be.
+/// The part of a spec that credentials, certificates and the scrape configuration depend on. The accepted spec is stored
+/// with the state, so that they can be renewed while the spec of the resource is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ValidSpec {
     /// TCP port of the exporters, from 1.
     pub port: u16,
-    /// Whose network the pods use.
+    /// Which network the pods use.
     pub network: HostNetwork,
     /// Lowest TLS version.
     pub min_tls_version: MinTlsVersion,
     /// The name that scrapers verify; also the first DNS name of the certificate.
     pub server_name: String,
-    /// Who signs.
+    /// Who signs the serving certificate.
     pub issuer: ValidIssuer,
-    /// What certificates are issued like, and when they are renewed.
+    /// The parameters of certificates, and when they are renewed.
     pub certificate: ValidCertificate,
-    /// What a scraper must show.
+    /// How scrapers authenticate.
     pub methods: Methods,
     /// User name of basic authentication, and common name of the client certificate.
     pub username: String,
@@ -75,20 +75,20 @@ pub struct ValidSpec {
     pub password_secret: Option<PasswordSecretRef>,
     /// Name of the Secret with additional users; `None` where there are none.
     pub users_secret: Option<String>,
-    /// How the CA and the password are replaced.
+    /// How the CA and the password are rotated.
     pub rotation: ValidRotation,
     /// The scrape configuration.
     pub scrape: ValidScrape,
 }
 
-/// What the pods are made of.
+/// The part of a spec that the pods depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidWorkload {
     /// The image that runs.
     pub image: ValidImage,
-    /// Log and collectors.
+    /// Log level, collectors and arguments.
     pub exporter: ValidExporter,
-    /// Node labels that the pods need.
+    /// Labels that a node must have.
     pub node_selector: BTreeMap<String, String>,
     /// Taints that the pods tolerate.
     pub tolerations: Vec<Toleration>,
@@ -98,35 +98,35 @@ pub struct ValidWorkload {
     pub priority_class_name: Option<String>,
     /// Resources of the container.
     pub resources: Resources,
-    /// How a new version reaches the nodes.
+    /// How the pods are updated.
     pub update_strategy: UpdateStrategy,
-    /// Labels of the pods, none of them the operator's own.
+    /// Additional labels of the pods, without the operator's own.
     pub pod_labels: BTreeMap<String, String>,
-    /// Annotations of the pods.
+    /// Additional annotations of the pods.
     pub pod_annotations: BTreeMap<String, String>,
 }
 
 /// The image that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidImage {
-    /// The whole reference, as a container has it.
+    /// The complete reference, as in a container.
     pub reference: String,
     /// When it is pulled.
     pub pull_policy: PullPolicy,
-    /// Names of the Secrets with which it is pulled.
+    /// Names of the Secrets with registry credentials.
     pub pull_secrets: Vec<String>,
 }
 
-/// Log and collectors of the exporter.
+/// Log level, collectors and arguments of the exporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidExporter {
-    /// How much it logs.
+    /// Its log level.
     pub log_level: LogLevel,
-    /// Collectors to run besides the default ones, sorted.
+    /// Collectors to run in addition to the default ones, sorted.
     pub enabled_collectors: Vec<String>,
-    /// Default collectors not to run, sorted.
+    /// Default collectors that do not run, sorted.
     pub disabled_collectors: Vec<String>,
-    /// Further arguments, in the order of the spec.
+    /// Additional arguments, in the order of the spec.
     pub extra_args: Vec<String>,
 }
 
@@ -140,20 +140,20 @@ pub struct ValidScrape {
     pub job_name: String,
     /// How often each node is scraped.
     pub interval: SignedDuration,
-    /// After how long a scrape is given up.
+    /// How long Prometheus waits for a scrape.
     pub timeout: SignedDuration,
-    /// Who may discover the pods, sorted.
+    /// The service accounts that may discover the pods, sorted.
     pub service_accounts: Vec<ScrapeServiceAccount>,
 }
 
 impl ParsedSpec {
-    /// Checks a spec and resolves its defaults: a spec is accepted whole or not at all.
+    /// Validates a spec and resolves its defaults. A spec is accepted as a whole or not at all.
     ///
-    /// The API server has checked most of it already; it is checked again, because a resource may be older than the
+    /// The API server has validated most of it already. It is validated again, because a resource may be older than the
     /// rules of the installed CustomResourceDefinition.
     ///
     /// # Errors
-    /// The first field that cannot be accepted. What only the operator's image policy forbids is no such error.
+    /// The first invalid field. An image that only the operator's policy forbids is reported in `workload` instead.
     pub fn parse(
         spec: &SecureExporterSpec,
         owner: &Owner,
@@ -167,10 +167,10 @@ impl ParsedSpec {
 }
 
 impl ValidSpec {
-    /// Checks the part that credentials follow from.
+    /// Validates the part that credentials depend on.
     ///
     /// # Errors
-    /// The first field that cannot be accepted.
+    /// The first invalid field.
     pub fn parse(spec: &SecureExporterSpec, owner: &Owner) -> Result<Self, SpecError> {
         check_name(&owner.name)?;
         let server_name = server_name(spec, owner)?;
@@ -198,7 +198,7 @@ impl ValidSpec {
 }
 
 impl ValidWorkload {
-    /// Checks the part that the pods follow from. The inner error is that the image is not allowed.
+    /// Validates the part that the pods depend on. The inner error is that the image is not allowed.
     fn parse(
         spec: &SecureExporterSpec,
         images: &ImagePolicy,
@@ -241,7 +241,7 @@ fn port(spec: &ExporterSpec) -> Result<u16, SpecError> {
 }
 
 impl ValidSpec {
-    /// Whether credentials come from Secrets of the user's own. They carry none of our labels, so nothing tells of a change.
+    /// Whether credentials come from user-supplied Secrets. Those do not carry our labels, so they are not watched.
     pub fn names_own_secrets(&self) -> bool {
         self.password_secret.is_some() || self.users_secret.is_some()
     }
@@ -257,8 +257,8 @@ fn check_name(name: &str) -> Result<(), SpecError> {
     Err(SpecError::new(
         "metadata.name",
         format!(
-            "{name:?} is not a DNS-1035 label of at most {MAX_NAME_LENGTH} characters: \
-             lower-case letters, digits and '-', beginning with a letter"
+            "{name:?} is not a DNS-1035 label of at most {MAX_NAME_LENGTH} characters: use \
+             lower-case letters, digits and '-', starting with a letter"
         ),
     ))
 }
@@ -272,7 +272,9 @@ fn exporter(spec: &ExporterSpec) -> Result<ValidExporter, SpecError> {
     {
         return Err(SpecError::new(
             "spec.exporter.collectors",
-            format!("{both} is both enabled and disabled: remove it from one of the lists"),
+            format!(
+                "collector {both} is both enabled and disabled: remove it from one of the lists"
+            ),
         ));
     }
     for (index, argument) in spec.extra_args.iter().enumerate() {
@@ -306,14 +308,23 @@ fn check_collector(name: &str) -> Result<(), String> {
     if KNOWN_COLLECTORS.contains(&name) {
         return Ok(());
     }
-    Err(format!(
-        "there is no collector {name:?}; there are {}",
-        KNOWN_COLLECTORS.join(", ")
-    ))
+    let similar = KNOWN_COLLECTORS
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(known, name), known))
+        .min();
+    Err(match similar {
+        Some((distance, known)) if distance <= MAX_TYPING_ERRORS => {
+            format!("unknown collector {name:?}; did you mean {known:?}?")
+        }
+        _ => format!("unknown collector {name:?}: `secure-exporter --help` lists the collectors"),
+    })
 }
 
-/// Only options of collectors and of the log: every other flag could open the endpoint or read files of the node. An
-/// unknown collector is refused here, because the exporter would refuse to start with it.
+/// A name with more typing errors is not taken for a misspelt one.
+const MAX_TYPING_ERRORS: usize = 3;
+
+/// Allows only options of collectors and of the log, because any other flag could open the endpoint or read files of the
+/// node. Refuses an unknown collector, because the exporter would not start with it.
 fn check_argument(argument: &str) -> Result<(), String> {
     let name = argument.split_once('=').map_or(argument, |(name, _)| name);
     let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
@@ -335,7 +346,7 @@ fn check_argument(argument: &str) -> Result<(), String> {
             Ok(())
         }
         _ => Err(format!(
-            "{name:?} is not allowed: only --collector.*, --no-collector.* and --log.* are"
+            "argument {name:?} is not allowed: use only --collector.*, --no-collector.* and --log.*"
         )),
     }
 }
@@ -349,7 +360,7 @@ fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, SpecError> {
         return Err(SpecError::new(
             "spec.scrape.timeout",
             format!(
-                "{} is longer than the interval {}",
+                "{} is longer than spec.scrape.interval ({}): shorten it",
                 spec.timeout, spec.interval
             ),
         ));
@@ -377,7 +388,7 @@ fn check_workload(spec: &WorkloadSpec) -> Result<(), SpecError> {
     {
         return Err(SpecError::new(
             format!("spec.workload.podLabels[{label}]"),
-            "labels under app.kubernetes.io/ are the operator's own: choose another name",
+            "labels under app.kubernetes.io/ are reserved for the operator: use another prefix",
         ));
     }
     let is_share = match &spec.update_strategy.max_unavailable {
@@ -392,12 +403,12 @@ fn check_workload(spec: &WorkloadSpec) -> Result<(), SpecError> {
     }
     Err(SpecError::new(
         "spec.workload.updateStrategy.maxUnavailable",
-        "must be a number from 1, or a percentage from 1% to 100%",
+        "must be a number of at least 1, or a percentage from 1% to 100%",
     ))
 }
 
-/// What the exporter was measured to need, with room to spare. There is no CPU limit: it would throttle the scrape of a
-/// node with many devices.
+/// What the exporter needs according to measurements, with a reserve. There is no CPU limit, because it would throttle the
+/// scrape of a node with many devices.
 fn default_resources() -> Resources {
     let quantity = |name: &str, amount: &str| (name.to_owned(), Quantity(amount.to_owned()));
     Resources {

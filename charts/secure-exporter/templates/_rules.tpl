@@ -27,13 +27,13 @@
 - apiGroups: [""]
   resources: [services, serviceaccounts]
   verbs: [get, list, watch, create, update, patch]
-# The Role by which the scrapers of spec.scrape.serviceAccounts discover the exporters. What can be granted
-# by it stays within this very list, because the API server refuses escalation (no `escalate`, no `bind`).
+# The Role with which the scrapers in spec.scrape.serviceAccounts discover the exporters. The operator can only grant what
+# is in this list, because the API server refuses privilege escalation (no `escalate`, no `bind`).
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]
   verbs: [get, list, watch, create, update, patch]
-# To see which nodes are served, and to be allowed to grant the same to the scrapers: nobody can grant what
-# they do not hold.
+# To see which nodes have an exporter, and to grant the same permission to the scrapers: the operator cannot grant what it
+# does not have.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
@@ -41,11 +41,11 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [get, list]
-# To tell what was done; patch counts repetitions in one event instead of flooding.
+# To publish events; patch counts repetitions in one event instead of creating many.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-# To ask cert-manager for certificates, where spec.tls.issuer says so, and to remove what was answered.
+# To request certificates from cert-manager if spec.tls.issuer.type is CertManager, and to delete completed requests.
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]
   verbs: [get, list, create, delete]

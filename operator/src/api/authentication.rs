@@ -1,31 +1,31 @@
-//! `spec.authentication`: who may read the metrics.
+//! `spec.authentication`: how scrapers authenticate.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who may read the metrics.
+/// How scrapers authenticate.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("'BasicAuth' in self.methods || !(has(self.basicAuth.passwordSecretRef) || has(self.basicAuth.usersSecretRef))")
-        .message("basicAuth.passwordSecretRef and usersSecretRef need BasicAuth in methods"),
+        .message("basicAuth.passwordSecretRef and basicAuth.usersSecretRef need BasicAuth in methods"),
 )]
 pub struct AuthenticationSpec {
-    /// What a scraper must show; all that is listed is required. BasicAuth is a user name and a password,
-    /// ClientCertificate a certificate of the resource's own authority (mutual TLS). Both are generated, rotated and
-    /// published in the Secret <name>-scrape. Immutable.
+    /// The authentication methods. A scraper must pass every method in the list. BasicAuth is a user name and a password;
+    /// ClientCertificate is a client certificate signed by this resource's CA (mutual TLS). The operator generates and
+    /// rotates both and publishes them in the Secret <name>-scrape. Immutable.
     #[x_kube(
         merge_strategy = ListMerge::Set,
         validation = Rule::new("self.all(method, method in oldSelf) && oldSelf.all(method, method in self)")
-            .message("methods is immutable: scrapers with the configuration from before would be refused. Create a second SecureExporter instead"),
+            .message("methods is immutable, because scrapers that still use the old configuration would be refused; create a second SecureExporter instead"),
     )]
     #[schemars(length(min = 1, max = 2))]
     #[serde(default = "default_methods")]
     pub methods: Vec<AuthenticationMethod>,
 
-    /// User name and password. The password is generated, 256 random bits, and never leaves the Secrets; or it is one of
-    /// your own.
+    /// User name and password. By default the operator generates a password of 256 random bits and stores it only in
+    /// Secrets.
     #[serde(default)]
     pub basic_auth: BasicAuthSpec,
 }
@@ -43,12 +43,12 @@ fn default_methods() -> Vec<AuthenticationMethod> {
     vec![AuthenticationMethod::BasicAuth]
 }
 
-/// Something that a scraper shows.
+/// An authentication method.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationMethod {
     /// A user name and a password.
     BasicAuth,
-    /// A client certificate.
+    /// A client certificate (mutual TLS).
     ClientCertificate,
 }
 
@@ -56,69 +56,71 @@ pub enum AuthenticationMethod {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct BasicAuthSpec {
-    /// Name of the user, and common name of the client certificate: letters, digits, '.', '_' and '-'. Immutable.
+    /// User name, and common name of the client certificate: letters, digits, '.', '_' and '-'. Immutable.
     #[x_kube(
         validation = Rule::new("self.matches('^[A-Za-z0-9._-]+$')")
-            .message("username may only hold letters, digits, '.', '_' and '-': basic authentication ends the name at a colon"),
+            .message("username may only contain letters, digits, '.', '_' and '-'"),
         validation = Rule::new("self == oldSelf")
-            .message("username is immutable: scrapers that still use the old name would be refused. Create a second SecureExporter instead"),
+            .message("username is immutable, because scrapers that still use the old name would be refused; create a second SecureExporter instead"),
     )]
     #[schemars(length(min = 1, max = 64))]
     #[serde(default = "default_username")]
     pub username: String,
 
-    /// Cost of the bcrypt hash, a power of two: each step doubles the work of a first login. The password is random, so
-    /// a low cost loses no security.
+    /// Cost of the bcrypt hash, as a power of two: each step doubles the CPU time of a first login. A low cost is safe with
+    /// a generated password, because it is random.
     #[schemars(range(min = 4, max = 14))]
     #[serde(default = "default_bcrypt_cost")]
     pub bcrypt_cost: i32,
 
-    /// How often the password is followed by a new one: 2160h, or Never, for people who copy it by hand. Old and new
-    /// overlap by spec.rotation.clientOverlap. It says nothing of a password of your own.
-    #[schemars(
-        length(max = 24),
-        regex(pattern = r"^(Never|([0-9]{1,6}(h|m|s)){1,3})$")
-    )]
+    /// How often the password is rotated, in hours, minutes and seconds, for example 2160h for 90 days; or Never, for users
+    /// who copy the password by hand. The old and the new password overlap by spec.rotation.clientOverlap. Has no effect
+    /// when passwordSecretRef is set.
+    #[x_kube(validation = Rule::new("self.matches('^(Never|([0-9]{1,6}(h|m|s)){1,3})$')")
+        .message("rotationInterval must be Never or a duration in hours, minutes and seconds: use 2160h for 90 days"))]
+    #[schemars(length(max = 24))]
     #[serde(default = "default_rotation_interval")]
     pub rotation_interval: String,
 
-    /// A password of your own instead of a generated one. Whoever changes the Secret begins a rotation: old and new overlap
-    /// as generated ones do. While the Secret is missing or cannot be used, the last good password stays, and the condition
-    /// CredentialsAccepted says why; without one nothing is published yet. rotationInterval does nothing then, nor does the
-    /// annotation secureexporter.dev/rotate: password: change the Secret. secureexporter.dev/distrust: all takes what the
-    /// Secret holds at that moment, and drops every other password at once: change the Secret first.
+    /// A Secret with a user-supplied password, which replaces the generated one. A change of the Secret starts a rotation,
+    /// in which the old and the new password overlap as generated ones do. While the Secret is missing or unusable, the last
+    /// good password stays in use and the condition CredentialsAccepted says why; if there was never a good one, nothing is
+    /// published. rotationInterval and the annotation secureexporter.dev/rotate: password have no effect: change the Secret
+    /// instead. Before you set secureexporter.dev/distrust: all, change the Secret: that annotation takes the password that
+    /// the Secret contains at that moment and drops every other one at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<PasswordSecretRef>,
 
-    /// Further users, who may read the metrics besides the one whose password is published.
+    /// A Secret with additional users, who may read the metrics besides the generated user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users_secret_ref: Option<UsersSecretRef>,
 }
 
-/// Where a password of somebody's own is.
+/// A reference to a user-supplied password.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct PasswordSecretRef {
-    /// Name of a Secret in the namespace of this resource. It is read, at least once a minute, and never written.
+    /// Name of a Secret in the namespace of this resource. The operator reads it at least once a minute and never changes
+    /// it.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// Key of the password: 12 characters to 72 bytes of text, without control characters. A line break at its end does not
-    /// count.
+    /// Key of the password in the Secret. The password must be UTF-8 text of at least 12 characters and at most 72 bytes,
+    /// without control characters. A trailing line break is ignored.
     #[schemars(length(min = 1, max = 253))]
     #[serde(default = "default_password_key")]
     pub key: String,
 }
 
-/// Where further users are.
+/// A reference to additional users.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct UsersSecretRef {
-    /// Name of a Secret in the namespace of this resource, each key of which is the name of a user, and each value one or
-    /// more bcrypt hashes, one a line, as they follow the colon of `htpasswd -nbBC 12 USER PASSWORD`. It is read, at least
-    /// once a minute, and never written. A change works as soon as the kubelets bring it, without overlap: who is removed is
-    /// refused from then on. While it is missing or any part of it cannot be used, the users from before stay, and the
-    /// condition CredentialsAccepted says why.
+    /// Name of a Secret in the namespace of this resource. Each key is a user name, and its value is one or more bcrypt
+    /// hashes, one per line: the part after the colon in the output of `htpasswd -nbBC 12 USER PASSWORD`. The operator reads
+    /// the Secret at least once a minute and never changes it. A change takes effect without overlap, as soon as the kubelets
+    /// have updated the exporters' files: a removed user is refused from then on. While the Secret is missing or any part of
+    /// it is unusable, the previous users stay in use and the condition CredentialsAccepted says why.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }

@@ -1,21 +1,21 @@
-//! Durations as people write them in the spec: `8760h`, `1h30m`, `90s`.
+//! Durations as they are written in the spec: `8760h`, `1h30m`, `90s`.
 
 use jiff::SignedDuration;
 
 /// Why a duration was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// Something other than numbers with h, m or s.
+    /// The text is not a sequence of numbers with h, m or s.
     #[error(
-        "{0:?} is not a duration: write hours, minutes and seconds, such as 8760h, 1h30m or 90s"
+        "{0:?} is not a duration in hours, minutes and seconds: use hours, for example 2160h for 90 days"
     )]
     Malformed(String),
-    /// More than an i64 of seconds.
-    #[error("{0:?} is too long a duration")]
+    /// The duration does not fit into an i64 of seconds.
+    #[error("duration {0:?} is too long")]
     TooLong(String),
 }
 
-/// Reads a duration of one or more `<number><h|m|s>`, as Go does, without signs and fractions.
+/// Parses a duration of one or more `<number><h|m|s>`: Go's format without signs and fractions.
 pub fn parse_duration(text: &str) -> Result<SignedDuration, DurationError> {
     let mut seconds: i64 = 0;
     let mut digits: Option<i64> = None;
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_people_write() {
+    fn hours_minutes_and_seconds_are_parsed() {
         for (text, seconds) in [
             ("8760h", 31_536_000),
             ("1h30m", 5400),
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_rest() {
+    fn everything_else_is_refused() {
         for text in [
             "",
             "h",
@@ -87,5 +87,7 @@ mod tests {
         ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+        let days = parse_duration("90d").unwrap_err().to_string();
+        assert!(days.contains("2160h"), "{days}");
     }
 }

@@ -1,10 +1,10 @@
-//! `spec.exporter`: port, log and collectors.
+//! `spec.exporter`: port, log level and collectors.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The collectors that the exporter of this version knows.
+/// The collectors of this version's exporter.
 pub const KNOWN_COLLECTORS: [&str; 73] = [
     "arp",
     "bcache",
@@ -81,25 +81,25 @@ pub const KNOWN_COLLECTORS: [&str; 73] = [
     "zoneinfo",
 ];
 
-/// The exporter: its port, its log and its collectors.
+/// The exporter's port, log level and collectors.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ExporterSpec {
-    /// TCP port on every node. 9100 is also node_exporter's: give one of the two another port where both run.
+    /// TCP port on every node. node_exporter uses 9100 too: where both run, give one of them another port.
     #[schemars(range(min = 1, max = 65535))]
     #[serde(default = "default_port")]
     pub port: i32,
 
-    /// How much the exporter logs: Error, Warn, Info or Debug.
+    /// Log level of the exporter: Error, Warn, Info or Debug.
     #[serde(default)]
     pub log_level: LogLevel,
 
-    /// Further arguments of the exporter, for the options of its collectors: only --collector.*, --no-collector.* and
-    /// --log.* are allowed.
+    /// Additional command-line arguments of the exporter, to set options of collectors. Only --collector.*,
+    /// --no-collector.* and --log.* are allowed.
     #[x_kube(
         merge_strategy = ListMerge::Atomic,
         validation = Rule::new(r"self.all(a, a.matches('^--((no-)?collector|log)[.][a-z0-9][a-z0-9._-]*(=.*)?$'))")
-            .message("extraArgs may only hold --collector.*, --no-collector.* and --log.* arguments")
+            .message("extraArgs may only contain --collector.*, --no-collector.* and --log.* arguments")
     )]
     #[schemars(length(max = 64), inner(length(max = 1024)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -125,12 +125,12 @@ fn default_port() -> i32 {
     9100
 }
 
-/// How much the exporter logs.
+/// Log level of the exporter.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
-    /// Failures only.
+    /// Errors only.
     Error,
-    /// Failures and what may become one.
+    /// Errors and warnings.
     Warn,
     /// Also starts, stops and reloads.
     #[default]
@@ -151,20 +151,20 @@ impl LogLevel {
     }
 }
 
-/// Which collectors run, on top of the exporter's defaults (the same as node_exporter's).
+/// Which collectors run, relative to the exporter's defaults, which are those of node_exporter.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
         "!has(self.enabled) || !has(self.disabled) || self.enabled.all(c, !(c in self.disabled))"
-    ).message("a collector may not be both enabled and disabled"))]
+    ).message("a collector cannot be both enabled and disabled"))]
 pub struct Collectors {
-    /// Collectors to run besides the default ones, by node_exporter's names.
+    /// Collectors to run in addition to the default ones, by node_exporter's names.
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enabled: Vec<String>,
 
-    /// Default collectors not to run.
+    /// Default collectors that do not run.
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,26 +1,27 @@
-//! `spec.hostAccess`: how much of the node the exporter's pods share.
+//! `spec.hostAccess`: how much of the node the exporter's pods can access.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How much of the node the exporter's pods share.
+/// How much of the node the exporter's pods can access.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct HostAccess {
-    /// Host: pods use the node's network and serve on the node's address. Pod: pods have addresses of their own, so that
-    /// a NetworkPolicy holds for them and nothing listens on the node; network metrics are still the node's, read through
-    /// its procfs, but the collectors conntrack, ethtool, network_route, qdisc, tcpstat and wifi are left out.
+    /// Host: the pods use the node's network and serve on the node's address. Pod: the pods have their own addresses, so
+    /// that a NetworkPolicy applies to them and nothing listens on the node. Network metrics are then still those of the
+    /// node, read through its procfs, but the collectors conntrack, ethtool, network_route, qdisc, tcpstat and wifi are left
+    /// out.
     #[serde(default)]
     pub network: HostNetwork,
 }
 
-/// Whose network the exporter's pods use.
+/// Which network the exporter's pods use.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HostNetwork {
-    /// The node's.
+    /// The network of the node.
     #[default]
     Host,
-    /// One of their own.
+    /// The pod network.
     Pod,
 }

@@ -1,4 +1,4 @@
-//! `spec.image`: which exporter runs.
+//! `spec.image`: the exporter image.
 
 use std::fmt;
 
@@ -6,18 +6,17 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which exporter image runs. The operator only accepts repositories of its allow-list; its default image is always
-/// allowed.
+/// The exporter image. The operator only accepts repositories in its allow-list, and its default image.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageSpec {
     /// Registry and repository, without tag or digest, for example registry.example.com/mirror/secure-exporter.
-    /// Default: that of the operator's default image. Must be in the operator's allow-list (--allowed-images).
+    /// Default: the repository of the operator's default image. Must be in the operator's allow-list (--allowed-images).
     #[schemars(length(min = 1, max = 512))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
 
-    /// Tag of the image. Default: that of the operator's default image.
+    /// Tag of the image. Default: the tag of the operator's default image.
     #[schemars(
         length(min = 1, max = 128),
         regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")
@@ -25,7 +24,7 @@ pub struct ImageSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
 
-    /// Digest of the image, sha256: and 64 hexadecimal digits. It wins over the tag, and pins the bytes that run.
+    /// Digest of the image: sha256: and 64 hexadecimal digits. Takes precedence over the tag and pins the exact image.
     #[schemars(length(max = 71), regex(pattern = r"^sha256:[0-9a-f]{64}$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -34,7 +33,7 @@ pub struct ImageSpec {
     #[serde(default)]
     pub pull_policy: PullPolicy,
 
-    /// Secrets in the same namespace with which the image is pulled.
+    /// Secrets with registry credentials for pulling the image, in the same namespace.
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -44,12 +43,12 @@ pub struct ImageSpec {
 /// When the kubelet pulls an image.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PullPolicy {
-    /// When it is not on the node yet.
+    /// Only when the image is not on the node yet.
     #[default]
     IfNotPresent,
     /// Every time a pod starts.
     Always,
-    /// Never: the image was put on the node in another way.
+    /// Never: the image must already be on the node.
     Never,
 }
 
@@ -61,7 +60,7 @@ pub struct PullSecret {
     pub name: String,
 }
 
-/// An image reference, taken apart.
+/// A parsed image reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageReference {
     /// Registry and repository.
@@ -81,7 +80,7 @@ pub struct ImageReferenceError {
 }
 
 impl ImageReference {
-    /// Takes `repository[:tag][@digest]` apart.
+    /// Parses `repository[:tag][@digest]`.
     pub fn parse(text: &str) -> Result<Self, ImageReferenceError> {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (rest, Some(parse_digest(digest)?)),
@@ -113,8 +112,9 @@ impl fmt::Display for ImageReference {
     }
 }
 
-/// A registry and repository without tag or digest: components between slashes, of which only the first, the registry,
-/// may hold a port. Strict, because the allow-list compares text: nothing may read differently to the kubelet.
+/// Parses a registry and repository without tag or digest: components between slashes, of which only the first, the
+/// registry, may contain a port. Strict, because the allow-list compares text, and the kubelet must not read the same
+/// text in another way.
 pub(crate) fn parse_repository(text: &str) -> Result<String, ImageReferenceError> {
     let mut components = text.split('/');
     let first = components.next().unwrap_or_default();
@@ -122,10 +122,10 @@ pub(crate) fn parse_repository(text: &str) -> Result<String, ImageReferenceError
         Some((host, port)) => (host, Some(port)),
         None => (first, None),
     };
-    let port_is_fine = port.is_none_or(|port| {
+    let is_valid_port = port.is_none_or(|port| {
         text.contains('/') && port.parse::<u16>().is_ok_and(|number| number > 0)
     });
-    if port_is_fine && is_component(host) && components.all(is_component) {
+    if is_valid_port && is_component(host) && components.all(is_component) {
         Ok(text.to_owned())
     } else {
         Err(refuse(
@@ -136,9 +136,9 @@ pub(crate) fn parse_repository(text: &str) -> Result<String, ImageReferenceError
 }
 
 pub(crate) fn parse_tag(text: &str) -> Result<String, ImageReferenceError> {
-    let begins = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let goes_on = |c: char| begins(c) || matches!(c, '.' | '-');
-    if text.len() <= 128 && text.starts_with(begins) && text.chars().all(goes_on) {
+    let is_first = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let is_other = |c: char| is_first(c) || matches!(c, '.' | '-');
+    if text.len() <= 128 && text.starts_with(is_first) && text.chars().all(is_other) {
         Ok(text.to_owned())
     } else {
         Err(refuse(text, "an image tag such as 0.1.0"))
@@ -177,7 +177,7 @@ mod tests {
     use super::ImageReference;
 
     #[test]
-    fn a_reference_comes_back_as_it_went_in() {
+    fn a_parsed_reference_is_written_as_it_was_read() {
         let digest = format!("sha256:{}", "a1".repeat(32));
         for text in [
             "localhost/secure-exporter:dev".to_owned(),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kubelet_might_read_differently_is_refused() {
+    fn ambiguous_references_are_refused() {
         for text in [
             "",
             "/x",

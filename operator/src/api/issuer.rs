@@ -1,90 +1,90 @@
-//! `spec.tls.issuer`: who signs the certificate that the exporters serve.
+//! `spec.tls.issuer`: who signs the serving certificate.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who signs the certificate that every exporter serves. It may change on a resource that runs: scrapers are told to trust
-/// both issuers before the certificate of the next one is served, and no scrape fails.
+/// Who signs the serving certificate of the exporters. It can be changed while exporters run: the CA bundle contains both
+/// issuers before the exporters serve a certificate of the new one, so that no scrape fails.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.provided) == (self.type == 'Provided')")
-        .message("provided must be set if, and only if, type is Provided"),
+        .message("provided must be set if and only if type is Provided"),
     validation = Rule::new("has(self.certManager) == (self.type == 'CertManager')")
-        .message("certManager must be set if, and only if, type is CertManager"),
+        .message("certManager must be set if and only if type is CertManager"),
 )]
 pub struct IssuerSpec {
-    /// Managed: the operator's own certificate authority, one for each SecureExporter. Provided: a Secret of yours, which
-    /// you keep renewed. CertManager: an issuer of cert-manager.
+    /// Managed: the operator runs a CA for each SecureExporter. Provided: you supply the certificate in a Secret and keep it
+    /// renewed. CertManager: a cert-manager issuer signs it.
     #[serde(default, rename = "type")]
     pub type_: IssuerType,
 
-    /// The Secret of yours, where type is Provided.
+    /// The Secret with the certificate. Required if type is Provided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provided: Option<ProvidedIssuer>,
 
-    /// The issuer of cert-manager, where type is CertManager.
+    /// The cert-manager issuer. Required if type is CertManager.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cert_manager: Option<CertManagerIssuer>,
 }
 
-/// Who signs.
+/// Who signs the serving certificate.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IssuerType {
-    /// The operator's own authority.
+    /// A CA that the operator runs.
     #[default]
     Managed,
-    /// Somebody else; a Secret holds what they signed.
+    /// Any other issuer; the user supplies the certificate in a Secret.
     Provided,
-    /// An issuer of cert-manager.
+    /// A cert-manager issuer.
     CertManager,
 }
 
-/// A certificate of your own. spec.tls.certificate does not apply to it.
+/// A user-supplied certificate. spec.tls.certificate does not apply to it.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvidedIssuer {
-    /// Name of the Secret, in the namespace of the SecureExporter. Its tls.crt is the certificate (intermediates after it),
-    /// its tls.key the private key, as in a Secret of type kubernetes.io/tls. The server name must be among the
-    /// certificate's DNS names. The Secret is checked and copied, and never written; what does not pass the check is not
-    /// used, and the condition CertificateValid says why.
+    /// Name of the Secret in the namespace of the SecureExporter. As in a Secret of type kubernetes.io/tls, tls.crt is the
+    /// certificate followed by its intermediates, and tls.key is the private key. The certificate's DNS names must include
+    /// the server name. The operator checks and copies the content and never changes the Secret. Content that does not pass
+    /// the check is not used, and the condition CertificateValid says why.
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: String,
 
-    /// Where the authorities are that scrapers shall trust, PEM. Default: the key ca.crt of the same Secret.
+    /// The CA bundle (PEM) with which scrapers verify the certificate. Default: the key ca.crt of the same Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_bundle_ref: Option<CaBundleRef>,
 }
 
-/// An issuer of cert-manager. The operator makes the key, asks by CertificateRequest with what spec.tls.certificate says, and
-/// renews by itself; a Certificate is not needed.
+/// A cert-manager issuer. The operator generates the key, creates a CertificateRequest according to spec.tls.certificate,
+/// and renews the certificate automatically. No Certificate resource is needed.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CertManagerIssuer {
     /// The issuer that signs.
     pub issuer_ref: IssuerRef,
 
-    /// Where the authorities are that scrapers shall trust, PEM. Default: the one that the issuer names with each
-    /// certificate (status.ca of the CertificateRequest). Must be set where the issuer names none; the condition
-    /// CertificateValid says so.
+    /// The CA bundle (PEM) with which scrapers verify the certificate. Default: the CA that the issuer returns with each
+    /// certificate (status.ca of the CertificateRequest). Required if the issuer returns none, which the condition
+    /// CertificateValid reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_bundle_ref: Option<CaBundleRef>,
 }
 
-/// A reference to an issuer of cert-manager.
+/// A reference to a cert-manager issuer.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct IssuerRef {
     /// Name of the issuer.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// Issuer, in the namespace of the SecureExporter, or ClusterIssuer.
+    /// Kind of the issuer: Issuer (in the namespace of the SecureExporter) or ClusterIssuer.
     #[schemars(length(min = 1, max = 63))]
     #[serde(default = "default_issuer_kind")]
     pub kind: String,
 
-    /// API group of the issuer; other ones are those of external issuers.
+    /// API group of the issuer. External issuers have other groups than cert-manager.io.
     #[schemars(length(min = 1, max = 253))]
     #[serde(default = "default_issuer_group")]
     pub group: String,
@@ -98,7 +98,7 @@ fn default_issuer_group() -> String {
     "cert-manager.io".to_owned()
 }
 
-/// Where a trust bundle is: a key of a Secret or of a ConfigMap in the namespace of the SecureExporter.
+/// A reference to a CA bundle: a key of a Secret or a ConfigMap in the namespace of the SecureExporter.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.secretKeyRef) != has(self.configMapKeyRef)")
@@ -113,14 +113,14 @@ pub struct CaBundleRef {
     pub config_map_key_ref: Option<KeyRef>,
 }
 
-/// A key of an object.
+/// A reference to a key of a Secret or ConfigMap.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct KeyRef {
-    /// Name of the object.
+    /// Name of the Secret or ConfigMap.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
-    /// The key in its data.
+    /// Key in the data of the Secret or ConfigMap.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }

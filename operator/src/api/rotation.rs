@@ -1,31 +1,35 @@
-//! `spec.rotation`: how certificate authority and password are followed by the next.
+//! `spec.rotation`: how the CA and the password are rotated.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the certificate authority and the password are followed by the next ones. Old and new overlap, so that no scrape
-/// fails. (The serving certificate needs no overlap: it is renewed whatever is set here.)
+/// How the CA and the password are rotated. The old and the new one overlap, so that no scrape fails. The serving
+/// certificate needs no overlap: it is always renewed, independently of these settings.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct RotationSpec {
-    /// How long old credentials go on working after scrapers were told the new ones: longer than your slowest copy of the
-    /// Secret <name>-scrape takes. The operator may be set to a longer minimum.
-    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    /// How long old credentials keep working after the new ones were published in the Secret <name>-scrape. Must be longer
+    /// than the slowest scraper takes to pick up a change of that Secret. The operator can be configured with a longer
+    /// minimum.
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}(h|m|s)){1,3}$')")
+        .message("clientOverlap must be a duration in hours, minutes and seconds: use 48h for 2 days"))]
+    #[schemars(length(max = 24))]
     #[serde(default = "default_client_overlap")]
     pub client_overlap: String,
 
-    /// Observed: the operator asks every exporter what it serves and accepts before it goes on. Timed: it only waits, for
-    /// clusters whose network keeps it from the nodes.
+    /// When a rotation enters its next stage. Observed: when the operator has asked every exporter what it serves and
+    /// accepts. Timed: after a fixed time, for clusters in which the operator cannot reach the nodes.
     #[serde(default)]
     pub advance: Advance,
 
-    /// What happens when an exporter or a scraper does not come along, because its node is down or somebody still uses an
-    /// old password. Wait: the old credential goes on working until it does. Proceed: it ends with clientOverlap.
+    /// What happens when an exporter or a client falls behind, because its node is down or the client still uses the old
+    /// password. Wait: the old credential keeps working until it has caught up. Proceed: the old credential is dropped after
+    /// clientOverlap.
     #[serde(default)]
     pub on_stragglers: Stragglers,
 
-    /// Active, or Paused: no authority and no password changes. The serving certificate is renewed all the same.
+    /// Active, or Paused: the CA and the password are not rotated. The serving certificate is still renewed.
     #[serde(default)]
     pub state: RotationState,
 }
@@ -45,32 +49,32 @@ fn default_client_overlap() -> String {
     "24h".to_owned()
 }
 
-/// What a rotation goes on by.
+/// When a rotation enters its next stage.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Advance {
-    /// By what the exporters say.
+    /// When the exporters have confirmed the current one.
     #[default]
     Observed,
-    /// By time alone.
+    /// After a fixed time.
     Timed,
 }
 
-/// What happens to stragglers.
+/// What happens when exporters or clients fall behind in a rotation.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stragglers {
-    /// They are waited for.
+    /// The old credential keeps working until they have caught up.
     #[default]
     Wait,
-    /// They are left behind.
+    /// The old credential is dropped after the overlap.
     Proceed,
 }
 
-/// Whether anything rotates.
+/// Whether the CA and the password are rotated.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RotationState {
-    /// It does.
+    /// They are rotated.
     #[default]
     Active,
-    /// It does not.
+    /// They stay as they are.
     Paused,
 }

@@ -1,4 +1,4 @@
-//! Each CEL rule accepts what it should and refuses what it should, with its own message.
+//! Each CEL rule accepts valid specs, and refuses invalid ones with its own message.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn refuses(message: &str, name: &str, spec: Value) {
 }
 
 #[test]
-fn what_people_write_is_accepted() {
+fn valid_specs_are_accepted() {
     let certificate = |value: Value| json!({"tls": {"certificate": value}});
     for spec in [
         json!({}),
@@ -47,7 +47,7 @@ fn what_people_write_is_accepted() {
         json!({"authentication": {"methods": ["ClientCertificate"]}}),
         json!({"authentication": {"basicAuth": {
             "passwordSecretRef": {"name": "mine"}, "usersSecretRef": {"name": "people"}}}}),
-        // A password of one's own has no interval that could be too short.
+        // rotationInterval has no effect on a user-supplied password, so it cannot be too short.
         json!({"authentication": {"basicAuth": {
             "rotationInterval": "1h", "passwordSecretRef": {"name": "mine", "key": "pw"}}}}),
         json!({"authentication": {"methods": ["BasicAuth", "ClientCertificate"]}}),
@@ -58,7 +58,7 @@ fn what_people_write_is_accepted() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_with_the_reason() {
+fn invalid_specs_are_refused_with_the_reason() {
     let certificate = |value: Value| json!({"tls": {"certificate": value}});
     let key = |value: Value| certificate(json!({"privateKey": value}));
     let arguments = |text: &str| json!({"exporter": {"extraArgs": ["--collector.cpu", text]}});
@@ -71,6 +71,23 @@ fn what_cannot_work_is_refused_with_the_reason() {
             "duration must be between 1m and 43800h",
             certificate(json!({"duration": "43800h1s"})),
         ),
+        (
+            "use 2160h for 90 days",
+            certificate(json!({"duration": "90d"})),
+        ),
+        (
+            "use 2160h for 90 days",
+            json!({"authentication": {"basicAuth": {"rotationInterval": "90d"}}}),
+        ),
+        (
+            "use 48h for 2 days",
+            json!({"rotation": {"clientOverlap": "2d"}}),
+        ),
+        (
+            "for example 30s or 1m",
+            json!({"scrape": {"interval": "soon"}}),
+        ),
+        ("for example 10s", json!({"scrape": {"timeout": "soon"}})),
         ("size must be 256 or 384", key(json!({"size": 2048}))),
         (
             "size must be 256 or 384",
@@ -101,24 +118,27 @@ fn what_cannot_work_is_refused_with_the_reason() {
             json!({"exporter": {"collectors": {"enabled": ["cpu"], "disabled": ["cpu"]}}}),
         ),
         (
-            "extraArgs may only hold",
+            "extraArgs may only contain",
             arguments("--web.listen-address=:80"),
         ),
-        ("extraArgs may only hold", arguments("--web.config.file=")),
-        ("extraArgs may only hold", arguments("--path.rootfs=/")),
         (
-            "extraArgs may only hold",
+            "extraArgs may only contain",
+            arguments("--web.config.file="),
+        ),
+        ("extraArgs may only contain", arguments("--path.rootfs=/")),
+        (
+            "extraArgs may only contain",
             arguments("@/host/root/etc/shadow"),
         ),
-        ("extraArgs may only hold", arguments("--collector.")),
-        ("extraArgs may only hold", arguments("--collector.a b")),
-        ("extraArgs may only hold", arguments("x --collector.cpu")),
+        ("extraArgs may only contain", arguments("--collector.")),
+        ("extraArgs may only contain", arguments("--collector.a b")),
+        ("extraArgs may only contain", arguments("x --collector.cpu")),
         (
-            "username may only hold",
+            "username may only contain",
             json!({"authentication": {"basicAuth": {"username": "a:b"}}}),
         ),
         (
-            "username may only hold",
+            "username may only contain",
             json!({"authentication": {"basicAuth": {"username": ""}}}),
         ),
         (
@@ -130,11 +150,11 @@ fn what_cannot_work_is_refused_with_the_reason() {
             json!({"authentication": {"methods": ["ClientCertificate"], "basicAuth": {"usersSecretRef": {"name": "people"}}}}),
         ),
         (
-            "passwordSecretRef must name a Secret of your own",
+            "passwordSecretRef must name a Secret that you supply",
             json!({"authentication": {"basicAuth": {"passwordSecretRef": {"name": "nodes-scrape"}}}}),
         ),
         (
-            "usersSecretRef must name a Secret of your own",
+            "usersSecretRef must name a Secret that you supply",
             json!({"authentication": {"basicAuth": {"usersSecretRef": {"name": "nodes-state"}}}}),
         ),
         (
@@ -151,7 +171,7 @@ fn what_cannot_work_is_refused_with_the_reason() {
 }
 
 #[test]
-fn an_issuer_has_its_own_block_and_no_other() {
+fn an_issuer_sets_the_block_of_its_type_and_no_other() {
     let tls = |issuer: Value| json!({"tls": {"issuer": issuer}});
     let provided = json!({"secretName": "corporate"});
     let cert_manager = json!({"issuerRef": {"name": "vault"}});
@@ -198,7 +218,7 @@ fn an_issuer_has_its_own_block_and_no_other() {
 }
 
 #[test]
-fn a_name_that_does_not_fit_its_children_is_refused() {
+fn a_name_that_is_too_long_or_no_dns_label_is_refused() {
     refuses("at most 52 characters", &"n".repeat(53), json!({}));
     for name in ["1nodes", "no.des", "nodes-"] {
         refuses("DNS-1035", name, json!({}));
@@ -207,7 +227,7 @@ fn a_name_that_does_not_fit_its_children_is_refused() {
 }
 
 #[test]
-fn what_scrapers_depend_on_cannot_change() {
+fn fields_that_scrapers_depend_on_are_immutable() {
     let server = |name: Option<&str>| match name {
         Some(name) => json!({"tls": {"serverName": name}}),
         None => json!({}),
@@ -265,7 +285,7 @@ fn what_scrapers_depend_on_cannot_change() {
 }
 
 #[test]
-fn the_defaults_of_the_schema_are_those_of_the_types() {
+fn an_empty_spec_has_the_defaults_of_the_types() {
     let from_json: super::SecureExporterSpec = serde_json::from_value(json!({})).unwrap();
     assert_eq!(from_json, super::SecureExporterSpec::default());
 }

@@ -1,4 +1,4 @@
-//! Schemas of fields whose types have none of their own, or one that is too long.
+//! Schemas of fields whose types have no schema, or one that is too long.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -14,7 +14,7 @@ pub(crate) fn annotation_map(_: &mut SchemaGenerator) -> Schema {
     bounded_map(64, 4096)
 }
 
-/// Quantities by resource. Written by hand: the type's own schema is five screens of prose.
+/// Quantities by resource. Written by hand, because the description in the type's own schema is several screens long.
 pub(crate) fn quantity_map(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",

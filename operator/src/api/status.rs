@@ -1,152 +1,154 @@
-//! `status`: what the operator saw and did. It does not grow with the number of nodes.
+//! `status`: what the operator observed and did. Its size does not depend on the number of nodes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the operator saw and did.
+/// What the operator observed and did.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecureExporterStatus {
-    /// The generation of the spec that this status is about.
+    /// The generation of the resource that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// How many nodes should run, and run, the exporter.
+    /// How many nodes should run the exporter, and how many do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NodesStatus>,
 
-    /// The certificate that was published last.
+    /// The serving certificate that was published last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateStatus>,
 
-    /// The client certificate of the scrapers that was published last; absent where none is asked for.
+    /// The client certificate that was published last for the scrapers. Absent unless spec.authentication.methods contains
+    /// ClientCertificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<CertificateStatus>,
 
-    /// The certificate authorities that scrapers are told to trust.
+    /// The CAs in the published CA bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<TrustStatus>,
 
-    /// The passwords, by generation; absent where none is asked for.
+    /// The generations of the password. Absent unless spec.authentication.methods contains BasicAuth.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
 
-    /// The change of authority or password that is under way; absent between changes.
+    /// The rotation of the CA or the password that is in progress. Absent between rotations.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationStatus>,
 
-    /// The last requests by annotation that were acted on, as <subject>=<the annotation's value>.
+    /// The last handled values of the annotations secureexporter.dev/rotate and secureexporter.dev/distrust, as
+    /// <subject>=<value of the annotation>.
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handled_requests: Vec<String>,
 
-    /// Names of the objects made from this one.
+    /// Names of the objects that the operator generates for this resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references: Option<References>,
 
-    /// Conditions: Ready sums the others up.
+    /// Conditions of the resource. Ready summarizes the others.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
 
-/// Nodes, counted.
+/// Numbers of nodes.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct NodesStatus {
-    /// How many nodes should run the exporter.
+    /// Number of nodes that should run the exporter.
     pub desired: i32,
-    /// On how many it answers.
+    /// Number of nodes with a ready exporter pod.
     pub ready: i32,
-    /// On how many it runs in the current version.
+    /// Number of nodes with an exporter pod of the current version.
     pub updated: i32,
-    /// On how many the operator saw the current certificate being served and verified it as Prometheus does, when it
-    /// asked last.
+    /// Number of nodes whose exporter served the current certificate when the operator last checked, verified as
+    /// Prometheus verifies it.
     pub verified: i32,
-    /// Ready of desired, for people: 12/12.
+    /// Ready and desired nodes, for example 12/12.
     pub summary: String,
 }
 
-/// A certificate that was published last.
+/// A published certificate.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateStatus {
-    /// Serial number, hexadecimal.
+    /// Serial number in hexadecimal.
     pub serial_number: String,
     /// SHA-256 of the certificate, hexadecimal.
     pub sha256_fingerprint: String,
     /// From when it is valid.
     pub not_before: Time,
-    /// Until when it is valid.
+    /// When the certificate expires.
     pub not_after: Time,
-    /// When it will be renewed; that of another issuer, when its issuer should have renewed it.
+    /// When the operator renews the certificate; with spec.tls.issuer.type Provided, when its issuer should have renewed it.
     pub renewal_time: Time,
-    /// Generation of the certificate authority that signed it.
+    /// Generation of the CA that signed the certificate.
     pub ca_generation: i64,
-    /// Its subject.
+    /// Subject of the certificate.
     pub subject: String,
-    /// Its issuer.
+    /// Issuer of the certificate.
     pub issuer: String,
 }
 
-/// The certificate authorities that scrapers are told to trust.
+/// The CAs in the published CA bundle.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct TrustStatus {
-    /// Generation of the authority that signs.
+    /// Generation of the CA that signs new certificates.
     pub active_generation: i64,
-    /// Generations of all authorities in the trust bundle.
+    /// Generations of all CAs in the CA bundle.
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub bundled_generations: Vec<i64>,
-    /// Until when the signing authority is valid.
+    /// When the CA that signs new certificates expires.
     pub not_after: Time,
 }
 
-/// The passwords, by generation.
+/// The generations of the password.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct CredentialsStatus {
-    /// Generation of the password that scrapers are told to use.
+    /// Generation of the password that is published for the scrapers.
     pub active_generation: i64,
     /// Generations of all passwords that the exporters accept.
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub accepted_generations: Vec<i64>,
-    /// When the active password was made.
+    /// When the active password was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_rotation_time: Option<Time>,
-    /// When the next one will be made; absent where spec.authentication.basicAuth.rotationInterval is Never.
+    /// When the next rotation starts. Absent if spec.authentication.basicAuth.rotationInterval is Never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_rotation_time: Option<Time>,
 }
 
-/// A change of authority or password that is under way.
+/// A rotation of the CA or the password that is in progress.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RotationStatus {
-    /// What changes: Authority, Password, or both.
+    /// What is rotated: Authority (the CA), Password, or both.
     pub subject: String,
-    /// How far it has come: TrustPublished, LeafSwitched, ClientSwitched and, where the state was lost, Rebuilt of an authority; Accepting and ClientSwitched of a password.
+    /// The current stage. Of a CA: TrustPublished, LeafSwitched, ClientSwitched or, after the state was lost, Rebuilt. Of a password: Accepting or ClientSwitched.
     pub stage: String,
-    /// Since when it is known that all of this stage is published; absent until then.
+    /// When the operator confirmed that everything of this stage is published. Absent until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stage_time: Option<Time>,
-    /// By what it goes on: Observed, Timed where exporters could not be asked, or Waiting.
+    /// What the next stage depends on: Observed (the exporters' answers), Timed (a fixed time, because not every exporter could be asked), or Waiting (the current stage is not finished yet).
     pub evidence: String,
 }
 
-/// Names of the objects made from this one, all in its namespace.
+/// Names of the objects that the operator generates, all in the namespace of the resource.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct References {
-    /// The DaemonSet that runs the exporter.
+    /// Name of the DaemonSet that runs the exporter.
     pub daemon_set_name: String,
-    /// The headless Service over its pods.
+    /// Name of the headless Service of the exporter's pods.
     pub service_name: String,
-    /// The Secret that the exporter mounts.
+    /// Name of the Secret that the exporter mounts.
     pub server_secret_name: String,
-    /// The Secret that Prometheus mounts.
+    /// Name of the Secret that Prometheus mounts.
     pub scrape_secret_name: String,
-    /// The ConfigMap with the trust bundle.
+    /// Name of the ConfigMap with the CA bundle.
     pub trust_config_map_name: String,
 }

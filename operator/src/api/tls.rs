@@ -1,4 +1,4 @@
-//! `spec.tls`: protocol versions, the verified name, and the certificate.
+//! `spec.tls`: protocol versions, the server name and the serving certificate.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -6,19 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::issuer::IssuerSpec;
 
-/// TLS of the metrics endpoint.
+/// TLS settings of the metrics endpoint.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
         "has(self.serverName) == has(oldSelf.serverName) && (!has(self.serverName) || self.serverName == oldSelf.serverName)"
-    ).message("serverName is immutable: scrapers verify it, and would refuse every node while they still ask for the old one. Create a second SecureExporter instead"))]
+    ).message("serverName is immutable, because scrapers that still verify the old name would refuse every node; create a second SecureExporter instead"))]
 pub struct TlsSpec {
-    /// Lowest protocol version that is accepted: TLS12 or TLS13.
+    /// Lowest TLS version that the exporters accept: TLS12 or TLS13.
     #[serde(default)]
     pub min_version: MinTlsVersion,
 
-    /// The name that stands in every certificate and that Prometheus verifies. Default: <name>.<namespace>.svc.
-    /// Immutable.
+    /// The DNS name in every serving certificate, which Prometheus verifies. Default: <name>.<namespace>.svc. Immutable.
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
@@ -26,17 +25,16 @@ pub struct TlsSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 
-    /// Who signs the certificate that every exporter serves.
+    /// Who signs the serving certificate.
     #[serde(default)]
     pub issuer: IssuerSpec,
 
-    /// The certificate that every exporter serves, where the operator asks for it: of no effect where
-    /// spec.tls.issuer.type is Provided.
+    /// The serving certificate of the exporters. Has no effect if spec.tls.issuer.type is Provided.
     #[serde(default)]
     pub certificate: CertificateSpec,
 }
 
-/// Lowest protocol version that the exporter accepts.
+/// Lowest TLS version that the exporters accept.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MinTlsVersion {
     /// TLS 1.2, for scrapers older than 2018.
@@ -48,33 +46,33 @@ pub enum MinTlsVersion {
     Tls13,
 }
 
-/// The certificate that every exporter serves. It is renewed by itself, without a restart of a pod.
+/// The serving certificate of the exporters. The operator renews it automatically, without restarting a pod.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateSpec {
-    /// How long a certificate is valid from now on, in hours, minutes and seconds: 8760h is a year. From 1m to 43800h
-    /// (five years, half the life of the certificate authority).
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('43800h')")
-        .message("duration must be between 1m and 43800h"))]
-    #[schemars(length(max = 24), regex(pattern = r"^([0-9]{1,6}(h|m|s)){1,3}$"))]
+    /// How long a certificate is valid, counted from its issue, in hours, minutes and seconds: 8760h is one year. From 1m to
+    /// 43800h (five years, half the lifetime of the CA).
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') && duration(self) >= duration('1m') && duration(self) <= duration('43800h')")
+        .message("duration must be between 1m and 43800h, in hours, minutes and seconds: use 2160h for 90 days"))]
+    #[schemars(length(max = 24))]
     #[serde(default = "default_duration")]
     pub duration: String,
 
-    /// At which remaining part of its life, in percent, a certificate is renewed: 33 renews a certificate of a year
-    /// after eight months.
+    /// How much of its lifetime is left, in percent, when a certificate is renewed: with 33, a certificate that is valid for
+    /// a year is renewed after eight months.
     #[schemars(range(min = 5, max = 90))]
     #[serde(default = "default_renew_before_percentage")]
     pub renew_before_percentage: i32,
 
-    /// The key of the certificate. Every renewal makes a new one.
+    /// The private key of the certificate. Every renewal generates a new one.
     #[serde(default)]
     pub private_key: PrivateKeySpec,
 
-    /// The subject of the certificate. Nobody verifies it; it is for people who read certificates.
+    /// The subject of the certificate. It is informational: scrapers do not verify it.
     #[serde(default)]
     pub subject: SubjectSpec,
 
-    /// DNS names in the certificate besides the server name.
+    /// Additional DNS names in the certificate, besides the server name.
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(
         length(max = 32),
@@ -135,7 +133,7 @@ pub struct PrivateKeySpec {
     #[serde(default)]
     pub algorithm: KeyAlgorithm,
 
-    /// Size in bits: 256 (default) or 384 for ECDSA; 2048 (default), 3072 or 4096 for RSA; not to be set for Ed25519.
+    /// Key size in bits: 256 (default) or 384 for ECDSA; 2048 (default), 3072 or 4096 for RSA; must not be set for Ed25519.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<i32>,
 }
@@ -143,14 +141,14 @@ pub struct PrivateKeySpec {
 /// The algorithm of a private key.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyAlgorithm {
-    /// Small and quick; understood by everything that scrapes.
+    /// Small and fast; every scraper supports it.
     #[default]
     #[serde(rename = "ECDSA")]
     Ecdsa,
-    /// For rules that demand it.
+    /// For security policies that demand RSA.
     #[serde(rename = "RSA")]
     Rsa,
-    /// Small and quick; some scanners do not know it.
+    /// Small and fast; some security scanners do not support it.
     Ed25519,
 }
 
@@ -173,7 +171,7 @@ pub struct SubjectSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub organizational_unit: Option<String>,
 
-    /// Country (C), two capital letters.
+    /// Country (C): two capital letters, for example CH.
     #[schemars(length(max = 2), regex(pattern = r"^[A-Z]{2}$"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub country: Option<String>,

@@ -1,4 +1,4 @@
-//! `spec.workload`: scheduling, updates and labels of the exporter's pods.
+//! `spec.workload`: scheduling, update strategy and labels of the exporter's pods.
 
 use std::collections::BTreeMap;
 
@@ -8,46 +8,48 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the pods of the exporter are scheduled, updated and labelled.
+/// How the exporter's pods are scheduled, updated and labelled.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadSpec {
-    /// Labels that a node must have to run the exporter. Default: kubernetes.io/os: linux.
+    /// Labels that a node must have for the exporter to run on it. Default: kubernetes.io/os: linux.
     #[schemars(schema_with = "super::schema::node_selector_map")]
     #[serde(default = "linux")]
     pub node_selector: BTreeMap<String, String>,
 
-    /// Taints that the exporter tolerates, as in a pod. Default: all, for metrics are wanted of every node.
+    /// Taints that the exporter's pods tolerate, as in a pod spec. Default: all taints, so that every node has metrics.
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 64))]
     #[serde(default = "any_taint")]
     pub tolerations: Vec<Toleration>,
 
-    /// Affinity of the exporter's pods, as in a pod.
+    /// Affinity of the exporter's pods, as in a pod spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
 
-    /// PriorityClass of the exporter's pods. Empty by default; system-node-critical keeps them on a full node.
+    /// PriorityClass of the exporter's pods. Default: none. With system-node-critical the kubelet does not evict them from a
+    /// full node.
     #[schemars(length(min = 1, max = 253))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
 
-    /// Computing resources of the exporter's container. Default: requests cpu 10m and memory 24Mi, limit memory 64Mi.
+    /// Resource requests and limits of the exporter's container. Default: requests of cpu 10m and memory 24Mi, and a memory
+    /// limit of 64Mi.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 
-    /// How a new version reaches the nodes.
+    /// How the exporter's pods are updated.
     #[serde(default)]
     pub update_strategy: UpdateStrategy,
 
-    /// Further labels of the pods. Labels under app.kubernetes.io/ are the operator's own.
+    /// Additional labels of the pods. Labels under app.kubernetes.io/ are reserved for the operator.
     #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/'))")
-        .message("podLabels may not set labels under app.kubernetes.io/: the DaemonSet selects its pods by them"))]
+        .message("podLabels may not set labels under app.kubernetes.io/, because the DaemonSet selects its pods by them"))]
     #[schemars(schema_with = "super::schema::label_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_labels: BTreeMap<String, String>,
 
-    /// Further annotations of the pods.
+    /// Additional annotations of the pods.
     #[schemars(schema_with = "super::schema::annotation_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_annotations: BTreeMap<String, String>,
@@ -79,29 +81,29 @@ fn any_taint() -> Vec<Toleration> {
     }]
 }
 
-/// Computing resources of the exporter's container.
+/// Resource requests and limits of the exporter's container.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct Resources {
-    /// What the container is guaranteed, by resource: cpu, memory.
+    /// What is reserved for the container, by resource: cpu, memory.
     #[schemars(schema_with = "super::schema::quantity_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Quantity>,
 
-    /// What the container may use at most, by resource: cpu, memory.
+    /// The maximum that the container may use, by resource: cpu, memory.
     #[schemars(schema_with = "super::schema::quantity_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, Quantity>,
 }
 
-/// How a new version reaches the nodes.
+/// How the exporter's pods are updated.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateStrategy {
-    /// RollingUpdate replaces pods by itself; OnDelete waits until somebody deletes them.
+    /// RollingUpdate replaces pods automatically. OnDelete replaces a pod only after it was deleted.
     #[serde(default, rename = "type")]
     pub type_: UpdateStrategyType,
 
-    /// How many nodes may be without exporter during a RollingUpdate: a number, or a percentage such as 10%.
+    /// How many nodes may be without an exporter during a RollingUpdate: a number, or a percentage such as 10%.
     #[schemars(schema_with = "super::schema::int_or_string")]
     #[serde(default = "tenth")]
     pub max_unavailable: IntOrString,
@@ -120,12 +122,12 @@ fn tenth() -> IntOrString {
     IntOrString::String("10%".to_owned())
 }
 
-/// How a new version reaches the nodes.
+/// How the exporter's pods are updated.
 #[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpdateStrategyType {
-    /// Pods are replaced, a few at a time.
+    /// Pods are replaced automatically, a few at a time.
     #[default]
     RollingUpdate,
-    /// A pod is replaced when somebody deletes it.
+    /// A pod is replaced after it was deleted.
     OnDelete,
 }

@@ -7,22 +7,22 @@ use crate::observe::api_error::{self, Class};
 /// Why a write was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The API server refused, or did not answer.
+    /// The API server refused the request, or did not answer.
     #[error("cannot {verb} {kind} {name}: {}", api_error::text(source))]
     Api {
-        /// What was tried.
+        /// The verb of the request.
         verb: &'static str,
         /// Kind of the object.
         kind: Cow<'static, str>,
         /// Name of the object.
         name: String,
-        /// What it said. (Of an object's content it repeats only names of fields.)
+        /// The cause. (The API server repeats only field names of an object's content.)
         #[source]
         source: Box<kube::Error>,
     },
-    /// The name is taken by an object that another controller or a user has made.
+    /// Another controller or a user created an object of this name.
     #[error(
-        "{kind} {name} exists and was not made by this resource: it is not touched. Delete or rename it, or rename the SecureExporter"
+        "cannot write {kind} {name}: an object of this name exists that does not belong to this SecureExporter; delete it, or choose another name for the SecureExporter"
     )]
     Taken {
         /// Kind of the object.
@@ -30,9 +30,9 @@ pub enum ApplyError {
         /// Name of the object.
         name: String,
     },
-    /// The garbage collector has not removed it yet.
+    /// The garbage collector has not removed the object of a deleted resource yet.
     #[error(
-        "{kind} {name} is being deleted, or belongs to a deleted SecureExporter of the same name: waiting for the garbage collector"
+        "cannot write {kind} {name} yet: the garbage collector is still deleting it, or it belongs to a deleted SecureExporter of the same name"
     )]
     Leftover {
         /// Kind of the object.
@@ -40,28 +40,28 @@ pub enum ApplyError {
         /// Name of the object.
         name: String,
     },
-    /// It was not read, so it is not known what would be written over.
-    #[error("{kind} {name} could not be read, so it is not written: {problem}")]
+    /// The object could not be read, so it is not known what would be overwritten.
+    #[error("cannot write {kind} {name}, because it cannot be read: {problem}")]
     Unread {
         /// Kind of the object.
         kind: Cow<'static, str>,
         /// Name of the object.
         name: String,
-        /// What kind of failure it was.
+        /// The kind of failure.
         class: Class,
-        /// What the API server said.
+        /// The API server's message.
         problem: String,
     },
-    /// What is published is newer than what would be written: another operator is at work, or a backup was restored.
+    /// The published state is newer than the one to be written: another operator is running, or a backup was restored.
     #[error(
-        "{kind} {name} holds generation {published} of the state, and the state is at {ours}: an older state is never published over a newer one. Was a backup restored? Delete {name} to publish the older one"
+        "cannot write {kind} {name}: it contains generation {published} of the state, but the state is at generation {ours}, perhaps because a backup was restored; delete {name} to publish the older state"
     )]
     Older {
         /// Kind of the object.
         kind: Cow<'static, str>,
         /// Name of the object.
         name: String,
-        /// The generation that it holds.
+        /// The generation that the object contains.
         published: u64,
         /// The generation of the state.
         ours: u64,
@@ -74,12 +74,12 @@ impl ApplyError {
         matches!(self, Self::Api { source, .. } if api_error::class(source) == Class::Conflict)
     }
 
-    /// Whether the same write may succeed soon without anybody's help.
+    /// Whether a retry may succeed without any action of a user.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Api { source, .. } => api_error::class(source).is_passing(),
             Self::Unread { class, .. } => class.is_passing(),
-            // The garbage collector takes seconds; where it takes longer a person should know.
+            // The garbage collector takes seconds; if it takes longer, a user should know.
             Self::Leftover { .. } | Self::Taken { .. } | Self::Older { .. } => false,
         }
     }

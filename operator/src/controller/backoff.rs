@@ -1,4 +1,4 @@
-//! How long to wait before the next try: for one object after a failure, and for the watches after theirs.
+//! How long to wait before a retry: of an object, and of the watches.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_secs(120);
 const OBJECT: ExponentialBuilder = jittered(Duration::from_secs(1), LONGEST);
 const WATCHES: ExponentialBuilder = jittered(Duration::from_millis(500), Duration::from_secs(5));
 
-/// Waits that double. The jitter adds up to as much again, so the doubling ends at half of the longest wait.
+/// Waits that double. The jitter adds up to 100 %, so the doubling ends at half of the longest wait.
 const fn jittered(first: Duration, longest: Duration) -> ExponentialBuilder {
     ExponentialBuilder::new()
         .with_factor(2.0)
@@ -20,7 +20,7 @@ const fn jittered(first: Duration, longest: Duration) -> ExponentialBuilder {
         .with_jitter()
 }
 
-/// The failures in a row of each object. `Controller` has no such count of its own.
+/// The consecutive failures of each object, which `Controller` does not count.
 #[derive(Debug, Default)]
 pub struct PerObject {
     failures: Mutex<HashMap<String, ExponentialBackoff>>,
@@ -36,14 +36,14 @@ impl PerObject {
         waits.next().unwrap_or(LONGEST)
     }
 
-    /// Forgets the failures of an object: it succeeded, or is gone.
+    /// Resets the failures of an object that succeeded or was deleted.
     pub fn succeeded(&self, uid: &str) {
         self.failures.lock().remove(uid);
     }
 }
 
-/// The pause of all watches of a controller while one of them fails. kube pauses them together, so a long one would let
-/// a single forbidden watch hold up everything; and one longer than a connect may take would cut connects off.
+/// The pause of all watches of a controller while one of them fails. kube pauses them together, so with a long pause a
+/// single forbidden watch would delay everything, and a pause longer than a connection attempt would cut it off.
 pub fn watches() -> watcher::ExponentialBackoff {
     WATCHES.into()
 }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_that_fail_together_are_not_tried_again_together() {
+    fn objects_that_fail_together_are_not_retried_together() {
         let backoff = PerObject::default();
         let mut waits: Vec<_> = (0..20).map(|n| backoff.failed(&n.to_string())).collect();
         waits.sort_unstable();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn no_watch_is_held_up_for_longer_than_five_seconds() {
+    fn no_watch_is_delayed_for_longer_than_five_seconds() {
         let mut backoff = watches();
         let waits: Vec<_> = backoff.by_ref().take(40).collect();
         assert_eq!(waits.len(), 40, "the waits have no end");

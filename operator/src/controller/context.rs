@@ -1,4 +1,4 @@
-//! What every pass needs, and what is remembered between passes.
+//! What every pass needs, and what is kept between passes.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,28 +18,28 @@ use crate::{
 
 /// What every pass needs.
 pub struct Context {
-    /// How to reach the API server.
+    /// Client for the API server.
     pub client: Client,
-    /// What time it is.
+    /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Which images may run.
     pub images: ImagePolicy,
-    /// What is counted.
+    /// The operator's metrics.
     pub metrics: Arc<Metrics>,
-    /// What is told.
+    /// Publishes Kubernetes events.
     pub events: Events,
-    /// Failures in a row.
+    /// Consecutive failures of each resource.
     pub backoff: PerObject,
-    /// The waits of the rotation.
+    /// The timers of rotations.
     pub timers: Timers,
-    /// What the exporters said last.
+    /// The last answers of the exporters.
     pub samples: Samples,
-    /// What was last known of each resource, by uid.
+    /// What was last known about each resource, by uid.
     pub remembered: Mutex<HashMap<String, Remembered>>,
 }
 
 impl Context {
-    /// Forgets a resource that is gone: its secrets, its answers, its metrics.
+    /// Forgets a deleted resource: its secrets, its exporters' answers and its metrics.
     pub fn forget(&self, namespace: &str, name: &str) {
         self.metrics.forget(namespace, name);
         self.remembered().retain(|uid, before| {
@@ -63,11 +63,11 @@ impl Context {
     }
 }
 
-/// What was last known of a resource.
+/// What was last known about a resource.
 #[derive(Clone, Debug)]
 pub struct Remembered {
-    /// Whose it is.
+    /// The resource.
     pub(crate) owner: Owner,
-    /// What it was.
+    /// What was known.
     pub(crate) memory: Memory,
 }

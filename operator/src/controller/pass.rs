@@ -1,4 +1,4 @@
-//! A pass under way.
+//! The data of a pass.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
 };
 use kube::Resource;
 
-/// A pass under way: what it found and did so far. Whatever stops it, this much is reported.
+/// What a pass found and did so far. This is reported even if the pass ends early.
 pub(crate) struct Pass<'a> {
     pub(crate) resource: &'a SecureExporter,
     pub(crate) owner: &'a Owner,
@@ -32,32 +32,32 @@ pub(crate) struct Pass<'a> {
     pub(crate) clock_jumps: u64,
     /// What this process knew after its last pass.
     pub(crate) memory: Option<Memory>,
-    /// What is asked for by annotation.
+    /// What the user requested by annotation.
     pub(crate) requests: Requests,
-    /// What the status said before.
+    /// The previous status.
     pub(crate) previous: SecureExporterStatus,
-    /// The spec that is gone by; `None` where none was ever accepted.
+    /// The accepted spec; `None` if none was ever accepted.
     pub(crate) spec: Option<ValidSpec>,
-    /// What the pods are made of; `None` where that is not accepted.
+    /// The settings of the pods; `None` if the operator's policy forbids them.
     pub(crate) workload: Option<ValidWorkload>,
-    /// What is stored by now.
+    /// The stored state.
     pub(crate) state: Option<State>,
-    /// What the user-supplied Secrets hold.
+    /// The content of the user-supplied Secrets.
     pub(crate) own: Option<OwnCredentials>,
     /// Where the certificate comes from.
     pub(crate) supply: Option<Supply>,
-    /// What exporters said.
+    /// The answers of the exporters.
     pub(crate) heard: Heard,
-    /// Whom a rotation waits for.
+    /// The exporters that a rotation waits for.
     pub(crate) waiting_for: Option<Tally>,
-    /// What could not be carried out.
+    /// What the pass could not do.
     pub(crate) problems: Vec<Problem>,
-    /// When the next pass is due, whatever failed in this one.
+    /// When the next pass is due at the latest.
     pub(crate) due: Duration,
 }
 
 impl<'a> Pass<'a> {
-    /// A pass that has done nothing yet.
+    /// Creates a pass that has not done anything yet.
     pub(crate) fn begin(
         resource: &'a SecureExporter,
         owner: &'a Owner,

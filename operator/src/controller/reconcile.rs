@@ -38,7 +38,7 @@ use crate::{
     },
 };
 
-/// One pass, counted and reported. It never fails as a whole: what cannot be carried out is reported, and the rest is done.
+/// Runs and reports one pass. A pass never fails as a whole: problems are reported, and the rest is done.
 ///
 /// # Errors
 /// None.
@@ -67,7 +67,7 @@ pub async fn reconcile(
 }
 
 impl Pass<'_> {
-    /// What is asked for, as far as it can be carried out. An error ends the pass, and not its report.
+    /// Does what the resource asks for as far as possible. An error ends the pass, but it is still reported.
     async fn run(&mut self) -> Result<(), Problem> {
         let Some((spec, known)) = self.recall()? else {
             return Ok(());
@@ -158,7 +158,7 @@ impl Pass<'_> {
             self.now,
         );
         if known.state.is_none() || known.is_rebuilt {
-            // What could not be read may hold what must not be lost.
+            // An object that could not be read may contain what must not be lost.
             check_readable(observed, owner)?;
         }
         self.state.clone_from(&known.state);
@@ -181,7 +181,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Before anything that may fail or take its time: an alert has its series, and the next renewal is not missed.
+    /// Called before anything that may fail or take long, so that alerts have their series and the next renewal is not
+    /// missed.
     fn note_certificates(&mut self, spec: &ValidSpec) -> Result<(), Problem> {
         let Some(state) = &self.state else {
             return Ok(());
@@ -194,7 +195,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// What users and other issuers supply; `None` where there is nothing yet to go on without it.
+    /// Reads what users and other issuers supply; `None` if the pass cannot continue without it.
     async fn read_supplied(
         &mut self,
         spec: &ValidSpec,
@@ -203,7 +204,7 @@ impl Pass<'_> {
         let (client, namespace) = (&self.context.client, &self.owner.namespace);
         let own = observe::own_credentials(client, namespace, spec).await;
         let own = own.unwrap_or_else(|source| {
-            let problem = Problem::read("the Secrets of spec.authentication", &source);
+            let problem = Problem::read("the Secrets in spec.authentication.basicAuth", &source);
             self.problems.push(problem);
             OwnCredentials::unread(spec)
         });
@@ -231,7 +232,7 @@ impl Pass<'_> {
                 Some(match read {
                     Ok(material) => check(&material, &spec.server_name, self.now),
                     Err(source) => {
-                        let problem = Problem::read("the certificate of spec.tls.issuer", &source);
+                        let problem = Problem::read("the certificate in spec.tls.issuer", &source);
                         let unread = SupplyProblem::unread(problem.to_string());
                         self.problems.push(problem);
                         Err(unread)
@@ -242,7 +243,7 @@ impl Pass<'_> {
         };
         let read = observe::certificate_requests::read(&context.client, owner, spec, order).await;
         if let Some(source) = read.failure {
-            let problem = Problem::read("what cert-manager was asked", &source);
+            let problem = Problem::read("the CertificateRequests", &source);
             self.problems.push(problem);
         }
         Issued {
@@ -252,7 +253,7 @@ impl Pass<'_> {
         }
     }
 
-    /// What the exporters say: asked again where something waits for it, else now and then.
+    /// Asks the exporters: often if a rotation waits for them, otherwise rarely.
     async fn hear(&mut self, spec: &ValidSpec, known: &Known) -> Result<Heard, Problem> {
         let context = self.context;
         let (Some(state), Some(daemon_set)) = (&known.state, self.observed.daemon_set.ours())
@@ -279,7 +280,7 @@ impl Pass<'_> {
             })
     }
 
-    /// Keys and hashes, off the async workers.
+    /// Generates keys and hashes outside the async workers.
     async fn make(&self, steps: &[Step], known: Known, spec: &ValidSpec) -> Result<Next, Problem> {
         let (steps, spec, owner, now) =
             (steps.to_vec(), spec.clone(), self.owner.clone(), self.now);
@@ -289,8 +290,8 @@ impl Pass<'_> {
             .map_err(Problem::Rotation)
     }
 
-    /// Writes the state ahead of everything that is made from it, and then each child that is not as it should be. Whether
-    /// the state is stored: where it is not, nothing has changed.
+    /// Writes the state before everything that depends on it, and then each generated object that differs. Returns whether
+    /// the state was stored; if not, nothing has changed.
     async fn apply(
         &mut self,
         spec: &ValidSpec,
@@ -351,7 +352,7 @@ impl Pass<'_> {
         memory.is_some_and(|memory| memory.clock_jumps != self.clock_jumps)
     }
 
-    /// How soon the first certificate may be there.
+    /// When the first certificate may have been issued.
     fn due_without_state(&self, next: &Next) -> Duration {
         let timers = &self.context.timers;
         let patience = next.order.as_ref().map(|it| it.patience(timers, self.now));
@@ -359,7 +360,7 @@ impl Pass<'_> {
     }
 }
 
-/// Whether everything that the state could be made again from could be read.
+/// Checks that every object could be read from which the state can be rebuilt.
 fn check_readable(observed: &Observed, owner: &Owner) -> Result<(), Problem> {
     use crate::apply::error::ApplyError;
     let check = |child, found: Result<(), ApplyError>| match found {
@@ -376,7 +377,7 @@ fn check_readable(observed: &Observed, owner: &Owner) -> Result<(), Problem> {
     )
 }
 
-/// What is stored. An error forbids every write: what is not known must not be written over.
+/// Returns the stored state. An error forbids every write, because what is unknown must not be overwritten.
 fn stored(observed: &Observed, owner: &Owner) -> Result<Stored, Problem> {
     let secret = own(&observed.state, &owner.state_secret())
         .map_err(|source| Problem::child(ChildKind::State, source))?;

@@ -12,20 +12,20 @@ use crate::{
     spec::ValidSpec,
 };
 
-/// However quiet it is, each resource is looked at this often: a clock may have jumped, an event may have been lost.
+/// Each resource is reconciled at least this often, because the clock may have jumped or a watch event may have been lost.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// How soon to read and decide again where another writer was faster.
+/// How soon to read and decide again after a conflict with another writer.
 pub(crate) const AFTER_A_CONFLICT: Duration = Duration::from_millis(200);
 
 /// How soon what was just written is read back.
 pub(crate) const AFTER_A_STEP: Duration = Duration::from_secs(1);
 
-/// How often the objects of another issuer and the Secrets of the user's own are read. They carry none of our labels, so no
-/// watch tells of a change: to watch them, the operator would have to keep every Secret of the namespace in memory.
+/// How often the objects of other issuers and the user-supplied Secrets are read. They do not carry our labels: to watch
+/// them, the operator would have to keep every Secret of the namespace in memory.
 pub(crate) const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How soon to try again what could not be carried out; `None` where only a change can help, which wakes a pass itself.
+/// Returns how soon to retry; `None` if only a change of the resource can help, which starts a pass anyway.
 pub(crate) fn retry_after(
     problems: &[Problem],
     owner: &Owner,
@@ -49,8 +49,8 @@ pub(crate) fn retry_after(
     Some(longest.min(context.backoff.failed(&owner.uid)))
 }
 
-/// How long to wait where nothing was done: until time brings something, or what is asked of exporters and users may have
-/// changed.
+/// Returns the pause after a pass that changed nothing: until the next deadline, or until the exporters or the unwatched
+/// objects must be read again.
 pub(crate) fn pause(
     deadline: Timestamp,
     now: Timestamp,
@@ -68,7 +68,7 @@ pub(crate) fn pause(
         .min(longest)
 }
 
-/// How old answers of exporters may be.
+/// Returns the maximum age of the exporters' answers.
 pub(crate) fn sample_age(
     state: &State,
     spec: &ValidSpec,

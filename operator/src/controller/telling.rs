@@ -1,4 +1,4 @@
-//! What people hear of a pass: log, events and status.
+//! Reports a pass: log, events, metrics and status.
 
 use kube::Resource;
 
@@ -21,7 +21,7 @@ pub(crate) async fn tell(
     rebuilt: bool,
 ) {
     let rebuilt = rebuilt.then(|| {
-        let note = "the state was missing or older than what is published, and was made again from that; where the operator signs, the keys of the authorities are lost, so a new one follows";
+        let note = "The state was missing or older than the published objects, so it was rebuilt from them; if the operator runs the CA, its key is lost, and a new CA follows with overlap";
         ("StateRebuilt", note.to_owned())
     });
     for (reason, note) in rebuilt
@@ -37,7 +37,7 @@ pub(crate) async fn tell(
     }
 }
 
-/// Reports a pass, whatever became of it: in the log, by events, in metrics and in the status.
+/// Reports a pass in the log, by events, in metrics and in the status, even if it ended early.
 pub(crate) async fn report(pass: &Pass<'_>) {
     let (resource, context) = (pass.resource, pass.context);
     log(pass);
@@ -86,14 +86,14 @@ fn log(pass: &Pass<'_>) {
                 resource,
                 category,
                 error,
-                "another writer was faster; trying again"
+                "conflict with another writer; retrying"
             );
         } else {
             tracing::warn!(
                 resource,
                 category,
                 error,
-                "something could not be carried out"
+                "the resource could not be fully reconciled"
             );
         }
     }

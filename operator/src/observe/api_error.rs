@@ -1,26 +1,26 @@
-//! What the API server said when a request failed. Pure.
+//! Failed requests to the API server. Pure.
 
-/// What kind of failure it is, by the status code.
+/// The kind of failure, by the status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Another writer was faster (409).
     Conflict,
-    /// The operator, or what it writes, is not allowed (403).
+    /// The operator is not allowed to send the request, or an admission policy refused it (403).
     Forbidden,
-    /// The operator is not known (401).
+    /// The API server did not accept the operator's token (401).
     Unauthorized,
-    /// The namespace is being deleted, and nothing can be made in it.
+    /// The namespace is being deleted, so that nothing can be created in it.
     NamespaceTerminating,
-    /// The API server asks for patience (429).
+    /// The API server is overloaded and asks to retry later (429).
     TooManyRequests,
-    /// It did not answer, or could not (5xx, timeouts, broken connections).
+    /// The API server did not answer, or failed (5xx, timeouts, broken connections).
     Unavailable,
-    /// Everything else: the request itself is refused.
+    /// Any other status: the request itself is invalid.
     Refused,
 }
 
 impl Class {
-    /// Whether the same request may succeed soon without anybody's help.
+    /// Whether a retry may succeed without any action of a user.
     pub fn is_passing(self) -> bool {
         match self {
             Self::Conflict
@@ -32,7 +32,7 @@ impl Class {
     }
 }
 
-/// The class of an error.
+/// Returns the class of an error.
 pub fn class(error: &kube::Error) -> Class {
     let kube::Error::Api(status) = error else {
         return Class::Unavailable;
@@ -51,7 +51,7 @@ pub fn class(error: &kube::Error) -> Class {
     }
 }
 
-/// The API server's own words.
+/// Returns the API server's message.
 pub fn text(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),

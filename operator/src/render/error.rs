@@ -1,32 +1,34 @@
-//! Why nothing was rendered.
+//! Why nothing could be rendered.
 
-/// Why nothing was rendered: publishing it would have opened the endpoint or refused every scraper.
+/// Why nothing could be rendered: to publish it would open the endpoint or make exporters refuse every scraper.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
-    /// No password in the state.
-    #[error("the state holds no password: refusing to publish a configuration without users")]
+    /// The state contains no password.
+    #[error("cannot publish a web configuration without users: the state contains no password")]
     NoUsers,
-    /// No client certificate in the state.
-    #[error("the state holds no client certificate: refusing to ask for one that no scraper has")]
+    /// The state contains no client certificate.
+    #[error(
+        "cannot require client certificates: the state contains none, so every scraper would be refused"
+    )]
     NoClientCertificate,
-    /// No certificate authority in the state.
-    #[error("the state holds no certificate authority: refusing to publish an empty trust bundle")]
+    /// The state contains no CA.
+    #[error("cannot publish an empty CA bundle: the state contains no CA")]
     EmptyBundle,
-    /// The active generation of something is not there.
-    #[error("the state has no {what} of generation {generation}")]
+    /// The active generation of a CA or password is missing.
+    #[error("cannot publish {what} generation {generation}: the state does not contain it")]
     MissingGeneration {
-        /// Password or authority.
+        /// `"password"` or `"authority"`.
         what: &'static str,
         /// The generation that is active.
         generation: u64,
     },
-    /// A hash that the exporter would refuse.
-    #[error("the hash of password generation {generation} is not one of bcrypt")]
+    /// The exporter would refuse the hash.
+    #[error("cannot publish password generation {generation}: its hash is not a bcrypt hash")]
     BadHash {
         /// Generation of the password.
         generation: u64,
     },
     /// The scrape configuration could not be written.
-    #[error("the scrape configuration could not be written: {0}")]
+    #[error("cannot serialize the scrape configuration: {0}")]
     Yaml(String),
 }

@@ -1,4 +1,4 @@
-//! What people are told of a step, in the log and by an event. Pure.
+//! The event and the log line of a step. Pure.
 
 use crate::rotation::{
     annotations::Subject,
@@ -6,64 +6,60 @@ use crate::rotation::{
     step::{AuthorityStep, ClientStep, LeafStep, PasswordStep, RequestStep, Step, TimerStep},
 };
 
-/// The reason of what was asked for and not done: a warning.
+/// Reason of the warning that a request was declined.
 pub const DECLINED: &str = "RequestDeclined";
 
-/// A reason for programs and a sentence for people; `None` for steps that change nothing outside.
+/// Reason and message of the event for a step; `None` for steps that change nothing outside the state.
 pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
     Some(match step {
         Step::Authority(AuthorityStep::Replace { generation }) => (
             "AuthorityIssued",
-            format!("certificate authority of generation {generation}; no other is trusted"),
+            format!("Issued the CA of generation {generation}; no other CA is trusted"),
         ),
         Step::Authority(AuthorityStep::Prepare { generation }) => (
             "AuthorityPrepared",
-            format!(
-                "certificate authority of generation {generation}: scrapers are told to trust it besides the old one"
-            ),
+            format!("Issued the CA of generation {generation} and added it to the CA bundle"),
         ),
         Step::Authority(AuthorityStep::ReplaceBundle { generation, .. }) => (
             "AuthorityAdopted",
-            format!("authorities of the issuer, generation {generation}; no other is trusted"),
+            format!("The CA bundle of the issuer is now generation {generation}; no other CA is trusted"),
         ),
         Step::Authority(AuthorityStep::PrepareBundle { generation, .. }) => (
             "AuthorityPrepared",
-            format!(
-                "authorities of the issuer, generation {generation}: scrapers are told to trust them besides the old ones"
-            ),
+            format!("Added the issuer's new CAs, generation {generation}, to the CA bundle"),
         ),
         Step::Authority(AuthorityStep::Abandon) => (
             "AuthorityAbandoned",
-            "the authority that was prepared is not the issuer's any more: scrapers are told to trust it no longer".to_owned(),
+            "Removed the prepared CA from the CA bundle, because the issuer does not use it any more".to_owned(),
         ),
         Step::Authority(AuthorityStep::Recall { again, .. }) => (
             "AuthorityRecalled",
-            format!("the issuer is back at authorities that are still trusted, now generation {again}"),
+            format!("The issuer uses earlier CAs again, which are still trusted; they are now generation {again}"),
         ),
         Step::Authority(AuthorityStep::Switch) => (
             "AuthoritySwitched",
-            "the new certificate authority signs from now on".to_owned(),
+            "The new CA now signs the certificates".to_owned(),
         ),
         Step::Authority(AuthorityStep::DropOthers) => (
             "AuthorityDropped",
-            "scrapers are told to trust the new certificate authority alone".to_owned(),
+            "Removed the old CA from the CA bundle".to_owned(),
         ),
         Step::Leaf(LeafStep::Issue { because }) => (
             "CertificateIssued",
-            format!("serving certificate: {}", because.text()),
+            format!("Issued a new serving certificate: {}", because.text()),
         ),
         Step::Leaf(LeafStep::Serve { .. }) => (
             "CertificateAdopted",
-            "serving certificate: what the issuer has supplied".to_owned(),
+            "The exporters now serve the certificate that the issuer supplied".to_owned(),
         ),
         Step::Request(RequestStep::Decline { subject, .. }) => (DECLINED, declined(*subject).to_owned()),
         Step::Client(ClientStep::Switch) => (
             "ClientSwitched",
-            "scrapers are told a client certificate of the new certificate authority".to_owned(),
+            "Scrapers now use a client certificate of the new CA".to_owned(),
         ),
         Step::Client(ClientStep::Issue { because }) => (
             "ClientCertificateIssued",
-            format!("client certificate of the scrapers: {}", because.text()),
+            format!("Issued a new client certificate for the scrapers: {}", because.text()),
         ),
         Step::Password(PasswordStep::Replace {
             generation,
@@ -71,7 +67,7 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
         }) => (
             "PasswordTaken",
             format!(
-                "password of generation {generation}, your own; no other is accepted of this user"
+                "The user-supplied password is now generation {generation}; no other password of this user is accepted"
             ),
         ),
         Step::Password(PasswordStep::Prepare {
@@ -80,47 +76,47 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
         }) => (
             "PasswordPrepared",
             format!(
-                "password of generation {generation}, your own: exporters accept it besides the old one"
+                "Exporters will accept the new user-supplied password, generation {generation}, as well as the old one"
             ),
         ),
         Step::Password(PasswordStep::Keep) => (
             "PasswordKept",
-            "another password was asked for; it is your own: change the Secret that spec.authentication.basicAuth.passwordSecretRef names"
+            "The password was not rotated, because it is user-supplied: change the Secret in spec.authentication.basicAuth.passwordSecretRef"
                 .to_owned(),
         ),
         Step::ReplaceUsers { users } => (
             "UsersReplaced",
-            format!("{} users are accepted besides the scrapers' own", users.len()),
+            format!("Exporters will accept {} additional users", users.len()),
         ),
         Step::Password(PasswordStep::Replace { generation, .. }) => (
             "PasswordGenerated",
-            format!("password of generation {generation}; no other is accepted"),
+            format!("Generated the password of generation {generation}; no other password is accepted"),
         ),
         Step::Password(PasswordStep::Prepare { generation, .. }) => (
             "PasswordPrepared",
-            format!("password of generation {generation}: exporters accept it besides the old one"),
+            format!("Generated the password of generation {generation}; exporters will accept it as well as the old one"),
         ),
         Step::Password(PasswordStep::Switch) => (
             "PasswordSwitched",
-            "scrapers are told the new password".to_owned(),
+            "Published the new password for the scrapers; exporters still accept the old one".to_owned(),
         ),
         Step::Password(PasswordStep::DropOthers) => (
             "PasswordDropped",
-            "exporters accept the new password alone".to_owned(),
+            "Dropped the old password; exporters accept only the new one".to_owned(),
         ),
-        Step::Password(PasswordStep::HashAgain) => ("PasswordHashed", "the bcrypt cost has changed".to_owned()),
+        Step::Password(PasswordStep::HashAgain) => ("PasswordHashed", "Hashed the password again, because spec.authentication.basicAuth.bcryptCost changed".to_owned()),
         Step::Timers(TimerStep::Restart) => (
             "TimersRestarted",
-            "the clock has jumped: the waits of the rotation under way start anew".to_owned(),
+            "The clock jumped, so the timers of the rotation in progress start again".to_owned(),
         ),
         Step::Timers(TimerStep::AwaitPublication) => (
             "TimersRestarted",
-            "a generated Secret or ConfigMap was not there as it should be (deleted or changed, by hand or with the spec), and is written again: the waits of the rotation under way start anew"
+            "A generated Secret or ConfigMap was deleted or changed and is written again, so the timers of the rotation in progress start again"
                 .to_owned(),
         ),
         Step::Order(OrderStep::Ask { because, .. }) => (
             "CertificateRequested",
-            format!("spec.tls.issuer is asked for a certificate: {}", because.text()),
+            format!("Requested a certificate from the issuer in spec.tls.issuer: {}", because.text()),
         ),
         Step::Order(_)
         | Step::AcceptSpec
@@ -131,17 +127,17 @@ pub fn announcement(step: &Step) -> Option<(&'static str, String)> {
     })
 }
 
-/// What to do instead of asking by annotation.
+/// What the user can do instead of setting the annotation.
 fn declined(subject: Subject) -> &'static str {
     match subject {
         Subject::Certificate | Subject::Authority => {
-            "rotate: this is for another issuer to do (spec.tls.issuer), and what it issues next is followed: renew it there, or, where it comes from a Secret, put the next one into the Secret that spec.tls.issuer.provided.secretName names"
+            "rotate: the operator cannot rotate this, because the certificate comes from another issuer (spec.tls.issuer). Renew it there, or, with type Provided, put a new certificate into the Secret in spec.tls.issuer.provided.secretName; the operator picks it up automatically"
         }
         Subject::DistrustAll => {
-            "distrust: the password was replaced; the certificate comes from another issuer (spec.tls.issuer): revoke it there, have another authority sign another one (ask cert-manager by rotate: certificate, or put it into the Secret that spec.tls.issuer.provided.secretName names), and take the old authority out of the bundle"
+            "distrust: the password was replaced, but the operator cannot replace the certificate, because it comes from another issuer (spec.tls.issuer). Revoke it there, have another CA sign a new one (with cert-manager, set secureexporter.dev/rotate: certificate; with type Provided, put it into the Secret in spec.tls.issuer.provided.secretName), and remove the old CA from the CA bundle"
         }
         Subject::DistrustAuthority | Subject::Password => {
-            "distrust: the authority is that of another issuer (spec.tls.issuer): revoke the certificate there, have another authority sign another one (ask cert-manager by rotate: certificate, or put it into the Secret that spec.tls.issuer.provided.secretName names), and take the old authority out of the bundle"
+            "distrust: the operator cannot replace the CA, because it belongs to another issuer (spec.tls.issuer). Revoke the certificate there, have another CA sign a new one (with cert-manager, set secureexporter.dev/rotate: certificate; with type Provided, put it into the Secret in spec.tls.issuer.provided.secretName), and remove the old CA from the CA bundle"
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the status tells of the certificate that is served: the condition `CertificateValid`. Pure.
+//! The condition `CertificateValid`. Pure.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,15 +12,15 @@ use crate::{
 };
 use secure_exporter_pki::BACKDATING;
 
-/// A certificate that ends sooner than this should have been renewed long ago. Short certificates (in tests) are never
-/// this long; for them a tenth of their life counts.
+/// A certificate that expires sooner than this should have been renewed long ago. For short-lived certificates, a tenth of
+/// their lifetime counts instead.
 const EXPIRING: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// Reason of [`conditions::CERTIFICATE_VALID`] where no scrape succeeds any more.
+/// Reason of [`conditions::CERTIFICATE_VALID`] when a certificate has expired, so that every scrape fails.
 pub const EXPIRED: &str = "Expired";
 
-/// The condition of the served certificate, unless that is well and the client certificate is not: without either, no
-/// scrape succeeds. `supply` is `None` where nobody could look at what comes next.
+/// Returns the condition of the serving certificate, or that of the client certificate if only that one is invalid: scrapes
+/// need both. `supply` is `None` where the next certificate could not be read.
 pub fn validity(
     served: &Served<'_>,
     certificate: &CertificateStatus,
@@ -31,7 +31,7 @@ pub fn validity(
     let end = certificate.not_after.0;
     let (state, spec) = (served.state, served.spec);
     let backdating = state.backdating(state.leaf.authority_generation);
-    let finding = certificate_finding("certificate", certificate, backdating, now);
+    let finding = certificate_finding("serving certificate", certificate, backdating, now);
     if let Some(Supply::External(supply)) = supply {
         let problem = supply.as_ref().err().filter(|problem| !problem.is_passing);
         return supplied_finding(finding, problem, &spec.issuer.source(), end);
@@ -44,12 +44,12 @@ pub fn validity(
     }
 }
 
-/// The condition of the certificate that was served when the state could be read last.
+/// Returns the condition of the certificate that was served when the state was last readable.
 pub fn remembered(certificate: &CertificateStatus, now: Timestamp) -> Finding {
-    certificate_finding("certificate", certificate, BACKDATING, now)
+    certificate_finding("serving certificate", certificate, BACKDATING, now)
 }
 
-/// The same of a certificate that somebody else supplies, with what is wrong with the next one.
+/// The condition of a certificate from another issuer, including the problem with the next one.
 fn supplied_finding(
     served: Finding,
     problem: Option<&SupplyProblem>,
@@ -58,27 +58,35 @@ fn supplied_finding(
 ) -> Finding {
     let is_over = served.reason == EXPIRED;
     let (holds, reason, message) = match problem {
-        Some(problem) if is_over => (false, EXPIRED, format!("{}. {problem}", served.message)),
+        Some(problem) if is_over => (
+            false,
+            EXPIRED,
+            format!("{} The next one cannot be used: {problem}.", served.message),
+        ),
         Some(problem) => (
             false,
             problem.reason,
-            format!("{problem}. The certificate from before goes on being served, until {end}"),
+            format!(
+                "The next certificate cannot be used: {problem}. The exporters keep serving the current one, which expires at {end}."
+            ),
         ),
         None if served.holds == Some(true) => (
             true,
             served.reason,
-            format!("until {end}; the next one comes from {source}"),
+            format!(
+                "The serving certificate is valid until {end}. The next one comes from {source}."
+            ),
         ),
         None => (
             false,
             served.reason,
-            format!("{}: the next one has to come from {source}", served.message),
+            format!("{} The next one must come from {source}.", served.message),
         ),
     };
     Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)
 }
 
-/// `backdating` is how much earlier than its issue its validity begins, which does not count as life.
+/// `backdating` is how long before its issue the validity of the certificate begins. It does not count as lifetime.
 fn certificate_finding(
     what: &str,
     certificate: &CertificateStatus,
@@ -92,19 +100,23 @@ fn certificate_finding(
         Finding::new(conditions::CERTIFICATE_VALID, holds, reason, message)
     };
     if end <= now {
-        finding(false, EXPIRED, format!("the {what} ended at {end}"))
+        finding(
+            false,
+            EXPIRED,
+            format!("The {what} expired at {end}, so every scrape fails."),
+        )
     } else if end.duration_since(now) < soon {
         finding(
             false,
             "Expiring",
-            format!("the {what} ends at {end} and should have been renewed"),
+            format!("The {what} expires at {end} and should have been renewed by now."),
         )
     } else {
         finding(
             true,
             "Valid",
             format!(
-                "until {end}; to be renewed at {}",
+                "The {what} is valid until {end} and will be renewed at {}.",
                 certificate.renewal_time.0
             ),
         )
@@ -120,13 +132,13 @@ mod tests {
             conditions::CERTIFICATE_VALID,
             holds,
             reason,
-            "it was looked at",
+            "The certificate was checked.",
         );
         supplied_finding(served, problem, "Secret corporate", Timestamp::UNIX_EPOCH)
     }
 
     #[test]
-    fn a_problem_of_the_next_certificate_hides_no_end_of_the_served_one() {
+    fn a_problem_with_the_next_certificate_does_not_hide_that_the_current_one_expired() {
         let problem = SupplyProblem::new("KeyMismatch", "key tls.key of Secret corporate is wrong");
         for (reason, holds, found, expected) in [
             ("Valid", true, None, "Valid"),

@@ -1,47 +1,46 @@
-//! The conditions of a resource: their names, their reasons, and how they change. Pure.
+//! The conditions of a resource: their names, and how they change. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Every wanted node has an exporter that serves, with a valid certificate, published credentials and scrape
-/// configuration.
+/// Every node that should run an exporter has a ready one, and nothing blocks the resource.
 pub const READY: &str = "Ready";
-/// At least one exporter serves.
+/// At least one exporter is ready.
 pub const AVAILABLE: &str = "Available";
-/// The published certificate is valid, and not about to end.
+/// The published certificate is valid and does not expire soon.
 pub const CERTIFICATE_VALID: &str = "CertificateValid";
-/// Credentials and scrape configuration are published from the current state.
+/// The published credentials and scrape configuration match the current state.
 pub const CREDENTIALS_PUBLISHED: &str = "CredentialsPublished";
-/// The exporter's port is in use by something else on at least one node.
+/// Another process uses the exporter's port on at least one node.
 pub const PORT_CONFLICT: &str = "PortConflict";
-/// An authority or a password is on its way to the next one.
+/// The CA or the password is being rotated.
 pub const ROTATING: &str = "Rotating";
-/// Exporters or scrapers that do not come along hold a rotation up, or it is paused. Nothing fails by it: the old
-/// credential goes on working.
+/// A rotation waits for exporters or clients that have fallen behind, or it is paused. No scrape fails: the old credential
+/// keeps working.
 pub const ROTATION_BLOCKED: &str = "RotationBlocked";
-/// The Secrets that `spec.authentication.basicAuth` names can be used. There only where it names any.
+/// The user-supplied Secrets in `spec.authentication.basicAuth` are usable. Only present if there are any.
 pub const CREDENTIALS_ACCEPTED: &str = "CredentialsAccepted";
-/// The rotations that are requested by annotation are understood: handled, or queued. Only present while there is such an
-/// annotation.
+/// The rotations that a user requested by annotation are valid: they were handled, or are queued. Only present while the
+/// resource has such an annotation.
 pub const REQUESTS_ACCEPTED: &str = "RequestsAccepted";
-/// A person must change something before this goes on.
+/// The operator cannot continue until a user changes something.
 pub const STALLED: &str = "Stalled";
 
-/// A condition before it is compared with the one that was there.
+/// A condition before it is merged with the previous one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// One of the names of this module.
     pub type_: &'static str,
     /// `None` is Unknown.
     pub holds: Option<bool>,
-    /// One word, for programs.
+    /// A word in CamelCase, for programs.
     pub reason: &'static str,
-    /// A sentence, for people.
+    /// Complete sentences, for users.
     pub message: String,
 }
 
 impl Finding {
-    /// A condition that holds or does not.
+    /// A condition that is True or False.
     pub fn new(
         type_: &'static str,
         holds: bool,
@@ -56,7 +55,7 @@ impl Finding {
         }
     }
 
-    /// A condition of which nothing is known.
+    /// A condition whose status is Unknown.
     pub fn unknown(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             type_,
@@ -67,12 +66,12 @@ impl Finding {
     }
 }
 
-/// What a pass makes of a condition.
+/// The result of a pass for one condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was looked at.
+    /// The pass determined it.
     Found(Finding),
-    /// It could not be looked at: it stays as it was, so that a passing failure is no news.
+    /// The pass could not determine it. It stays as it was, so that a temporary failure changes nothing.
     AsBefore(&'static str),
 }
 
@@ -82,7 +81,7 @@ impl From<Finding> for Verdict {
     }
 }
 
-/// The conditions after these verdicts. The time of a condition changes only where its status does.
+/// Merges the results of a pass into the previous conditions. The transition time changes only with the status.
 pub fn merge(
     previous: &[Condition],
     verdicts: Vec<Verdict>,
@@ -130,7 +129,7 @@ fn found(
     }
 }
 
-/// The API server stores times in seconds; a finer one would differ from its own copy at each pass.
+/// The API server stores times in whole seconds. A finer time would differ from the stored one at each pass.
 fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_looked_at_stays_as_it_was() {
+    fn a_condition_that_was_not_determined_stays_as_it_was() {
         let first = merge(&[], ready(true, "a"), Some(1), at(10));
         let blind = merge(&first, vec![Verdict::AsBefore(READY)], Some(2), at(20));
         assert_eq!(blind, first);
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_moves_with_the_status_alone() {
+    fn the_transition_time_changes_only_with_the_status() {
         let first = merge(&[], ready(false, "a"), Some(1), at(10));
         let same = merge(&first, ready(false, "b"), Some(2), at(20));
         assert_eq!(same[0].last_transition_time.0, at(10));

@@ -1,10 +1,10 @@
-//! What has just come to be wrong, by comparing two statuses.
+//! Which problems are new, found by comparing two statuses.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::{api::SecureExporterStatus, report::conditions};
 
-/// The condition's message, where a rotation has come to be held up since `previous`.
+/// Returns the condition's message if a rotation has become blocked since `previous`.
 pub fn newly_blocked<'a>(
     previous: &SecureExporterStatus,
     current: &'a SecureExporterStatus,
@@ -17,7 +17,7 @@ pub fn newly_blocked<'a>(
     before.is_none().then_some(now.message.as_str())
 }
 
-/// Reason and message of the condition, where since `previous` something else is wrong with a Secret of the user's own.
+/// Returns the condition's reason and message if a user-supplied Secret has another problem than in `previous`.
 pub fn newly_unaccepted<'a>(
     previous: &SecureExporterStatus,
     current: &'a SecureExporterStatus,
@@ -26,8 +26,8 @@ pub fn newly_unaccepted<'a>(
     newly_false(conditions::CREDENTIALS_ACCEPTED, previous, current, differs)
 }
 
-/// Reason and message of the condition, where since `previous` something else is wrong with the certificate. Its
-/// message tells times as well, which are no news.
+/// Returns the condition's reason and message if the certificate has another problem than in `previous`. Compares the
+/// reasons, because the message also contains times.
 pub fn newly_invalid<'a>(
     previous: &SecureExporterStatus,
     current: &'a SecureExporterStatus,
@@ -36,7 +36,7 @@ pub fn newly_invalid<'a>(
     newly_false(conditions::CERTIFICATE_VALID, previous, current, differs)
 }
 
-/// Reason and message of the condition, where since `previous` something else is wrong with a request by annotation.
+/// Returns the condition's reason and message if a request by annotation has another problem than in `previous`.
 pub fn newly_refused<'a>(
     previous: &SecureExporterStatus,
     current: &'a SecureExporterStatus,
@@ -66,7 +66,7 @@ mod tests {
     use crate::report::conditions::Finding;
 
     #[test]
-    fn something_else_that_is_wrong_is_news_and_the_same_is_not() {
+    fn only_another_problem_is_news() {
         let status = |reason, holds| {
             let finding = Finding::new(conditions::CERTIFICATE_VALID, holds, reason, "why");
             SecureExporterStatus {

@@ -1,31 +1,30 @@
-//! What people meet on the first day, recognised in what the scheduler, the kubelet and the DaemonSet controller say,
-//! each with its mend. Pure.
+//! Common problems of the exporter's pods, recognised in the pods' status and in the DaemonSet's events. Pure.
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 
-/// Something that keeps exporters from running, and what to do about it.
+/// A problem that keeps exporters from running.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Complaint {
     /// The port is in use on a node.
     PortTaken,
     /// Pod Security of the namespace forbids what the exporter needs.
     PodSecurity,
-    /// The image cannot be had.
+    /// This image cannot be pulled.
     Image(String),
-    /// The container ends again and again, with these last words.
+    /// The container keeps exiting, with this as the last line of its log.
     Crashing(String),
 }
 
-/// Reads complaints out of the pods' status and the DaemonSet's events, each once.
+/// Finds the problems in the pods' status and the DaemonSet's events, each once.
 pub fn find<'a>(
     pods: &[Pod],
     events: impl Iterator<Item = &'a Event>,
     container: &str,
 ) -> Vec<Complaint> {
     let mut found = BTreeSet::new();
-    // Only a set without pods can be refused by Pod Security; the event may be older than the mend.
+    // Where there are pods, Pod Security does not refuse them; the event may be older than the fix.
     if pods.is_empty() && events.into_iter().any(is_pod_security) {
         found.insert(Complaint::PodSecurity);
     }
@@ -88,7 +87,7 @@ fn of_container(status: &ContainerStatus) -> Option<Complaint> {
     if words.to_lowercase().contains("address already in use") || words.contains("address in use") {
         return Some(Complaint::PortTaken);
     }
-    let last = words.lines().last().unwrap_or("it left no word");
+    let last = words.lines().last().unwrap_or("(no log output)");
     Some(Complaint::Crashing(last.chars().take(300).collect()))
 }
 
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_the_scheduler_finds_taken() {
+    fn a_port_conflict_reported_by_the_scheduler() {
         let status = json!({"conditions": [{"type": "PodScheduled", "status": "False",
             "message": "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."}]});
         assert_eq!(
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_the_exporter_finds_taken() {
+    fn a_port_conflict_reported_by_the_exporter() {
         let terminated = json!({"terminated": {"exitCode": 1, "message":
             "level=ERROR msg=\"cannot listen on [::]:9100: Address already in use (os error 98)\"\n"}});
         let status = json!({"containerStatuses": [{"name": "exporter", "image": "i", "imageID": "", "ready": false,
@@ -125,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_is_not_to_be_had() {
+    fn an_image_that_cannot_be_pulled() {
         let status = json!({"containerStatuses": [{"name": "exporter", "image": "r/i:1", "imageID": "", "ready": false,
             "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}}]});
         assert_eq!(of(&[pod(status)]), [Complaint::Image("r/i:1".into())]);
     }
 
     #[test]
-    fn a_ready_container_that_once_ended_is_no_complaint() {
+    fn a_ready_container_that_once_exited_is_no_problem() {
         let status = json!({"containerStatuses": [{"name": "exporter", "image": "i", "imageID": "", "ready": true,
             "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "message": "x"}}}]});
         assert_eq!(of(&[pod(status)]), []);

@@ -1,5 +1,5 @@
-//! What keeps a pass from carrying out all that a resource asks for, in the words that people, metrics and conditions have
-//! for it.
+//! Why a pass could not do everything that a resource asks for, with the text for users and the category for metrics and
+//! conditions.
 
 use crate::{
     apply::error::ApplyError,
@@ -12,29 +12,31 @@ use crate::{
 };
 use secure_exporter_pki::InspectError;
 
-/// Something that a pass could not carry out. It stops what depends on it, and nothing else.
+/// A problem of a pass. It only stops what depends on it.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// The spec asks for what cannot be, and another one was accepted before.
+    /// The spec is invalid, and an earlier one was accepted.
     #[error(
-        "{0}. This spec is not accepted: the exporters keep what they have, and their certificates and passwords are still renewed as the last accepted spec says"
+        "{0}. The spec was not accepted: the exporters keep running unchanged, and the operator still renews their certificates and passwords according to the last accepted spec"
     )]
     Spec(#[source] SpecError),
-    /// The spec asks for what cannot be, and none was accepted before.
-    #[error("{0}. No spec of this resource has been accepted yet, so nothing is issued")]
+    /// The spec is invalid, and none was accepted before.
+    #[error("{0}. The spec was not accepted, and no earlier one was, so nothing is issued")]
     FirstSpec(#[source] SpecError),
-    /// The operator's policy forbids what the pods would be made of.
-    #[error("{0}. The DaemonSet stays as it is; certificates and passwords are still renewed")]
+    /// The operator's policy forbids the pods of this spec.
+    #[error(
+        "{0}. The DaemonSet stays as it is, and the operator still renews certificates and passwords"
+    )]
     Workload(#[source] SpecError),
-    /// There is no password to begin with.
-    #[error("nothing is published yet, because there is no password: {0}")]
+    /// There is no password yet.
+    #[error("nothing can be published yet, because there is no usable password: {0}")]
     NoPassword(#[source] OwnProblem),
-    /// There is no certificate to begin with.
-    #[error("nothing is published yet, because there is no certificate to serve: {0}")]
+    /// There is no serving certificate yet.
+    #[error("nothing can be published yet, because there is no usable serving certificate: {0}")]
     IssuerNotReady(#[source] SupplyProblem),
     /// The state Secret is damaged.
     #[error(
-        "Secret {name}: {source}. Restore it from a backup; if there is none, delete it, and every scraper must read its Secret again"
+        "cannot use Secret {name}: {source}. The exporters keep what they have, and nothing is renewed. Restore the Secret from a backup; if there is none, delete it, and the operator rebuilds it from the published objects or issues new credentials, which every scraper must then read again"
     )]
     State {
         /// Its name.
@@ -46,36 +48,36 @@ pub enum Problem {
     /// A certificate in the state cannot be read.
     #[error(transparent)]
     Inspect(#[from] InspectError),
-    /// The next state could not be made.
+    /// The next state could not be created.
     #[error(transparent)]
     Rotation(#[from] RotationError),
     /// Nothing safe could be rendered.
     #[error(transparent)]
     Render(#[from] RenderError),
-    /// Something could not be read.
+    /// An object could not be read.
     #[error("cannot read {what}: {said}")]
     Read {
-        /// What.
+        /// The object or objects.
         what: &'static str,
-        /// What kind of failure it was.
+        /// The kind of failure.
         class: Class,
-        /// What the API server said.
+        /// The API server's message.
         said: String,
     },
-    /// A child could not be written.
+    /// A generated object could not be written.
     #[error("{source}")]
     Child {
-        /// Which.
+        /// The object.
         child: ChildKind,
-        /// Why.
+        /// The cause.
         #[source]
         source: ApplyError,
     },
-    /// Something else could not be written.
+    /// Another object could not be written.
     #[error(transparent)]
     Apply(#[from] ApplyError),
-    /// The task that makes keys was cancelled.
-    #[error("making keys was interrupted")]
+    /// The task that generates keys was cancelled.
+    #[error("cannot generate keys: the task was cancelled")]
     Interrupted,
 }
 
@@ -89,17 +91,17 @@ impl Problem {
         }
     }
 
-    /// A child that could not be written.
+    /// A generated object that could not be written.
     pub fn child(child: ChildKind, source: ApplyError) -> Self {
         Self::Child { child, source }
     }
 
-    /// Whether only another spec, or another policy, can help.
+    /// Whether only a change of the spec or of the operator's policy can solve it.
     pub fn is_of_spec(&self) -> bool {
         matches!(self, Self::Spec(_) | Self::FirstSpec(_) | Self::Workload(_))
     }
 
-    /// Whether another writer was faster: reading and deciding again is all that it takes.
+    /// Whether another writer was faster, so that reading and deciding again solves it.
     pub fn is_conflict(&self) -> bool {
         match self {
             Self::Child { source, .. } | Self::Apply(source) => source.is_conflict(),
@@ -107,7 +109,7 @@ impl Problem {
         }
     }
 
-    /// A word of few, for metrics and conditions.
+    /// The category, for metrics and conditions.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Spec(_) | Self::FirstSpec(_) => "InvalidSpec",
@@ -123,7 +125,8 @@ impl Problem {
         }
     }
 
-    /// Whether the same try may succeed soon without anybody's help: it is logged and counted, and no condition follows it.
+    /// Whether a retry may succeed without any action of a user. Such a problem is logged and counted, but does not change
+    /// conditions.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Read { class, .. } => class.is_passing(),

@@ -1,4 +1,4 @@
-//! What has become of the rotations that a user requested by annotation. Pure.
+//! The condition `RequestsAccepted`: the rotations that a user requested by annotation. Pure.
 
 use crate::{
     report::conditions::{self, Finding},
@@ -8,7 +8,7 @@ use crate::{
     },
 };
 
-/// The condition `RequestsAccepted`; `None` where the resource has no such annotation.
+/// Returns the condition `RequestsAccepted`; `None` if the resource has no such annotation.
 pub fn accepted(requests: &Requests, state: Option<&State>) -> Option<Finding> {
     let finding = |holds, reason, message: String| {
         Some(Finding::new(
@@ -19,7 +19,11 @@ pub fn accepted(requests: &Requests, state: Option<&State>) -> Option<Finding> {
         ))
     };
     if let Some(problem) = &requests.problem {
-        return finding(false, "InvalidRequest", problem.clone());
+        return finding(
+            false,
+            "InvalidRequest",
+            format!("{problem}. This part of the annotation is ignored."),
+        );
     }
     let asked = || requests.asked();
     asked().next()?;
@@ -44,7 +48,7 @@ pub fn accepted(requests: &Requests, state: Option<&State>) -> Option<Finding> {
 
 fn queue(queued: &str) -> String {
     format!(
-        "Queued: {queued}. A rotation that is under way has to end first, and spec.rotation.state must be Active; status.rotation shows the current stage."
+        "Queued: {queued}. A rotation in progress must end first, and spec.rotation.state must be Active. See status.rotation for the current stage."
     )
 }
 
@@ -61,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_is_answered_at_once() {
+    fn every_request_is_reported_at_once() {
         assert_eq!(accepted(&Requests::default(), None), None);
         let invalid = accepted(&requests("leaf"), None).unwrap();
         assert_eq!(

@@ -1,21 +1,26 @@
-//! What the status tells of a rotation that is under way. Pure.
+//! `status.rotation` and the conditions `Rotating` and `RotationBlocked`. Pure.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    api::{RotationState, RotationStatus},
+    api::{RotationState, RotationStatus, Stragglers},
+    names::Owner,
     report::{
         conditions::{self, Finding},
         seen::Seen,
     },
-    rotation::{evidence::Tally, state::State},
+    rotation::{
+        evidence::Tally,
+        state::{AuthorityStage, PasswordStage, State},
+    },
     spec::ValidSpec,
 };
 
 /// How many nodes a message names.
-const NAMED: usize = 5;
+const MAX_NAMED_NODES: usize = 5;
 
-/// `status.rotation`; `None` between changes.
+/// Returns `status.rotation`; `None` between rotations.
 pub fn progress(state: &State, waiting_for: Option<&Tally>) -> Option<RotationStatus> {
     let stages = stages(state);
     let first = stages.first()?;
@@ -33,83 +38,182 @@ pub fn progress(state: &State, waiting_for: Option<&Tally>) -> Option<RotationSt
         stage: join(|stage| &stage.name),
         stage_time: first
             .confirmed
-            .and_then(|time| jiff::Timestamp::from_second(time.as_second()).ok())
+            .and_then(|time| Timestamp::from_second(time.as_second()).ok())
             .map(Time),
         evidence: evidence.to_owned(),
     })
 }
 
-/// The condition `Rotating`.
-pub fn rotating(state: &State, waiting_for: Option<&Tally>) -> Finding {
-    match progress(state, waiting_for) {
-        None => Finding::new(
-            conditions::ROTATING,
-            false,
-            "Steady",
-            "no authority and no password is being changed",
-        ),
-        Some(rotation) => {
-            let by = match rotation.evidence.as_str() {
-                "Timed" => "; going on by time, because not every exporter could be asked",
-                _ => "",
-            };
-            Finding::new(
-                conditions::ROTATING,
-                true,
-                "InProgress",
-                format!("{}: {}{by}", rotation.subject, rotation.stage),
-            )
+/// Returns the condition `Rotating`.
+pub fn rotating(spec: &ValidSpec, state: &State, waiting_for: Option<&Tally>) -> Finding {
+    let finding =
+        |holds, reason, message| Finding::new(conditions::ROTATING, holds, reason, message);
+    let rotations: Vec<String> = authority_rotation(spec, state)
+        .into_iter()
+        .chain(password_rotation(spec, state))
+        .collect();
+    if rotations.is_empty() {
+        let message = "No rotation of the CA or the password is in progress.".to_owned();
+        return finding(false, "Steady", message);
+    }
+    let timed = match waiting_for {
+        Some(tally) if tally.timed > 0 => {
+            " Not every exporter could be asked; for those the operator waits a fixed time instead."
         }
+        _ => "",
+    };
+    finding(
+        true,
+        "InProgress",
+        format!("{}{timed}", rotations.join(" ")),
+    )
+}
+
+fn authority_rotation(spec: &ValidSpec, state: &State) -> Option<String> {
+    let progress = state.authority_progress?;
+    let stage = progress.stage;
+    let (meaning, end) = match stage {
+        AuthorityStage::TrustPublished => (
+            "the CA bundle contains the new CA as well as the old one, and the old one still signs",
+            "It ends when scrapers have had time to read the new CA bundle".to_owned(),
+        ),
+        AuthorityStage::LeafSwitched => (
+            "the exporters switch to a certificate of the new CA, and the CA bundle still contains the old one",
+            end_of_overlap(spec, "every exporter serves a certificate of the new CA"),
+        ),
+        AuthorityStage::ClientSwitched => (
+            "scrapers switch to a client certificate of the new CA, and exporters still trust the old one",
+            end_of_overlap(spec, "every exporter serves a certificate of the new CA"),
+        ),
+        AuthorityStage::Rebuilt => (
+            "the state was lost and rebuilt from the published objects, and every CA that exporters may still use stays in the CA bundle",
+            end_of_overlap(spec, "every exporter serves a certificate of the active CA"),
+        ),
+    };
+    let earliest = match stage {
+        AuthorityStage::TrustPublished => None,
+        _ => after_overlap(spec, progress.confirmed),
+    };
+    let confirmed = progress.confirmed.is_some();
+    let subject = format!("The CA is being rotated (stage {stage:?})");
+    Some(sentence(&subject, meaning, &end, confirmed, earliest))
+}
+
+fn password_rotation(spec: &ValidSpec, state: &State) -> Option<String> {
+    let progress = state.password_progress?;
+    let stage = progress.stage;
+    let (meaning, end, earliest) = match stage {
+        PasswordStage::Accepting => (
+            "exporters accept the new password as well as the old one, and scrapers still use the old one",
+            "It ends when every exporter accepts the new password".to_owned(),
+            None,
+        ),
+        PasswordStage::ClientSwitched => (
+            "scrapers switch to the new password, and exporters still accept the old one",
+            end_of_overlap(spec, "no client uses the old password any more"),
+            after_overlap(spec, progress.confirmed),
+        ),
+    };
+    let confirmed = progress.confirmed.is_some();
+    let subject = format!("The password is being rotated (stage {stage:?})");
+    Some(sentence(&subject, meaning, &end, confirmed, earliest))
+}
+
+fn sentence(
+    subject: &str,
+    meaning: &str,
+    end: &str,
+    confirmed: bool,
+    earliest: Option<Timestamp>,
+) -> String {
+    let when = match earliest {
+        Some(time) => format!(", at {time} at the earliest"),
+        None if !confirmed => {
+            ", counted from when everything of this stage is published".to_owned()
+        }
+        None => String::new(),
+    };
+    format!("{subject}: {meaning}. {end}{when}.")
+}
+
+/// When a stage ends that lasts for the overlap.
+fn end_of_overlap(spec: &ValidSpec, evidence: &str) -> String {
+    let overlap = spec.rotation.client_overlap;
+    let overlap = format!("It ends when spec.rotation.clientOverlap ({overlap:#}) is over");
+    match spec.rotation.on_stragglers {
+        Stragglers::Wait => format!("{overlap} and {evidence}"),
+        Stragglers::Proceed => overlap,
     }
 }
 
-/// The condition `RotationBlocked`.
+/// The earliest end of a stage that lasts for the overlap; `None` until the stage is confirmed.
+fn after_overlap(spec: &ValidSpec, confirmed: Option<Timestamp>) -> Option<Timestamp> {
+    let end = confirmed?.checked_add(spec.rotation.client_overlap).ok()?;
+    Timestamp::from_second(end.as_second()).ok()
+}
+
+/// Returns the condition `RotationBlocked`.
 pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Finding {
     let finding = |holds, reason, message: String| {
         Finding::new(conditions::ROTATION_BLOCKED, holds, reason, message)
     };
     if spec.rotation.state == RotationState::Paused {
-        let message =
-            "spec.rotation.state is Paused; the serving certificate is renewed all the same";
-        return finding(true, "Paused", message.to_owned());
+        let resume = patch(seen.owner, r#"{"state":"Active"}"#);
+        let message = format!(
+            "Rotations are paused, because spec.rotation.state is Paused. The CA and the password do not change; the serving certificate is still renewed. To resume: {resume}"
+        );
+        return finding(true, "Paused", message);
     }
     match seen.waiting_for {
-        Some(tally) if !tally.is_settled() => finding(true, "Stragglers", stragglers(tally)),
-        _ => finding(false, "Free", "nothing holds a rotation up".to_owned()),
+        Some(tally) if !tally.is_settled() => {
+            finding(true, "Stragglers", stragglers(tally, seen.owner))
+        }
+        _ => finding(false, "Free", "No rotation is blocked.".to_owned()),
     }
 }
 
-fn stragglers(tally: &Tally) -> String {
+fn stragglers(tally: &Tally, owner: &Owner) -> String {
     let mut named: Vec<String> = tally
         .holding
         .iter()
-        .map(|(node, why)| format!("{node} {}", why.text()))
+        .map(|(node, why)| format!("{node}: {}", why.text()))
         .collect();
-    if tally.missing > 0 {
-        named.push(format!("{} nodes have no exporter's pod", tally.missing));
+    match tally.missing {
+        0 => {}
+        1 => named.push("1 node has no exporter pod".to_owned()),
+        missing => named.push(format!("{missing} nodes have no exporter pod")),
     }
     if tally.unknown {
-        named.push("it is not known on which nodes exporters run".to_owned());
+        named.push("it is not known which nodes run an exporter".to_owned());
     }
-    // Answers come in any order, and a message that changes by it would be a write each time.
+    // The answers arrive in any order. A message that changed with it would be written at each pass.
     named.sort_unstable();
-    let rest = named.len().saturating_sub(NAMED);
-    named.truncate(NAMED);
+    let rest = named.len().saturating_sub(MAX_NAMED_NODES);
+    named.truncate(MAX_NAMED_NODES);
     let more = if rest > 0 {
         format!("; and {rest} more")
     } else {
         String::new()
     };
+    let proceed = patch(owner, r#"{"onStragglers":"Proceed"}"#);
     format!(
-        "the old credential keeps working, because: {}{more}. Fix or remove these nodes, or set spec.rotation.onStragglers: Proceed",
+        "The rotation cannot finish yet, so the old credential keeps working. It waits for: {}{more}. Fix this, or let the rotation drop the old credential regardless: {proceed}",
         named.join("; ")
+    )
+}
+
+/// The command that changes `spec.rotation`.
+fn patch(owner: &Owner, change: &str) -> String {
+    format!(
+        "kubectl patch secureexporter {} -n {} --type=merge -p '{{\"spec\":{{\"rotation\":{change}}}}}'",
+        owner.name, owner.namespace
     )
 }
 
 struct Stage {
     subject: &'static str,
     name: String,
-    confirmed: Option<jiff::Timestamp>,
+    confirmed: Option<Timestamp>,
 }
 
 fn stages(state: &State) -> Vec<Stage> {

@@ -1,4 +1,4 @@
-//! What a pass saw: the one input of everything that people read of it.
+//! What a pass observed: the input of the status, the conditions, the events and the metrics.
 
 use k8s_openapi::api::apps::v1::DaemonSet;
 
@@ -15,41 +15,41 @@ use crate::{
     supplied::{certificate::Supply, credentials::OwnCredentials},
 };
 
-/// What a pass saw: the one input of everything that people read of it.
+/// What a pass observed: the input of the status, the conditions, the events and the metrics.
 pub struct Seen<'a> {
-    /// Whose it is.
+    /// The resource.
     pub owner: &'a Owner,
-    /// What is served; `None` where there is nothing yet, or the state could not be read.
+    /// The state that is served; `None` if there is none yet, or it could not be read.
     pub served: Option<Served<'a>>,
     /// The DaemonSet as it was read.
     pub daemon_set: &'a Child<DaemonSet>,
-    /// What stands in the way of pods; `None` where that could not be read.
+    /// Problems of the exporter's pods; `None` if the pods could not be read.
     pub complaints: Option<&'a [Complaint]>,
-    /// What the exporters said when they were asked last.
+    /// The exporters with their last answers.
     pub exporters: &'a [Exporter],
-    /// The exporters that a rotation waits for; `None` where it waits for none.
+    /// The exporters that a rotation waits for; `None` if it waits for none.
     pub waiting_for: Option<&'a Tally>,
-    /// What is asked for by annotation.
+    /// What the user requested by annotation.
     pub requests: &'a Requests,
-    /// What the user-supplied Secrets hold; `None` where the pass ended before they were looked at.
+    /// The content of the user-supplied Secrets; `None` if the pass ended before it read them.
     pub own: Option<&'a OwnCredentials>,
-    /// Where the certificate comes from, and what came; `None` likewise.
+    /// Where the certificate comes from, and the next one; `None` if the pass ended before it read it.
     pub supply: Option<&'a Supply>,
-    /// What could not be carried out.
+    /// What the pass could not do.
     pub problems: &'a [Problem],
 }
 
-/// The state, and the spec that it follows.
+/// The state, and the spec that it was derived from.
 #[derive(Clone, Copy)]
 pub struct Served<'a> {
-    /// The spec: the one that is asked for, or else the last that was accepted.
+    /// The spec of the resource if it is valid, otherwise the last accepted one.
     pub spec: &'a ValidSpec,
     /// The stored state.
     pub state: &'a State,
 }
 
 impl Seen<'_> {
-    /// The first problem that a person, or another controller, has to solve.
+    /// Returns the first problem that a user or another controller must solve.
     pub fn blocking(&self) -> Option<&Problem> {
         self.problems.iter().find(|problem| !problem.is_passing())
     }

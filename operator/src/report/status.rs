@@ -1,4 +1,4 @@
-//! What `kubectl get` and `kubectl describe` tell: a pure function of what a pass saw.
+//! The status of a resource: a pure function of what a pass observed.
 
 use jiff::Timestamp;
 use k8s_openapi::{api::apps::v1::DaemonSet, apimachinery::pkg::apis::meta::v1::Time};
@@ -28,7 +28,7 @@ use secure_exporter_pki::{
     inspect::{bundle_end, inspect},
 };
 
-/// The certificates of `served`, as the status has them: the served one, and the one that scrapers present.
+/// Returns the serving certificate and the client certificate as the status shows them.
 ///
 /// # Errors
 /// A certificate in the state cannot be read.
@@ -58,7 +58,7 @@ pub fn certificates(
     Ok((leaf, client))
 }
 
-/// The status after a pass. What the pass could not look at stays as it was.
+/// Returns the status after a pass. What the pass could not determine stays as it was.
 pub fn status(
     previous: &SecureExporterStatus,
     generation: Option<i64>,
@@ -109,7 +109,7 @@ fn verdicts(seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) -> V
     ];
     match &seen.served {
         Some(served) => verdicts.extend([
-            rotation::rotating(served.state, seen.waiting_for).into(),
+            rotation::rotating(served.spec, served.state, seen.waiting_for).into(),
             rotation::blocked(served.spec, seen).into(),
         ]),
         None => verdicts.extend([
@@ -144,10 +144,14 @@ fn available_verdict(seen: &Seen<'_>, status: &SecureExporterStatus) -> Verdict 
         return Verdict::AsBefore(conditions::AVAILABLE);
     };
     let (holds, reason, message) = if nodes.ready > 0 {
-        let message = format!("{} nodes are served", nodes.ready);
+        let message = format!(
+            "The exporter is ready on {} of {} nodes.",
+            nodes.ready, nodes.desired
+        );
         (true, "ExportersServing", message)
     } else {
-        (false, "NoExporterServes", "no node is served".to_owned())
+        let message = "No node has a ready exporter, so there are no node metrics.".to_owned();
+        (false, "NoExporterServes", message)
     };
     Finding::new(conditions::AVAILABLE, holds, reason, message).into()
 }
@@ -160,13 +164,13 @@ fn port_verdict(seen: &Seen<'_>, port: Option<u16>) -> Verdict {
         let (_, message) = explain(&Complaint::PortTaken, port, &seen.owner.namespace);
         Finding::new(conditions::PORT_CONFLICT, true, "PortTaken", message)
     } else {
-        let message = "no node reports the port as taken";
+        let message = "No node reports that the port is in use.";
         Finding::new(conditions::PORT_CONFLICT, false, "PortFree", message)
     };
     finding.into()
 }
 
-/// Whether the two Secrets hold what follows from the state.
+/// Whether the two Secrets contain what the state prescribes.
 fn published_verdict(seen: &Seen<'_>) -> Verdict {
     const TYPE: &str = conditions::CREDENTIALS_PUBLISHED;
     let is_theirs = |problem: &&Problem| match problem {
@@ -185,7 +189,9 @@ fn published_verdict(seen: &Seen<'_>) -> Verdict {
         None if seen.served.is_none() => Verdict::AsBefore(TYPE),
         None => {
             let (server, scrape) = (seen.owner.server_secret(), seen.owner.scrape_secret());
-            Finding::new(TYPE, true, "Published", format!("in {server} and {scrape}")).into()
+            let message =
+                format!("The credentials are published in the Secrets {server} and {scrape}.");
+            Finding::new(TYPE, true, "Published", message).into()
         }
     }
 }
@@ -197,13 +203,16 @@ fn stalled_verdict(seen: &Seen<'_>, trouble: Option<(&'static str, String)>) -> 
     }
     match trouble {
         Some((reason, message)) => Finding::new(TYPE, true, reason, message).into(),
-        // What is not known is not denied either.
+        // Without all information the condition stays as it was.
         None if seen.complaints.is_none() || !seen.problems.is_empty() => Verdict::AsBefore(TYPE),
-        None => Finding::new(TYPE, false, "Progressing", "nothing stands in the way").into(),
+        None => {
+            let message = "Nothing needs the attention of a user.";
+            Finding::new(TYPE, false, "Progressing", message).into()
+        }
     }
 }
 
-/// The condition `CredentialsAccepted`; `None` where the spec names no Secret.
+/// The condition `CredentialsAccepted`; `None` if the spec names no user-supplied Secret.
 fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
     const TYPE: &str = conditions::CREDENTIALS_ACCEPTED;
     let names_secrets = seen
@@ -216,19 +225,19 @@ fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
         |holds, reason, message: String| Some(Finding::new(TYPE, holds, reason, message).into());
     let (password, users) = (own.password.problem(), own.users.problem());
     let password_kept =
-        |problem: &OwnProblem| format!("{problem}. The password from before stays in use");
-    let users_kept = |problem: &OwnProblem| format!("{problem}. The users from before stay");
+        |problem: &OwnProblem| format!("{problem}. The previous password stays in use.");
+    let users_kept = |problem: &OwnProblem| format!("{problem}. The previous users stay in use.");
     match (password, users) {
         (Some(password), Some(users)) => finding(
             false,
             "SecretsUnusable",
-            format!("{}. {}", password_kept(password), users_kept(users)),
+            format!("{} {}", password_kept(password), users_kept(users)),
         ),
         (Some(password), None) => finding(false, "PasswordUnusable", password_kept(password)),
         (None, Some(users)) => finding(false, "UsersUnusable", users_kept(users)),
         (None, None) if own.is_unread() => Some(Verdict::AsBefore(TYPE)),
         (None, None) if names_secrets => {
-            let message = "password and users are those of the Secrets that the spec names";
+            let message = "The user-supplied password and users are accepted.";
             finding(true, "Accepted", message.to_owned())
         }
         (None, None) => None,
@@ -261,16 +270,16 @@ fn ready_verdict(
     if !is_observed(seen.daemon_set.ours()) {
         return not(
             "DaemonSetPending",
-            "the DaemonSet was written and has not been looked at yet".into(),
+            "The DaemonSet controller has not processed the latest DaemonSet yet.".into(),
         );
     }
     if nodes.desired == 0 {
         return not(
             "NoNodesMatched",
-            "no node matches spec.workload.nodeSelector, affinity and tolerations".into(),
+            "No node matches nodeSelector, affinity and tolerations in spec.workload, so no exporter runs.".into(),
         );
     }
-    let message = format!("{} nodes are served", nodes.summary);
+    let message = format!("The exporter is ready on {} nodes.", nodes.summary);
     if nodes.ready < nodes.desired {
         return not("DaemonSetNotReady", message);
     }
@@ -290,31 +299,31 @@ fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
     })
 }
 
-/// A reason and a sentence with the mend.
+/// Returns the reason and the message of a pod problem, including how to fix it.
 fn explain(complaint: &Complaint, port: Option<u16>, namespace: &str) -> (&'static str, String) {
     let port = port.map_or_else(String::new, |port| format!(" {port}"));
     match complaint {
         Complaint::PortTaken => (
             "PortConflict",
             format!(
-                "port{port} is in use on at least one node, perhaps by node_exporter or by another SecureExporter: stop that one, or set spec.exporter.port to a free port, or spec.hostAccess.network to Pod"
+                "Port{port} is in use on at least one node, so the exporter cannot start there. Stop the other process (often node_exporter or another SecureExporter), set spec.exporter.port to a free port, or set spec.hostAccess.network to Pod."
             ),
         ),
         Complaint::PodSecurity => (
             "PodSecurityForbidden",
             format!(
-                "the Pod Security of namespace {namespace} forbids the view of the host that a node exporter needs; allow it: kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged --overwrite"
+                "Pod Security in namespace {namespace} forbids the host access that a node exporter needs, so no exporter runs. To allow it: kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged --overwrite"
             ),
         ),
         Complaint::Image(image) => (
             "ImageUnavailable",
             format!(
-                "the image {image} cannot be pulled: check spec.image and spec.image.pullSecrets"
+                "The image {image} cannot be pulled, so the exporter cannot start. Check spec.image and spec.image.pullSecrets."
             ),
         ),
         Complaint::Crashing(words) => (
             "ExporterCrashing",
-            format!("the exporter ends again and again; its last words: {words}"),
+            format!("The exporter keeps exiting. The last line of its log: {words}"),
         ),
     }
 }
@@ -338,7 +347,7 @@ fn nodes(daemon_set: Option<&DaemonSet>, verified: i32) -> NodesStatus {
     }
 }
 
-/// How many exporters were seen to serve the published certificate.
+/// The number of exporters that were observed to serve the published certificate.
 fn verified(exporters: &[Exporter], certificate: Option<&CertificateStatus>) -> i32 {
     let Some(certificate) = certificate else {
         return 0;

@@ -1,25 +1,25 @@
-//! What people ask for by annotation: a rotation now, or the end of trust in what has leaked. Pure.
+//! Requests by annotation: an immediate rotation, or distrust in credentials that leaked. Pure.
 //!
-//! `secureexporter.dev/rotate: ca` (also `certificate`, `password`, or several, separated by commas) asks for a rotation
-//! with all its overlaps. `secureexporter.dev/distrust: ca` (or `all`) drops what there was at once. A word after a colon
-//! makes a value different from the last one: `password:2026-11-24`. Each different value is acted on once.
+//! `secureexporter.dev/rotate: ca` (or `certificate`, `password`, or several, separated by commas) requests a rotation with
+//! the usual overlap. `secureexporter.dev/distrust: ca` (or `all`) drops the old credentials at once. A value is acted on
+//! when it differs from the last one that was handled. Anything after a colon makes it different: `password:2026-11-24`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::names::{DISTRUST_ANNOTATION, ROTATE_ANNOTATION};
 
-/// What can be asked for.
+/// What a user can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
-    /// A new certificate.
+    /// A new serving certificate.
     Certificate,
-    /// A new authority, with overlap.
+    /// A new CA, with overlap.
     Authority,
     /// A new password, with overlap.
     Password,
-    /// A new authority and certificate at once; the old one is trusted no more.
+    /// A new CA and serving certificate at once; the old CA is no longer trusted.
     DistrustAuthority,
-    /// The same, and a new password at once; the old one is accepted no more.
+    /// A new CA, serving certificate and password at once; the old ones are no longer trusted or accepted.
     DistrustAll,
 }
 
@@ -45,13 +45,13 @@ impl Subject {
     }
 }
 
-/// The annotations of a resource, understood.
+/// The parsed annotations of a resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     rotate: String,
     distrust: String,
     asked: BTreeSet<Subject>,
-    /// The first word that was not understood, with the mend.
+    /// The first unknown word, with the valid ones.
     pub problem: Option<String>,
 }
 
@@ -85,18 +85,18 @@ impl Requests {
         requests
     }
 
-    /// What is asked for.
+    /// Returns what the user requested.
     pub fn asked(&self) -> impl Iterator<Item = Subject> {
         self.asked.iter().copied()
     }
 
-    /// Whether this is asked for and was not acted on yet.
+    /// Whether this is requested and was not handled yet.
     pub fn is_pending(&self, subject: Subject, handled: &BTreeMap<String, String>) -> bool {
         self.asked.contains(&subject)
             && handled.get(subject.name()).map(String::as_str) != Some(self.token(subject))
     }
 
-    /// What to remember once it was acted on: the annotation's whole value.
+    /// Returns what to remember as handled: the whole value of the annotation.
     pub fn token(&self, subject: Subject) -> &str {
         match subject {
             Subject::DistrustAuthority | Subject::DistrustAll => &self.distrust,
@@ -104,7 +104,7 @@ impl Requests {
         }
     }
 
-    /// The remembered requests that nobody makes any more: made again, they are new ones.
+    /// Returns the handled requests that are no longer in the annotations. If they are made again, they are new requests.
     pub fn withdrawn(&self, handled: &BTreeMap<String, String>) -> Vec<Subject> {
         let remembered = |subject: &Subject| handled.contains_key(subject.name());
         let all = Subject::ALL.into_iter();
@@ -118,12 +118,12 @@ impl Requests {
 
     fn refuse(&mut self, annotation: &str, word: &str, known: &str) {
         self.problem.get_or_insert_with(|| {
-            format!("annotation {annotation}: unknown subject {word:?}: use {known}")
+            format!("annotation {annotation} has the unknown value {word:?}: use {known}")
         });
     }
 }
 
-/// The requests that were acted on, as the status tells of them: `<subject>=<token>`.
+/// Formats the handled requests for the status: `<subject>=<token>`.
 pub fn write_handled(handled: &BTreeMap<String, String>) -> Vec<String> {
     let all = Subject::ALL.into_iter();
     all.filter_map(|subject| {
@@ -133,7 +133,7 @@ pub fn write_handled(handled: &BTreeMap<String, String>) -> Vec<String> {
     .collect()
 }
 
-/// What [`write_handled`] wrote.
+/// Parses what [`write_handled`] wrote.
 pub fn read_handled(lines: &[String]) -> BTreeMap<String, String> {
     lines
         .iter()
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn each_value_is_acted_on_once_and_again_when_it_differs() {
+    fn a_value_is_acted_on_when_it_differs_from_the_last_handled_one() {
         let asked = requests("ca:1, password:1", "");
         let mut handled = BTreeMap::new();
         assert!(asked.is_pending(Subject::Authority, &handled));
@@ -180,18 +180,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_status_tells_of_requests_is_read_back() {
+    fn handled_requests_in_the_status_are_read_back() {
         let handled = BTreeMap::from([
             ("ca".to_owned(), "ca:a=b,password".to_owned()),
             ("distrust-all".to_owned(), "all".to_owned()),
         ]);
-        let told = write_handled(&handled);
-        assert_eq!(told, ["ca=ca:a=b,password", "distrust-all=all"]);
-        assert_eq!(read_handled(&told), handled);
+        let lines = write_handled(&handled);
+        assert_eq!(lines, ["ca=ca:a=b,password", "distrust-all=all"]);
+        assert_eq!(read_handled(&lines), handled);
     }
 
     #[test]
-    fn a_word_that_is_not_known_is_named_with_the_known_ones() {
+    fn the_error_for_an_unknown_word_lists_the_valid_ones() {
         let asked = requests("leaf", "password");
         let problem = asked.problem.unwrap();
         assert!(

@@ -1,32 +1,32 @@
 //! Why a certificate is issued.
 
-/// Why a leaf or a client certificate is issued.
+/// Why a serving or client certificate is issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Because {
     /// There is none yet.
     First,
-    /// It has reached its renewal time.
+    /// Its renewal time has been reached.
     Due,
-    /// The spec asks for another one: other names, key, subject or duration.
+    /// The names, key, subject or duration in the spec changed.
     SpecChanged,
-    /// Another authority signs now.
+    /// A new CA signs now.
     NewAuthority,
-    /// Somebody asked for it.
+    /// A user requested it by annotation.
     Requested,
-    /// The issuer refused the one that was asked for before.
+    /// The issuer refused the previous request.
     Refused,
 }
 
 impl Because {
-    /// For events and logs.
+    /// The reason for events and logs.
     pub fn text(self) -> &'static str {
         match self {
-            Self::First => "the first one",
-            Self::Due => "renewal time reached",
-            Self::SpecChanged => "the spec asks for another one",
-            Self::NewAuthority => "a new authority signs",
-            Self::Requested => "asked for by annotation",
-            Self::Refused => "the issuer refused the one before",
+            Self::First => "it is the first one",
+            Self::Due => "its renewal time has been reached",
+            Self::SpecChanged => "the spec changed",
+            Self::NewAuthority => "a new CA signs now",
+            Self::Requested => "it was requested by annotation",
+            Self::Refused => "the issuer refused the previous request",
         }
     }
 }

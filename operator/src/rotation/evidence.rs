@@ -1,26 +1,29 @@
-//! What is known of the exporters, and whether it is enough to go on. Pure.
+//! What is known about the exporters, and whether it is enough for the next stage of a rotation. Pure.
 //!
-//! An exporter is asked, by a verified connection, what it serves and accepts; what it answers decides. One that cannot
-//! be asked is believed to follow after a long wait where its node is known to be ready (its kubelet brings it what was
-//! published), and holds things up where it is not: it may still serve what it had when it was cut off.
+//! The operator asks each exporter over a verified connection what it serves and accepts. An exporter that cannot be asked
+//! is assumed to have caught up after a long wait if its node is ready, because its kubelet delivers what was published. If
+//! its node is not ready, the exporter blocks the rotation: it may still serve what it had when it was cut off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use jiff::SignedDuration;
 
-/// What is known of the exporters of a resource. Nothing may be concluded from an exporter that was not seen: evidence is an
-/// answer from, or an expired wait for, every node that the DaemonSet should run on.
+/// What is known about the exporters of a resource. An exporter that was not seen proves nothing: evidence is an answer
+/// from, or an expired wait for, every node that the DaemonSet should run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// On how many nodes the DaemonSet should run; `None` where that is not known: there is none, its controller has not
-    /// looked at it yet, or its pods could not be read.
+    /// On how many nodes the DaemonSet should run. `None` if that is not known: there is no DaemonSet, its controller has
+    /// not processed it yet, or its pods could not be read.
     pub wanted: Option<usize>,
-    /// Its exporters, those that do not run included.
+    /// The exporters, including those that do not run.
     pub exporters: Vec<Exporter>,
 }
 
 impl Heard {
-    /// Of a DaemonSet that should run nowhere: there is nobody to wait for.
+    /// The evidence for a DaemonSet that should run on no node, so that there is nothing to wait for.
     pub fn nobody() -> Self {
         Self {
             wanted: Some(0),
@@ -36,77 +39,85 @@ pub struct Exporter {
     pub node: String,
     /// Whether the kubelet reports the pod as ready.
     pub ready: bool,
-    /// What it said when it was asked; `None` where it could not be reached.
+    /// Its answer; `None` if it could not be reached.
     pub answer: Option<Answer>,
-    /// For how long it has not answered: since it did last, was not ready last, or this process began to ask.
+    /// How long it has not answered: since its last answer, since it was last not ready, or since this process began to
+    /// ask.
     pub silent_for: SignedDuration,
 }
 
-/// What an exporter said of itself, over a connection that verified.
+/// What an exporter reported about itself over a verified connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// Serial number of the certificate that it serves, lower-case hexadecimal.
+    /// Serial number of the certificate that it serves, in lower-case hexadecimal.
     pub serial_number: String,
-    /// Generations of the authorities each of which alone is enough to verify what it serves.
+    /// Generations of the CAs each of which alone verifies the certificate that it serves.
     pub verified_by: BTreeSet<u64>,
-    /// The passwords that it accepts, by id, and how long ago each was last used. Empty where it refused ours.
+    /// The passwords that it accepts, by id, and how long ago each was last used. Empty if it refused the operator's
+    /// credentials.
     pub accepted: BTreeMap<String, Option<SignedDuration>>,
-    /// For how long its process has run: of what was before, it knows nothing.
+    /// How long its process has run. It knows nothing about earlier uses of a password.
     pub uptime: SignedDuration,
 }
 
-/// Who has come along and who has not.
+/// Which exporters have caught up with a rotation, and which have not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Exporters that were seen to have come along.
+    /// Number of exporters that confirmed that they have caught up.
     pub observed: usize,
-    /// Exporters that are believed to have, because the wait for those that cannot be asked is over.
+    /// Number of exporters that are assumed to have caught up, because the wait for those that cannot be asked is over.
     pub timed: usize,
-    /// The nodes that hold things up, each with why.
+    /// The nodes that block the rotation, each with the reason.
     pub holding: Vec<(String, Holding)>,
-    /// How many nodes should have an exporter, and have no pod.
+    /// Number of nodes that should have an exporter and have no pod.
     pub missing: usize,
-    /// Whether it is not known which nodes should have one.
+    /// Whether it is unknown which nodes should have an exporter.
     pub unknown: bool,
 }
 
-/// Why a node holds things up.
+/// Why a node blocks a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holding {
-    /// It serves a certificate that is verified only by what is to be dropped.
+    /// Its exporter serves a certificate that only the old CA verifies.
     ServesOldCertificate,
-    /// It does not accept the new password yet.
+    /// Its exporter does not accept the new password yet.
     RefusesNewPassword,
-    /// Somebody used the old password lately.
-    OldPasswordInUse,
-    /// Its process is too young to know whether the old password is still in use.
+    /// A client used the old password within this time.
+    OldPasswordInUse(SignedDuration),
+    /// Its exporter has not run long enough to know whether clients still use the old password.
     TooYoung,
-    /// It is not reached, and its node is not known to be ready.
+    /// Its exporter cannot be reached, and its pod is not ready.
     Unreachable,
-    /// It is not reached; the wait for such is not over.
+    /// Its exporter cannot be reached, and the wait for such exporters is not over.
     Unanswered,
 }
 
 impl Holding {
-    /// For conditions and events.
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::ServesOldCertificate => "still serves a certificate of the old authority",
-            Self::RefusesNewPassword => "does not accept the new password yet",
-            Self::OldPasswordInUse => "was asked with the old password lately",
-            Self::TooYoung => {
-                "has not run for long enough to know whether the old password is in use"
+    /// The reason for conditions and events, to follow the name of the node and a colon.
+    pub fn text(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::ServesOldCertificate => "the exporter still serves a certificate of the old CA",
+            Self::RefusesNewPassword => "the exporter does not accept the new password yet",
+            Self::OldPasswordInUse(within) => {
+                return Cow::Owned(format!(
+                    "a client used the old password within the last {within:#}"
+                ));
             }
-            Self::Unreachable => "is not reached and not ready: it may still have what it had",
-            Self::Unanswered => "is not reached",
-        }
+            Self::TooYoung => {
+                "the exporter has not run long enough to know whether clients still use the old password"
+            }
+            Self::Unreachable => {
+                "the exporter cannot be reached and is not ready, so it may still use the old credential"
+            }
+            Self::Unanswered => "the exporter cannot be reached",
+        })
     }
 }
 
 impl Tally {
-    /// Counts the exporters. `test` says of an answer what it lacks; `waited` is whether the wait for those that cannot
-    /// be asked is over, and `silence` for how long each of them must not have answered: one that said lately that it has
-    /// not come along is not believed to have, as soon as it falls silent.
+    /// Counts the exporters. `test` returns why an answer blocks the rotation. `waited` is whether the wait for exporters
+    /// that cannot be asked is over, and `silence` how long each of them must not have answered: an exporter that recently
+    /// reported that it has not caught up is not assumed to have done so as soon as it stops answering.
     pub fn of(
         heard: &Heard,
         waited: bool,
@@ -136,13 +147,13 @@ impl Tally {
         tally
     }
 
-    /// Whether nobody holds things up.
+    /// Whether nothing blocks the rotation.
     pub fn is_settled(&self) -> bool {
         self.holding.is_empty() && self.missing == 0 && !self.unknown
     }
 }
 
-/// Whether what an exporter serves is verified by one of `kept`.
+/// Checks that one of the CAs in `kept` verifies the certificate that an exporter serves.
 pub fn serves_under(kept: &BTreeSet<u64>) -> impl Fn(&Answer) -> Option<Holding> {
     move |answer| {
         let verified = !answer.verified_by.is_disjoint(kept);
@@ -150,22 +161,22 @@ pub fn serves_under(kept: &BTreeSet<u64>) -> impl Fn(&Answer) -> Option<Holding>
     }
 }
 
-/// Whether an exporter accepts the password called `id`.
+/// Checks that an exporter accepts the password with this id.
 pub fn accepts(id: &str) -> impl Fn(&Answer) -> Option<Holding> {
     move |answer| (!answer.accepted.contains_key(id)).then_some(Holding::RefusesNewPassword)
 }
 
-/// Whether nobody used the passwords called `ids` at an exporter for `long`.
+/// Checks that no client has used the passwords with these ids at an exporter for `long`.
 pub fn unused(ids: &BTreeSet<String>, long: SignedDuration) -> impl Fn(&Answer) -> Option<Holding> {
     move |answer| {
-        let used_lately = |id| {
+        let used_recently = |id| {
             answer
                 .accepted
                 .get(id)
                 .is_some_and(|used| used.is_some_and(|ago| ago < long))
         };
-        if ids.iter().any(used_lately) {
-            Some(Holding::OldPasswordInUse)
+        if ids.iter().any(used_recently) {
+            Some(Holding::OldPasswordInUse(long))
         } else if ids.iter().any(|id| answer.accepted.contains_key(id)) && answer.uptime < long {
             Some(Holding::TooYoung)
         } else {
@@ -197,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_concluded_from_exporters_that_were_not_seen() {
+    fn exporters_that_were_not_seen_are_no_evidence() {
         let is_settled = |wanted, exporters: &[Exporter]| {
             let exporters = exporters.to_vec();
             Tally::of(&Heard { wanted, exporters }, true, HOUR, |_| None).is_settled()
@@ -220,16 +231,16 @@ mod tests {
         let twice = [answered("a"), answered("a")];
         assert!(!is_settled(Some(2), &twice), "two pods on one node");
         assert!(is_settled(Some(2), &[answered("a"), answered("b")]));
-        assert!(is_settled(Some(0), &[]), "it should run nowhere");
+        assert!(is_settled(Some(0), &[]), "it should run on no node");
     }
 
     #[test]
-    fn an_old_password_is_unused_only_where_that_can_be_known() {
+    fn an_old_password_counts_as_unused_only_if_the_exporter_can_know() {
         let ids = BTreeSet::from(["old".to_owned()]);
         let verdict = |answer: &Answer| unused(&ids, HOUR)(answer);
         assert_eq!(
             verdict(&answer(Some(59), 999)),
-            Some(Holding::OldPasswordInUse)
+            Some(Holding::OldPasswordInUse(HOUR))
         );
         assert_eq!(verdict(&answer(Some(61), 999)), None);
         assert_eq!(verdict(&answer(None, 61)), None);
@@ -238,11 +249,11 @@ mod tests {
             accepted: BTreeMap::new(),
             ..answer(None, 1)
         };
-        assert_eq!(verdict(&other), None, "it is not accepted any more");
+        assert_eq!(verdict(&other), None, "it is no longer accepted");
     }
 
     #[test]
-    fn who_cannot_be_asked_follows_late_if_ready_and_else_holds() {
+    fn an_exporter_that_cannot_be_asked_blocks_until_the_wait_is_over_and_only_if_ready() {
         let exporter = |ready, silent| Exporter {
             node: "a".into(),
             ready,
@@ -261,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_counts_whatever_the_kubelet_says() {
+    fn an_answer_counts_even_if_the_pod_is_not_ready() {
         let answered = Exporter {
             node: "a".into(),
             ready: false,

@@ -1,4 +1,4 @@
-//! `spec.tls.certificate`: what certificates are issued like, and when they are renewed.
+//! `spec.tls.certificate`: the parameters of certificates, and when they are renewed.
 
 use std::net::IpAddr;
 
@@ -14,13 +14,13 @@ use crate::{
 };
 use secure_exporter_pki::{KeyType, LeafParameters, Subject};
 
-/// What certificates are issued like, and when they are renewed.
+/// The parameters of certificates, and when they are renewed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ValidCertificate {
-    /// What the certificate is issued with.
+    /// The parameters of the serving certificate.
     pub parameters: LeafParameters,
-    /// At which remaining part of its life, in percent, a certificate is renewed.
+    /// How much of its lifetime is left, in percent, when a certificate is renewed.
     pub renew_before_percentage: u8,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn certificate(
         let address = address.parse().map_err(|_| {
             SpecError::new(
                 format!("{FIELD}.additionalIPAddresses[{index}]"),
-                format!("{address:?} is not an IP address"),
+                format!("{address:?} is not an IP address: use an IPv4 or IPv6 address without a prefix length"),
             )
         })?;
         if !ip_addresses.contains(&address) {

@@ -1,11 +1,11 @@
-//! The client certificate that one of the methods asks for.
+//! The parameters of client certificates.
 
 use crate::spec::ValidSpec;
 use secure_exporter_pki::{LeafParameters, Subject};
 
 impl ValidSpec {
-    /// What client certificates are issued with: the kind of key and the life of the served one, and the user's name.
-    /// Nobody looks for a name in them: whom the authority signed for is let in.
+    /// The parameters of client certificates: key type and duration of the serving certificate, and the user name as common
+    /// name. They contain no DNS names, because the exporters accept every client certificate that the CA signed.
     pub fn client_parameters(&self) -> LeafParameters {
         let served = &self.certificate.parameters;
         LeafParameters {

@@ -1,4 +1,4 @@
-//! `spec.authentication` and `spec.rotation`: who is let in, and how that changes.
+//! `spec.authentication` and `spec.rotation`.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -14,19 +14,19 @@ use crate::{
     },
 };
 
-/// How authority and password are followed by the next.
+/// How the CA and the password are rotated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ValidRotation {
-    /// How long old credentials go on working.
+    /// How long old credentials keep working.
     pub client_overlap: SignedDuration,
-    /// How often the password is followed by a new one; `None` is never.
+    /// How often the password is rotated; `None` is never.
     pub password_interval: Option<SignedDuration>,
-    /// What a rotation goes on by.
+    /// When a rotation enters its next stage.
     pub advance: Advance,
-    /// What happens to stragglers.
+    /// What happens when exporters or clients fall behind.
     pub on_stragglers: Stragglers,
-    /// Whether anything rotates.
+    /// Whether the CA and the password are rotated.
     pub state: RotationState,
 }
 
@@ -66,13 +66,15 @@ pub(crate) fn check_own_secrets(spec: &AuthenticationSpec, owner: &Owner) -> Res
         if !spec.methods.contains(&AuthenticationMethod::BasicAuth) {
             return Err(SpecError::new(
                 field,
-                "needs BasicAuth in spec.authentication.methods",
+                "can only be set if spec.authentication.methods contains BasicAuth",
             ));
         }
         if generated.contains(name) {
             return Err(SpecError::new(
                 field,
-                format!("{name} is made from this resource: name a Secret of your own"),
+                format!(
+                    "Secret {name} is generated for this resource: name a Secret that you supply"
+                ),
             ));
         }
     }
@@ -92,7 +94,7 @@ pub(crate) fn rotation(
         MAX_DURATION,
     )?;
     let password_interval = match authentication.basic_auth.rotation_interval.as_str() {
-        // Whose password it is decides when it changes.
+        // A user-supplied password changes when the user changes it.
         _ if authentication.basic_auth.password_secret_ref.is_some() => None,
         "Never" => None,
         text => Some(duration(INTERVAL, text, second, MAX_DURATION * 2)?),

@@ -1,12 +1,12 @@
-//! Why a spec was refused.
+//! Why a spec is invalid.
 
-/// A value of the spec that was refused.
+/// An invalid value in the spec.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct SpecError {
     /// Path of the field, such as `spec.scrape.timeout`.
     pub field: String,
-    /// What is wrong, and how to mend it.
+    /// What is wrong, and how to fix it.
     pub problem: String,
 }
 

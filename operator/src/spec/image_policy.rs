@@ -1,4 +1,4 @@
-//! Which images a resource may run: its author must not gain the node by naming an image.
+//! Which images a resource may run. Without this policy, the author of a resource could take over nodes with an image.
 
 use crate::{
     api::image::{
@@ -14,21 +14,21 @@ pub struct ImagePolicy {
     allowed: Vec<String>,
 }
 
-/// Why the operator's own image settings were refused.
+/// Why the operator's image flags are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImagePolicyError {
     /// The default image.
-    #[error("default exporter image (--exporter-image): {0}")]
+    #[error("invalid default exporter image (--exporter-image): {0}")]
     Default(ImageReferenceError),
     /// An entry of the allow-list.
-    #[error("allowed image (--allowed-images): {0}")]
+    #[error("invalid allowed image (--allowed-images): {0}")]
     Allowed(ImageReferenceError),
 }
 
 impl ImagePolicy {
-    /// The policy of an operator whose default image is `default_image`, and which also allows every repository that is,
-    /// or lies under, one of `allowed`: `registry.example.com/team` allows `registry.example.com/team/exporter`, and
-    /// not `registry.example.com/teammate/exporter`.
+    /// Creates a policy that allows the repository of `default_image`, and every repository that equals or lies under an
+    /// entry of `allowed`: `registry.example.com/team` allows `registry.example.com/team/exporter`, but not
+    /// `registry.example.com/teammate/exporter`.
     pub fn new(default_image: &str, allowed: &[String]) -> Result<Self, ImagePolicyError> {
         let default = ImageReference::parse(default_image).map_err(ImagePolicyError::Default)?;
         let allowed = allowed
@@ -39,8 +39,8 @@ impl ImagePolicy {
         Ok(Self { default, allowed })
     }
 
-    /// The reference that runs for `spec`. What it leaves unset is the default's; but a tag or a digest of its own
-    /// replaces both of the default's, which name other bytes.
+    /// Returns the image reference for `spec`. Unset fields are taken from the default image; a tag or a digest in `spec`
+    /// replaces both of the default's, because those belong to another image.
     pub(crate) fn resolve(&self, spec: &ImageSpec) -> Result<String, SpecError> {
         let refuse = |field: &str, error: ImageReferenceError| SpecError {
             field: format!("spec.image.{field}"),
@@ -89,8 +89,8 @@ impl ImagePolicy {
         Err(SpecError {
             field: "spec.image.repository".to_owned(),
             problem: format!(
-                "{repository} is not in the operator's allow-list; allowed are {}. \
-                 Ask whoever runs the operator to add it to --allowed-images",
+                "repository {repository} is not in the operator's allow-list ({}): use one of these, or ask the \
+                 operator's administrator to add it to --allowed-images",
                 std::iter::once(&self.default.repository)
                     .chain(&self.allowed)
                     .map(String::as_str)
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unset_comes_from_the_default() {
+    fn unset_fields_are_taken_from_the_default_image() {
         let mirror = "mirror.example.com:5000/team/exporter";
         for (spec, expected) in [
             (
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_setting_of_the_operator_names_its_flag() {
+    fn an_error_in_the_image_flags_names_the_flag() {
         let error = ImagePolicy::new("Not An Image", &[])
             .unwrap_err()
             .to_string();

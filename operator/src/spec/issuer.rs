@@ -1,4 +1,4 @@
-//! The issuer after its check: which objects of whom the certificate and its authorities come from.
+//! The validated issuer: where the serving certificate and its CA bundle come from.
 
 use std::fmt;
 
@@ -13,24 +13,24 @@ use crate::{
     spec::error::SpecError,
 };
 
-/// Who signs what the exporters serve.
+/// Who signs the serving certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all_fields = "camelCase")]
 pub enum ValidIssuer {
-    /// The operator's own authority.
+    /// The operator's own CA.
     Managed,
-    /// Somebody else; a Secret holds what they signed.
+    /// Any other issuer; the user supplies the certificate in a Secret.
     Provided {
         /// Name of the Secret.
         secret_name: String,
-        /// Where the authorities are.
+        /// Where the CA bundle is.
         bundle: Place,
     },
-    /// An issuer of cert-manager.
+    /// A cert-manager issuer.
     CertManager {
-        /// Which.
+        /// The issuer.
         issuer: IssuerRef,
-        /// Where the authorities are; `None` where the issuer names them.
+        /// Where the CA bundle is; `None` if the issuer returns the CA with each certificate.
         bundle: Option<Place>,
     },
 }
@@ -38,7 +38,7 @@ pub enum ValidIssuer {
 /// A key of an object in the namespace of the resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// Of which kind the object is.
+    /// Kind of the object.
     pub kind: PlaceKind,
     /// Name of the object.
     pub name: String,
@@ -46,14 +46,14 @@ pub struct Place {
     pub key: String,
 }
 
-/// What holds keys.
+/// The kinds of objects that a [`Place`] is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PlaceKind {
     /// A Secret.
     Secret,
     /// A ConfigMap.
     ConfigMap,
-    /// What cert-manager was asked.
+    /// A CertificateRequest of cert-manager.
     CertificateRequest,
 }
 
@@ -87,15 +87,15 @@ impl Place {
 const FIELD: &str = "spec.tls.issuer";
 
 impl ValidIssuer {
-    /// Whether the operator signs itself.
+    /// Whether the operator's own CA signs.
     pub fn is_managed(&self) -> bool {
         *self == Self::Managed
     }
 
-    /// Where the certificate comes from, for messages.
+    /// Where the serving certificate comes from, for messages.
     pub fn source(&self) -> String {
         match self {
-            Self::Managed => "the operator's own authority".to_owned(),
+            Self::Managed => "the operator's own CA".to_owned(),
             Self::Provided { secret_name, .. } => format!("Secret {secret_name}"),
             Self::CertManager { issuer, .. } => format!("{} {}", issuer.kind, issuer.name),
         }
@@ -107,7 +107,7 @@ impl ValidIssuer {
         if !issuer.is_managed() && methods.contains(&AuthenticationMethod::ClientCertificate) {
             return Err(SpecError::new(
                 format!("{FIELD}.type"),
-                "must be Managed where spec.authentication.methods holds ClientCertificate: client certificates are signed by the operator's own authority",
+                "must be Managed when spec.authentication.methods contains ClientCertificate: the operator's own CA signs the client certificates",
             ));
         }
         Ok(issuer)
@@ -139,7 +139,7 @@ impl ValidIssuer {
             }
             _ => Err(SpecError::new(
                 FIELD,
-                "provided must be set if, and only if, type is Provided, and certManager if, and only if, it is CertManager",
+                "provided must be set if and only if type is Provided, and certManager if and only if type is CertManager",
             )),
         }
     }
@@ -166,7 +166,7 @@ fn place(field: &str, reference: &CaBundleRef, owner: &Owner) -> Result<Place, S
     })
 }
 
-/// What is generated from the resource cannot be where its certificate comes from: nobody would ever renew it.
+/// Refuses the resource's own generated objects as the source of its certificate, because nothing would renew it.
 fn check_object(field: &str, kind: PlaceKind, name: &str, owner: &Owner) -> Result<(), SpecError> {
     let generated = match kind {
         PlaceKind::Secret => vec![
@@ -180,7 +180,9 @@ fn check_object(field: &str, kind: PlaceKind, name: &str, owner: &Owner) -> Resu
     if name.is_empty() || generated.iter().any(|own| own == name) {
         return Err(SpecError::new(
             field,
-            format!("{kind} {name:?} is made from this SecureExporter: name one of your own"),
+            format!(
+                "{kind} {name:?} is generated for this SecureExporter: name one that you supply"
+            ),
         ));
     }
     Ok(())

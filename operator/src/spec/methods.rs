@@ -1,17 +1,17 @@
-//! The methods of authentication after their check: at least one, by construction.
+//! The validated authentication methods: at least one, by construction.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{api::AuthenticationMethod, spec::error::SpecError};
 
-/// What a scraper must show.
+/// How scrapers authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Methods {
     /// User name and password.
     Password,
     /// A client certificate.
     Certificate,
-    /// Both.
+    /// User name and password, and a client certificate.
     PasswordAndCertificate,
 }
 
@@ -37,7 +37,7 @@ impl Methods {
             (false, true) => Ok(Self::Certificate),
             (false, false) => Err(SpecError::new(
                 "spec.authentication.methods",
-                "must hold BasicAuth, ClientCertificate or both: nothing is served to everybody",
+                "must contain BasicAuth, ClientCertificate or both: authentication cannot be switched off",
             )),
         }
     }

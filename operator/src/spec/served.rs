@@ -1,5 +1,5 @@
-//! The spec to go by where none was ever accepted under this operator's eyes: a state that an earlier version has written, or
-//! that was lost, beside a resource whose spec is invalid now.
+//! The spec for renewals if no accepted spec is stored: the state was written by an earlier version or was lost, and the
+//! resource's spec is invalid.
 
 use crate::{
     api::SecureExporterSpec,
@@ -12,11 +12,11 @@ use crate::{
 use secure_exporter_pki::{LeafParameters, inspect::inspect, issue::authority_generation};
 
 impl ValidSpec {
-    /// What the served certificate `leaf_pem` says of itself (names, key and lifetime), and of everything else what of
-    /// `spec` is valid, and the default for the rest.
+    /// Takes names, key and lifetime from the serving certificate `leaf_pem`, every other field from `spec` where it is
+    /// valid, and the default otherwise.
     ///
     /// # Errors
-    /// The name of the resource, or an issuer other than the operator.
+    /// The name of the resource is invalid, or the issuer is invalid and the operator did not sign the certificate.
     pub fn of_served(
         spec: &SecureExporterSpec,
         owner: &Owner,
@@ -42,7 +42,7 @@ impl ValidSpec {
             methods: Methods::parse(&spec.authentication.methods).unwrap_or(default.methods),
             username,
             bcrypt_cost,
-            // As they are: a Secret that cannot be used changes nothing, and one that is not named any more would.
+            // Taken over unchecked: an unusable Secret changes nothing, but a reference that is gone would.
             password_secret: basic_auth.password_secret_ref.clone(),
             users_secret: users.map(|users| users.name.clone()),
             rotation: rotation(&spec.rotation, &spec.authentication).unwrap_or(default.rotation),
@@ -51,7 +51,7 @@ impl ValidSpec {
     }
 }
 
-/// What is served by the operator's own authority is renewed by it, whatever is wrong with `spec.tls.issuer`.
+/// A certificate that the operator's own CA signed is renewed by it, even if `spec.tls.issuer` is invalid.
 fn issuer(
     spec: &SecureExporterSpec,
     owner: &Owner,

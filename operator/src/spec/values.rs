@@ -1,12 +1,13 @@
-//! Values that several blocks of the spec hold: durations and DNS names.
+//! Values that several blocks of the spec contain: durations and DNS names.
 
 use jiff::SignedDuration;
 
 use crate::{api::parse_duration, spec::error::SpecError};
 
-/// Shortest certificate, in seconds. Short ones are for tests.
+/// Shortest lifetime of a certificate. Such short ones are for tests.
 pub(crate) const MIN_DURATION: SignedDuration = SignedDuration::from_mins(1);
-/// Longest certificate: half the life of the authority, so that no leaf is ever cut short by it in its first half.
+/// Longest lifetime of a certificate: half the lifetime of the CA, so that a CA in the first half of its lifetime never
+/// shortens a certificate.
 pub(crate) const MAX_DURATION: SignedDuration = SignedDuration::from_hours(43_800);
 
 pub(crate) fn duration(
@@ -23,7 +24,7 @@ pub(crate) fn duration(
     Err(SpecError::new(
         field,
         format!(
-            "{text} is not between {}s and {}h",
+            "{text} is out of range: use a duration between {}s and {}h",
             min.as_secs(),
             max.as_hours()
         ),
@@ -36,7 +37,7 @@ pub(crate) fn dns_name(field: &str, name: &str) -> Result<String, SpecError> {
     }
     Err(SpecError::new(
         field,
-        format!("{name:?} is not a DNS name in lower case"),
+        format!("{name:?} is not a DNS name in lower case: use letters, digits, '-' and '.'"),
     ))
 }
 

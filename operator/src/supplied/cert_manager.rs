@@ -1,7 +1,7 @@
-//! cert-manager's `CertificateRequest`, as far as it is spoken here: what is asked for, and what became of it. Pure.
+//! The part of cert-manager's `CertificateRequest` that the operator uses. Pure.
 //!
-//! It is asked by request and not by `Certificate`, so that the key never leaves the operator, and the operator alone
-//! says when a new certificate is served.
+//! The operator creates a `CertificateRequest` and not a `Certificate`, so that the key never leaves the operator, and so
+//! that the operator decides when a new certificate is served.
 
 use k8s_openapi::ByteString;
 use kube::CustomResource;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::IssuerRef;
 
-/// What is asked of an issuer. An issuer may give something else: what it gives is checked.
+/// What is requested from an issuer. The issuer may return something else, so its certificate is checked.
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "cert-manager.io",
@@ -22,28 +22,28 @@ use crate::api::IssuerRef;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRequestSpec {
-    /// The signing request, PEM.
+    /// The certificate signing request, PEM.
     pub request: ByteString,
-    /// How long the certificate is to be valid, as Go writes durations.
+    /// The requested lifetime, in Go's duration format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// What the certificate is for.
+    /// The requested key usages.
     #[serde(default)]
     pub usages: Vec<String>,
-    /// Who is to sign.
+    /// The issuer that should sign.
     pub issuer_ref: IssuerRef,
 }
 
-/// What the issuer said.
+/// The response of the issuer.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct CertificateRequestStatus {
     /// Approved, Denied, InvalidRequest, Ready.
     #[serde(default)]
     pub conditions: Vec<RequestCondition>,
-    /// The certificate, and the intermediates behind it, PEM.
+    /// The certificate followed by its intermediates, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<ByteString>,
-    /// The authority that signed it, PEM. Not every issuer says it.
+    /// The CA that signed it, PEM. Not every issuer returns it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<ByteString>,
 }
@@ -51,37 +51,37 @@ pub struct CertificateRequestStatus {
 /// One condition of a request.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct RequestCondition {
-    /// Its name.
+    /// The type of the condition.
     #[serde(rename = "type")]
     pub type_: String,
     /// True, False or Unknown.
     pub status: String,
-    /// One word.
+    /// The reason, in CamelCase.
     #[serde(default)]
     pub reason: String,
-    /// A sentence.
+    /// The message for users.
     #[serde(default)]
     pub message: String,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// None yet. Most often it still comes, as when the issuer is made later.
+    /// There is no outcome yet. It usually still follows, for example when the issuer is created later.
     Pending {
         /// Why, in cert-manager's words.
         message: String,
     },
-    /// None will ever come: it was denied, it failed, or it was found invalid.
+    /// There will never be a certificate: the request was denied, failed, or is invalid.
     Refused {
         /// Why, in cert-manager's words.
         message: String,
     },
     /// A certificate, not yet checked.
     Issued {
-        /// The certificate, and the intermediates behind it, PEM.
+        /// The certificate followed by its intermediates, PEM.
         certificate_pem: String,
-        /// The authority, PEM, where the issuer says it.
+        /// The CA, PEM, if the issuer returned it.
         authority_pem: Option<String>,
     },
 }
@@ -89,18 +89,18 @@ pub enum Answer {
 /// The requests of one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Asked {
-    /// These are there.
+    /// The existing requests.
     Open(Vec<CertificateRequest>),
-    /// cert-manager is not installed: nothing can be asked.
+    /// cert-manager is not installed, so no request can be created.
     NotInstalled,
-    /// The operator's role does not allow it.
+    /// The operator's role does not allow reading them.
     Forbidden,
-    /// They could not be read, and why.
+    /// They could not be read, with the cause.
     Unread(String),
 }
 
 impl Answer {
-    /// What the status of a request says.
+    /// Reads the outcome from the status of a request.
     pub fn of(request: &CertificateRequest) -> Self {
         let nothing = CertificateRequestStatus::default();
         let status = request.status.as_ref().unwrap_or(&nothing);
@@ -124,10 +124,10 @@ impl Answer {
         let message = match ready {
             Some(ready) => ready.message.clone(),
             None if holds("Approved").is_some() => {
-                "it is approved, and nobody has signed it: does the controller of the issuer run?"
+                "the request is approved but not signed: check that the issuer's controller is running"
                     .to_owned()
             }
-            None => "nobody has approved it: does cert-manager run, or an approver of its own?"
+            None => "the request is not approved: check that cert-manager or your approver is running"
                 .to_owned(),
         };
         Self::Pending { message }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issued_certificate_comes_with_its_authority_where_the_issuer_says_it() {
+    fn an_issued_certificate_comes_with_its_ca_if_the_issuer_returns_it() {
         let ready = condition("Ready", "True", "Issued", "fetched");
         let issued = |authority_pem| Answer::Issued {
             certificate_pem: "CERT".into(),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_never_be_signed_is_told_from_what_may_still_be() {
+    fn refused_requests_are_distinguished_from_pending_ones() {
         let approved = condition("Approved", "True", "cert-manager.io", "approved");
         let refusals = [
             condition("Ready", "False", "Failed", "no such role"),
@@ -202,8 +202,8 @@ mod tests {
             pending(json!({"conditions": [approved, missing]})),
             "issuer \"ca\" not found"
         );
-        assert!(pending(json!({"conditions": [approved]})).contains("nobody has signed it"));
-        assert!(pending(json!({})).contains("nobody has approved it"));
+        assert!(pending(json!({"conditions": [approved]})).contains("approved but not signed"));
+        assert!(pending(json!({})).contains("not approved"));
         // Ready without a certificate is not ready.
         let ready = condition("Ready", "True", "Issued", "fetched");
         assert_eq!(pending(json!({"conditions": [ready]})), "fetched");

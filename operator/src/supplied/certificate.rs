@@ -1,7 +1,7 @@
-//! What somebody else has issued: the check that it must pass before any of it is published. Pure.
+//! The checks that a certificate of another issuer must pass before it is published. Pure.
 //!
-//! Whatever does not pass is not used at all: what was published before stays. A problem names the object, the key and the
-//! mend, and never holds any part of a private key.
+//! A certificate that does not pass is not used at all, and what was published before stays. A problem names the object,
+//! the key and how to fix it, and never contains any part of a private key.
 
 use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -17,65 +17,64 @@ use secure_exporter_pki::{
     secret_text::SecretText,
 };
 
-/// The longest trust bundle, in bytes: while one issuer is followed by the next, a few of them must fit into a Secret,
-/// which holds 1 MiB.
-const LONGEST_BUNDLE: usize = 256 * 1024;
-/// The longest certificate chain, in bytes.
-const LONGEST_CHAIN: usize = 64 * 1024;
+/// Maximum size of a CA bundle. During a change of the issuer, a few of them must fit into a Secret, which holds 1 MiB.
+const MAX_BUNDLE_BYTES: usize = 256 * 1024;
+/// Maximum size of a certificate chain.
+const MAX_CHAIN_BYTES: usize = 64 * 1024;
 
-/// The longest message of a problem, in characters.
-const LONGEST_MESSAGE: usize = 1000;
+/// Maximum length of a problem's message, in characters.
+const MAX_MESSAGE_CHARS: usize = 1000;
 
-/// [`Supplied::parameters`] where nobody was asked: unlike every fingerprint.
+/// [`Supplied::parameters`] of a certificate that was not requested by the operator: different from every fingerprint.
 pub const NOT_ASKED: &str = "supplied";
 
-/// Where the certificate that the exporters serve comes from.
+/// Where the serving certificate comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Supply {
     /// The operator issues it.
     Managed,
-    /// Somebody else does: what passed the check, or why nothing did.
+    /// Another issuer issues it: the certificate that passed the checks, or the problem.
     External(Result<Supplied, SupplyProblem>),
 }
 
-/// A certificate of somebody else's, its key, and the authorities that verify it, all of which was checked. Only what was
-/// checked is in it, written anew: whatever else stood in the same files is left out, and equal content is equal text.
+/// A checked certificate of another issuer with its key and CA bundle. It is serialized again, so that everything else in
+/// the files is left out, and equal content is equal text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supplied {
     /// The certificate and its intermediates, PEM.
     pub chain_pem: String,
     /// Its private key, PEM.
     pub key_pem: SecretText,
-    /// The authorities, PEM, at least one, each once, in an order that does not depend on the file's.
+    /// The CA bundle, PEM: at least one CA, each once, in an order that does not depend on the file's.
     pub bundle_pem: String,
-    /// What [`Leaf::parameters`](crate::rotation::state::Leaf) becomes: a fingerprint of what was asked for, and of whom,
-    /// or [`NOT_ASKED`].
+    /// The value for [`Leaf::parameters`](crate::rotation::state::Leaf): a fingerprint of the request and its issuer, or
+    /// [`NOT_ASKED`].
     pub parameters: String,
 }
 
-/// Why there is nothing to use.
+/// Why a certificate cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SupplyProblem {
-    /// One word, for programs.
+    /// A word in CamelCase, for programs.
     pub reason: &'static str,
-    /// What is wrong where, and the mend.
+    /// What is wrong, where, and how to fix it.
     pub message: String,
-    /// Whether it is only that it could not be read this time.
+    /// Whether the read failed only temporarily.
     pub is_passing: bool,
 }
 
 impl SupplyProblem {
-    /// A problem. A message that is too long for a condition, because of what stands in a certificate, is cut.
+    /// Creates a problem. Truncates a message that is too long for a condition because of a certificate's content.
     pub fn new(reason: &'static str, message: impl AsRef<str>) -> Self {
         Self {
             reason,
-            message: message.as_ref().chars().take(LONGEST_MESSAGE).collect(),
+            message: message.as_ref().chars().take(MAX_MESSAGE_CHARS).collect(),
             is_passing: false,
         }
     }
 
-    /// It could not be read this time: all stays as it is, and no condition follows.
+    /// Creates a temporary problem: the read failed, everything stays as it is, and no condition changes.
     pub fn unread(message: impl AsRef<str>) -> Self {
         Self {
             is_passing: true,
@@ -84,27 +83,27 @@ impl SupplyProblem {
     }
 }
 
-/// The parts of a certificate of somebody else's, as they were found. There is no `Debug`: one of them is a private key.
+/// The unchecked parts of a certificate of another issuer. Has no `Debug`, because it contains a private key.
 pub struct Material {
     /// The certificate and its intermediates.
     pub chain: Found,
     /// Its private key.
     pub key: Found,
-    /// The authorities that verify it.
+    /// The CA bundle that verifies it.
     pub bundle: Found,
 }
 
-/// What was found at a place.
+/// The content that was found at a place.
 #[derive(Clone)]
 pub struct Found {
     /// The place.
     pub place: Place,
-    /// What is there.
+    /// The content.
     pub content: Content,
 }
 
 impl Found {
-    /// A text.
+    /// Creates it from a text.
     pub fn text(place: Place, text: &str) -> Self {
         let bytes = Zeroizing::new(text.as_bytes().to_vec());
         Self {
@@ -114,19 +113,19 @@ impl Found {
     }
 }
 
-/// What a place holds.
+/// The content of a place.
 #[derive(Clone)]
 pub enum Content {
     /// These bytes.
     Bytes(Zeroizing<Vec<u8>>),
-    /// The object is there, and has no such key.
+    /// The object exists, but does not have the key.
     NoKey,
-    /// There is no such object.
+    /// The object does not exist.
     NoObject,
 }
 
-/// Checks what was found as a scraper that knows `server_name` does, and more strictly: what only some scrapers refuse is
-/// refused.
+/// Checks a certificate as a scraper that verifies `server_name` does, but more strictly: refuses what any scraper would
+/// refuse.
 ///
 /// # Errors
 /// The first problem.
@@ -165,8 +164,8 @@ pub fn check(
     })
 }
 
-/// Whether a scraper that trusts `bundle_pem` accepts what is served with `chain_pem`. Authorities that have ended do not
-/// count, because not every scraper goes on trusting them.
+/// Whether a scraper that trusts `bundle_pem` accepts the certificate chain `chain_pem`. Expired CAs do not count, because
+/// not every scraper keeps trusting them.
 pub fn verifies(chain_pem: &str, bundle_pem: &str, server_name: &str, now: Timestamp) -> bool {
     let (Ok(chain), Ok(bundle)) = (certificates(chain_pem), certificates(bundle_pem)) else {
         return false;
@@ -175,7 +174,7 @@ pub fn verifies(chain_pem: &str, bundle_pem: &str, server_name: &str, now: Times
 }
 
 fn read_chain(found: &Found) -> Result<Vec<CertificateDer<'static>>, SupplyProblem> {
-    let chain = read_certificates(found, LONGEST_CHAIN)?;
+    let chain = read_certificates(found, MAX_CHAIN_BYTES)?;
     for certificate in &chain {
         described(&found.place, certificate)?;
     }
@@ -183,20 +182,20 @@ fn read_chain(found: &Found) -> Result<Vec<CertificateDer<'static>>, SupplyProbl
 }
 
 fn read_bundle(found: &Found) -> Result<Vec<CertificateDer<'static>>, SupplyProblem> {
-    let mut bundle = read_certificates(found, LONGEST_BUNDLE)?;
+    let mut bundle = read_certificates(found, MAX_BUNDLE_BYTES)?;
     for certificate in &bundle {
         let facts = described(&found.place, certificate)?;
         if !facts.is_authority {
             return Err(SupplyProblem::new(
                 "BundleInvalid",
                 format!(
-                    "{}: the certificate of {} is not one of an authority (CA:TRUE): put the authority that signed it there",
+                    "{}: the certificate of {} is not a CA certificate (CA:TRUE): replace it by the CA that signed it",
                     found.place, facts.subject
                 ),
             ));
         }
     }
-    // Their order means nothing, and another one is no other bundle.
+    // The order means nothing, so another order is the same bundle.
     bundle.sort_by(|one, other| one.as_ref().cmp(other.as_ref()));
     bundle.dedup();
     Ok(bundle)
@@ -204,23 +203,23 @@ fn read_bundle(found: &Found) -> Result<Vec<CertificateDer<'static>>, SupplyProb
 
 fn read_certificates(
     found: &Found,
-    longest: usize,
+    max_bytes: usize,
 ) -> Result<Vec<CertificateDer<'static>>, SupplyProblem> {
     let bytes = present(found)?;
-    if bytes.len() > longest {
+    if bytes.len() > max_bytes {
         return Err(SupplyProblem::new(
             "TooLong",
             format!(
-                "{}: {} bytes are more than the {longest} that fit: leave out the certificates that are not needed",
+                "{}: {} bytes exceed the maximum of {max_bytes}: remove certificates that are not needed",
                 found.place,
                 bytes.len()
             ),
         ));
     }
-    // What the parser says repeats parts of the text, which may be a private key in the wrong place.
+    // The parser's messages repeat parts of the text, which may be a misplaced private key.
     let damaged =
         |problem: &str| unreadable(&found.place, &InspectError::Damaged(problem.to_owned()));
-    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not UTF-8 text"))?;
     certificates(text).map_err(|error| match error {
         InspectError::NoCertificate => unreadable(&found.place, &error),
         _ => damaged("it is not PEM"),
@@ -232,7 +231,7 @@ fn read_key(found: &Found) -> Result<SecretText, SupplyProblem> {
         SupplyProblem::new(
             "KeyUnreadable",
             format!(
-                "{}: no PEM private key that can be read: put an unencrypted one there (PKCS #8, PKCS #1 or SEC 1)",
+                "{}: it is not a readable PEM private key: use an unencrypted key in PKCS #8, PKCS #1 or SEC 1 format",
                 found.place
             ),
         )
@@ -257,7 +256,7 @@ fn check_pair(
         _ => SupplyProblem::new(
             "KeyMismatch",
             format!(
-                "{key_place} does not belong to the first certificate of {chain_place}: put the two of one pair there, the certificate before its intermediates"
+                "{key_place} does not match the first certificate in {chain_place}: use the key of that certificate, and put the certificate before its intermediates"
             ),
         ),
     })
@@ -277,18 +276,20 @@ fn check_leaf(
     if facts.is_authority {
         return problem(
             "NotALeaf",
-            "is one of an authority (CA:TRUE), which scrapers refuse from a server: issue one by it, with CA:FALSE".to_owned(),
+            "is a CA certificate (CA:TRUE), which scrapers refuse from a server: let the CA issue one with CA:FALSE".to_owned(),
         );
     }
     if facts.not_after <= now {
         let end = facts.not_after;
-        return problem("SuppliedExpired", format!("ended at {end}: renew it"));
+        return problem("SuppliedExpired", format!("expired at {end}: renew it"));
     }
     if now < facts.not_before {
         let begin = facts.not_before;
         return problem(
             "NotYetValid",
-            format!("is valid only from {begin}: it is used from then on, if the clock is right"),
+            format!(
+                "is not valid before {begin}: wait until then, or check the clocks of the issuer and of this cluster"
+            ),
         );
     }
     if check_server_name(leaf, server_name).is_err() {
@@ -296,14 +297,15 @@ fn check_leaf(
         return problem(
             "NameMissing",
             format!(
-                "is for the DNS names [{names}], and scrapers verify {server_name}: issue one with that name among its subject alternative names"
+                "is for the DNS names [{names}], but scrapers verify {server_name}: issue one with that name in its subject alternative names"
             ),
         );
     }
     if !facts.for_servers {
         return problem(
             "UsageMissing",
-            "is not for servers: issue one whose extended key usage has serverAuth".to_owned(),
+            "is not a server certificate: issue one with serverAuth in its extended key usage"
+                .to_owned(),
         );
     }
     Ok(())
@@ -322,7 +324,7 @@ fn check_verifies(
         return Err(SupplyProblem::new(
             "ChainInvalid",
             format!(
-                "{bundle_place}: no authority there is valid at this time: put the current ones there"
+                "{bundle_place}: no CA in it is valid now: replace it by the current CA bundle"
             ),
         ));
     }
@@ -330,13 +332,13 @@ fn check_verifies(
         SupplyProblem::new(
             "ChainInvalid",
             format!(
-                "{chain_place} is not verified by the authorities in {bundle_place} ({error}): put the intermediates behind the certificate, and the authority that signed it into the bundle"
+                "{chain_place} cannot be verified with the CA bundle in {bundle_place} ({error}): put the intermediates after the certificate, and the CA that signed it into the CA bundle"
             ),
         )
     })
 }
 
-/// The certificates that are valid now. The root's own dates are checked by some scrapers, and Prometheus is one.
+/// Returns the CAs that are valid now. Some scrapers, among them Prometheus, check the validity of the root.
 fn valid_ones(
     certificates: &[CertificateDer<'static>],
     now: Timestamp,
@@ -353,16 +355,18 @@ fn present(found: &Found) -> Result<&[u8], SupplyProblem> {
         Content::Bytes(bytes) if !bytes.is_empty() => Ok(bytes),
         Content::Bytes(_) => Err(SupplyProblem::new(
             "KeyMissing",
-            format!("{place} is empty"),
+            format!(
+                "{place} is empty: add the content, or change the reference in spec.tls.issuer"
+            ),
         )),
         Content::NoKey => Err(SupplyProblem::new(
             "KeyMissing",
-            format!("{place} does not exist: add it, or name another place in spec.tls.issuer"),
+            format!("{place} does not exist: add it, or change the reference in spec.tls.issuer"),
         )),
         Content::NoObject => Err(SupplyProblem::new(
             "SecretMissing",
             format!(
-                "{} {} does not exist in this namespace: create it, or name another one in spec.tls.issuer",
+                "{} {} does not exist in this namespace: create it, or change the reference in spec.tls.issuer",
                 place.kind, place.name
             ),
         )),
@@ -379,7 +383,7 @@ fn described(
 fn unreadable(place: &Place, error: &InspectError) -> SupplyProblem {
     SupplyProblem::new(
         "CertificateUnreadable",
-        format!("{place}: {error}: put certificates there as PEM"),
+        format!("{place}: {error}: use PEM certificates"),
     )
 }
 
@@ -387,7 +391,7 @@ fn unsupported(place: &Place) -> SupplyProblem {
     SupplyProblem::new(
         "KeyUnsupported",
         format!(
-            "{place}: a private key of this kind cannot be served: use ECDSA (P-256 or P-384), RSA of at least 2048 bits, or Ed25519"
+            "{place}: this type of private key is not supported: use ECDSA (P-256 or P-384), RSA of at least 2048 bits, or Ed25519"
         ),
     )
 }

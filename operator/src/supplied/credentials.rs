@@ -1,7 +1,7 @@
-//! What people bring in Secrets of their own: a password for the scrapers, and further users. Pure.
+//! User-supplied credentials: a password for the scrapers, and additional users. Pure.
 //!
-//! Whatever does not pass its check is not used at all: what was used before stays. A problem names the Secret, the key and
-//! the mend, and never holds a password or a hash.
+//! A Secret that does not pass its check is not used at all, and what was used before stays. A problem names the Secret,
+//! the key and how to fix it, and never contains a password or a hash.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,29 @@ use secure_exporter_web_config::{BcryptHash, BcryptHashError, UserHashes};
 use crate::spec::ValidSpec;
 use secure_exporter_pki::secret_text::SecretText;
 
-/// bcrypt reads no more of a password.
-const LONGEST: usize = 72;
-/// A shorter password is guessed from its hash, which lies on every node.
-const SHORTEST: usize = 12;
-/// Of all further users. Each is a line in the `/-/status` of every exporter, which the operator reads whole.
-const MOST_HASHES: usize = 500;
-/// Of a user name, as `spec.authentication.basicAuth.username` has it.
-const LONGEST_NAME: usize = 64;
+/// bcrypt ignores the rest of a longer password.
+const MAX_PASSWORD_BYTES: usize = 72;
+/// A shorter password can be guessed from its hash, which is on every node.
+const MIN_PASSWORD_CHARS: usize = 12;
+/// Maximum number of hashes of all additional users. Each is a line in the `/-/status` of every exporter, which the
+/// operator reads completely.
+const MAX_HASHES: usize = 500;
+/// Maximum length of a user name, as of `spec.authentication.basicAuth.username`.
+const MAX_USERNAME_CHARS: usize = 64;
 
-/// Further users, each with the hashes of the passwords that they may use.
+/// Additional users, each with the hashes of the passwords that they may use.
 pub type Users = BTreeMap<String, UserHashes>;
 
-/// What the Secrets hold that the spec names.
+/// The content of the user-supplied Secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnCredentials {
     /// The password of the scrapers.
     pub password: Own<SecretText>,
-    /// The further users.
+    /// The additional users.
     pub users: Own<Users>,
 }
 
-/// Something of somebody's own.
+/// The content of a user-supplied Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Own<T> {
     /// The spec names no Secret for it.
@@ -40,14 +41,14 @@ pub enum Own<T> {
     Unasked,
     /// It passed the check.
     Usable(T),
-    /// It did not.
+    /// It did not pass the check.
     Refused(OwnProblem),
-    /// It could not be read this time: what is in use stays.
+    /// The read failed temporarily, and what is in use stays.
     Unread,
 }
 
 impl<T> Own<T> {
-    /// What is wrong, where anything is.
+    /// Returns the problem, if there is one.
     pub fn problem(&self) -> Option<&OwnProblem> {
         match self {
             Self::Refused(problem) => Some(problem),
@@ -66,7 +67,7 @@ impl<T> Own<T> {
     }
 }
 
-/// Why a Secret of somebody's own is not used.
+/// Why a user-supplied Secret is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Secret {secret}: {problem}")]
 pub struct OwnProblem {
@@ -76,64 +77,68 @@ pub struct OwnProblem {
     pub problem: Problem,
 }
 
-/// What is wrong with a Secret of somebody's own, and the mend.
+/// What is wrong with a user-supplied Secret, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// There is no such Secret.
-    #[error("there is none of this name: create it")]
+    /// The Secret does not exist.
+    #[error("it does not exist: create it")]
     NoSecret,
-    /// It has no such key.
-    #[error("it has no key {0:?}: add it, or name the key that holds the password")]
+    /// The Secret does not have the key.
+    #[error("it has no key {0:?}: add it, or set passwordSecretRef.key to the key of the password")]
     NoKey(String),
     /// The value is not UTF-8.
-    #[error("key {0:?} is not UTF-8 text: write text")]
+    #[error("key {0:?} is not UTF-8 text: use text")]
     NotText(String),
     /// The password is empty.
-    #[error("key {0:?} is empty: write a password of at least {SHORTEST} characters")]
+    #[error("key {0:?} is empty: use a password of at least {MIN_PASSWORD_CHARS} characters")]
     Empty(String),
     /// The password is easily guessed.
-    #[error("the password under {0:?} is shorter than {SHORTEST} characters: write a longer one")]
-    TooShort(String),
-    /// bcrypt would not read all of it.
     #[error(
-        "the password under {0:?} is longer than the {LONGEST} bytes that bcrypt reads: write a shorter one"
+        "the password in key {0:?} is shorter than {MIN_PASSWORD_CHARS} characters: use a longer one"
+    )]
+    TooShort(String),
+    /// bcrypt would ignore the rest of the password.
+    #[error(
+        "the password in key {0:?} is longer than {MAX_PASSWORD_BYTES} bytes, and bcrypt ignores the rest: use a shorter one"
     )]
     TooLong(String),
-    /// HTTP or a password file would change it.
+    /// HTTP or a password file would change the password.
     #[error(
-        "the password under {0:?} has a control character, such as a line break, or begins or ends with white space, which Prometheus cuts off: write it without"
+        "the password in key {0:?} contains a control character such as a line break, or starts or ends with white space, which Prometheus removes: use a password without these"
     )]
     Unprintable(String),
-    /// The key is no name of a user.
-    #[error("key {0:?} is longer than the {LONGEST_NAME} characters of a user name: shorten it")]
+    /// The key is not a valid user name.
+    #[error(
+        "key {0:?} is longer than the {MAX_USERNAME_CHARS} characters of a user name: use a shorter one"
+    )]
     BadName(String),
     /// The key is the name of the generated user.
     #[error(
-        "key {0:?} is the user of spec.authentication.basicAuth.username, whose password is elsewhere: choose another name"
+        "key {0:?} is the name in spec.authentication.basicAuth.username, which is the generated user: use another name"
     )]
     TakenName(String),
-    /// A user nobody can be.
+    /// The user cannot log in.
     #[error(
-        "user {0:?} has no hash: write what follows the colon of `htpasswd -nbBC 12 USER PASSWORD`, or remove the key"
+        "user {0:?} has no hash: add the part after the colon in the output of `htpasswd -nbBC 12 USER PASSWORD`, or remove the key"
     )]
     NoHash(String),
-    /// A line of a user is not a hash.
+    /// A line is not a hash.
     #[error("user {user:?}, line {line}: {source}")]
     BadHash {
         /// The user.
         user: String,
-        /// The line, from 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// What the line is instead, without repeating it.
+        /// The cause, without the content of the line.
         source: BcryptHashError,
     },
-    /// More than exporters and operator can handle.
-    #[error("it has more than {MOST_HASHES} hashes: remove some")]
+    /// There are more hashes than exporters and operator can handle.
+    #[error("it has more than {MAX_HASHES} hashes: remove some")]
     TooMany,
 }
 
 impl OwnCredentials {
-    /// What is known where the Secrets that `spec` names could not be read.
+    /// The value if the Secrets in `spec` could not be read.
     pub fn unread(spec: &ValidSpec) -> Self {
         Self {
             password: match spec.password_secret {
@@ -147,12 +152,12 @@ impl OwnCredentials {
         }
     }
 
-    /// Whether anything of it could not be read.
+    /// Whether any of the Secrets could not be read.
     pub fn is_unread(&self) -> bool {
         self.password == Own::Unread || self.users == Own::Unread
     }
 
-    /// Checks what was found under the names in `spec`; `None` is a Secret that is not there.
+    /// Checks the Secrets in `spec`. `None` is a Secret that does not exist.
     pub fn check(spec: &ValidSpec, password: Option<&Secret>, users: Option<&Secret>) -> Self {
         Self {
             password: spec.password_secret.as_ref().map_or(Own::Unasked, |place| {
@@ -170,7 +175,7 @@ fn check_password(secret: Option<&Secret>, key: &str) -> Result<SecretText, Prob
     let data = data.as_ref().and_then(|data| data.get(key));
     let ByteString(bytes) = data.ok_or_else(|| Problem::NoKey(key.to_owned()))?;
     let text = std::str::from_utf8(bytes).map_err(|_| Problem::NotText(key.to_owned()))?;
-    // Editors and `kubectl create secret --from-file` leave one.
+    // Editors and `kubectl create secret --from-file` leave a line break.
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     let refuse = |problem: fn(String) -> Problem| Err(problem(key.to_owned()));
@@ -178,9 +183,9 @@ fn check_password(secret: Option<&Secret>, key: &str) -> Result<SecretText, Prob
         refuse(Problem::Empty)
     } else if text.trim() != text || text.chars().any(char::is_control) {
         refuse(Problem::Unprintable)
-    } else if text.len() > LONGEST {
+    } else if text.len() > MAX_PASSWORD_BYTES {
         refuse(Problem::TooLong)
-    } else if text.chars().count() < SHORTEST {
+    } else if text.chars().count() < MIN_PASSWORD_CHARS {
         refuse(Problem::TooShort)
     } else {
         Ok(SecretText::new(text.to_owned()))
@@ -194,15 +199,15 @@ fn check_users(secret: Option<&Secret>, taken: &str) -> Result<Users, Problem> {
         .map(|(name, ByteString(value))| Ok((name.clone(), check_user(name, value, taken)?)))
         .collect::<Result<Users, Problem>>()?;
     let hashes: usize = users.values().map(|hashes| hashes.as_slice().len()).sum();
-    if hashes > MOST_HASHES {
+    if hashes > MAX_HASHES {
         return Err(Problem::TooMany);
     }
     Ok(users)
 }
 
-/// The characters of a Secret's key are those of a user name.
+/// A key of a Secret only contains characters that are valid in a user name.
 fn check_user(name: &str, value: &[u8], taken: &str) -> Result<UserHashes, Problem> {
-    if name.len() > LONGEST_NAME {
+    if name.len() > MAX_USERNAME_CHARS {
         return Err(Problem::BadName(name.to_owned()));
     }
     if name == taken {

@@ -1,4 +1,4 @@
-//! Kubernetes events: what was done, and what is wrong, for `kubectl describe`.
+//! Kubernetes events for `kubectl describe`: what the operator did, and what is wrong.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::{api::SecureExporter, names::MANAGED_BY};
 
 /// The API server refuses longer notes.
-const LONGEST_NOTE: usize = 1024;
+const MAX_NOTE_BYTES: usize = 1024;
 
 /// Publishes events, each change once.
 pub struct Events {
@@ -21,7 +21,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Events reported by the operator.
+    /// Creates the publisher.
     pub fn new(client: Client) -> Self {
         Self {
             client,
@@ -33,14 +33,14 @@ impl Events {
         }
     }
 
-    /// Something was done.
+    /// Publishes that something was done.
     pub async fn done(&self, resource: &SecureExporter, reason: &str, note: &str) {
         self.publish(resource, EventType::Normal, reason, note)
             .await;
     }
 
-    /// These things are wrong, all of them, each a reason and a note. What was wrong at the last pass already is published no
-    /// more.
+    /// Publishes warnings, each a reason and a note. `wrong` must contain all current problems: those of the last pass are
+    /// not published again.
     pub async fn warn(&self, resource: &SecureExporter, wrong: Vec<(&'static str, String)>) {
         let uid = resource.meta().uid.clone().unwrap_or_default();
         let previous = {
@@ -58,7 +58,7 @@ impl Events {
         }
     }
 
-    /// Something holds things up since now; whoever calls knows that it is news.
+    /// Publishes a warning that the caller knows to be new.
     pub async fn warn_once(&self, resource: &SecureExporter, reason: &str, note: &str) {
         self.publish(resource, EventType::Warning, reason, note)
             .await;
@@ -72,16 +72,16 @@ impl Events {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        // A recorder of its own each time: a shared one repeats the first note of a reason for six minutes.
+        // A new recorder each time, because a shared one repeats the first note of a reason for six minutes.
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = recorder.publish(&event, &resource.object_ref(&())).await {
-            tracing::debug!(%error, reason, "an event could not be published");
+            tracing::debug!(%error, reason, "cannot publish an event");
         }
     }
 }
 
 fn cut(note: &str) -> &str {
-    let mut end = note.len().min(LONGEST_NOTE);
+    let mut end = note.len().min(MAX_NOTE_BYTES);
     while !note.is_char_boundary(end) {
         end -= 1;
     }

@@ -9,10 +9,10 @@ use crate::arguments::LogFormat;
 /// Starts the log.
 ///
 /// # Errors
-/// `filter` is neither a level nor a filter.
+/// `filter` is neither a level nor a valid filter.
 pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
     let parsed = EnvFilter::try_new(filter).map_err(|error| {
-        format!("--log-level {filter:?}: {error}; say error, warn, info, debug or trace")
+        format!("invalid --log-level {filter:?}: {error}; use error, warn, info, debug or trace")
     })?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(parsed)

@@ -1,4 +1,4 @@
-//! What the operator tells of itself at `/metrics`.
+//! The operator's own metrics at `/metrics`.
 
 use std::{borrow::Cow, sync::atomic::AtomicU64};
 
@@ -17,12 +17,12 @@ use crate::{
     rotation::evidence::Exporter,
 };
 
-/// What was seen of an exporter: it serves the published certificate, serves another one, or gave no answer.
+/// States of an exporter: it serves the published certificate, serves another one, or did not answer.
 const STATES: [&str; 3] = ["verified", "outdated", "unreachable"];
-/// What rotates by stages.
+/// What is rotated in stages.
 const SUBJECTS: [&str; 2] = ["authority", "password"];
 
-/// The metrics, and the text in which they are served.
+/// The operator's metrics and their registry.
 pub struct Metrics {
     registry: Mutex<Registry>,
     passes: Family<OutcomeLabels, Counter>,
@@ -73,62 +73,62 @@ impl Default for Metrics {
         let passes = Family::default();
         registry.register(
             "reconciles",
-            "Passes over a SecureExporter by outcome (a category, never an error's text)",
+            "Reconciliations of SecureExporters by outcome: Success, or the reason of the first problem",
             passes.clone(),
         );
-        // From one round trip to an API server that is about to time out.
+        // From one round trip to an API server that almost times out.
         let duration = Histogram::new([0.01, 0.05, 0.25, 1.0, 5.0, 30.0]);
         registry.register(
             "reconcile_duration_seconds",
-            "How long a pass took, in seconds",
+            "Duration of a reconciliation in seconds",
             duration.clone(),
         );
         let certificate_end = Family::default();
         registry.register(
             "certificate_not_after_timestamp_seconds",
-            "When the published certificate ends (of the served one and the client's, the earlier), in seconds since 1970; alert when it is less than two weeks away",
+            "Expiry of the published serving or client certificate, whichever is earlier, in seconds since 1970",
             certificate_end.clone(),
         );
         let certificate_renewal = Family::default();
         registry.register(
             "certificate_renewal_timestamp_seconds",
-            "When the published certificate is to be renewed, in seconds since 1970",
+            "Time at which the published serving or client certificate will be renewed, whichever is earlier, in seconds since 1970",
             certificate_renewal.clone(),
         );
         let authority_end = Family::default();
         registry.register(
             "authority_not_after_timestamp_seconds",
-            "When the certificate authority that signs ends, in seconds since 1970",
+            "Expiry of the CA that signs the certificates, in seconds since 1970",
             authority_end.clone(),
         );
         let success = Family::default();
         registry.register(
             "last_success_timestamp_seconds",
-            "When a pass over the resource last carried out all that it asks for, in seconds since 1970; until then, when it was first tried",
+            "Time of the last successful reconciliation of the resource, in seconds since 1970; before the first one, the time of the first attempt",
             success.clone(),
         );
         let exporters = Family::default();
         registry.register(
             "exporters",
-            "Exporters by what was seen when they were asked last: verified (serves the published certificate), outdated (serves another one), unreachable",
+            "Number of exporters by their state at the operator's last check: verified (serves the published certificate), outdated (serves another one) or unreachable",
             exporters.clone(),
         );
         let rotation = Family::default();
         registry.register(
             "rotation_stage_since_timestamp_seconds",
-            "Since when the stage of a rotation that is under way lasts, in seconds since 1970; 0 between rotations",
+            "Start of the current stage of a rotation, in seconds since 1970; 0 if no rotation is in progress",
             rotation.clone(),
         );
         let blocked = Family::default();
         registry.register(
             "rotation_blocked",
-            "1 where a rotation is held up: see the condition RotationBlocked",
+            "1 if a rotation is blocked or paused, as the condition RotationBlocked explains, otherwise 0",
             blocked.clone(),
         );
         let writes = Family::default();
         registry.register(
             "writes",
-            "Objects created or changed, by kind; a steady system writes nothing",
+            "Objects that the operator created or changed, by kind",
             writes.clone(),
         );
         Self {
@@ -148,7 +148,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a pass.
+    /// Counts a reconciliation.
     pub fn passed(&self, outcome: &'static str, seconds: f64) {
         self.passes.get_or_create(&OutcomeLabels { outcome }).inc();
         self.duration.observe(seconds);
@@ -160,7 +160,7 @@ impl Metrics {
         self.writes.get_or_create(&KindLabels { kind }).inc();
     }
 
-    /// Notes when the certificates end that are served now: before anything that may fail, so that an alert has its series.
+    /// Records when the current certificates expire. Called before anything that may fail, so that alerts have their series.
     pub fn certificates(
         &self,
         owner: &Owner,
@@ -176,8 +176,8 @@ impl Metrics {
         }
     }
 
-    /// Notes that a pass begins. Until one succeeds, the first counts as the last success, so that a resource of which no
-    /// pass ever succeeded is alerted on as well.
+    /// Records the start of a pass. Until one succeeds, the first start counts as the last success, so that alerts also cover
+    /// a resource that was never reconciled successfully.
     pub fn begun(&self, owner: &Owner, now: Timestamp) {
         let labels = ResourceLabels::of(&owner.namespace, &owner.name);
         if self.success.get(&labels).is_none() {
@@ -185,7 +185,7 @@ impl Metrics {
         }
     }
 
-    /// Notes what a pass saw.
+    /// Records what a pass observed.
     pub fn seen(&self, seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) {
         let owner = seen.owner;
         if seen.problems.is_empty() {
@@ -228,7 +228,8 @@ impl Metrics {
             .set(time.as_second() as f64);
     }
 
-    /// Forgets a resource that is gone: its times would grow old, and be alerted on, until the operator's end.
+    /// Removes the series of a deleted resource. Otherwise its old timestamps would trigger alerts until the operator
+    /// restarts.
     pub fn forget(&self, namespace: &str, name: &str) {
         let resource = ResourceLabels::of(namespace, name);
         for times in self.times() {
@@ -270,7 +271,7 @@ impl Metrics {
         }
     }
 
-    /// The exposition.
+    /// Returns the exposition.
     pub fn text(&self) -> String {
         let registry = self.registry.lock();
         let mut text = String::new();
@@ -314,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_resource_that_is_gone_leaves_no_series() {
+    fn a_deleted_resource_leaves_no_series() {
         let metrics = Metrics::default();
         for (namespace, name) in [("one", "gone"), ("one", "kept"), ("two", "gone")] {
             let resource = ResourceLabels::of(namespace, name);

@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`, over plain HTTP: none of them says anything secret.
+//! `/livez`, `/readyz` and `/metrics` over plain HTTP. None of them contains a secret.
 
 use std::{
     net::SocketAddr,
@@ -27,13 +27,13 @@ use tokio::net::TcpListener;
 
 use crate::{clock::Clock, telemetry::metrics::Metrics};
 
-/// A watch is re-established every five minutes even where nothing happens, so an API client that has not been
-/// answered for three times as long is dead.
-const LONGEST_SILENCE_SECONDS: i64 = 900;
+/// Watches are re-established every five minutes even if nothing happens, so an API client without an answer for three
+/// times as long is dead.
+const MAX_SILENCE_SECONDS: i64 = 900;
 /// How long a client may take to send the head of a request.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the probes ask.
+/// The state behind the probes.
 pub struct Health {
     ready: AtomicBool,
     last_answer: AtomicI64,
@@ -41,7 +41,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Not ready, and alive.
+    /// Creates the initial state: alive, but not ready.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             ready: AtomicBool::new(false),
@@ -50,19 +50,19 @@ impl Health {
         }
     }
 
-    /// The CRD is there, and everything was listed once.
+    /// Marks the operator as ready: the CRD is installed, and everything was listed once.
     pub fn ready(&self) {
         self.ready.store(true, Ordering::Relaxed);
     }
 
-    /// The API server answered a request.
+    /// Records an answer of the API server.
     pub fn answered(&self) {
         self.last_answer
             .store(self.clock.now().as_second(), Ordering::Relaxed);
     }
 
     fn is_alive(&self, now: Timestamp) -> bool {
-        now.as_second() - self.last_answer.load(Ordering::Relaxed) < LONGEST_SILENCE_SECONDS
+        now.as_second() - self.last_answer.load(Ordering::Relaxed) < MAX_SILENCE_SECONDS
     }
 }
 
@@ -82,7 +82,7 @@ pub async fn serve(
 }
 
 /// Serves each connection in a task of its own, so that a panic ends only that connection. `axum::serve` would do, but it
-/// sets no timeout, and a client that sends nothing would hold its connection for ever.
+/// sets no timeout, and a client that sends nothing would keep its connection forever.
 async fn accept(mut listener: TcpListener, router: Router) {
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
@@ -114,7 +114,7 @@ async fn livez(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) 
     } else {
         (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the API server has not answered for a quarter of an hour\n",
+            "the API server has not answered for 15 minutes\n",
         )
     }
 }

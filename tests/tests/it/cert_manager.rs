@@ -97,7 +97,7 @@ fn a_request_outlives_the_operator_and_is_made_again_only_when_it_was_refused() 
         .kubectl
         .apply(&resource("nodes", &spec(unused_port(), "first")))?;
     let asked = wait_until("a request", ANSWER, || the_request(&stage.kubectl))?;
-    let message = wait_not_ready(&stage.kubectl, "nobody has approved it")?;
+    let message = wait_not_ready(&stage.kubectl, "the request is not approved")?;
     ensure!(message.contains(name(&asked)?), "{message}");
 
     // Deleted, it comes back as it was; also from an operator that has to find it in the state.

@@ -38,12 +38,15 @@ fn cases() -> Vec<Refused> {
     let provided = json!({"secretName": "corporate"});
     let key_ref = json!({"name": "roots", "key": "ca.crt"});
     const SIZES: &str = "size must be 256 or 384";
-    const ALLOWED: &str = "extraArgs may only hold";
+    const ALLOWED: &str = "extraArgs may only contain";
     vec![
         misnamed(&"n".repeat(53), "at most 52 characters"),
         misnamed("1nodes", "DNS-1035"),
         misnamed("no.des", "DNS-1035"),
-        refused(user(json!({"username": "a:b"})), "username may only hold"),
+        refused(
+            user(json!({"username": "a:b"})),
+            "username may only contain",
+        ),
         refused(user(json!({"username": ""})), "username"),
         refused(methods(json!([])), "methods"),
         refused(methods(json!(["Token"])), "Unsupported value"),
@@ -58,11 +61,11 @@ fn cases() -> Vec<Refused> {
         ),
         refused(
             user(json!({"passwordSecretRef": {"name": "nodes-scrape"}})),
-            "passwordSecretRef must name a Secret of your own",
+            "passwordSecretRef must name a Secret that you supply",
         ),
         refused(
             user(json!({"usersSecretRef": {"name": "nodes-server"}})),
-            "usersSecretRef must name a Secret of your own",
+            "usersSecretRef must name a Secret that you supply",
         ),
         refused(user(json!({"passwordSecretRef": {}})), "name"),
         refused(
@@ -80,7 +83,14 @@ fn cases() -> Vec<Refused> {
             scrape(json!({"interval": "5s"})),
             "timeout must not be longer",
         ),
-        refused(scrape(json!({"interval": "soon"})), "interval"),
+        refused(
+            scrape(json!({"interval": "soon"})),
+            "interval must be between 1s and 24h",
+        ),
+        refused(
+            certificate(json!({"duration": "90d"})),
+            "use 2160h for 90 days",
+        ),
         refused(key(json!({"algorithm": "ECDSA", "size": 2048})), SIZES),
         refused(key(json!({"size": 512})), SIZES),
         refused(key(json!({"algorithm": "RSA", "size": 1024})), SIZES),
@@ -118,15 +128,15 @@ fn cases() -> Vec<Refused> {
         refused(json!({"tls": {"minVersion": "TLS11"}}), "minVersion"),
         refused(
             issuer(json!({"type": "Provided"})),
-            "provided must be set if, and only if, type is Provided",
+            "provided must be set if and only if type is Provided",
         ),
         refused(
             issuer(json!({"provided": provided})),
-            "provided must be set if, and only if, type is Provided",
+            "provided must be set if and only if type is Provided",
         ),
         refused(
             issuer(json!({"type": "CertManager", "provided": provided})),
-            "certManager must be set if, and only if, type is CertManager",
+            "certManager must be set if and only if type is CertManager",
         ),
         refused(
             issuer(json!({"type": "Provided", "provided": {"secretName": ""}})),
@@ -143,7 +153,7 @@ fn cases() -> Vec<Refused> {
                 "tls": {"issuer": {"type": "Provided", "provided": provided}},
                 "authentication": {"methods": ["BasicAuth", "ClientCertificate"]},
             }),
-            "spec.tls.issuer.type must be Managed where",
+            "spec.tls.issuer.type must be Managed when",
         ),
         refused(json!({"tls": {"serverName": "Not A Name"}}), "serverName"),
         refused(

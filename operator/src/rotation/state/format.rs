@@ -1,5 +1,5 @@
-//! How the state lies in its Secret: PEM files and passwords under keys of their own, so that a person can read them with
-//! the usual tools, and everything that is not secret in `state.json`.
+//! The format of the state in its Secret: PEM files and passwords in separate keys, so that a user can read them with the
+//! usual tools, and everything that is not secret in `state.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +20,8 @@ use secure_exporter_pki::{
     secret_text::SecretText,
 };
 
-/// Why a stored state was refused. It is never replaced silently: a new start would be a new authority, which every
-/// scraper refuses.
+/// Why a stored state is unusable. It is never replaced silently, because a new state has a new CA, which no scraper
+/// trusts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StateError {
     /// A key is missing from the Secret.
@@ -35,13 +35,13 @@ pub enum StateError {
     Damaged {
         /// The key.
         key: String,
-        /// What is wrong with it, without its content.
+        /// What is wrong, without the content of the value.
         problem: String,
     },
 }
 
 impl State {
-    /// The data of the Secret that holds this state.
+    /// Returns the data of the Secret for this state.
     pub fn to_data(&self) -> BTreeMap<String, ByteString> {
         let mut data = BTreeMap::new();
         let mut put = |key: String, text: &str| {
@@ -78,18 +78,17 @@ impl State {
             let text = serde_json::to_string_pretty(spec).unwrap_or_default();
             put(ACCEPTED_SPEC_KEY.to_owned(), &format!("{text}\n"));
         }
-        // Maps of plain values and times, which JSON can always hold.
+        // Maps of plain values and times can always be serialized as JSON.
         let index = serde_json::to_string_pretty(&Index::of(self)).unwrap_or_default();
         put(INDEX_KEY.to_owned(), &format!("{index}\n"));
         data
     }
 
-    /// Reads the state from the data of its Secret, and checks all that can be checked without a clock: that every
-    /// part is there, that keys belong to their certificates, that hashes are hashes.
+    /// Parses the state from the data of its Secret, and checks everything that can be checked without a clock: that every
+    /// part exists, that private keys match their certificates, and that hashes are valid. Ignores unknown keys.
     ///
     /// # Errors
-    /// [`StateError`] names the key of the Secret, and never its content. Keys that no part of the state names are
-    /// ignored.
+    /// [`StateError`] names the key in the Secret, never its content.
     pub fn from_data(data: &BTreeMap<String, ByteString>) -> Result<Self, StateError> {
         let index = Index::read(data)?;
         index.check_references()?;
@@ -123,7 +122,7 @@ impl State {
     }
 }
 
-/// Version of the format of the Secret. A later one is refused, because what this version does not know it would lose.
+/// Version of the format. A later version is refused, because this operator would lose what it does not know.
 const FORMAT: u32 = 1;
 
 const INDEX_KEY: &str = "state.json";
@@ -131,9 +130,9 @@ const LEAF_CERTIFICATE_KEY: &str = "leaf.crt";
 const LEAF_KEY_KEY: &str = "leaf.key";
 const CLIENT_CERTIFICATE_KEY: &str = "client.crt";
 const CLIENT_KEY_KEY: &str = "client.key";
-/// The accepted spec. A key of its own, which an earlier version of the operator passes over.
+/// The accepted spec. A separate key, which earlier versions of the operator ignore.
 const ACCEPTED_SPEC_KEY: &str = "accepted-spec.json";
-/// As `htpasswd` has it: a user and a hash on each line.
+/// The additional users in the format of `htpasswd`: a user and a hash on each line.
 const USERS_KEY: &str = "users.htpasswd";
 
 fn authority_certificate_key(generation: u64) -> String {
@@ -156,7 +155,7 @@ fn hash_key(generation: u64) -> String {
     format!("password-{generation}.bcrypt")
 }
 
-/// `state.json`: everything that is not secret, and which other keys there are.
+/// `state.json`: everything that is not secret, and which other keys exist.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Index {
@@ -173,7 +172,7 @@ struct Index {
     active_password: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     password_progress: Option<Progress<PasswordStage>>,
-    /// How many further users there are: none of them may vanish unseen.
+    /// The number of additional users, so that a missing one is noticed.
     #[serde(default, skip_serializing_if = "is_zero")]
     users: usize,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -250,14 +249,14 @@ impl Index {
             return Err(damaged(
                 INDEX_KEY,
                 format!(
-                    "it has format {format}, and this operator reads format {FORMAT}: run the operator version that wrote it"
+                    "it has format {format}, but this operator only supports format {FORMAT}: run the operator version that wrote it"
                 ),
             ));
         }
         serde_json::from_str(json).map_err(problem)
     }
 
-    /// Whatever is in use must be there.
+    /// Checks that everything in use exists.
     fn check_references(&self) -> Result<(), StateError> {
         let authorities: BTreeSet<_> = self.authorities.keys().collect();
         let passwords: BTreeSet<_> = self.passwords.keys().collect();
@@ -266,7 +265,7 @@ impl Index {
             Some(("leaf.authority", &self.leaf.authority, &authorities)),
             client.map(|client| ("client.authority", &client.authority, &authorities)),
             Some(("activeAuthority", &self.active_authority, &authorities)),
-            // Generation 0 is none: where no password is asked for, there is none.
+            // Generation 0 means none: without basic authentication there is no password.
             (self.active_password > 0 || !passwords.is_empty()).then_some((
                 "activePassword",
                 &self.active_password,
@@ -277,7 +276,7 @@ impl Index {
             if !listed.contains(generation) {
                 return Err(damaged(
                     INDEX_KEY,
-                    format!("it names {what} {generation}, which it does not list"),
+                    format!("{what} refers to generation {generation}, which is not listed"),
                 ));
             }
         }
@@ -318,7 +317,7 @@ fn check_authority(key: &str, certificate_pem: &str) -> Result<(), StateError> {
     let problem = |error: InspectError| damaged(key, error.to_string());
     for certificate in certificates(certificate_pem).map_err(problem)? {
         if !facts(&certificate).map_err(problem)?.is_authority {
-            return Err(damaged(key, "it is not a certificate authority".to_owned()));
+            return Err(damaged(key, "it is not a CA certificate".to_owned()));
         }
     }
     Ok(())
@@ -366,7 +365,7 @@ impl PasswordEntry {
         if parsed.cost() != self.cost {
             return Err(damaged(
                 &hash_key,
-                format!("its cost is not {}, as {INDEX_KEY} says", self.cost),
+                format!("its cost is not {}, the value in {INDEX_KEY}", self.cost),
             ));
         }
         Ok(Password {
@@ -379,8 +378,8 @@ impl PasswordEntry {
     }
 }
 
-/// One that another version has written in another form counts as none: it can be told from what is served, and a
-/// certificate that waits for it would not be renewed.
+/// An accepted spec that cannot be parsed, because another version wrote it, counts as none: it can be derived from what is
+/// served, and an error would stop the renewal of the certificate.
 fn accepted_spec(data: &BTreeMap<String, ByteString>) -> Option<ValidSpec> {
     serde_json::from_str(text(data, ACCEPTED_SPEC_KEY).ok()?).ok()
 }
@@ -405,7 +404,7 @@ fn read_users(data: &BTreeMap<String, ByteString>, count: usize) -> Result<Users
         hashes.entry(name.to_owned()).or_default().push(hash);
     }
     if hashes.len() != count {
-        let problem = format!("it has not the {count} users of which {INDEX_KEY} tells");
+        let problem = format!("it does not contain {count} users, the number in {INDEX_KEY}");
         return Err(damaged(USERS_KEY, problem));
     }
     let users = hashes.into_iter();
@@ -427,7 +426,7 @@ fn map<V, E>(from: &BTreeMap<u64, V>, entry: impl Fn(&V) -> E) -> BTreeMap<u64, 
     entries.map(|(key, value)| (*key, entry(value))).collect()
 }
 
-/// A certificate and the private key that belongs to it.
+/// Reads a certificate and its private key.
 fn pair(
     data: &BTreeMap<String, ByteString>,
     certificate_key: &str,
@@ -445,7 +444,7 @@ fn pair(
     Ok((certificate_pem, key_pem))
 }
 
-/// The text under a key of the Secret.
+/// Reads the text of a key in the Secret.
 pub(crate) fn text<'a>(
     data: &'a BTreeMap<String, ByteString>,
     key: &str,
@@ -453,10 +452,10 @@ pub(crate) fn text<'a>(
     let bytes = data.get(key).ok_or_else(|| StateError::Missing {
         key: key.to_owned(),
     })?;
-    std::str::from_utf8(&bytes.0).map_err(|_| damaged(key, "it is not text".to_owned()))
+    std::str::from_utf8(&bytes.0).map_err(|_| damaged(key, "it is not UTF-8 text".to_owned()))
 }
 
-/// A problem that says nothing of the value.
+/// Creates the error for a damaged key. `problem` must not contain the value.
 pub(crate) fn damaged(key: &str, problem: String) -> StateError {
     StateError::Damaged {
         key: key.to_owned(),

@@ -167,7 +167,7 @@ fn a_user_that_cannot_be_used_refuses_all_of_them_with_the_reason() {
         );
     }
     assert_eq!(problem(&users(None)), Problem::NoSecret);
-    let many = format!("{HASH}\n").repeat(MOST_HASHES + 1);
+    let many = format!("{HASH}\n").repeat(MAX_HASHES + 1);
     let found = secret([("bob", many.as_bytes())]);
     assert_eq!(problem(&users(Some(&found))), Problem::TooMany);
 }

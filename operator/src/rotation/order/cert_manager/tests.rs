@@ -286,7 +286,7 @@ fn a_certificate_that_can_never_be_served_counts_as_a_refusal() {
     assert_eq!(step, Some(OrderStep::NoteRefusal));
     let problem = supplied.unwrap_err();
     assert_eq!(problem.reason, "RequestRefused");
-    assert!(problem.message.contains("does not belong"), "{problem}");
+    assert!(problem.message.contains("does not match"), "{problem}");
 }
 
 #[test]
