@@ -127,15 +127,23 @@ impl Writer<'_> {
         wanted: Option<Discovery>,
         observed: &Observed,
     ) -> Result<(), ApplyError> {
-        match (wanted, observed.role_binding.ours()) {
-            (Some(wanted), _) => {
-                self.applied(wanted.role, &observed.role).await?;
-                self.applied(wanted.role_binding, &observed.role_binding)
-                    .await?;
-                Ok(())
+        if let Some(wanted) = wanted {
+            self.applied(wanted.role, &observed.role).await?;
+            self.applied(wanted.role_binding, &observed.role_binding)
+                .await?;
+            return Ok(());
+        }
+        match &observed.role_binding {
+            Child::Ours(binding) => self.withdraw(binding).await,
+            Child::Unknown(error) => {
+                let kind = RoleBinding::kind(&());
+                Err(ApplyError::unread(
+                    kind,
+                    "of the scrapers".to_owned(),
+                    error,
+                ))
             }
-            (None, Some(binding)) => self.withdraw(binding).await,
-            (None, None) => Ok(()),
+            Child::Absent | Child::Foreign | Child::Leftover => Ok(()),
         }
     }
 

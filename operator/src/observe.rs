@@ -28,7 +28,10 @@ use crate::{
 pub async fn observe(client: &Client, owner: &Owner) -> Observed {
     let daemon_set = child(client, owner, &owner.workload()).await;
     Observed {
-        complaints: complaints(client, owner, daemon_set.ours()).await,
+        complaints: match &daemon_set {
+            Child::Unknown(_) => None,
+            daemon_set => Some(complaints(client, owner, daemon_set.ours()).await),
+        },
         state: child(client, owner, &owner.state_secret()).await,
         server: child(client, owner, &owner.server_secret()).await,
         scrape: child(client, owner, &owner.scrape_secret()).await,

@@ -69,6 +69,16 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// An object that could not be read.
+    pub fn unread(kind: Cow<'static, str>, name: String, error: &kube::Error) -> Self {
+        Self::Unread {
+            kind,
+            name,
+            class: api_error::class(error),
+            problem: api_error::text(error),
+        }
+    }
+
     /// Whether another writer was faster.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Api { source, .. } if api_error::class(source) == Class::Conflict)

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 
 use kube::Resource;
 
-use crate::{
-    apply::error::ApplyError,
-    observe::{api_error, children::Child},
-};
+use crate::{apply::error::ApplyError, observe::children::Child};
 
 /// What may be written over: our own object, or nothing.
 ///
@@ -23,12 +20,7 @@ pub(crate) fn own<'a, K: Resource<DynamicType = ()>>(
         Child::Ours(object) => Ok(Some(object)),
         Child::Foreign => Err(ApplyError::Taken { kind, name }),
         Child::Leftover => Err(ApplyError::Leftover { kind, name }),
-        Child::Unknown(error) => Err(ApplyError::Unread {
-            kind,
-            name,
-            class: api_error::class(error),
-            problem: api_error::text(error),
-        }),
+        Child::Unknown(error) => Err(ApplyError::unread(kind, name, error)),
     }
 }
 

@@ -46,6 +46,8 @@ impl Context {
             let is_gone = before.owner.namespace == namespace && before.owner.name == name;
             if is_gone {
                 self.samples.forget(uid);
+                self.backoff.succeeded(uid);
+                self.events.forget(uid);
             }
             !is_gone
         });

@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::controller::schedule::LONGEST_PAUSE;
 use crate::{
     api::{SecureExporter, SecureExporterStatus},
-    controller::context::Context,
+    controller::{context::Context, schedule::LONGEST_PAUSE},
     names::Owner,
     observe::children::Observed,
     report::problem::Problem,
     rotation::{
         annotations::Requests,
-        evidence::{Heard, Tally},
+        evidence::{Heard, Waiting},
         recall::Memory,
         state::State,
     },
@@ -47,9 +46,11 @@ pub(crate) struct Pass<'a> {
     /// Where the certificate comes from.
     pub(crate) supply: Option<Supply>,
     /// The answers of the exporters.
-    pub(crate) heard: Heard,
+    pub(crate) heard: Option<Heard>,
+    /// Whether the pass got as far as writing.
+    pub(crate) is_complete: bool,
     /// The exporters that a rotation waits for.
-    pub(crate) waiting_for: Option<Tally>,
+    pub(crate) waiting: Waiting,
     /// What the pass could not do.
     pub(crate) problems: Vec<Problem>,
     /// When the next pass is due at the latest.
@@ -80,8 +81,9 @@ impl<'a> Pass<'a> {
             state: None,
             own: None,
             supply: None,
-            heard: Heard::default(),
-            waiting_for: None,
+            heard: None,
+            waiting: Waiting::NotKnown,
+            is_complete: false,
             problems: Vec::new(),
             due: LONGEST_PAUSE,
         }

@@ -1,11 +1,13 @@
 //! One pass over one resource: parse → observe → recall → plan → carry out → apply → report.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use k8s_openapi::ByteString;
 use kube::{Resource, runtime::controller::Action};
 
 use crate::{
@@ -18,12 +20,16 @@ use crate::{
         telling::{report, tell},
     },
     names::{ChildKind, Owner},
-    observe::{self, children::Observed, exporters::Asking},
+    observe::{
+        self,
+        children::{Child, Observed},
+        exporters::{Asking, HearError},
+    },
     render,
     report::{problem::Problem, seen::Served, status},
     rotation::{
         annotations::read_handled,
-        evidence::Heard,
+        evidence::{Heard, Waiting},
         order::LeafRequest,
         plan::{Circumstances, Issued, Next, carry_out, plan},
         recall::{Known, Memory, Stored, recall},
@@ -57,7 +63,9 @@ pub async fn reconcile(
     if let Err(problem) = pass.run().await {
         pass.problems.push(problem);
     }
-    report(&pass).await;
+    if let Err(error) = report(&pass).await {
+        pass.problems.push(Problem::Apply(error));
+    }
     let outcome = pass.problems.first().map_or("Success", Problem::category);
     context
         .metrics
@@ -76,8 +84,8 @@ impl Pass<'_> {
             return Ok(());
         };
         let (requests, published) = (self.requests.clone(), self.observed.published());
-        self.heard = self.hear(&spec, &known).await?;
-        let heard = self.heard.clone();
+        self.heard = self.hear(&spec, &known).await;
+        let heard = self.heard.clone().unwrap_or_default();
         let it = Circumstances {
             spec: &spec,
             owner: self.owner,
@@ -96,6 +104,7 @@ impl Pass<'_> {
         if !self.apply(&spec, &known, &next, &issued).await? {
             return Ok(());
         }
+        self.is_complete = true;
         tell(self.resource, self.context, &plan.steps, known.is_rebuilt).await;
         let Some(state) = &next.state else {
             // There is nothing to serve before the first certificate.
@@ -108,9 +117,9 @@ impl Pass<'_> {
             };
         };
         let outlook = plan.outlook(&known, (state, next.order.as_ref()), &it)?;
-        self.waiting_for = outlook.waiting_for;
+        self.waiting = outlook.waiting;
         let is_watched = plan.supply == Supply::Managed && !spec.names_own_secrets();
-        let awaits = self.waiting_for.is_some();
+        let awaits = self.waiting != Waiting::Nobody;
         self.due = if plan.steps.is_empty() {
             pause(
                 outlook.deadline,
@@ -141,7 +150,7 @@ impl Pass<'_> {
         );
         self.state = stored_state.or(remembered).cloned();
         self.note_asked(asked);
-        if let Err(source) = &observed.complaints {
+        if let Some(Err(source)) = &observed.complaints {
             let problem = Problem::read("the pods and events of the DaemonSet", source);
             self.problems.push(problem);
         }
@@ -157,7 +166,7 @@ impl Pass<'_> {
             &spec,
             self.now,
         );
-        if known.state.is_none() || known.is_rebuilt {
+        if known.state.is_none() || known.is_rebuilt || self.memory.is_none() {
             // An object that could not be read may contain what must not be lost.
             check_readable(observed, owner)?;
         }
@@ -191,7 +200,11 @@ impl Pass<'_> {
         let (certificate, client) = status::certificates(&served, self.owner)?;
         let metrics = &self.context.metrics;
         metrics.certificates(self.owner, &certificate, client.as_ref());
-        self.due = until(certificate.renewal_time.0, self.now).min(LONGEST_PAUSE);
+        // One that is due already is tried again by the backoff.
+        let renewal = certificate.renewal_time.0;
+        if renewal > self.now {
+            self.due = until(renewal, self.now).min(LONGEST_PAUSE);
+        }
         Ok(())
     }
 
@@ -253,12 +266,14 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks the exporters: often if a rotation waits for them, otherwise rarely.
-    async fn hear(&mut self, spec: &ValidSpec, known: &Known) -> Result<Heard, Problem> {
+    /// Asks the exporters: often if a rotation waits for them, otherwise rarely. `None` if they could not be asked.
+    async fn hear(&mut self, spec: &ValidSpec, known: &Known) -> Option<Heard> {
         let context = self.context;
-        let (Some(state), Some(daemon_set)) = (&known.state, self.observed.daemon_set.ours())
-        else {
-            return Ok(Heard::default());
+        let state = known.state.as_ref()?;
+        let daemon_set = match &self.observed.daemon_set {
+            Child::Ours(daemon_set) => daemon_set,
+            Child::Unknown(_) => return None,
+            Child::Absent | Child::Foreign | Child::Leftover => return Some(Heard::default()),
         };
         let asking = Asking {
             client: &context.client,
@@ -267,17 +282,16 @@ impl Pass<'_> {
             samples: &context.samples,
         };
         let age = sample_age(state, spec, &context.timers, self.now);
-        asking
-            .hear(state, spec, age, self.now)
-            .await
-            .or_else(|error| match error {
-                observe::exporters::HearError::Pods(source) => {
-                    let problem = Problem::read("the pods of the DaemonSet", &source);
-                    self.problems.push(problem);
-                    Ok(Heard::default())
-                }
-                observe::exporters::HearError::Question(error) => Err(error.into()),
-            })
+        match asking.hear(state, spec, age, self.now).await {
+            Ok(heard) => Some(heard),
+            Err(error) => {
+                self.problems.push(match error {
+                    HearError::Pods(source) => Problem::read("the pods of the DaemonSet", &source),
+                    HearError::Question(error) => error.into(),
+                });
+                None
+            }
+        }
     }
 
     /// Generates keys and hashes outside the async workers.
@@ -300,11 +314,12 @@ impl Pass<'_> {
         issued: &Issued,
     ) -> Result<bool, Problem> {
         let (owner, observed, writer) = (self.owner, self.observed, self.context.writer());
-        let children = next
-            .state
-            .as_ref()
-            .map(|state| render::children(spec, self.workload.as_ref(), owner, state))
-            .transpose()?;
+        let children = next.state.as_ref().and_then(|state| {
+            let rendered = render::children(spec, self.workload.as_ref(), owner, state);
+            // The state is stored all the same: the way out of it is planned from there.
+            let problem = |error| self.problems.push(Problem::Render(error));
+            rendered.map_err(problem).ok()
+        });
         let stored = Stored {
             state: next.state.clone(),
             order: next.order.clone(),
@@ -368,13 +383,8 @@ fn check_readable(observed: &Observed, owner: &Owner) -> Result<(), Problem> {
         _ => Ok(()),
     };
     let (server, scrape) = (owner.server_secret(), owner.scrape_secret());
-    let bundle = owner.ca_config_map();
     check(ChildKind::Server, own(&observed.server, &server).map(drop))?;
-    check(ChildKind::Scrape, own(&observed.scrape, &scrape).map(drop))?;
-    check(
-        ChildKind::Bundle,
-        own(&observed.authority, &bundle).map(drop),
-    )
+    check(ChildKind::Scrape, own(&observed.scrape, &scrape).map(drop))
 }
 
 /// Returns the stored state. An error forbids every write, because what is unknown must not be overwritten.
@@ -385,7 +395,14 @@ fn stored(observed: &Observed, owner: &Owner) -> Result<Stored, Problem> {
         return Ok(Stored::default());
     };
     let nothing = Default::default();
-    let data = secret.data.as_ref().unwrap_or(&nothing);
+    read_stored(secret.data.as_ref().unwrap_or(&nothing), owner)
+}
+
+fn read_stored(data: &BTreeMap<String, ByteString>, owner: &Owner) -> Result<Stored, Problem> {
+    if data.is_empty() {
+        // An order was withdrawn before there was a certificate, or everything in it was deleted.
+        return Ok(Stored::default());
+    }
     let damaged = |source: StateError| Problem::State {
         name: owner.state_secret(),
         source,
@@ -397,4 +414,25 @@ fn stored(observed: &Observed, owner: &Owner) -> Result<Stored, Problem> {
         Some(State::from_data(data).map_err(damaged)?)
     };
     Ok(Stored { state, order })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_secret_is_no_damaged_state() {
+        let owner = Owner {
+            name: "nodes".into(),
+            namespace: "monitoring".into(),
+            uid: "u".into(),
+        };
+        let stored = read_stored(&BTreeMap::new(), &owner).unwrap();
+        assert_eq!(stored, Stored::default());
+        let damaged = BTreeMap::from([("ca-1.crt".to_owned(), ByteString(Vec::new()))]);
+        assert!(matches!(
+            read_stored(&damaged, &owner),
+            Err(Problem::State { .. })
+        ));
+    }
 }

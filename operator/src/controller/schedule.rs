@@ -15,6 +15,9 @@ use crate::{
 /// Each resource is reconciled at least this often, because the clock may have jumped or a watch event may have been lost.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
+/// How often a resource is reconciled whose spec or image is refused: often enough for the alert on failing passes.
+const SPEC_INTERVAL: Duration = Duration::from_secs(300);
+
 /// How soon to read and decide again after a conflict with another writer.
 pub(crate) const AFTER_A_CONFLICT: Duration = Duration::from_millis(200);
 
@@ -25,7 +28,7 @@ pub(crate) const AFTER_A_STEP: Duration = Duration::from_secs(1);
 /// them, the operator would have to keep every Secret of the namespace in memory.
 pub(crate) const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Returns how soon to retry; `None` if only a change of the resource can help, which starts a pass anyway.
+/// Returns how soon to retry; `None` if nothing failed.
 pub(crate) fn retry_after(
     problems: &[Problem],
     owner: &Owner,
@@ -37,7 +40,7 @@ pub(crate) fn retry_after(
         .peekable();
     if failures.peek().is_none() {
         context.backoff.succeeded(&owner.uid);
-        return None;
+        return (!problems.is_empty()).then_some(SPEC_INTERVAL);
     }
     let limits = failures.map(|problem| match problem {
         Problem::IssuerNotReady(_) => context.timers.probe_interval.unsigned_abs(),

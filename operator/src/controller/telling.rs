@@ -4,6 +4,7 @@ use kube::Resource;
 
 use crate::{
     api::SecureExporter,
+    apply::error::ApplyError,
     controller::{context::Context, pass::Pass},
     report::{
         announcements::{DECLINED, announcement},
@@ -38,18 +39,24 @@ pub(crate) async fn tell(
 }
 
 /// Reports a pass in the log, by events, in metrics and in the status, even if it ended early.
-pub(crate) async fn report(pass: &Pass<'_>) {
+///
+/// # Errors
+/// The status could not be written.
+pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
     let (resource, context) = (pass.resource, pass.context);
     log(pass);
     let served = pass.spec.as_ref().zip(pass.state.as_ref());
     let complaints = pass.observed.complaints.as_ref();
+    let complaints = complaints.and_then(|read| read.as_ref().ok());
     let seen = Seen {
         owner: pass.owner,
         served: served.map(|(spec, state)| Served { spec, state }),
         daemon_set: &pass.observed.daemon_set,
-        complaints: complaints.ok().map(Vec::as_slice),
-        exporters: &pass.heard.exporters,
-        waiting_for: pass.waiting_for.as_ref(),
+        complaints: complaints.map(Vec::as_slice),
+        spec: pass.spec.as_ref(),
+        is_complete: pass.is_complete,
+        exporters: pass.heard.as_ref().map(|heard| heard.exporters.as_slice()),
+        waiting: &pass.waiting,
         requests: &pass.requests,
         own: pass.own.as_ref(),
         supply: pass.supply.as_ref(),
@@ -60,7 +67,16 @@ pub(crate) async fn report(pass: &Pass<'_>) {
     context.metrics.seen(&seen, &status, pass.now);
     let lasting = pass.problems.iter().filter(|problem| !problem.is_passing());
     let wrong = lasting.map(|problem| (problem.category(), chain(problem)));
-    context.events.warn(resource, wrong.collect()).await;
+    context
+        .events
+        .warn(resource, wrong.collect(), pass.is_complete)
+        .await;
+    let written = context.writer().status(resource, pass.owner, &status).await;
+    if let Err(error) = written {
+        tracing::warn!(resource = %name(resource), error = chain(&error), "cannot write the status");
+        // What is new is announced with the status that says it.
+        return Err(error);
+    }
     let blocked = news::newly_blocked(previous, &status).map(|news| ("RotationBlocked", news));
     let news = [
         blocked,
@@ -71,10 +87,7 @@ pub(crate) async fn report(pass: &Pass<'_>) {
     for (reason, note) in news.into_iter().flatten() {
         context.events.warn_once(resource, reason, note).await;
     }
-    let written = context.writer().status(resource, pass.owner, &status).await;
-    if let Err(error) = written {
-        tracing::warn!(resource = %name(resource), error = chain(&error), "cannot write the status");
-    }
+    Ok(())
 }
 
 fn log(pass: &Pass<'_>) {

@@ -7,6 +7,8 @@ pub enum Class {
     Conflict,
     /// The operator is not allowed to send the request, or an admission policy refused it (403).
     Forbidden,
+    /// What the request is about does not exist (any more) (404).
+    NotFound,
     /// The API server did not accept the operator's token (401).
     Unauthorized,
     /// The namespace is being deleted, so that nothing can be created in it.
@@ -25,6 +27,7 @@ impl Class {
         match self {
             Self::Conflict
             | Self::NamespaceTerminating
+            | Self::NotFound
             | Self::TooManyRequests
             | Self::Unavailable => true,
             Self::Forbidden | Self::Unauthorized | Self::Refused => false,
@@ -34,8 +37,11 @@ impl Class {
 
 /// Returns the class of an error.
 pub fn class(error: &kube::Error) -> Class {
-    let kube::Error::Api(status) = error else {
-        return Class::Unavailable;
+    let status = match error {
+        kube::Error::Api(status) => status,
+        // An object that this version cannot read stays so.
+        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => return Class::Refused,
+        _ => return Class::Unavailable,
     };
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
     if causes.any(|cause| cause.reason == "NamespaceTerminating") {
@@ -44,6 +50,7 @@ pub fn class(error: &kube::Error) -> Class {
     match status.code {
         401 => Class::Unauthorized,
         403 => Class::Forbidden,
+        404 => Class::NotFound,
         409 => Class::Conflict,
         429 => Class::TooManyRequests,
         500.. => Class::Unavailable,

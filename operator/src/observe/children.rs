@@ -89,7 +89,7 @@ pub struct Observed {
     /// The exporter.
     pub daemon_set: Child<DaemonSet>,
     /// What stands in the way of its pods.
-    pub complaints: Result<Vec<Complaint>, kube::Error>,
+    pub complaints: Option<Result<Vec<Complaint>, kube::Error>>,
 }
 
 impl Observed {

@@ -78,7 +78,8 @@ impl Asking<'_> {
     ) -> Result<Heard, HearError> {
         let wanted = wanted(self.daemon_set);
         let uid = &self.owner.uid;
-        if let Some(exporters) = self.samples.recent(uid, age) {
+        let daemon_set = self.daemon_set.metadata.uid.as_deref().unwrap_or_default();
+        if let Some(exporters) = self.samples.recent(uid, daemon_set, age) {
             return Ok(Heard { wanted, exporters });
         }
         let running = running(self.client, self.owner, self.daemon_set).await?;
@@ -87,7 +88,7 @@ impl Asking<'_> {
             Advance::Observed => Some(Question::new(state, spec, now)?),
         };
         let mut exporters = ask_all(running, question.as_ref()).await;
-        self.samples.keep(uid, &mut exporters);
+        self.samples.keep(uid, daemon_set, &mut exporters);
         Ok(Heard { wanted, exporters })
     }
 }

@@ -16,6 +16,8 @@ pub struct Samples(Mutex<HashMap<String, Sample>>);
 
 #[derive(Debug)]
 struct Sample {
+    /// Of which DaemonSet, by uid: exporters of an earlier one are none.
+    daemon_set: String,
     taken: Instant,
     exporters: Vec<Exporter>,
     /// When each node's exporter answered last, was not ready, or was first asked.
@@ -24,17 +26,21 @@ struct Sample {
 
 impl Samples {
     /// The answers, where they are younger than `age`.
-    pub fn recent(&self, uid: &str, age: Duration) -> Option<Vec<Exporter>> {
+    pub fn recent(&self, uid: &str, daemon_set: &str, age: Duration) -> Option<Vec<Exporter>> {
         let samples = self.0.lock();
         let sample = samples.get(uid)?;
-        (sample.taken.elapsed() < age).then(|| sample.exporters.clone())
+        (sample.daemon_set == daemon_set && sample.taken.elapsed() < age)
+            .then(|| sample.exporters.clone())
     }
 
     /// Keeps new answers, and notes in each for how long the exporter has been silent.
-    pub fn keep(&self, uid: &str, exporters: &mut [Exporter]) {
+    pub fn keep(&self, uid: &str, daemon_set: &str, exporters: &mut [Exporter]) {
         let taken = Instant::now();
         let mut samples = self.0.lock();
-        let before = samples.remove(uid).map(|sample| sample.heard);
+        let before = samples
+            .remove(uid)
+            .filter(|sample| sample.daemon_set == daemon_set)
+            .map(|sample| sample.heard);
         let before = before.unwrap_or_default();
         let mut heard = HashMap::new();
         for exporter in exporters.iter_mut() {
@@ -49,6 +55,7 @@ impl Samples {
             heard.insert(exporter.node.clone(), last);
         }
         let sample = Sample {
+            daemon_set: daemon_set.to_owned(),
             taken,
             exporters: exporters.to_vec(),
             heard,
@@ -82,11 +89,11 @@ mod tests {
     fn the_silence_of_a_node_that_was_down_begins_when_it_is_back() {
         let samples = Samples::default();
         let mut exporters = [exporter("up", true), exporter("down", false)];
-        samples.keep("u", &mut exporters);
+        samples.keep("u", "d", &mut exporters);
         std::thread::sleep(A_MOMENT);
-        samples.keep("u", &mut exporters);
+        samples.keep("u", "d", &mut exporters);
         exporters = [exporter("up", true), exporter("down", true)];
-        samples.keep("u", &mut exporters);
+        samples.keep("u", "d", &mut exporters);
         let [up, down] = exporters.map(|exporter| exporter.silent_for.unsigned_abs());
         assert!(up >= A_MOMENT && down < up, "{up:?} {down:?}");
     }

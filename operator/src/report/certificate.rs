@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     api::CertificateStatus,
     report::{
-        conditions::{self, Finding},
+        conditions::{self, Finding, Verdict},
         seen::Served,
     },
     supplied::certificate::{Supply, SupplyProblem},
@@ -27,15 +27,26 @@ pub fn validity(
     client: Option<&CertificateStatus>,
     supply: Option<&Supply>,
     now: Timestamp,
-) -> Finding {
+) -> Verdict {
     let end = certificate.not_after.0;
     let (state, spec) = (served.state, served.spec);
     let backdating = state.backdating(state.leaf.authority_generation);
     let finding = certificate_finding("serving certificate", certificate, backdating, now);
-    if let Some(Supply::External(supply)) = supply {
-        let problem = supply.as_ref().err().filter(|problem| !problem.is_passing);
-        return supplied_finding(finding, problem, &spec.issuer.source(), end);
+    let next = match supply {
+        Some(Supply::External(Err(problem))) if problem.is_passing => None,
+        Some(Supply::External(supplied)) => Some(supplied.as_ref().err()),
+        _ if spec.issuer.is_managed() => return managed(finding, client, now).into(),
+        _ => None,
+    };
+    match next {
+        Some(problem) => supplied_finding(finding, problem, &spec.issuer.source(), end).into(),
+        // What comes next could not be read: what was known of it stays, unless the current one is about to end.
+        None if finding.holds == Some(true) => Verdict::AsBefore(conditions::CERTIFICATE_VALID),
+        None => finding.into(),
     }
+}
+
+fn managed(finding: Finding, client: Option<&CertificateStatus>, now: Timestamp) -> Finding {
     let client =
         client.map(|client| certificate_finding("client certificate", client, BACKDATING, now));
     match client {

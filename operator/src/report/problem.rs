@@ -157,6 +157,7 @@ fn of_class(class: Class, otherwise: &'static str) -> &'static str {
         Class::Forbidden => "Forbidden",
         Class::Unauthorized => "Unauthorized",
         Class::NamespaceTerminating => "NamespaceTerminating",
+        Class::NotFound => "NotFound",
         Class::TooManyRequests => "ApiServerBusy",
         Class::Unavailable => "ApiServerUnavailable",
         Class::Refused => otherwise,

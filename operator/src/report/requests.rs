@@ -1,22 +1,19 @@
 //! The condition `RequestsAccepted`: the rotations that a user requested by annotation. Pure.
 
 use crate::{
-    report::conditions::{self, Finding},
-    rotation::{
-        annotations::{Requests, Subject},
-        state::State,
+    report::{
+        conditions::{self, Finding, Verdict},
+        seen::Served,
     },
+    rotation::annotations::{Requests, Subject},
+    spec::issuer::ValidIssuer,
 };
 
 /// Returns the condition `RequestsAccepted`; `None` if the resource has no such annotation.
-pub fn accepted(requests: &Requests, state: Option<&State>) -> Option<Finding> {
+pub fn accepted(requests: &Requests, served: Option<&Served<'_>>) -> Option<Verdict> {
+    const TYPE: &str = conditions::REQUESTS_ACCEPTED;
     let finding = |holds, reason, message: String| {
-        Some(Finding::new(
-            conditions::REQUESTS_ACCEPTED,
-            holds,
-            reason,
-            message,
-        ))
+        Some(Verdict::Found(Finding::new(TYPE, holds, reason, message)))
     };
     if let Some(problem) = &requests.problem {
         return finding(
@@ -25,24 +22,62 @@ pub fn accepted(requests: &Requests, state: Option<&State>) -> Option<Finding> {
             format!("{problem}. This part of the annotation is ignored."),
         );
     }
-    let asked = || requests.asked();
-    asked().next()?;
-    let is_queued =
-        |subject: &Subject| state.is_none_or(|state| requests.is_pending(*subject, &state.handled));
-    let names = |subjects: &mut dyn Iterator<Item = Subject>| {
+    requests.asked().next()?;
+    let Some(served) = served else {
+        return Some(Verdict::AsBefore(TYPE));
+    };
+    let answer = |subject: Subject| {
+        if requests.is_pending(subject, &served.state.handled) {
+            Answer::Queued
+        } else if is_of_issuer(subject, &served.spec.issuer) {
+            Answer::Declined
+        } else {
+            Answer::Handled
+        }
+    };
+    let names = |wanted| {
+        let subjects = requests
+            .asked()
+            .filter(|subject| answer(*subject) == wanted);
         let names: Vec<&str> = subjects.map(Subject::name).collect();
         names.join(", ")
     };
-    let queued = names(&mut asked().filter(is_queued));
-    let done = names(&mut asked().filter(|subject| !is_queued(subject)));
-    match (queued.is_empty(), done.is_empty()) {
-        (true, _) => finding(true, "Handled", format!("Handled: {done}.")),
-        (false, true) => finding(true, "Queued", queue(&queued)),
-        (false, false) => finding(
-            true,
-            "Queued",
-            format!("Handled: {done}. {}", queue(&queued)),
-        ),
+    let (queued, declined) = (names(Answer::Queued), names(Answer::Declined));
+    let handled = names(Answer::Handled);
+    let mut sentences = Vec::new();
+    if !handled.is_empty() {
+        sentences.push(format!("Handled: {handled}."));
+    }
+    if !declined.is_empty() {
+        sentences.push(format!(
+            "Declined: {declined}. Only the issuer in spec.tls.issuer can do this; the event RequestDeclined says what to do there."
+        ));
+    }
+    if !queued.is_empty() {
+        sentences.push(queue(&queued));
+    }
+    let reason = match (queued.is_empty(), declined.is_empty()) {
+        (false, _) => "Queued",
+        (true, false) => "Declined",
+        (true, true) => "Handled",
+    };
+    finding(reason != "Declined", reason, sentences.join(" "))
+}
+
+/// What has become of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Queued,
+    Declined,
+    Handled,
+}
+
+/// Whether only the issuer can do what is requested.
+fn is_of_issuer(subject: Subject, issuer: &ValidIssuer) -> bool {
+    match (subject, issuer) {
+        (_, ValidIssuer::Managed) | (Subject::Password, _) => false,
+        (Subject::Certificate, ValidIssuer::CertManager { .. }) => false,
+        _ => true,
     }
 }
 
@@ -65,19 +100,35 @@ mod tests {
     }
 
     #[test]
-    fn every_request_is_reported_at_once() {
+    fn a_request_is_answered_before_there_is_a_state() {
         assert_eq!(accepted(&Requests::default(), None), None);
-        let invalid = accepted(&requests("leaf"), None).unwrap();
+        let Some(Verdict::Found(invalid)) = accepted(&requests("leaf"), None) else {
+            panic!("an unknown word is answered at once");
+        };
         assert_eq!(
             (invalid.holds, invalid.reason),
             (Some(false), "InvalidRequest")
         );
-        let queued = accepted(&requests("ca, password:2"), None).unwrap();
-        assert_eq!((queued.holds, queued.reason), (Some(true), "Queued"));
-        assert!(
-            queued.message.contains("ca, password"),
-            "{}",
-            queued.message
+        let pending = accepted(&requests("ca"), None);
+        assert_eq!(
+            pending,
+            Some(Verdict::AsBefore(conditions::REQUESTS_ACCEPTED))
         );
+    }
+
+    #[test]
+    fn only_the_issuer_can_replace_its_ca() {
+        let provided = ValidIssuer::Provided {
+            secret_name: "corporate".into(),
+            bundle: crate::spec::issuer::Place::in_secret("corporate", "ca.crt"),
+        };
+        for (subject, declined) in [
+            (Subject::Certificate, true),
+            (Subject::Authority, true),
+            (Subject::Password, false),
+        ] {
+            assert_eq!(is_of_issuer(subject, &provided), declined, "{subject:?}");
+            assert!(!is_of_issuer(subject, &ValidIssuer::Managed));
+        }
     }
 }

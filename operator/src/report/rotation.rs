@@ -7,11 +7,11 @@ use crate::{
     api::{RotationState, RotationStatus, Stragglers},
     names::Owner,
     report::{
-        conditions::{self, Finding},
+        conditions::{self, Finding, Verdict},
         seen::Seen,
     },
     rotation::{
-        evidence::Tally,
+        evidence::{Tally, Waiting},
         state::{AuthorityStage, PasswordStage, State},
     },
     spec::ValidSpec,
@@ -21,17 +21,22 @@ use crate::{
 const MAX_NAMED_NODES: usize = 5;
 
 /// Returns `status.rotation`; `None` between rotations.
-pub fn progress(state: &State, waiting_for: Option<&Tally>) -> Option<RotationStatus> {
+pub fn progress(
+    previous: Option<&RotationStatus>,
+    state: &State,
+    waiting: &Waiting,
+) -> Option<RotationStatus> {
     let stages = stages(state);
     let first = stages.first()?;
     let join = |part: fn(&Stage) -> &str| {
         let parts: Vec<&str> = stages.iter().map(part).collect();
         parts.join(", ")
     };
-    let evidence = match waiting_for {
-        None => "Waiting",
-        Some(tally) if tally.timed > 0 => "Timed",
-        Some(_) => "Observed",
+    let evidence = match (waiting, previous) {
+        (Waiting::NotKnown, Some(previous)) => &previous.evidence,
+        (Waiting::NotKnown | Waiting::Nobody, _) => "Waiting",
+        (Waiting::For(tally), _) if tally.timed > 0 => "Timed",
+        (Waiting::For(_), _) => "Observed",
     };
     Some(RotationStatus {
         subject: join(|stage| stage.subject),
@@ -45,7 +50,7 @@ pub fn progress(state: &State, waiting_for: Option<&Tally>) -> Option<RotationSt
 }
 
 /// Returns the condition `Rotating`.
-pub fn rotating(spec: &ValidSpec, state: &State, waiting_for: Option<&Tally>) -> Finding {
+pub fn rotating(spec: &ValidSpec, state: &State, waiting: &Waiting) -> Finding {
     let finding =
         |holds, reason, message| Finding::new(conditions::ROTATING, holds, reason, message);
     let rotations: Vec<String> = authority_rotation(spec, state)
@@ -56,8 +61,8 @@ pub fn rotating(spec: &ValidSpec, state: &State, waiting_for: Option<&Tally>) ->
         let message = "No rotation of the CA or the password is in progress.".to_owned();
         return finding(false, "Steady", message);
     }
-    let timed = match waiting_for {
-        Some(tally) if tally.timed > 0 => {
+    let timed = match waiting {
+        Waiting::For(tally) if tally.timed > 0 => {
             " Not every exporter could be asked; for those the operator waits a fixed time instead."
         }
         _ => "",
@@ -153,9 +158,14 @@ fn after_overlap(spec: &ValidSpec, confirmed: Option<Timestamp>) -> Option<Times
 }
 
 /// Returns the condition `RotationBlocked`.
-pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Finding {
+pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Verdict {
     let finding = |holds, reason, message: String| {
-        Finding::new(conditions::ROTATION_BLOCKED, holds, reason, message)
+        Verdict::Found(Finding::new(
+            conditions::ROTATION_BLOCKED,
+            holds,
+            reason,
+            message,
+        ))
     };
     if spec.rotation.state == RotationState::Paused {
         let resume = patch(seen.owner, r#"{"state":"Active"}"#);
@@ -164,8 +174,9 @@ pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Finding {
         );
         return finding(true, "Paused", message);
     }
-    match seen.waiting_for {
-        Some(tally) if !tally.is_settled() => {
+    match seen.waiting {
+        Waiting::NotKnown => Verdict::AsBefore(conditions::ROTATION_BLOCKED),
+        Waiting::For(tally) if !tally.is_settled() => {
             finding(true, "Stragglers", stragglers(tally, seen.owner))
         }
         _ => finding(false, "Free", "No rotation is blocked.".to_owned()),

@@ -8,7 +8,7 @@ use crate::{
     report::{pod_problems::Complaint, problem::Problem},
     rotation::{
         annotations::Requests,
-        evidence::{Exporter, Tally},
+        evidence::{Exporter, Waiting},
         state::State,
     },
     spec::ValidSpec,
@@ -25,10 +25,14 @@ pub struct Seen<'a> {
     pub daemon_set: &'a Child<DaemonSet>,
     /// Problems of the exporter's pods; `None` if the pods could not be read.
     pub complaints: Option<&'a [Complaint]>,
-    /// The exporters with their last answers.
-    pub exporters: &'a [Exporter],
-    /// The exporters that a rotation waits for; `None` if it waits for none.
-    pub waiting_for: Option<&'a Tally>,
+    /// The spec that the pass went by; `None` if none was ever accepted.
+    pub spec: Option<&'a ValidSpec>,
+    /// Whether the pass got as far as writing; otherwise what it did not reach stays as it was.
+    pub is_complete: bool,
+    /// The exporters with their last answers; `None` if they could not be asked.
+    pub exporters: Option<&'a [Exporter]>,
+    /// The exporters that a rotation waits for.
+    pub waiting: &'a Waiting,
     /// What the user requested by annotation.
     pub requests: &'a Requests,
     /// The content of the user-supplied Secrets; `None` if the pass ended before it read them.

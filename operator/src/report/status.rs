@@ -21,6 +21,7 @@ use crate::{
     rotation::{
         annotations::write_handled, evidence::Exporter, state::State, timing::renewal_time,
     },
+    spec::ValidSpec,
     supplied::credentials::OwnProblem,
 };
 use secure_exporter_pki::{
@@ -78,11 +79,16 @@ pub fn status(
         status.trust = trust(served.state).ok().or(status.trust);
         let asks_password = served.spec.methods.ask_password();
         status.credentials = asks_password.then(|| credentials(served));
-        status.rotation = rotation::progress(served.state, seen.waiting_for);
+        status.rotation =
+            rotation::progress(previous.rotation.as_ref(), served.state, seen.waiting);
         status.handled_requests = write_handled(&served.state.handled);
     }
     if !matches!(seen.daemon_set, Child::Unknown(_)) {
-        let verified = verified(seen.exporters, status.certificate.as_ref());
+        let before = previous.nodes.as_ref().map_or(0, |nodes| nodes.verified);
+        let certificate = status.certificate.as_ref();
+        let verified = seen
+            .exporters
+            .map_or(before, |exporters| verified(exporters, certificate));
         status.nodes = Some(nodes(seen.daemon_set.ours(), verified));
     }
     let verdicts = verdicts(seen, &status, now);
@@ -109,8 +115,8 @@ fn verdicts(seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) -> V
     ];
     match &seen.served {
         Some(served) => verdicts.extend([
-            rotation::rotating(served.spec, served.state, seen.waiting_for).into(),
-            rotation::blocked(served.spec, seen).into(),
+            rotation::rotating(served.spec, served.state, seen.waiting).into(),
+            rotation::blocked(served.spec, seen),
         ]),
         None => verdicts.extend([
             Verdict::AsBefore(conditions::ROTATING),
@@ -118,8 +124,7 @@ fn verdicts(seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) -> V
         ]),
     }
     verdicts.extend(accepted(seen));
-    let state = seen.served.map(|served| served.state);
-    verdicts.extend(requests::accepted(seen.requests, state).map(Verdict::from));
+    verdicts.extend(requests::accepted(seen.requests, seen.served.as_ref()));
     verdicts
 }
 
@@ -127,7 +132,7 @@ fn certificate_verdict(seen: &Seen<'_>, status: &SecureExporterStatus, now: Time
     let client = status.client_certificate.as_ref();
     match (&seen.served, &status.certificate) {
         (Some(served), Some(certificate)) => {
-            certificate::validity(served, certificate, client, seen.supply, now).into()
+            certificate::validity(served, certificate, client, seen.supply, now)
         }
         (None, Some(certificate)) => certificate::remembered(certificate, now).into(),
         (_, None) => Finding::unknown(
@@ -215,10 +220,9 @@ fn stalled_verdict(seen: &Seen<'_>, trouble: Option<(&'static str, String)>) -> 
 /// The condition `CredentialsAccepted`; `None` if the spec names no user-supplied Secret.
 fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
     const TYPE: &str = conditions::CREDENTIALS_ACCEPTED;
-    let names_secrets = seen
-        .served
-        .is_none_or(|served| served.spec.names_own_secrets());
-    let Some(own) = seen.own else {
+    let names_secrets = seen.spec.is_some_and(ValidSpec::names_own_secrets);
+    // Before there is anything to keep, the problem itself is reported.
+    let Some(own) = seen.own.filter(|_| seen.served.is_some()) else {
         return names_secrets.then_some(Verdict::AsBefore(TYPE));
     };
     let finding =
@@ -264,7 +268,8 @@ fn ready_verdict(
     if let Some((reason, message)) = trouble {
         return not(reason, message.clone());
     }
-    let Some(nodes) = status.nodes.as_ref().filter(|_| is_known(seen.daemon_set)) else {
+    let is_known = is_known(seen.daemon_set) && seen.is_complete;
+    let Some(nodes) = status.nodes.as_ref().filter(|_| is_known) else {
         return Verdict::AsBefore(TYPE);
     };
     if !is_observed(seen.daemon_set.ours()) {

@@ -60,6 +60,11 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
         // That of another issuer, who is not asked any more.
         return Ok(vec![Step::Authority(AuthorityStep::Abandon)]);
     }
+    let is_prepared = is_prepared(state, progress.stage);
+    if is_prepared && has_ended(state, situation)? {
+        // Then there is nothing to lose by being early, whatever could not be published.
+        return Ok(switch(state));
+    }
     let Some(confirmed) = progress.confirmed else {
         let confirm = situation
             .published
@@ -69,19 +74,9 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
     if paused {
         return Ok(Vec::new());
     }
-    if is_prepared(state, progress.stage) {
+    if is_prepared {
         let is_over = situation.is_over(soak(state, situation), confirmed);
-        return Ok(if is_over || has_ended(state, situation)? {
-            let because = Because::NewAuthority;
-            let mut steps = vec![
-                Step::Authority(AuthorityStep::Switch),
-                Step::Leaf(LeafStep::Issue { because }),
-            ];
-            steps.extend(client::switch(state));
-            steps
-        } else {
-            Vec::new()
-        });
+        return Ok(if is_over { switch(state) } else { Vec::new() });
     }
     if may_drop(state, situation, confirmed) {
         return Ok(if client::is_behind(state) {
@@ -156,6 +151,17 @@ pub(crate) fn replace(situation: &Situation<'_>, generation: u64) -> Vec<Step> {
     if situation.spec.methods.ask_certificate() {
         steps.push(Step::Client(ClientStep::Issue { because }));
     }
+    steps
+}
+
+/// The newest CA signs from now on, and the serving certificate first.
+fn switch(state: &State) -> Vec<Step> {
+    let because = Because::NewAuthority;
+    let mut steps = vec![
+        Step::Authority(AuthorityStep::Switch),
+        Step::Leaf(LeafStep::Issue { because }),
+    ];
+    steps.extend(client::switch(state));
     steps
 }
 

@@ -155,6 +155,9 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     };
     if all && situation.spec.methods.ask_password() {
         steps.extend(password::replace(state, situation));
+    } else if password::is_lost(state) {
+        // Nothing could be published without one.
+        steps.extend(password::restore(state, situation));
     }
     let done = [Subject::DistrustAuthority, Subject::DistrustAll];
     steps.extend(

@@ -114,6 +114,28 @@ impl Holding {
     }
 }
 
+/// The exporters that a rotation waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Waiting {
+    /// Not known: the pass ended before it looked for them, or they could not be read.
+    #[default]
+    NotKnown,
+    /// None.
+    Nobody,
+    /// These.
+    For(Tally),
+}
+
+impl Waiting {
+    /// Returns the exporters that hold things up now; `None` if there are none, or they are not known.
+    pub fn tally(&self) -> Option<&Tally> {
+        match self {
+            Self::For(tally) => Some(tally),
+            Self::NotKnown | Self::Nobody => None,
+        }
+    }
+}
+
 impl Tally {
     /// Counts the exporters. `test` returns why an answer blocks the rotation. `waited` is whether the wait for exporters
     /// that cannot be asked is over, and `silence` how long each of them must not have answered: an exporter that recently
@@ -145,6 +167,11 @@ impl Tally {
             }
         }
         tally
+    }
+
+    /// Whether nothing holds things up but that it is not known on which nodes exporters run.
+    pub fn is_unknown_alone(&self) -> bool {
+        self.unknown && self.holding.is_empty() && self.missing == 0
     }
 
     /// Whether nothing blocks the rotation.

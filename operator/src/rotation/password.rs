@@ -31,13 +31,7 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
         return Vec::new();
     };
     if active.password.is_none() {
-        // Its text was lost with the state, and the Secret that scrapers mount as well: they need one that works.
-        let generation = next(state.passwords.keys());
-        let own = own(situation);
-        return vec![
-            Step::Password(PasswordStep::Prepare { generation, own }),
-            Step::Password(PasswordStep::Switch),
-        ];
+        return restore(state, situation);
     }
     if active.cost != situation.spec.bcrypt_cost {
         return vec![Step::Password(PasswordStep::HashAgain)];
@@ -82,6 +76,23 @@ pub(crate) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
         steps.push(Step::Password(PasswordStep::Keep));
     }
     steps
+}
+
+/// A password that scrapers can be told: the text of the active one was lost with the state, and with the Secret that
+/// scrapers mount.
+pub(crate) fn restore(state: &State, situation: &Situation<'_>) -> Vec<Step> {
+    let generation = next(state.passwords.keys());
+    let own = own(situation);
+    vec![
+        Step::Password(PasswordStep::Prepare { generation, own }),
+        Step::Password(PasswordStep::Switch),
+    ]
+}
+
+/// Whether the text of the active password is lost.
+pub(crate) fn is_lost(state: &State) -> bool {
+    let active = state.passwords.get(&state.active_password);
+    active.is_some_and(|active| active.password.is_none())
 }
 
 /// The password of the user's own, if there is one that can be used.

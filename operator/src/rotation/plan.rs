@@ -11,7 +11,7 @@ use crate::{
         annotations::{Requests, Subject},
         carry_out::{self, make::RotationError},
         decide,
-        evidence::{Heard, Tally},
+        evidence::{Heard, Waiting},
         order::{
             self, LeafRequest, OrderStep,
             cert_manager::{Correspondence, Outcome},
@@ -88,7 +88,7 @@ pub struct Next {
 /// What comes after a plan was carried out.
 pub struct Outlook {
     /// The exporters that a rotation waits for; `None` where it waits for none.
-    pub waiting_for: Option<Tally>,
+    pub waiting: Waiting,
     /// When time alone brings something.
     pub deadline: Timestamp,
 }
@@ -149,7 +149,13 @@ pub fn carry_out(
     let state = if state_steps.is_empty() {
         known.state
     } else {
-        let state = carry_out::carry_out(&state_steps, known.state, spec, owner, now)?;
+        let founds = known.state.is_none();
+        let mut state = carry_out::carry_out(&state_steps, known.state, spec, owner, now)?;
+        if founds {
+            state.generation = state
+                .generation
+                .max(known.published_generation.saturating_add(1));
+        }
         Some(state)
     };
     if asked {
@@ -182,10 +188,21 @@ impl Plan {
             (None, None) => Timestamp::MAX,
         };
         Ok(Outlook {
-            waiting_for: decide::tally(state, &situation)
-                .filter(|_| decide::awaits_exporters(state, it.spec, it.timers, it.now)),
+            waiting: self.waiting(state, &situation, it),
             deadline: deadline.min(order),
         })
+    }
+
+    fn waiting(&self, state: &State, situation: &Situation<'_>, it: &Circumstances<'_>) -> Waiting {
+        if !decide::awaits_exporters(state, it.spec, it.timers, it.now) {
+            return Waiting::Nobody;
+        }
+        match decide::tally(state, situation) {
+            None => Waiting::Nobody,
+            // That nothing is known of them yet, or this time, is no news.
+            Some(tally) if tally.is_unknown_alone() => Waiting::NotKnown,
+            Some(tally) => Waiting::For(tally),
+        }
     }
 }
 

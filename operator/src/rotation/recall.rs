@@ -44,6 +44,8 @@ pub struct Known {
     pub order: Option<LeafRequest>,
     /// When an issuer was asked last, as far as this process knows.
     pub last_ordered: Option<Timestamp>,
+    /// The highest generation that is published. Where everything begins again, it begins above it.
+    pub published_generation: u64,
     /// Whether the state had to be made again from what is published.
     pub is_rebuilt: bool,
 }
@@ -82,6 +84,7 @@ pub fn recall(
         state,
         order,
         last_ordered: memory.and_then(|memory| memory.last_ordered),
+        published_generation: published.generation(),
         is_rebuilt,
     }
 }

@@ -41,17 +41,25 @@ impl Events {
 
     /// Publishes warnings, each a reason and a note. `wrong` must contain all current problems: those of the last pass are
     /// not published again.
-    pub async fn warn(&self, resource: &SecureExporter, wrong: Vec<(&'static str, String)>) {
+    pub async fn warn(
+        &self,
+        resource: &SecureExporter,
+        wrong: Vec<(&'static str, String)>,
+        is_all: bool,
+    ) {
         let uid = resource.meta().uid.clone().unwrap_or_default();
         let previous = {
             let mut warned = self.warned.lock();
-            if wrong.is_empty() {
-                warned.remove(&uid)
-            } else {
-                warned.insert(uid, wrong.clone())
+            let previous = warned.remove(&uid).unwrap_or_default();
+            let mut known = wrong.clone();
+            if !is_all {
+                known.extend(previous.iter().filter(|one| !wrong.contains(one)).cloned());
             }
+            if !known.is_empty() {
+                warned.insert(uid, known);
+            }
+            previous
         };
-        let previous = previous.unwrap_or_default();
         for (reason, note) in wrong.iter().filter(|one| !previous.contains(one)) {
             self.publish(resource, EventType::Warning, reason, note)
                 .await;
@@ -62,6 +70,11 @@ impl Events {
     pub async fn warn_once(&self, resource: &SecureExporter, reason: &str, note: &str) {
         self.publish(resource, EventType::Warning, reason, note)
             .await;
+    }
+
+    /// Forgets a deleted resource.
+    pub fn forget(&self, uid: &str) {
+        self.warned.lock().remove(uid);
     }
 
     async fn publish(&self, resource: &SecureExporter, type_: EventType, reason: &str, note: &str) {

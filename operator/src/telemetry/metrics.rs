@@ -204,13 +204,15 @@ impl Metrics {
         self.blocked
             .get_or_create(&ResourceLabels::of(&owner.namespace, &owner.name))
             .set(i64::from(blocked));
-        self.note_exporters(owner, seen.exporters, status);
+        if let Some(exporters) = seen.exporters {
+            self.note_exporters(owner, exporters, status);
+        }
         let state = seen.served.map(|served| served.state);
         let begun = [
             state.and_then(|state| Some(state.authority_progress?.since)),
             state.and_then(|state| Some(state.password_progress?.since)),
         ];
-        for (subject, since) in SUBJECTS.into_iter().zip(begun) {
+        for (subject, since) in SUBJECTS.into_iter().zip(begun).filter(|_| state.is_some()) {
             self.rotation
                 .get_or_create(&RotationLabels::of(&owner.namespace, &owner.name, subject))
                 .set(since.map_or(0.0, |time| time.as_second() as f64));

@@ -72,3 +72,15 @@ fn another_scrape_interval_restarts_no_wait() {
     );
     assert_eq!(state.authority_progress.unwrap().confirmed, confirmed);
 }
+
+#[test]
+fn distrust_works_where_the_password_was_lost() {
+    let mut world = world();
+    world.lose_password();
+    world.distrust("ca");
+    world.operate().unwrap();
+    let state = world.state();
+    assert_eq!(state.active_authority, 2);
+    assert!(state.passwords[&state.active_password].password.is_some());
+    assert_eq!(state.handled["distrust-ca"], "ca");
+}

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use secure_exporter_operator::{
     api::SecureExporterSpec,
-    names::{ChildKind, Owner, ROTATE_ANNOTATION},
+    names::{ChildKind, DISTRUST_ANNOTATION, Owner, ROTATE_ANNOTATION},
     rotation::{annotations::Requests, state::State, timing::Timers},
     spec::{ValidSpec, issuer::ValidIssuer, methods::Methods},
     supplied::certificate::Supply,
@@ -58,7 +58,7 @@ pub enum Event {
     Issue(Act),
     /// The spec turns into one that cannot be accepted (even), or is mended (odd).
     Spoil(u8),
-    /// For at most an hour and a half the API server refuses one object: 0 server, 1 scrape, 2 bundle.
+    /// For at most an hour and a half the API server refuses one object: 0 server, 1 scrape, 2 bundle, 3 state.
     Refuse(u8),
     /// The DaemonSet is deleted and made again: exporters of the earlier one serve until theirs is replaced.
     Recreate,
@@ -270,6 +270,22 @@ impl World {
         self.requests = Requests::read(Some(&annotations));
     }
 
+    /// Ends the trust in what has leaked, by annotation.
+    pub fn distrust(&mut self, value: &str) {
+        let annotations = BTreeMap::from([(DISTRUST_ANNOTATION.to_owned(), value.to_owned())]);
+        self.requests = Requests::read(Some(&annotations));
+    }
+
+    /// Loses the text of every password, as with the state and the Secret that scrapers mount.
+    pub fn lose_password(&mut self) {
+        self.remembered = None;
+        let state = self.store.state.as_mut().unwrap();
+        state
+            .passwords
+            .values_mut()
+            .for_each(|it| it.password = None);
+    }
+
     /// What the resource asks for.
     pub fn spec(&mut self) -> &mut ValidSpec {
         &mut self.spec
@@ -320,9 +336,14 @@ impl World {
             }
             Event::Spoil(which) => self.is_valid = which % 2 == 1,
             Event::Refuse(which) => {
-                let kinds = [ChildKind::Server, ChildKind::Scrape, ChildKind::Bundle];
+                let kinds = [
+                    ChildKind::Server,
+                    ChildKind::Scrape,
+                    ChildKind::Bundle,
+                    ChildKind::State,
+                ];
                 let end = now + self.roll(LONGEST_ABSENCE);
-                self.refused = Some((kinds[usize::from(which) % 3], end));
+                self.refused = Some((kinds[usize::from(which) % 4], end));
             }
             Event::Recreate => {
                 self.daemon_set += 1;

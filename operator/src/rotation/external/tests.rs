@@ -255,7 +255,6 @@ fn a_certificate_that_has_ended_is_followed_at_once() {
     let mut passes = Passes::new(&supplied(&authority(1), hour, begin));
     passes.pass(&Supply::Managed);
     passes.now += hour;
-    passes.pass(&Supply::Managed);
     let steps = passes.pass(&Supply::Managed);
     assert!(
         steps.contains(&Step::Authority(AuthorityStep::Switch)),

@@ -174,7 +174,8 @@ impl Correspondence<'_> {
             Some((_, Outcome::Refused(problem))) => Err(problem),
             Some((request, Outcome::Waiting(problem))) => {
                 // Most issuers answer a renewal within seconds, and a condition that comes and goes is noise.
-                let is_young = self.now.duration_since(request.made) < self.timers.request_retry;
+                let is_young = request.attempt == 1
+                    && self.now.duration_since(request.made) < self.timers.request_retry;
                 state
                     .filter(|state| is_young && state.authority_progress.is_none())
                     .and_then(|state| self.held(state))

@@ -41,7 +41,8 @@ pub fn current_state(
     spec: &ValidSpec,
     now: Timestamp,
 ) -> (Option<State>, bool) {
-    let newest = published.generation();
+    let remembered_generation = remembered.map_or(0, |state| state.generation);
+    let newest = published.generation().max(remembered_generation);
     let current = |state: &&State| state.generation >= newest;
     if let Some(state) = stored.filter(current).or(remembered.filter(current)) {
         return (Some(state.clone()), false);

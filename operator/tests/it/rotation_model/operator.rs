@@ -32,7 +32,10 @@ use super::{
 
 impl World {
     /// One pass: what the real one does, by the same functions and in the same order of writes.
-    pub(super) fn operate(&mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// The machine fails, or breaks a rule.
+    pub fn operate(&mut self) -> Result<(), String> {
         let now = self.now + self.clock_offset;
         let Some((spec, known)) = self.known() else {
             return Ok(());
@@ -267,6 +270,10 @@ impl World {
             if !self.running {
                 return Ok(());
             }
+        }
+        if failed.contains(&ChildKind::State) {
+            // What is not stored is not remembered.
+            return Ok(());
         }
         self.restored = false;
         self.remembered = Some(state.clone());
