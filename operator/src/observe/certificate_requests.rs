@@ -1,4 +1,4 @@
-//! What a resource has asked of cert-manager, and what it answered.
+//! Reads the CertificateRequests of a resource.
 
 use kube::{Api, Client, Resource, api::ListParams};
 
@@ -13,18 +13,18 @@ use crate::{
     },
 };
 
-/// What was read of cert-manager.
+/// The CertificateRequests and the CA bundle.
 pub struct Read {
-    /// The requests that are there.
+    /// The existing requests.
     pub requests: Asked,
-    /// The bundle that the spec names.
+    /// The CA bundle in the spec.
     pub bundle: Option<Found>,
-    /// Why it could not be read.
+    /// Why they could not be read.
     pub failure: Option<kube::Error>,
 }
 
-/// Reads what an issuer of cert-manager was asked, and the bundle that the spec names for it. Nothing is read, and nothing is
-/// there, where none is asked and no order of before is left.
+/// Reads the CertificateRequests of the resource, and the CA bundle in the spec. Reads nothing if the issuer is not a
+/// cert-manager issuer and no earlier order is pending.
 pub async fn read(
     client: &Client,
     owner: &Owner,
@@ -68,7 +68,7 @@ impl Read {
 /// Reads the requests that `owner` controls.
 ///
 /// # Errors
-/// The API server did not answer.
+/// The API server did not answer, or refused the request.
 async fn certificate_requests(client: &Client, owner: &Owner) -> Result<Asked, kube::Error> {
     let api: Api<CertificateRequest> = Api::namespaced(client.clone(), &owner.namespace);
     let ours = ListParams::default().labels(&owner.selector_query());

@@ -1,4 +1,4 @@
-//! CertificateRequest `<name>-<hash of the request>`: what cert-manager is asked, a pure rendering of spec and request.
+//! CertificateRequest `<name>-<hash of the signing request>`, rendered from the spec and the order.
 
 use k8s_openapi::ByteString;
 
@@ -10,7 +10,7 @@ use crate::{
     supplied::cert_manager::{CertificateRequest, CertificateRequestSpec},
 };
 
-/// The object that asks `issuer` for what `request` is.
+/// Renders the CertificateRequest that submits `request` to `issuer`.
 pub fn certificate_request(
     spec: &ValidSpec,
     owner: &Owner,
@@ -33,5 +33,5 @@ pub fn certificate_request(
     }
 }
 
-/// What a certificate of a server is for. Key encipherment is for RSA keys and TLS 1.2.
+/// The usages of a serving certificate. Key encipherment is for RSA keys with TLS 1.2.
 const USAGES: [&str; 3] = ["digital signature", "key encipherment", "server auth"];

@@ -1,4 +1,4 @@
-//! How a request lies in the state's Secret, beside the state.
+//! The format of an order in the state's Secret.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::rotation::{
 use secure_exporter_pki::{SigningRequest, secret_text::SecretText};
 
 impl LeafRequest {
-    /// Its part of the data of the Secret.
+    /// Returns the order's part of the Secret's data.
     pub fn to_data(&self) -> BTreeMap<String, ByteString> {
         let entry = Entry {
             parameters: self.parameters.clone(),
@@ -21,7 +21,7 @@ impl LeafRequest {
             attempt: self.attempt,
             refused: self.refused,
         };
-        // Plain values and times, which JSON can always hold.
+        // Plain values and times can always be serialized as JSON.
         let entry = serde_json::to_string_pretty(&entry).unwrap_or_default();
         let parts = [
             (INDEX_KEY, format!("{entry}\n")),
@@ -34,17 +34,16 @@ impl LeafRequest {
             .collect()
     }
 
-    /// Whether there is nothing but a request in the data of the state's Secret: so it is before the first certificate of
-    /// an issuer outside.
+    /// Whether the Secret's data contains nothing but an order, as before the first certificate of another issuer.
     pub fn is_alone_in(data: &BTreeMap<String, ByteString>) -> bool {
         let parts = [INDEX_KEY, REQUEST_KEY, KEY_KEY];
         !data.is_empty() && data.keys().all(|key| parts.contains(&key.as_str()))
     }
 
-    /// Reads the request from the data of the state's Secret; `None` where there is none.
+    /// Parses the order from the Secret's data; `None` if there is none.
     ///
     /// # Errors
-    /// A part of it is missing or damaged.
+    /// A part is missing or damaged.
     pub fn from_data(data: &BTreeMap<String, ByteString>) -> Result<Option<Self>, StateError> {
         if !data.contains_key(INDEX_KEY) {
             return Ok(None);
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_of_another_pair_is_named_and_never_shown() {
+    fn an_error_names_the_missing_or_mismatched_key_and_not_its_content() {
         let mut data = request().to_data();
         data.remove(KEY_KEY);
         let missing = StateError::Missing {
