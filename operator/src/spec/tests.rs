@@ -433,3 +433,21 @@ fn an_invalid_name_is_refused() {
         assert_eq!(error.field, "metadata.name", "{name}");
     }
 }
+
+#[test]
+fn a_misspelt_collector_is_answered_with_the_closest_name() {
+    let problem = |name: &str| {
+        let spec = json!({"exporter": {"collectors": {"enabled": [name]}}});
+        parse_all(spec).unwrap_err().problem
+    };
+    assert_eq!(
+        problem("file-system"),
+        "unknown collector \"file-system\"; did you mean \"filesystem\"?"
+    );
+    assert_eq!(
+        problem("cpufrq"),
+        "unknown collector \"cpufrq\"; did you mean \"cpufreq\"?"
+    );
+    let unknown = problem("kubernetes");
+    assert!(!unknown.contains("did you mean"), "{unknown}");
+}
