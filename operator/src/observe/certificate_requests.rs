@@ -5,7 +5,7 @@ use kube::{Api, Client, Resource, api::ListParams};
 use crate::{
     names::Owner,
     observe::{api_error, children::controllers, supplied::find},
-    rotation::order::LeafRequest,
+    rotation::order::Order,
     spec::{ValidSpec, issuer::ValidIssuer},
     supplied::{
         cert_manager::{Asked, CertificateRequest},
@@ -25,12 +25,7 @@ pub struct Read {
 
 /// Reads the CertificateRequests of the resource, and the CA bundle in the spec. Reads nothing if the issuer is not a
 /// cert-manager issuer and no earlier order is pending.
-pub async fn read(
-    client: &Client,
-    owner: &Owner,
-    spec: &ValidSpec,
-    order: Option<&LeafRequest>,
-) -> Read {
+pub async fn read(client: &Client, owner: &Owner, spec: &ValidSpec, order: Option<&Order>) -> Read {
     let place = match &spec.issuer {
         ValidIssuer::CertManager { bundle, .. } => Some(bundle.as_ref()),
         ValidIssuer::Managed | ValidIssuer::Provided { .. } => None,

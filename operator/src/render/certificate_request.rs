@@ -5,7 +5,7 @@ use k8s_openapi::ByteString;
 use crate::{
     api::IssuerRef,
     names::Owner,
-    rotation::order::LeafRequest,
+    rotation::order::Order,
     spec::ValidSpec,
     supplied::cert_manager::{CertificateRequest, CertificateRequestSpec},
 };
@@ -15,7 +15,7 @@ pub fn certificate_request(
     spec: &ValidSpec,
     owner: &Owner,
     issuer: &IssuerRef,
-    request: &LeafRequest,
+    request: &Order,
 ) -> CertificateRequest {
     let request_pem = request.signing.request_pem.as_bytes();
     CertificateRequest {

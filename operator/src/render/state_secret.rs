@@ -4,15 +4,15 @@ use k8s_openapi::api::core::v1::Secret;
 
 use crate::{
     names::Owner,
-    rotation::{order::LeafRequest, state::State},
+    rotation::{order::Order, state::State},
 };
 
 /// Renders the Secret with the rotation state and the order from another issuer. It is never mounted. Before the first
 /// certificate of another issuer, it contains only the order.
-pub fn state_secret(owner: &Owner, state: Option<&State>, request: Option<&LeafRequest>) -> Secret {
+pub fn state_secret(owner: &Owner, state: Option<&State>, request: Option<&Order>) -> Secret {
     let generation = state.map_or(0, |state| state.generation);
     let mut data = state.map(State::to_data).unwrap_or_default();
-    data.extend(request.map(LeafRequest::to_data).unwrap_or_default());
+    data.extend(request.map(Order::to_data).unwrap_or_default());
     Secret {
         metadata: owner.published(owner.state_secret(), generation),
         type_: Some("secureexporter.dev/state".to_owned()),

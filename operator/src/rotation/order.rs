@@ -16,7 +16,7 @@ use secure_exporter_pki::{IssueError, LeafParameters, SigningRequest, request_le
 
 /// An order whose certificate is not the serving certificate yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeafRequest {
+pub struct Order {
     /// The key and the signing request.
     pub signing: SigningRequest,
     /// A fingerprint of the ordered parameters and the issuer.
@@ -29,7 +29,7 @@ pub struct LeafRequest {
     pub refused: Option<Timestamp>,
 }
 
-impl LeafRequest {
+impl Order {
     /// Returns a hash of the signing request, for the name of the CertificateRequest.
     pub fn hash(&self) -> String {
         // With the longest resource name (52 characters), the object's name has the maximum of 63 characters.
@@ -104,7 +104,7 @@ pub struct Ask<'a> {
 }
 
 /// Returns the next step of the order; `None` if nothing changes.
-pub fn decide(request: Option<&LeafRequest>, ask: &Ask<'_>) -> Option<OrderStep> {
+pub fn decide(request: Option<&Order>, ask: &Ask<'_>) -> Option<OrderStep> {
     let Some(parameters) = ask.parameters else {
         return request.map(|_| OrderStep::Withdraw);
     };
@@ -139,16 +139,16 @@ pub fn decide(request: Option<&LeafRequest>, ask: &Ask<'_>) -> Option<OrderStep>
 /// The key or the signing request cannot be generated.
 pub fn carry_out(
     step: &OrderStep,
-    request: Option<LeafRequest>,
+    request: Option<Order>,
     leaf: &LeafParameters,
     now: Timestamp,
-) -> Result<Option<LeafRequest>, IssueError> {
+) -> Result<Option<Order>, IssueError> {
     match step {
         OrderStep::Ask {
             attempt,
             parameters,
             ..
-        } => Ok(Some(LeafRequest {
+        } => Ok(Some(Order {
             signing: request_leaf(leaf)?,
             parameters: parameters.clone(),
             made: now,
@@ -156,7 +156,7 @@ pub fn carry_out(
             refused: None,
         })),
         OrderStep::Join => Ok(request),
-        OrderStep::NoteRefusal => Ok(request.map(|request| LeafRequest {
+        OrderStep::NoteRefusal => Ok(request.map(|request| Order {
             refused: Some(now),
             ..request
         })),
@@ -175,8 +175,8 @@ mod tests {
         Timestamp::from_second(NOW + seconds).unwrap()
     }
 
-    fn request() -> LeafRequest {
-        LeafRequest {
+    fn request() -> Order {
+        Order {
             signing: SigningRequest {
                 request_pem: "csr".into(),
                 key_pem: SecretText::new("key".into()),
@@ -273,7 +273,7 @@ mod tests {
         );
         let minute = timers.request_retry.as_secs();
         for (attempt, minutes) in [(1, 1), (2, 2), (4, 8), (7, 64), (8, 64), (u32::MAX, 64)] {
-            let noted = LeafRequest {
+            let noted = Order {
                 attempt,
                 refused: Some(at(0)),
                 ..request()

@@ -12,7 +12,7 @@ use crate::{
         decide,
         evidence::{Heard, Tally},
         order::{
-            self, LeafRequest, OrderStep,
+            self, Order, OrderStep,
             cert_manager::{Correspondence, Outcome},
         },
         recall::Known,
@@ -79,7 +79,7 @@ pub struct Next {
     /// The state; `None` before the first certificate.
     pub state: Option<State>,
     /// The certificate that is on order.
-    pub order: Option<LeafRequest>,
+    pub order: Option<Order>,
     /// When a certificate was last ordered.
     pub last_ordered: Option<Timestamp>,
 }
@@ -154,7 +154,7 @@ pub fn carry_out(
     if asked {
         last_ordered = Some(now);
     }
-    let is_open = |order: &LeafRequest| !state.as_ref().is_some_and(|it| order.is_answered(it));
+    let is_open = |order: &Order| !state.as_ref().is_some_and(|it| order.is_answered(it));
     Ok(Next {
         order: order.filter(is_open),
         state,
@@ -170,7 +170,7 @@ impl Plan {
     pub fn outlook(
         &self,
         known: &Known,
-        (state, order): (&State, Option<&LeafRequest>),
+        (state, order): (&State, Option<&Order>),
         it: &Circumstances<'_>,
     ) -> Result<Outlook, InspectError> {
         let situation = it.situation(&self.supply, self.is_published);
@@ -236,7 +236,7 @@ fn is_published(known: &Known, it: &Circumstances<'_>) -> bool {
 /// Returns the next step of the order, and the supply for the decision.
 fn follow_order(
     correspondence: &Correspondence<'_>,
-    order: Option<&LeafRequest>,
+    order: Option<&Order>,
     state: Option<&State>,
     requests: &Requests,
 ) -> Result<(Option<OrderStep>, Supply), InspectError> {
@@ -244,7 +244,7 @@ fn follow_order(
     let step = correspondence.step(outcome.as_ref(), state, requests)?;
     // The certificate of a withdrawn order is not used.
     let is_given_up = matches!(step, Some(OrderStep::Ask { .. } | OrderStep::Withdraw));
-    let outcome: Option<(&LeafRequest, Outcome)> = outcome.filter(|_| !is_given_up);
+    let outcome: Option<(&Order, Outcome)> = outcome.filter(|_| !is_given_up);
     let supply = correspondence.supply(outcome, state);
     Ok((step, supply))
 }
@@ -263,7 +263,7 @@ fn answered_by(
 }
 
 /// Returns when to check the outcome, or to order again.
-fn next_look(order: &LeafRequest, timers: &Timers, now: Timestamp) -> Timestamp {
+fn next_look(order: &Order, timers: &Timers, now: Timestamp) -> Timestamp {
     let patience: SignedDuration = order.patience(timers, now);
     let next = order.next_attempt(timers);
     next.or_else(|| now.checked_add(patience).ok())

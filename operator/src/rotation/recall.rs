@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     rotation::{
-        order::LeafRequest,
+        order::Order,
         state::{State, published::Published, rebuild::current_state},
     },
     spec::ValidSpec,
@@ -19,7 +19,7 @@ pub struct Stored {
     /// The state; `None` before the first certificate.
     pub state: Option<State>,
     /// The certificate that is on order from another issuer.
-    pub order: Option<LeafRequest>,
+    pub order: Option<Order>,
 }
 
 /// What this process remembers of its last pass over a resource.
@@ -41,7 +41,7 @@ pub struct Known {
     /// The state to continue from; `None` if there is none.
     pub state: Option<State>,
     /// The order to continue from.
-    pub order: Option<LeafRequest>,
+    pub order: Option<Order>,
     /// When a certificate was last ordered, as far as this process knows.
     pub last_ordered: Option<Timestamp>,
     /// Whether the state was rebuilt from what is published.

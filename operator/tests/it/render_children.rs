@@ -9,7 +9,7 @@ use secure_exporter_operator::{
     names::Owner,
     render::{Children, RenderError, certificate_request, children, state_secret},
     rotation::{
-        order::LeafRequest,
+        order::Order,
         state::{Authority, Client, Leaf, Password, State},
     },
     spec::{ParsedSpec, image_policy::ImagePolicy, issuer::ValidIssuer},
@@ -213,8 +213,8 @@ fn the_state_secret() {
     });
 }
 
-fn request() -> LeafRequest {
-    LeafRequest {
+fn request() -> Order {
+    Order {
         signing: SigningRequest {
             request_pem: pem("CERTIFICATE REQUEST", "request"),
             key_pem: SecretText::new(pem("PRIVATE KEY", "request")),
@@ -240,7 +240,7 @@ fn the_certificate_request() {
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_yaml_snapshot!("certificate-request", asked);
     });
-    let other = LeafRequest {
+    let other = Order {
         signing: SigningRequest {
             request_pem: pem("CERTIFICATE REQUEST", "another"),
             ..request().signing
@@ -264,9 +264,9 @@ fn an_order_is_stored_with_and_without_a_state() {
             .all(|(key, value)| data[key] == *value)
     );
     assert_eq!(data.len(), state_data.len() + request_data.len());
-    assert!(!LeafRequest::is_alone_in(&data));
+    assert!(!Order::is_alone_in(&data));
     let alone = state_secret(&owner(), None, Some(&request));
-    assert!(LeafRequest::is_alone_in(&alone.data.unwrap()));
+    assert!(Order::is_alone_in(&alone.data.unwrap()));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     rotation::{
         annotations::{Requests, Subject},
         because::Because,
-        order::{Ask, LeafRequest, OrderStep, decide},
+        order::{Ask, Order, OrderStep, decide},
         state::State,
         timing::{Timers, renewal_time},
     },
@@ -80,7 +80,7 @@ impl Correspondence<'_> {
     }
 
     /// Returns the outcome of `request`.
-    pub fn outcome(&self, request: &LeafRequest) -> Outcome {
+    pub fn outcome(&self, request: &Order) -> Outcome {
         let name = &self.owner.certificate_request(&request.hash());
         let found = match self.find(name) {
             Ok(found) => found,
@@ -109,7 +109,7 @@ impl Correspondence<'_> {
     /// The serving certificate in the state cannot be parsed.
     pub fn step(
         &self,
-        outcome: Option<&(&LeafRequest, Outcome)>,
+        outcome: Option<&(&Order, Outcome)>,
         state: Option<&State>,
         requests: &Requests,
     ) -> Result<Option<OrderStep>, InspectError> {
@@ -164,11 +164,7 @@ impl Correspondence<'_> {
 
     /// Returns the supply for the rotation: the certificate that was issued, otherwise the current one, unless the user
     /// should know why no other one was issued.
-    pub fn supply(
-        &self,
-        outcome: Option<(&LeafRequest, Outcome)>,
-        state: Option<&State>,
-    ) -> Supply {
+    pub fn supply(&self, outcome: Option<(&Order, Outcome)>, state: Option<&State>) -> Supply {
         let supplied = match outcome {
             Some((_, Outcome::Issued(supplied))) => Ok(supplied),
             Some((_, Outcome::Refused(problem))) => Err(problem),
@@ -239,7 +235,7 @@ impl Correspondence<'_> {
         }
     }
 
-    fn refused(&self, request: &LeafRequest, name: &str, message: &str) -> Outcome {
+    fn refused(&self, request: &Order, name: &str, message: &str) -> Outcome {
         let again = match request.next_attempt(self.timers) {
             Some(next) => format!("; the next request follows at {}", whole_seconds(next)),
             None => String::new(),
@@ -252,7 +248,7 @@ impl Correspondence<'_> {
 
     fn issued(
         &self,
-        request: &LeafRequest,
+        request: &Order,
         name: &str,
         certificate_pem: String,
         authority_pem: Option<String>,

@@ -7,12 +7,12 @@ use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 
 use crate::rotation::{
-    order::LeafRequest,
+    order::Order,
     state::format::{StateError, damaged, text},
 };
 use secure_exporter_pki::{SigningRequest, secret_text::SecretText};
 
-impl LeafRequest {
+impl Order {
     /// Returns the order's part of the Secret's data.
     pub fn to_data(&self) -> BTreeMap<String, ByteString> {
         let entry = Entry {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use secure_exporter_pki::{KeyType, LeafParameters, Subject, request_leaf};
 
-    fn request() -> LeafRequest {
+    fn request() -> Order {
         let signing = request_leaf(&LeafParameters {
             key_type: KeyType::EcdsaP256,
             subject: Subject {
@@ -106,7 +106,7 @@ mod tests {
             ip_addresses: Vec::new(),
             duration: SignedDuration::from_hours(1),
         });
-        LeafRequest {
+        Order {
             signing: signing.unwrap(),
             parameters: "a".into(),
             made: "2027-01-01T00:00:00Z".parse().unwrap(),
@@ -118,16 +118,13 @@ mod tests {
     #[test]
     fn it_is_read_as_it_was_written() {
         for refused in [None, request().refused] {
-            let request = LeafRequest {
+            let request = Order {
                 refused,
                 ..request()
             };
-            assert_eq!(
-                LeafRequest::from_data(&request.to_data()),
-                Ok(Some(request))
-            );
+            assert_eq!(Order::from_data(&request.to_data()), Ok(Some(request)));
         }
-        assert_eq!(LeafRequest::from_data(&BTreeMap::new()), Ok(None));
+        assert_eq!(Order::from_data(&BTreeMap::new()), Ok(None));
     }
 
     #[test]
@@ -137,7 +134,7 @@ mod tests {
         let missing = StateError::Missing {
             key: KEY_KEY.to_owned(),
         };
-        assert_eq!(LeafRequest::from_data(&data), Err(missing));
+        assert_eq!(Order::from_data(&data), Err(missing));
         let other = request();
         data.extend(
             other
@@ -145,7 +142,7 @@ mod tests {
                 .into_iter()
                 .filter(|(key, _)| key == KEY_KEY),
         );
-        let problem = LeafRequest::from_data(&data).unwrap_err().to_string();
+        let problem = Order::from_data(&data).unwrap_err().to_string();
         assert!(problem.contains(REQUEST_KEY), "{problem}");
         let secret = other.signing.key_pem.expose().lines().nth(1).unwrap();
         assert!(!problem.contains(secret));

@@ -68,7 +68,7 @@ impl World {
     }
 
     /// A request, and the certificate that answers it.
-    fn request(&self) -> (LeafRequest, String) {
+    fn request(&self) -> (Order, String) {
         let leaf = &self.spec.certificate.parameters;
         let pair = issue_leaf(
             leaf,
@@ -81,7 +81,7 @@ impl World {
         let mut signing = request_leaf(leaf).unwrap();
         signing.key_pem = pair.key_pem;
         let nothing = Asked::Open(Vec::new());
-        let request = LeafRequest {
+        let request = Order {
             signing,
             parameters: self.with(&nothing, |it| it.parameters()),
             made: self.now,
@@ -92,13 +92,13 @@ impl World {
     }
 
     /// The object of a request, with a status.
-    fn answer(&self, request: &LeafRequest, status: Value) -> Asked {
+    fn answer(&self, request: &Order, status: Value) -> Asked {
         let mut object = certificate_request(&self.spec, &self.owner, self.issuer(), request);
         object.status = Some(serde_json::from_value(status).unwrap());
         Asked::Open(vec![object])
     }
 
-    fn issued(&self, request: &LeafRequest, certificate: &str, authority: Option<&str>) -> Asked {
+    fn issued(&self, request: &Order, certificate: &str, authority: Option<&str>) -> Asked {
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
         let ready =
             json!({"type": "Ready", "status": "True", "reason": "Issued", "message": "fetched"});
@@ -110,17 +110,17 @@ impl World {
         self.answer(request, status)
     }
 
-    fn refused(&self, request: &LeafRequest) -> Asked {
+    fn refused(&self, request: &Order) -> Asked {
         let failed = json!({"type": "Ready", "status": "False", "reason": "Failed", "message": "no such role"});
         self.answer(request, json!({"conditions": [failed]}))
     }
 
-    fn pending(&self, request: &LeafRequest) -> Asked {
+    fn pending(&self, request: &Order) -> Asked {
         let missing = json!({"type": "Ready", "status": "False", "reason": "Pending", "message": "issuer \"first\" not found"});
         self.answer(request, json!({"conditions": [missing]}))
     }
 
-    fn outcome(&self, asked: &Asked, request: &LeafRequest) -> Outcome {
+    fn outcome(&self, asked: &Asked, request: &Order) -> Outcome {
         self.with(asked, |it| it.outcome(request))
     }
 
@@ -128,7 +128,7 @@ impl World {
     fn look(
         &self,
         asked: &Asked,
-        request: Option<&LeafRequest>,
+        request: Option<&Order>,
         state: Option<&State>,
     ) -> (Option<OrderStep>, Result<Supplied, SupplyProblem>) {
         self.with(asked, |it| {
