@@ -1,4 +1,4 @@
-//! The only module that writes. Whatever is as it should be is left alone, so that a steady system writes nothing.
+//! The only module that writes to the API server. Objects that are up to date are not written.
 
 pub mod error;
 pub mod intruders;
@@ -37,25 +37,25 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 
-/// What a pass wants to stand in the API server.
+/// The objects that a pass wants to be stored.
 pub struct Wanted {
-    /// The Secret with the state; `None` where what is stored already is right.
+    /// The Secret with the state; `None` if the stored one is up to date.
     pub state: Option<Secret>,
-    /// Everything that follows from the state; `None` before there is one.
+    /// The objects that are rendered from the state; `None` before there is one.
     pub children: Option<Children>,
 }
 
 /// Writes objects, and counts what it wrote.
 pub struct Writer<'a> {
-    /// How to reach the API server.
+    /// Client for the API server.
     pub client: &'a Client,
-    /// Where writes are counted.
+    /// Counts the writes.
     pub metrics: &'a Metrics,
 }
 
 impl Writer<'_> {
-    /// Writes what is not as it should be, by [`SEQUENCE`]. One that cannot be written stops only itself and what stands
-    /// behind it: what went wrong, of each.
+    /// Writes the objects that are not up to date, in the order of [`SEQUENCE`]. An object that cannot be written only stops
+    /// those that depend on it. Returns the errors.
     pub async fn write(
         &self,
         wanted: &Wanted,
@@ -147,10 +147,10 @@ impl Writer<'_> {
         }
     }
 
-    /// Asks cert-manager for what is wanted, and removes everything else that it was asked.
+    /// Creates the wanted CertificateRequest, and deletes all other ones of the resource.
     ///
     /// # Errors
-    /// As [`ApplyError`] says.
+    /// [`ApplyError`]
     pub async fn certificate_requests(
         &self,
         wanted: Option<CertificateRequest>,
@@ -172,10 +172,10 @@ impl Writer<'_> {
         }
     }
 
-    /// Asks cert-manager. What is asked is never changed, so an object of another's under its name is an error.
+    /// Creates a CertificateRequest. Existing ones are never changed, so a foreign object of the same name is an error.
     ///
     /// # Errors
-    /// As [`ApplyError`] says.
+    /// [`ApplyError`]
     async fn ask(&self, wanted: &CertificateRequest) -> Result<(), ApplyError> {
         let name = wanted.name_any();
         let parameters = &PostParams {
@@ -200,10 +200,10 @@ impl Writer<'_> {
         }
     }
 
-    /// Removes a request that was answered, or is not asked any more.
+    /// Deletes a CertificateRequest that is completed or no longer wanted.
     ///
     /// # Errors
-    /// As [`ApplyError`] says; one that is gone is no error.
+    /// [`ApplyError`], unless it is already gone.
     async fn withdraw_request(&self, present: &CertificateRequest) -> Result<(), ApplyError> {
         let name = present.name_any();
         let parameters = DeleteParams::default().preconditions(Preconditions {
@@ -229,10 +229,10 @@ impl Writer<'_> {
         Api::namespaced(self.client.clone(), &one.namespace().unwrap_or_default())
     }
 
-    /// Writes the status where it differs.
+    /// Writes the status if it changed.
     ///
     /// # Errors
-    /// As [`ApplyError`] says; a resource that is gone is no error.
+    /// [`ApplyError`], unless the resource is gone.
     pub async fn status(
         &self,
         resource: &SecureExporter,
@@ -243,7 +243,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let api: Api<SecureExporter> = Api::namespaced(self.client.clone(), &owner.namespace);
-        // The uid keeps it from a new resource of the same name.
+        // With the uid, the status is not written to a new resource of the same name.
         let patch =
             json!({"metadata": {"uid": owner.uid}, "status": with_removals(resource, status)});
         match api
@@ -264,7 +264,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Nobody is listed any more. The binding stays, without subjects: the operator has no right to delete.
+    /// Empties the binding when no service account is listed any more. The operator has no permission to delete it.
     async fn withdraw(&self, binding: &RoleBinding) -> Result<(), ApplyError> {
         if binding.subjects.as_ref().is_none_or(Vec::is_empty) {
             return Ok(());
@@ -282,7 +282,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// What holds generated material is never written blindly: a write that raced with another would lose a key.
+    /// Replaces an object with generated material only in the version that was read: a blind write could lose a key.
     async fn generated<K: Generated>(
         &self,
         mut wanted: K,
@@ -332,7 +332,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Everything else is applied: the API server changes our fields alone, and nothing where they are as they should be.
+    /// Writes other objects by server-side apply, which only changes our fields.
     async fn applied<K>(&self, mut wanted: K, present: &Child<K>) -> Result<K, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -345,7 +345,7 @@ impl Writer<'_> {
         let present = own(present, &name)?;
         let api: Api<K> =
             Api::namespaced(self.client.clone(), &wanted.namespace().unwrap_or_default());
-        // With the uid of what was read, an object that was exchanged in between is refused instead of taken over.
+        // With the uid that was read, the API server refuses an object that was recreated in between.
         if let Some(present) = present {
             wanted.meta_mut().uid.clone_from(&present.meta().uid);
         }
@@ -384,7 +384,7 @@ impl Writer<'_> {
     }
 }
 
-/// A merge patch leaves out what it does not name, so what the new status no longer has is named as null.
+/// Sets fields that the new status does not have to null, because a merge patch keeps what it does not name.
 fn with_removals(resource: &SecureExporter, status: &SecureExporterStatus) -> serde_json::Value {
     let mut wanted = json!(status);
     let present = json!(resource.status);
@@ -418,7 +418,7 @@ trait Generated:
     + Serialize
     + DeserializeOwned
 {
-    /// What must be exactly as rendered.
+    /// The part that must be exactly as rendered.
     fn content(&self) -> BTreeMap<String, ByteString>;
 }
 

@@ -1,21 +1,21 @@
-//! The only file that reads clocks. Everything else is told what time it is.
+//! The only file that reads clocks. Everything else gets the time as an argument.
 
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 
-/// Where the time comes from.
+/// A source of time.
 pub trait Clock: Send + Sync {
-    /// The time now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// How often the clock was seen to jump so far: to differ by more than a little from what has passed since the last
-    /// look.
+    /// Returns how often the clock has jumped so far: how often it differed noticeably from the time that had passed since
+    /// the previous reading.
     fn jumps(&self) -> u64;
 }
 
-/// The machine's clock.
+/// The system clock.
 #[derive(Debug, Default)]
 pub struct SystemClock {
     seen: Mutex<Option<Seen>>,
@@ -28,7 +28,7 @@ struct Seen {
     jumps: u64,
 }
 
-/// What the adjustment of a clock may come to at once without being a jump; beyond it a hundredth of what has passed.
+/// The largest adjustment of the clock that is not a jump, in addition to one percent of the time that has passed.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(10);
 
 impl Clock for SystemClock {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_adjustment_is_no_jump_and_an_hour_is() {
+    fn an_hour_is_a_jump_and_a_small_adjustment_is_not() {
         let seconds = SignedDuration::from_secs;
         for (passed, shown, jump) in [
             (60, 60, false),

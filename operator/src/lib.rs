@@ -1,8 +1,8 @@
 //! Reconciles `SecureExporter` resources.
 //!
-//! One pass reads as one page: `observe` (what is there) → `rotation` (what should the secrets be) → `render` (which
-//! objects follow) → `apply` → `report`. Only the first and the last two talk to the API server; everything between is
-//! pure: no client, no clock, no randomness that is not passed in.
+//! A pass over a resource runs `observe` (read the objects) → `rotation` (decide what the credentials should be) → `render`
+//! (create the objects from them) → `apply` (write what differs) → `report`. Only the first and the last two talk to the API
+//! server. Everything between is pure: it uses no client, and no clock or randomness that is not passed in.
 #![forbid(unsafe_code)]
 
 pub mod api;

@@ -12,7 +12,7 @@ use secure_exporter_operator::{
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // An error only says that a provider is installed already.
+    // The only possible error is that a provider is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let outcome = match Arguments::parse().command {
         Command::Crd => {

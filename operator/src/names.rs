@@ -1,7 +1,7 @@
-//! What the objects of one resource are called, and how they are labelled.
+//! Names and labels of the objects of a resource.
 //!
-//! The resource's name is at most 52 characters ([`MAX_NAME_LENGTH`]), so every name built here is a legal DNS-1035
-//! label and a legal label value, which both end at 63.
+//! The resource's name has at most 52 characters ([`MAX_NAME_LENGTH`]), so every name built here is a valid DNS-1035 label and
+//! a valid label value, which both have at most 63.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,27 @@ use crate::api::SecureExporter;
 /// The API group of the custom resource.
 pub const GROUP: &str = "secureexporter.dev";
 
-/// Under which name the operator owns fields of the objects that it writes.
+/// The operator's field manager.
 pub const FIELD_MANAGER: &str = "secureexporter.dev/operator";
 
-/// The longest name of a `SecureExporter`, in characters: 63 less the longest suffix (`-discovery`) and one to spare.
+/// Maximum length of the name of a `SecureExporter`: 63 characters minus the longest suffix (`-discovery`) and one in
+/// reserve.
 pub const MAX_NAME_LENGTH: usize = 52;
 
 /// Annotation on everything published from the state: the [`State::generation`](crate::rotation::state::State) it was
-/// rendered from. A lower one is never published over a higher.
+/// rendered from. A lower generation never replaces a higher one.
 pub const GENERATION_ANNOTATION: &str = "secureexporter.dev/state-generation";
 
-/// Annotation on a resource by which people ask for a rotation: see [`request`](crate::rotation::annotations).
+/// Annotation with which a user requests a rotation: see [`annotations`](crate::rotation::annotations).
 pub const ROTATE_ANNOTATION: &str = "secureexporter.dev/rotate";
-/// Annotation on a resource by which people end the trust in what has leaked.
+/// Annotation with which a user distrusts leaked credentials: see [`annotations`](crate::rotation::annotations).
 pub const DISTRUST_ANNOTATION: &str = "secureexporter.dev/distrust";
 
 /// Label with the application's name; its value is [`APP_NAME`].
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 /// Label with the name of the `SecureExporter`.
 pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
-/// Label with who made the object; its value is [`MANAGED_BY`].
+/// Label with the manager of the object; its value is [`MANAGED_BY`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of [`NAME_LABEL`].
 pub const APP_NAME: &str = "secure-exporter";
@@ -44,7 +45,7 @@ pub const CONTAINER: &str = "exporter";
 /// Name of the port that serves the metrics, in the pod and in the Service.
 pub const PORT_NAME: &str = "metrics";
 
-/// The objects that are made from a resource.
+/// The generated objects of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChildKind {
     /// The Secret with the rotation state.
@@ -61,25 +62,24 @@ pub enum ChildKind {
     Discovery,
     /// The headless Service.
     Service,
-    /// The exporter.
+    /// The DaemonSet of the exporter.
     DaemonSet,
 }
 
-/// The `SecureExporter` that owns a set of children: all that rendering needs to know of its identity.
+/// The identity of the `SecureExporter` that owns the generated objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// `metadata.name`.
     pub name: String,
     /// `metadata.namespace`.
     pub namespace: String,
-    /// `metadata.uid`: a resource deleted and created again under the same name is another owner.
+    /// `metadata.uid`: a resource that was deleted and created again with the same name is another owner.
     pub uid: String,
 }
 
 impl Owner {
-    /// The identity of a resource that was read from the API server.
-    ///
-    /// `None` when it has no name, namespace or uid, which only an object that was never stored lacks.
+    /// Returns the identity of a resource that was read from the API server; `None` if it has no name, namespace or uid,
+    /// that is, if it was never stored.
     pub fn of(resource: &SecureExporter) -> Option<Self> {
         Some(Self {
             name: resource.meta().name.clone()?,
@@ -88,7 +88,7 @@ impl Owner {
         })
     }
 
-    /// Name of the Secret with the rotation state, read by the operator alone.
+    /// Name of the Secret with the rotation state, which only the operator reads.
     pub fn state_secret(&self) -> String {
         format!("{}-state", self.name)
     }
@@ -103,7 +103,7 @@ impl Owner {
         format!("{}-scrape", self.name)
     }
 
-    /// Name of the ConfigMap with the public trust bundle.
+    /// Name of the ConfigMap with the public CA bundle.
     pub fn ca_config_map(&self) -> String {
         format!("{}-ca", self.name)
     }
@@ -113,17 +113,17 @@ impl Owner {
         format!("{}-{hash}", self.name)
     }
 
-    /// Name of the Role and of the RoleBinding by which scrapers find the pods.
+    /// Name of the Role and the RoleBinding that let scrapers discover the pods.
     pub fn discovery(&self) -> String {
         format!("{}-discovery", self.name)
     }
 
-    /// Name of the DaemonSet, the Service and the ServiceAccount: that of the resource.
+    /// Name of the DaemonSet, the Service and the ServiceAccount: the name of the resource.
     pub fn workload(&self) -> String {
         self.name.clone()
     }
 
-    /// The labels by which the DaemonSet and the Service select pods: name and instance alone. They can never change,
+    /// The labels by which the DaemonSet and the Service select pods: only name and instance. They can never change,
     /// because a DaemonSet's selector is immutable.
     pub fn selector(&self) -> BTreeMap<String, String> {
         BTreeMap::from([
@@ -132,7 +132,7 @@ impl Owner {
         ])
     }
 
-    /// The same as a query of the API server.
+    /// The same labels as a label selector for the API server.
     pub(crate) fn selector_query(&self) -> String {
         let labels = self.selector();
         let pairs: Vec<String> = labels
@@ -142,14 +142,14 @@ impl Owner {
         pairs.join(",")
     }
 
-    /// The labels of every child.
+    /// The labels of every generated object.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.selector();
         labels.insert(MANAGED_BY_LABEL.to_owned(), MANAGED_BY.to_owned());
         labels
     }
 
-    /// The reference that makes a child ours and lets the garbage collector remove it with us.
+    /// The owner reference, which marks an object as ours and lets the garbage collector delete it with the resource.
     pub fn reference(&self) -> OwnerReference {
         OwnerReference {
             api_version: SecureExporter::api_version(&()).into_owned(),
@@ -161,7 +161,7 @@ impl Owner {
         }
     }
 
-    /// Metadata of the child called `name`: namespace, labels and owner.
+    /// The metadata of the generated object `name`: namespace, labels and owner.
     pub(crate) fn child(&self, name: String) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
@@ -172,7 +172,7 @@ impl Owner {
         }
     }
 
-    /// Metadata of a child that publishes the state of `generation`.
+    /// The metadata of an object that publishes generation `generation` of the state.
     pub(crate) fn published(&self, name: String, generation: u64) -> ObjectMeta {
         ObjectMeta {
             annotations: Some(BTreeMap::from([(
@@ -184,7 +184,7 @@ impl Owner {
     }
 }
 
-/// The generation of the state that an object was rendered from; 0 where it does not say.
+/// Returns the generation of the state that an object was rendered from; 0 without the annotation.
 pub fn published_generation(meta: &ObjectMeta) -> u64 {
     meta.annotations
         .as_ref()

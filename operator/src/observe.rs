@@ -1,6 +1,5 @@
-//! Reads what there is: the children of a resource, and what its pods and the events of its DaemonSet complain about.
-//! One of the two modules that talk to the API server; it never writes. The exporters themselves are asked in
-//! [`exporters`].
+//! Reads the generated objects of a resource, and problems in the status of its pods and the events of its DaemonSet. One of
+//! the two modules that talk to the API server; it never writes. [`exporters`] asks the exporters themselves.
 
 pub mod api_error;
 pub mod certificate_requests;
@@ -24,7 +23,7 @@ use crate::{
     supplied::credentials::OwnCredentials,
 };
 
-/// Reads the children of `owner`. One that cannot be read hides none of the others.
+/// Reads the generated objects of `owner`. If one cannot be read, the others still are.
 pub async fn observe(client: &Client, owner: &Owner) -> Observed {
     let daemon_set = child(client, owner, &owner.workload()).await;
     Observed {
@@ -54,10 +53,10 @@ where
     Child::of(get(client, &owner.namespace, name).await, owner)
 }
 
-/// Reads the Secrets of the user's own that the spec names, and checks them.
+/// Reads and checks the user-supplied Secrets in the spec.
 ///
 /// # Errors
-/// The API server did not answer, or refused.
+/// The API server did not answer, or refused the request.
 pub async fn own_credentials(
     client: &Client,
     namespace: &str,
@@ -78,7 +77,7 @@ pub async fn own_credentials(
     ))
 }
 
-/// What stands in the way of pods. Asked only where not every node has a ready one.
+/// Reads the problems of the pods. Only called if not every node has a ready one.
 async fn complaints(
     client: &Client,
     owner: &Owner,

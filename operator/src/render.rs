@@ -1,7 +1,7 @@
-//! Renders the children of a resource: a pure function of its spec, its identity and its rotation state. One file per
-//! object.
+//! Renders the generated objects of a resource: a pure function of its spec, its identity and its rotation state. One file
+//! per object.
 //!
-//! Nothing here hashes a credential into the pod template: a rotation must not roll the DaemonSet.
+//! The pod template never contains a hash of a credential, because a rotation must not restart the pods.
 
 pub mod bundle;
 mod ca_config_map;
@@ -34,29 +34,29 @@ pub use discovery::Discovery;
 pub use error::RenderError;
 pub use state_secret::state_secret;
 
-/// All children but the state's Secret, in the order in which they are applied.
+/// All generated objects except the state's Secret, in the order in which they are applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Children {
     /// ServiceAccount of the exporter's pods.
     pub service_account: ServiceAccount,
-    /// Role and RoleBinding of the scrapers; `None` when no service account is listed, and then neither may exist.
+    /// Role and RoleBinding of the scrapers; `None` if no service account is listed.
     pub discovery: Option<Discovery>,
-    /// What the exporter's pods mount.
+    /// The Secret that the exporter's pods mount.
     pub server_secret: Secret,
-    /// What Prometheus mounts.
+    /// The Secret that Prometheus mounts.
     pub scrape_secret: Secret,
-    /// The public trust bundle.
+    /// The ConfigMap with the public CA bundle.
     pub ca_config_map: ConfigMap,
     /// The headless Service.
     pub service: Service,
-    /// The exporter; `None` while nothing is known that its pods may be made of, and then it is left as it is.
+    /// The DaemonSet of the exporter; `None` if the settings of its pods are not accepted, and the existing one is kept.
     pub daemon_set: Option<DaemonSet>,
 }
 
-/// Renders every child but the state's Secret, which is written before them.
+/// Renders all generated objects except the state's Secret, which is written before them.
 ///
 /// # Errors
-/// As [`RenderError`] says.
+/// [`RenderError`]
 pub fn children(
     spec: &ValidSpec,
     workload: Option<&ValidWorkload>,

@@ -1,13 +1,13 @@
-//! The rotation machine: what the state is, when it must change, and what it becomes.
+//! The rotation: what the state is, when it must change, and what it becomes.
 //!
-//! [`decide`](decide()) is pure: it reads the spec, the state, what is published, what the exporters say, and the time it
-//! is given. Only [`carry_out`](carry_out()) makes keys and passwords.
+//! [`decide`](decide()) is pure: its inputs are the spec, the state, what is published, the exporters' answers and the time.
+//! Only [`carry_out`](carry_out()) generates keys and passwords.
 //!
-//! What keeps scrapes from failing, whatever happens in between:
-//! - the next state is stored before anything that follows from it is published;
-//! - timers start when publication was read back, never when it was intended;
-//! - every pair of old and new that can meet works; an old credential is dropped last, and only on evidence;
-//! - the leaf waits for nothing.
+//! No scrape fails, whatever happens in between, because:
+//! - the next state is stored before anything that is rendered from it is published;
+//! - timers start when the publication was read back, never when it was intended;
+//! - every combination of old and new that can occur works; an old credential is dropped last, and only on evidence;
+//! - the renewal of the serving certificate waits for nothing.
 
 pub mod annotations;
 mod authority;

@@ -1,4 +1,4 @@
-//! One certificate, read.
+//! A parsed certificate.
 
 use std::net::IpAddr;
 
@@ -7,13 +7,13 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use crate::error::InspectError;
 use crate::host::{AlternativeName, Host};
 
-/// A certificate that was read from DER. Its extensions are looked at only when they are asked for, so that one that holds
-/// a damaged extension can still be described.
+/// A certificate that was parsed from DER. Its extensions are only parsed when they are needed, so that a certificate with a
+/// damaged extension can still be described.
 #[derive(Debug)]
 pub struct Certificate<'a>(X509Certificate<'a>);
 
 impl<'a> Certificate<'a> {
-    /// Reads a certificate from DER.
+    /// Parses a certificate from DER.
     pub fn parse(der: &'a [u8]) -> Result<Self, InspectError> {
         let (rest, certificate) = X509Certificate::from_der(der).map_err(damaged)?;
         if rest.is_empty() {
@@ -23,7 +23,7 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Everything that stands in it.
+    /// Returns the parsed certificate.
     pub(crate) fn parts(&self) -> &X509Certificate<'a> {
         &self.0
     }
@@ -43,7 +43,7 @@ impl<'a> Certificate<'a> {
         self.0.issuer().to_string()
     }
 
-    /// Beginning of its validity, in seconds since 1970.
+    /// Start of its validity, in seconds since 1970.
     pub fn not_before(&self) -> i64 {
         self.0.validity().not_before.timestamp()
     }
@@ -53,20 +53,20 @@ impl<'a> Certificate<'a> {
         self.0.validity().not_after.timestamp()
     }
 
-    /// Subject alternative names in the order of the certificate. Other kinds of names are left out, and addresses of any
-    /// length but an address's.
+    /// Subject alternative names in the order of the certificate, without other kinds of names and addresses of an invalid
+    /// length.
     pub fn alternative_names(&self) -> Result<Vec<AlternativeName>, InspectError> {
         let extension = self.0.subject_alternative_name().map_err(damaged)?;
         let names = extension.iter().flat_map(|san| &san.value.general_names);
         Ok(names.filter_map(alternative_name).collect())
     }
 
-    /// Whether it may sign others.
+    /// Whether it is a CA certificate.
     pub fn is_authority(&self) -> bool {
         self.0.is_ca()
     }
 
-    /// Whether a server may present it. Without an extended key usage it is for everything.
+    /// Whether it is valid as a server certificate. Without an extended key usage it is valid for everything.
     pub fn is_for_servers(&self) -> Result<bool, InspectError> {
         let usage = self.0.extended_key_usage().map_err(damaged)?;
         Ok(usage.is_none_or(|usage| usage.value.server_auth))

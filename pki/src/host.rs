@@ -19,7 +19,7 @@ pub enum Host {
     Address(IpAddr),
 }
 
-/// One of a certificate's subject alternative names, of the kinds that are compared with anything.
+/// A subject alternative name of a kind that something is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AlternativeName {
     /// The name of a server.
@@ -41,7 +41,7 @@ impl Host {
     }
 }
 
-/// Reads the name or the address of one host: no wildcard, no port, no brackets.
+/// Parses the name or the address of one host, without wildcard, port or brackets.
 impl FromStr for Host {
     type Err = InspectError;
 

@@ -1,4 +1,4 @@
-//! Reads certificates: facts for the status, and the checks that a client makes.
+//! Parses certificates, and verifies them as a client does.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub use crate::error::InspectError;
 use crate::host::{AlternativeName, Host};
 use crate::secret_text::SecretText;
 
-/// What the status and the rotation use of a certificate.
+/// The fields of a certificate that the status and the rotation need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
     /// Serial number, lower-case hexadecimal.
@@ -28,9 +28,9 @@ pub struct CertificateFacts {
     pub subject: String,
     /// Issuer.
     pub issuer: String,
-    /// From when it is valid.
+    /// Start of the validity.
     pub not_before: Timestamp,
-    /// Until when it is valid.
+    /// End of the validity.
     pub not_after: Timestamp,
     /// DNS names among the subject alternative names.
     pub dns_names: Vec<String>,
@@ -38,19 +38,19 @@ pub struct CertificateFacts {
     pub ip_addresses: Vec<IpAddr>,
     /// SHA-256 of the certificate, lower-case hexadecimal.
     pub sha256_fingerprint: String,
-    /// Whether it may sign others.
+    /// Whether it is a CA certificate.
     pub is_authority: bool,
-    /// Whether a server may present it.
+    /// Whether it is valid as a server certificate.
     pub for_servers: bool,
 }
 
-/// Reads the first certificate of a PEM text.
+/// Parses the first certificate of a PEM text.
 pub fn inspect(pem: &str) -> Result<CertificateFacts, InspectError> {
     let chain = certificates(pem)?;
     facts(chain.first().ok_or(InspectError::NoCertificate)?)
 }
 
-/// Reads a certificate.
+/// Parses a certificate.
 pub fn facts(der: &CertificateDer<'_>) -> Result<CertificateFacts, InspectError> {
     let certificate = Certificate::parse(der)?;
     let (mut dns_names, mut ip_addresses) = (Vec::new(), Vec::new());
@@ -75,7 +75,7 @@ pub fn facts(der: &CertificateDer<'_>) -> Result<CertificateFacts, InspectError>
     })
 }
 
-/// When the last of the authorities in `bundle_pem` ends: from then on nothing that any of them signed is verified.
+/// Returns when the last CA in `bundle_pem` expires. After that, nothing that they signed can be verified.
 pub fn bundle_end(bundle_pem: &str) -> Result<Timestamp, InspectError> {
     let mut end = Timestamp::MIN;
     for authority in certificates(bundle_pem)? {
@@ -93,7 +93,7 @@ pub fn check_server_name(
     verify_server_name(&parsed, &parsed_name(server_name)?).map_err(refused)
 }
 
-/// Checks that a private key belongs to the first certificate of a PEM text.
+/// Checks that a private key matches the first certificate of a PEM text.
 pub fn check_key_matches(certificate_pem: &str, key_pem: &SecretText) -> Result<(), InspectError> {
     let chain = certificates(certificate_pem)?;
     let key = PrivateKeyDer::from_pem_slice(key_pem.expose().as_bytes())
@@ -105,8 +105,8 @@ pub fn check_key_matches(certificate_pem: &str, key_pem: &SecretText) -> Result<
         .map_err(|_| InspectError::KeyMismatch)
 }
 
-/// Checks a leaf (first in `chain_pem`, with intermediates after it) as a scraper does: signed by an authority of
-/// `bundle_pem`, valid at `now`, and issued for `server_name`.
+/// Verifies a serving certificate (first in `chain_pem`, followed by its intermediates) as a scraper does: it is signed by a
+/// CA in `bundle_pem`, valid at `now`, and issued for `server_name`.
 pub fn verify(
     chain_pem: &str,
     bundle_pem: &str,
@@ -117,7 +117,7 @@ pub fn verify(
     verify_chain(&chain, &roots, server_name, now)
 }
 
-/// As [`verify`], of certificates that were read already.
+/// Like [`verify`], for parsed certificates.
 pub fn verify_chain(
     chain: &[CertificateDer<'static>],
     bundle: &[CertificateDer<'static>],
@@ -136,8 +136,8 @@ pub fn verify_chain(
         .map_err(refused)
 }
 
-/// Checks a client certificate (first in `chain_pem`, with intermediates after it) as an exporter does: signed by an
-/// authority of `bundle_pem` for clients, and valid at `now`.
+/// Verifies a client certificate (first in `chain_pem`, followed by its intermediates) as an exporter does: it is signed by a
+/// CA in `bundle_pem` for clients, and valid at `now`.
 pub fn verify_client(
     chain_pem: &str,
     bundle_pem: &str,
@@ -177,13 +177,13 @@ fn refused(error: impl std::fmt::Display) -> InspectError {
     InspectError::Refused(error.to_string())
 }
 
-/// The serial number of the first certificate, lower-case hexadecimal.
+/// Returns the serial number of the first certificate in lower-case hexadecimal.
 pub fn serial_number(chain: &[CertificateDer<'static>]) -> Result<String, InspectError> {
     let der = chain.first().ok_or(InspectError::NoCertificate)?;
     Ok(Certificate::parse(der)?.serial_number())
 }
 
-/// The certificates of a PEM text, at least one.
+/// Parses the certificates of a PEM text, at least one.
 pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, InspectError> {
     let found = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()

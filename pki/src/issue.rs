@@ -1,4 +1,4 @@
-//! Issues certificate authorities, the leaf certificates that the exporters serve, and those that scrapers present.
+//! Issues CAs, serving certificates of the exporters, and client certificates of the scrapers.
 
 use std::net::IpAddr;
 
@@ -20,10 +20,11 @@ use crate::secret_text::SecretText;
 use crate::sign::{self, IssuedPair, Leaf, MAX_COMMON_NAME, Serial, issuer, self_signed};
 use crate::validity::{AUTHORITY_LIFE, end};
 
-/// Issues a certificate authority: a self-signed root with an ECDSA P-256 key, called
+/// Issues a CA: a self-signed root with an ECDSA P-256 key and the common name
 /// `<name>.<namespace> node metrics CA g<generation>`, valid for [`AUTHORITY_LIFE`].
 ///
-/// It has no path length, so that a cross-signed successor fits between it and the leaves. `qualified_name` is `<name>.<namespace>`, and is cut where the whole would exceed 64 characters.
+/// It has no path length constraint, so that a cross-signed successor fits between it and the leaf certificates.
+/// `qualified_name` is `<name>.<namespace>`; it is truncated if the common name would exceed 64 characters.
 pub fn issue_authority(
     qualified_name: &str,
     generation: u64,
@@ -40,8 +41,8 @@ pub fn issue_authority(
     )?)
 }
 
-/// Certifies the key of an authority by the one before it, under the same name: with this certificate in its chain, a
-/// leaf of the new authority is verified by whoever trusts only the old one. It ends with the old one.
+/// Issues a cross certificate: the old CA certifies the key of the new one under the new one's name. With it in the chain,
+/// clients that only trust the old CA can verify certificates of the new one. It expires with the old CA.
 pub fn cross_sign(
     qualified_name: &str,
     generation: u64,
@@ -61,9 +62,9 @@ pub fn cross_sign(
     Ok(unix_lines(params.signed_by(&key, &issuer)?.pem()))
 }
 
-/// Issues a leaf certificate, signed by `authority`. It ends `duration` from now, but never after its authority.
+/// Issues a serving certificate, signed by the CA. It expires `duration` from now, but never after the CA.
 ///
-/// Making an RSA key takes up to seconds: call it outside the async workers.
+/// Generating an RSA key takes up to seconds: call it outside the async workers.
 pub fn issue_leaf(
     parameters: &LeafParameters,
     authority_certificate_pem: &str,
@@ -78,8 +79,8 @@ pub fn issue_leaf(
     Ok(IssuedPair::new(&signed, &key))
 }
 
-/// Issues a certificate that a scraper presents, otherwise like [`issue_leaf`]. With `key_pem` it is one for that key:
-/// scrapers read certificate and key one after the other, and a renewal that leaves the key as it was cannot fall between.
+/// Issues a client certificate, otherwise like [`issue_leaf`]. With `key_pem` it keeps that key: scrapers read certificate
+/// and key one after the other, and a renewal that keeps the key is safe at any moment between.
 pub fn issue_client(
     parameters: &LeafParameters,
     key_pem: Option<&SecretText>,
@@ -98,31 +99,32 @@ pub fn issue_client(
     Ok(IssuedPair::new(&signed, &key))
 }
 
-/// What a leaf certificate, of an exporter or of a scraper, is issued with.
+/// The parameters of a serving or client certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LeafParameters {
-    /// Kind of the private key.
+    /// Type of the private key.
     pub key_type: KeyType,
     /// Subject.
     pub subject: Subject,
-    /// DNS names; of an exporter, the verified server name first.
+    /// DNS names; in a serving certificate, the server name that scrapers verify comes first.
     pub dns_names: Vec<String>,
     /// IP addresses.
     pub ip_addresses: Vec<IpAddr>,
-    /// From now to the end of its validity.
+    /// The time from the issue to the expiry.
     pub duration: SignedDuration,
 }
 
 impl LeafParameters {
-    /// A short hash over all parameters: when it differs from the one a leaf was issued with, the leaf is out of date.
+    /// Returns a short hash of all parameters. If it differs from the one that a certificate was issued with, the
+    /// certificate is out of date.
     ///
-    /// It is stored, so its construction is a format: another one would renew every certificate once.
+    /// The hash is stored, so its construction is a file format: a change would renew every certificate once.
     pub fn fingerprint(&self) -> String {
         let mut hasher = Sha256::new();
         let subject = &self.subject;
         let mut part = |name: &str, value: &str| {
-            // Lengths keep neighbouring values apart: no two lists can run together into the same bytes.
+            // The length separates values, so that two different lists never hash the same bytes.
             hasher.update(format!("{name}:{}:{value}\n", value.len()));
         };
         part("key", self.key_type.name());
@@ -172,7 +174,7 @@ impl LeafParameters {
     }
 }
 
-/// The subject of a leaf certificate.
+/// The subject of a serving or client certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subject {
@@ -213,7 +215,7 @@ impl Subject {
     }
 }
 
-/// The generation of an authority by its subject, as [`issue_authority`] names it.
+/// Returns the generation of a CA from the subject that [`issue_authority`] gave it.
 pub fn authority_generation(subject: &str) -> Option<u64> {
     subject.rsplit_once(" CA g")?.1.parse().ok()
 }

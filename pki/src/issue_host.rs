@@ -1,5 +1,4 @@
-//! Issues what `web-config` makes on a bare host: a certificate authority of the host's own, and the certificate that it
-//! signs for the exporter.
+//! Issues the certificates of `web-config` on a bare host: a CA of this host, and the exporter's certificate.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,19 +16,19 @@ use crate::secret_text::SecretText;
 use crate::sign::{IssuedPair, Leaf, Serial, authority_params, only_common_name, self_signed};
 use crate::validity::{AUTHORITY_LIFE, end};
 
-/// What the certificate of a host's exporter is issued with.
+/// The parameters of the certificate of a host's exporter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostParameters {
     /// Names and addresses of the host, at least one. The first one is the subject.
     pub hosts: Vec<Host>,
-    /// From now to the end of its validity.
+    /// The time from the issue to the expiry.
     pub duration: SignedDuration,
 }
 
-/// Issues the authority of a host: a self-signed root with an ECDSA P-256 key, valid for [`AUTHORITY_LIFE`].
+/// Issues the CA of a host: a self-signed root with an ECDSA P-256 key, valid for [`AUTHORITY_LIFE`].
 ///
-/// Scrapers accept what it signs only for `hosts`, so that a Prometheus that trusts the authorities of many hosts gives
-/// none of them power over another.
+/// Its name constraints limit it to `hosts`, so that a Prometheus that trusts the CAs of many hosts accepts none of them for
+/// another host.
 pub fn issue_host_authority(
     hosts: &[Host],
     now: Timestamp,
@@ -43,8 +42,8 @@ pub fn issue_host_authority(
     self_signed(&params)
 }
 
-/// Signs a certificate for the exporter's key, and verifies it as a scraper does, for each of its hosts. It ends `duration`
-/// from now, but never after its authority.
+/// Signs a certificate for the exporter's key, and verifies it for each of its hosts as a scraper does. It expires `duration`
+/// from now, but never after its CA.
 pub fn certify_host(
     parameters: &HostParameters,
     key_pem: &SecretText,
@@ -71,7 +70,7 @@ pub fn certify_host(
     Ok(unix_lines(signed.pem()))
 }
 
-/// A kind of name of which there is none is excluded as a whole; else every name of this kind would be permitted.
+/// A kind of name that does not occur is excluded completely; otherwise every name of this kind would be permitted.
 fn only(hosts: &[Host]) -> NameConstraints {
     let permitted_subtrees: Vec<GeneralSubtree> = hosts
         .iter()
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_is_believed_for_its_own_hosts_alone() {
+    fn a_ca_is_only_accepted_for_its_own_hosts() {
         for (own, others) in [
             (
                 "web1.example.org",

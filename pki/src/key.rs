@@ -1,4 +1,4 @@
-//! The kinds of private keys, and how they are made.
+//! The types of private keys, and their generation.
 
 use rcgen::{KeyPair, RsaKeySize};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use crate::error::IssueError;
 use crate::pem::unix_lines;
 use crate::secret_text::SecretText;
 
-/// The kind of a private key.
+/// The type of a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyType {
     /// ECDSA on P-256.
@@ -25,7 +25,7 @@ pub enum KeyType {
 }
 
 impl KeyType {
-    /// All kinds.
+    /// All types.
     pub const ALL: [Self; 6] = [
         Self::EcdsaP256,
         Self::EcdsaP384,
@@ -35,8 +35,9 @@ impl KeyType {
         Self::Ed25519,
     ];
 
-    /// Its name on the command line of `web-config`, and in
-    /// [`LeafParameters::fingerprint`](crate::LeafParameters::fingerprint), which is stored: never to be changed.
+    /// The name on the command line of `web-config` and in
+    /// [`LeafParameters::fingerprint`](crate::LeafParameters::fingerprint). The fingerprint is stored, so the name must never
+    /// change.
     pub fn name(self) -> &'static str {
         match self {
             Self::EcdsaP256 => "ecdsa-p256",
@@ -48,12 +49,12 @@ impl KeyType {
         }
     }
 
-    /// The kind with this [`name`](Self::name).
+    /// Returns the type with this [`name`](Self::name).
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Makes a private key, PEM (PKCS #8). An RSA key takes up to seconds.
+    /// Generates a private key as PEM text (PKCS #8). Takes up to seconds for RSA.
     pub fn generate_pem(self) -> Result<SecretText, IssueError> {
         Ok(key_pem(&self.generate()?))
     }

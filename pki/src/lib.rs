@@ -1,10 +1,9 @@
-//! Keys, certificates and passwords, as the operator and the exporter's `web-config` make and read them.
+//! Keys, certificates and passwords of the operator and of the exporter's `web-config`.
 //!
-//! Certificates are issued in [`issue`] (the operator's) and [`issue_host`] (a bare host's), requested from other issuers in
-//! [`request`], and read and verified in [`inspect`] and [`certificate`].
+//! [`issue`] issues the operator's certificates and [`issue_host`] those of a bare host. [`request`] creates signing requests
+//! for other issuers. [`inspect`] and [`certificate`] parse and verify certificates.
 //!
-//! Times come in and go out as [`jiff::Timestamp`]; randomness is confined to [`Serial::random`], the making of keys and
-//! [`password`].
+//! All times are [`jiff::Timestamp`]s. Only [`Serial::random`], the generation of keys and [`password`] use randomness.
 #![forbid(unsafe_code)]
 
 pub mod certificate;

@@ -1,9 +1,9 @@
-//! PEM texts: written, split, and with the line ends of Unix.
+//! Writes and splits PEM texts, with Unix line ends.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
-/// The certificates of a PEM text, each as a text of its own.
+/// Splits a PEM text into its certificates.
 pub fn single_certificates(pem: &str) -> Vec<String> {
     const END: &str = "-----END CERTIFICATE-----";
     pem.split_inclusive(END)
@@ -12,10 +12,10 @@ pub fn single_certificates(pem: &str) -> Vec<String> {
         .collect()
 }
 
-/// PEM text of DER bytes.
+/// Converts DER bytes to PEM text.
 pub fn to_pem(label: &str, der: &[u8]) -> String {
     let base64 = Zeroizing::new(STANDARD.encode(der));
-    // Never grown afterwards: what it grows out of would not be wiped where it holds a private key.
+    // Never reallocated: the old memory would not be wiped, and may contain a private key.
     let mut pem = String::with_capacity(base64.len() * 66 / 64 + 2 * label.len() + 64);
     pem.push_str(&format!("-----BEGIN {label}-----\n"));
     for (index, character) in base64.chars().enumerate() {
@@ -28,7 +28,7 @@ pub fn to_pem(label: &str, der: &[u8]) -> String {
     pem
 }
 
-/// rcgen ends lines as MIME does; every other PEM file on the node ends them as Unix does.
+/// Converts rcgen's MIME line ends to those of Unix, which every other PEM file on the node has.
 pub(crate) fn unix_lines(pem: String) -> String {
     pem.replace("\r\n", "\n")
 }

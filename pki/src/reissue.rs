@@ -1,4 +1,4 @@
-//! Reads off a certificate what it was issued with, so that the next one can be issued alike.
+//! Derives the parameters of a certificate, so that the next one can be issued with the same ones.
 
 use x509_parser::{
     oid_registry::OID_SIG_ED25519,
@@ -16,10 +16,10 @@ use crate::{
 };
 
 impl LeafParameters {
-    /// The parameters of the first certificate in `pem`, which the operator has issued.
+    /// Returns the parameters of the first certificate in `pem`, which must be one that the operator issued.
     ///
     /// # Errors
-    /// The certificate cannot be read, or its key is of a kind that the operator does not make.
+    /// The certificate cannot be parsed, or the operator does not support the type of its key.
     pub fn of_certificate(pem: &str) -> Result<Self, InspectError> {
         let chain = certificates(pem)?;
         let der = chain.first().ok_or(InspectError::NoCertificate)?;

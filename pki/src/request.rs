@@ -1,4 +1,4 @@
-//! Asks for a leaf certificate: the key, and a request (PKCS #10) to whoever signs it.
+//! Creates certificate signing requests (PKCS #10).
 
 use rcgen::{CertificateParams, CertificateSigningRequestParams, KeyPair, PublicKeyData as _};
 
@@ -8,7 +8,7 @@ use crate::key::key_pem;
 use crate::pem::unix_lines;
 use crate::secret_text::SecretText;
 
-/// A request for a certificate, and the private key that it will belong to.
+/// A certificate signing request and its private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningRequest {
     /// The request, PEM.
@@ -18,7 +18,7 @@ pub struct SigningRequest {
 }
 
 impl SigningRequest {
-    /// Checks that both can be read and belong together.
+    /// Checks that both can be parsed and match.
     pub fn check(&self) -> Result<(), InspectError> {
         let request = CertificateSigningRequestParams::from_pem(&self.request_pem)
             .map_err(|error| InspectError::Damaged(error.to_string()))?;
@@ -30,10 +30,10 @@ impl SigningRequest {
     }
 }
 
-/// Makes a key, and a request with the subject and the names that [`issue_leaf`](crate::issue_leaf) would give a
-/// certificate. Usages and life are none of its content: they stand beside it, where it is handed in.
+/// Generates a key and a signing request with the subject and the names that [`issue_leaf`](crate::issue_leaf) would use.
+/// It contains no usages and no lifetime, which are submitted separately.
 ///
-/// Making an RSA key takes up to seconds: call it outside the async workers.
+/// Generating an RSA key takes up to seconds: call it outside the async workers.
 pub fn request_leaf(parameters: &LeafParameters) -> Result<SigningRequest, IssueError> {
     let key = parameters.key_type.generate()?;
     let mut params = CertificateParams::default();
@@ -56,7 +56,7 @@ mod tests {
     use crate::{KeyType, Subject};
 
     #[test]
-    fn it_asks_for_the_names_and_the_subject_of_the_spec_and_is_signed_by_its_key() {
+    fn the_request_contains_names_and_subject_and_is_signed_by_its_key() {
         let parameters = LeafParameters {
             key_type: KeyType::EcdsaP384,
             subject: Subject {

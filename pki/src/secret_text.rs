@@ -1,23 +1,23 @@
-//! Text that must never be shown: a private key, a password, a hash.
+//! Text that must never be printed: a private key, a password or a hash.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// Secret text: wiped when dropped, and shown as `[redacted]` by `Debug`.
+/// Secret text. It is wiped when dropped, and `Debug` prints `[redacted]`.
 ///
-/// There is deliberately no `Display` and no `Serialize`: whoever needs the text calls
-/// [`SecretText::expose`], which is easy to find in a review.
+/// It deliberately implements neither `Display` nor `Serialize`: every use of the text calls [`SecretText::expose`], which is
+/// easy to find in a review.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretText(Zeroizing<String>);
 
 impl SecretText {
-    /// Takes the text over.
+    /// Wraps the text.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// The text itself, for writing it into a Secret or handing it to a cryptographic function.
+    /// Returns the text, for writing it into a Secret or passing it to a cryptographic function.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What the issuing of every certificate has in common: serial number, validity, usages, signature.
+//! What all certificates have in common: serial number, validity, usages and signature.
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
@@ -13,7 +13,7 @@ use crate::pem::unix_lines;
 use crate::secret_text::SecretText;
 use crate::validity::{begin, end, x509_time};
 
-/// The longest common name that X.520 allows, in characters (`ub-common-name`). OpenSSL refuses longer ones.
+/// Maximum length of a common name in X.520, in characters (`ub-common-name`). OpenSSL refuses longer ones.
 pub(crate) const MAX_COMMON_NAME: usize = 64;
 
 /// A certificate and its private key.
@@ -39,7 +39,7 @@ impl IssuedPair {
 pub struct Serial([u8; 16]);
 
 impl Serial {
-    /// A serial number of these bytes. The two highest bits are set to 0 and 1, which makes it positive, as RFC 5280
+    /// Creates a serial number from these bytes. The two highest bits are set to 0 and 1, so that it is positive, as RFC 5280
     /// demands, and never zero.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let [first, rest @ ..] = bytes;
@@ -53,7 +53,7 @@ impl Serial {
         Self(positive)
     }
 
-    /// A random serial number.
+    /// Generates a random serial number.
     pub fn random() -> Result<Self, IssueError> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| IssueError::Random(error.to_string()))?;
@@ -61,7 +61,7 @@ impl Serial {
     }
 }
 
-/// What an authority's certificate holds, whoever it is for.
+/// The parameters of every CA certificate.
 pub(crate) fn authority_params(
     common_name: &str,
     now: Timestamp,
@@ -78,24 +78,24 @@ pub(crate) fn authority_params(
     Ok(params)
 }
 
-/// Makes the key of an authority (ECDSA P-256), and a certificate that it signs itself.
+/// Generates the key of a CA (ECDSA P-256) and its self-signed certificate.
 pub(crate) fn self_signed(params: &CertificateParams) -> Result<IssuedPair, IssueError> {
     let key = KeyType::EcdsaP256.generate()?;
     let certificate = params.self_signed(&key)?;
     Ok(IssuedPair::new(&certificate, &key))
 }
 
-/// What a leaf certificate is issued with.
+/// The parameters of a leaf certificate.
 pub(crate) struct Leaf {
     pub(crate) subject: DistinguishedName,
     pub(crate) names: Vec<SanType>,
     pub(crate) usage: ExtendedKeyUsagePurpose,
-    /// From now to the end of its validity.
+    /// The time from the issue to the expiry.
     pub(crate) duration: SignedDuration,
 }
 
 impl Leaf {
-    /// Signs it for `key`. It never ends after its authority.
+    /// Signs it for `key`. It never expires after its CA.
     pub(crate) fn sign(
         self,
         key: &KeyPair,
@@ -126,7 +126,7 @@ impl Leaf {
     }
 }
 
-/// The authority that signs, once its key is known to fit.
+/// Returns the CA as issuer, after checking that its key matches.
 pub(crate) fn issuer(
     certificate_pem: &str,
     key_pem: &SecretText,
@@ -136,7 +136,7 @@ pub(crate) fn issuer(
     Ok(Issuer::from_ca_cert_pem(certificate_pem, key)?)
 }
 
-/// A subject of nothing but a common name, which is cut where it is longer than [`MAX_COMMON_NAME`].
+/// Returns a subject with only a common name, truncated to [`MAX_COMMON_NAME`].
 pub(crate) fn only_common_name(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     let cut: String = common_name.chars().take(MAX_COMMON_NAME).collect();

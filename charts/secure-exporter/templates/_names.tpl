@@ -12,12 +12,12 @@ Name of every object of the chart. Not the release's name alone: a SecureExporte
 {{- end -}}
 {{- end -}}
 
-{{/* Cluster-scoped names carry the namespace, so that two releases never meet. */}}
+{{/* Names of cluster-scoped objects contain the namespace, so that two releases never conflict. */}}
 {{- define "secure-exporter.clusterName" -}}
 {{- printf "%s:%s" .Release.Namespace (include "secure-exporter.fullname" .) -}}
 {{- end -}}
 
-{{/* `app.kubernetes.io/name` differs from the one the operator writes on exporters: no selector may match both. */}}
+{{/* `app.kubernetes.io/name` differs from that of the exporters, so that no selector matches both. */}}
 {{- define "secure-exporter.selectorLabels" -}}
 app.kubernetes.io/name: secure-exporter-operator
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
@@ -42,7 +42,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the operator watches, as it wants it: `*`, or a comma list that always has the release's namespace. */}}
+{{/* The namespaces to watch: `*`, or a list separated by commas that always contains the release's namespace. */}}
 {{- define "secure-exporter.watchNamespaces" -}}
 {{- if has "*" .Values.watchNamespaces -}}
 *

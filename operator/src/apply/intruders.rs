@@ -1,20 +1,20 @@
-//! Containers, volumes and mounts that somebody else slipped into the DaemonSet. Server-side apply leaves them alone,
-//! because they are not our fields; yet such a container would see the certificate's key and the node's file system.
-//! Pure.
+//! Finds containers, volumes and mounts that another client added to the DaemonSet. Server-side apply keeps them, because
+//! they are not our fields, but such a container could read the certificate's key and the node's file system. Pure.
 
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::PodSpec};
 use serde_json::{Value, json};
 
-/// The merge patch that makes the lists of `present`'s pods exactly those of `wanted`. `None` where there is no guest.
+/// Returns the merge patch that makes the lists in `present`'s pod template exactly those of `wanted`; `None` if nothing was
+/// added.
 pub fn expulsion(present: &DaemonSet, wanted: &DaemonSet) -> Option<Value> {
     let (present_pod, wanted_pod) = (pod(present)?, pod(wanted)?);
     if names(present_pod).is_subset(&names(wanted_pod)) {
         return None;
     }
     Some(json!({
-        // What was slipped in since then is seen at the next pass; what was looked at is what is changed.
+        // Only the version that was read is patched; the next pass finds later additions.
         "metadata": {"uid": present.metadata.uid, "resourceVersion": present.metadata.resource_version},
         "spec": {"template": {"spec": {
             "containers": wanted_pod.containers,
@@ -28,7 +28,7 @@ fn pod(set: &DaemonSet) -> Option<&PodSpec> {
     set.spec.as_ref()?.template.spec.as_ref()
 }
 
-/// Everything in a pod that has a name, each with its place.
+/// Returns everything in a pod that has a name, each with its path.
 fn names(pod: &PodSpec) -> BTreeSet<(&'static str, &str, &str)> {
     let volumes = pod.volumes.iter().flatten();
     let starters = pod.init_containers.iter().flatten();
@@ -69,13 +69,13 @@ mod tests {
     #[test]
     fn our_own_pod_needs_no_patch() {
         let mut present = ours();
-        // Defaults that the API server filled in are no guests.
+        // Defaults that the API server added do not count.
         present["containers"][0]["terminationMessagePath"] = "/dev/termination-log".into();
         assert_eq!(expulsion(&set(present), &set(ours())), None);
     }
 
     #[test]
-    fn every_kind_of_guest_is_found() {
+    fn every_kind_of_added_object_is_found() {
         let guest = json!({"name": "guest"});
         let places = [
             ("/containers/1", guest.clone()),

@@ -1,4 +1,4 @@
-//! What may be written over, and what of it is ours.
+//! Which objects may be overwritten, and which of their metadata is ours.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use kube::Resource;
 
 use crate::{apply::error::ApplyError, observe::children::Child};
 
-/// What may be written over: our own object, or nothing.
+/// Returns our own object, or `None` if there is no object of this name.
 ///
 /// # Errors
-/// The name is taken, or it is not known by what.
+/// The object belongs to another controller or user, or could not be read.
 pub(crate) fn own<'a, K: Resource<DynamicType = ()>>(
     present: &'a Child<K>,
     name: &str,
@@ -24,7 +24,7 @@ pub(crate) fn own<'a, K: Resource<DynamicType = ()>>(
     }
 }
 
-/// Labels, annotations and owners of ours that `present` must have; what others added stays.
+/// Merges our labels, annotations and owner reference into the metadata of `present`; what others added stays.
 pub(crate) fn keeps<K: Resource>(present: &K, wanted: &K) -> bool {
     let has = |present: Option<&BTreeMap<String, String>>,
                wanted: Option<&BTreeMap<String, String>>| {

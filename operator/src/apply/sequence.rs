@@ -1,4 +1,4 @@
-//! In which order a pass writes, and what it never outruns. Pure: the model of the tests writes by the same list.
+//! The order in which a pass writes objects, and their dependencies. Pure: the model in the tests uses the same list.
 
 use crate::names::ChildKind::{
     self, Bundle, DaemonSet, Discovery, Scrape, Server, Service, ServiceAccount, State,
@@ -7,14 +7,14 @@ use crate::names::ChildKind::{
 /// One write of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// What is written.
+    /// The object.
     pub child: ChildKind,
-    /// What must stand as it should before: where one of these could not be written, this one is not.
+    /// Its dependencies: if one of these could not be written, this object is not written.
     pub behind: &'static [ChildKind],
 }
 
-/// The writes of a pass. The state comes first: after a crash the same material is found again. What refers to something
-/// comes behind it. What scrapers mount comes last, so that whoever reads it finds exporters that know what it holds.
+/// The writes of a pass. The state comes first, so that the same material is found after a crash. An object comes after those
+/// that it refers to. What scrapers mount comes last, so that exporters already accept it.
 pub const SEQUENCE: [Write; 8] = [
     write(State, &[]),
     write(ServiceAccount, &[State]),
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_written_before_what_it_stands_behind() {
+    fn every_object_is_written_after_its_dependencies() {
         for (index, write) in SEQUENCE.iter().enumerate() {
             let earlier: Vec<ChildKind> = SEQUENCE.iter().take(index).map(|it| it.child).collect();
             assert!(

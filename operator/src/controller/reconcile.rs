@@ -30,7 +30,7 @@ use crate::{
     rotation::{
         annotations::read_handled,
         evidence::{Heard, Waiting},
-        order::LeafRequest,
+        order::Order,
         plan::{Circumstances, Issued, Next, carry_out, plan},
         recall::{Known, Memory, Stored, recall},
         spec_in_force::spec_in_force,
@@ -231,7 +231,7 @@ impl Pass<'_> {
         Ok(Some((own, issued)))
     }
 
-    async fn read_issued(&mut self, spec: &ValidSpec, order: Option<&LeafRequest>) -> Issued {
+    async fn read_issued(&mut self, spec: &ValidSpec, order: Option<&Order>) -> Issued {
         let (context, owner) = (self.context, self.owner);
         let provided = match &spec.issuer {
             ValidIssuer::Provided {
@@ -407,8 +407,8 @@ fn read_stored(data: &BTreeMap<String, ByteString>, owner: &Owner) -> Result<Sto
         name: owner.state_secret(),
         source,
     };
-    let order = LeafRequest::from_data(data).map_err(damaged)?;
-    let state = if LeafRequest::is_alone_in(data) {
+    let order = Order::from_data(data).map_err(damaged)?;
+    let state = if Order::is_alone_in(data) {
         None
     } else {
         Some(State::from_data(data).map_err(damaged)?)

@@ -1,11 +1,11 @@
-//! What a resource has asked of cert-manager, and what it answered.
+//! Reads the CertificateRequests of a resource.
 
 use kube::{Api, Client, Resource, api::ListParams};
 
 use crate::{
     names::Owner,
     observe::{api_error, children::controllers, supplied::find},
-    rotation::order::LeafRequest,
+    rotation::order::Order,
     spec::{ValidSpec, issuer::ValidIssuer},
     supplied::{
         cert_manager::{Asked, CertificateRequest},
@@ -13,24 +13,19 @@ use crate::{
     },
 };
 
-/// What was read of cert-manager.
+/// The CertificateRequests and the CA bundle.
 pub struct Read {
-    /// The requests that are there.
+    /// The existing requests.
     pub requests: Asked,
-    /// The bundle that the spec names.
+    /// The CA bundle in the spec.
     pub bundle: Option<Found>,
-    /// Why it could not be read.
+    /// Why they could not be read.
     pub failure: Option<kube::Error>,
 }
 
-/// Reads what an issuer of cert-manager was asked, and the bundle that the spec names for it. Nothing is read, and nothing is
-/// there, where none is asked and no order of before is left.
-pub async fn read(
-    client: &Client,
-    owner: &Owner,
-    spec: &ValidSpec,
-    order: Option<&LeafRequest>,
-) -> Read {
+/// Reads the CertificateRequests of the resource, and the CA bundle in the spec. Reads nothing if the issuer is not a
+/// cert-manager issuer and no earlier order is pending.
+pub async fn read(client: &Client, owner: &Owner, spec: &ValidSpec, order: Option<&Order>) -> Read {
     let place = match &spec.issuer {
         ValidIssuer::CertManager { bundle, .. } => Some(bundle.as_ref()),
         ValidIssuer::Managed | ValidIssuer::Provided { .. } => None,
@@ -68,7 +63,7 @@ impl Read {
 /// Reads the requests that `owner` controls.
 ///
 /// # Errors
-/// The API server did not answer.
+/// The API server did not answer, or refused the request.
 async fn certificate_requests(client: &Client, owner: &Owner) -> Result<Asked, kube::Error> {
     let api: Api<CertificateRequest> = Api::namespaced(client.clone(), &owner.namespace);
     let ours = ListParams::default().labels(&owner.selector_query());

@@ -1,4 +1,4 @@
-//! The children of a resource as they are.
+//! The generated objects of a resource as they exist in the API server.
 
 use k8s_openapi::{
     api::{
@@ -15,23 +15,23 @@ use crate::{
     rotation::state::published::Published,
 };
 
-/// What stands under the name of a child.
+/// The object with the name of a generated one.
 pub enum Child<K> {
-    /// Nothing.
+    /// There is none.
     Absent,
-    /// An object that is made from this resource.
+    /// An object that belongs to this resource.
     Ours(K),
-    /// An object that is not: it is never touched, and its name is taken.
+    /// An object that does not belong to this resource. It is never changed.
     Foreign,
-    /// An object that the garbage collector is about to remove: it is being deleted, or belongs to a deleted resource of the
-    /// same name.
+    /// An object that the garbage collector will remove: it is being deleted, or belongs to a deleted resource of the same
+    /// name.
     Leftover,
     /// It could not be read.
     Unknown(kube::Error),
 }
 
 impl<K> Child<K> {
-    /// The object, where it is made from this resource.
+    /// Returns the object if it belongs to this resource.
     pub fn ours(&self) -> Option<&K> {
         match self {
             Self::Ours(object) => Some(object),
@@ -58,7 +58,7 @@ impl<K: Resource> Child<K> {
     }
 }
 
-/// Whether it is neither ours nor another's any more: it is on its way out, or its owner is.
+/// Whether the object is being deleted, or its owner was deleted.
 fn is_leftover(object: &ObjectMeta, owner: &Owner) -> bool {
     let is_earlier = |reference: &OwnerReference| {
         reference.kind == SecureExporter::kind(&())
@@ -68,32 +68,32 @@ fn is_leftover(object: &ObjectMeta, owner: &Owner) -> bool {
     object.deletion_timestamp.is_some() || controllers(object).any(is_earlier)
 }
 
-/// The children of one resource as they are, and complaints.
+/// The generated objects of one resource, and the problems of its pods.
 pub struct Observed {
     /// The Secret with the rotation state.
     pub state: Child<Secret>,
-    /// What the exporters mount.
+    /// The Secret that the exporters mount.
     pub server: Child<Secret>,
-    /// What Prometheus mounts.
+    /// The Secret that Prometheus mounts.
     pub scrape: Child<Secret>,
-    /// The public bundle.
+    /// The ConfigMap with the public CA bundle.
     pub authority: Child<ConfigMap>,
-    /// ServiceAccount of the pods.
+    /// The ServiceAccount of the pods.
     pub service_account: Child<ServiceAccount>,
-    /// For discovery.
+    /// For the discovery of the pods.
     pub role: Child<Role>,
-    /// For discovery.
+    /// For the discovery of the pods.
     pub role_binding: Child<RoleBinding>,
     /// The headless Service.
     pub service: Child<Service>,
-    /// The exporter.
+    /// The DaemonSet of the exporter.
     pub daemon_set: Child<DaemonSet>,
-    /// What stands in the way of its pods.
+    /// The problems of its pods; `None` if the DaemonSet could not be read.
     pub complaints: Option<Result<Vec<Complaint>, kube::Error>>,
 }
 
 impl Observed {
-    /// What the state can be made again from.
+    /// Returns the objects from which the state can be rebuilt.
     pub fn published(&self) -> Published<'_> {
         Published {
             server: self.server.ours(),

@@ -1,4 +1,4 @@
-//! Which exporters run, and what each says of itself when it is asked at `/-/status`.
+//! Finds the running exporters, and asks each for its `/-/status`.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -28,12 +28,12 @@ use crate::{
     spec::ValidSpec,
 };
 
-/// How many exporters are asked at the same time.
+/// How many exporters are asked concurrently.
 const AT_ONCE: usize = 32;
-/// How long one may take to answer.
+/// How long an exporter may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// An exporter that runs, and where it listens.
+/// A running exporter and its address.
 #[derive(Clone, Debug)]
 struct Running {
     node: String,
@@ -41,34 +41,34 @@ struct Running {
     address: Option<SocketAddr>,
 }
 
-/// How the exporters of one resource are asked.
+/// Asks the exporters of one resource.
 pub struct Asking<'a> {
-    /// How to reach the API server.
+    /// Client for the API server.
     pub client: &'a Client,
     /// The resource.
     pub owner: &'a Owner,
     /// Its DaemonSet.
     pub daemon_set: &'a DaemonSet,
-    /// What they said before.
+    /// The previous answers.
     pub samples: &'a Samples,
 }
 
-/// Why nothing could be heard.
+/// Why the exporters could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum HearError {
     /// The pods could not be read.
     #[error(transparent)]
     Pods(#[from] kube::Error),
-    /// The state has nothing to ask with.
+    /// The state does not contain usable credentials.
     #[error(transparent)]
     Question(#[from] InspectError),
 }
 
 impl Asking<'_> {
-    /// What the exporters say, or said within `age`.
+    /// Returns the exporters' answers, which are at most `age` old.
     ///
     /// # Errors
-    /// As [`HearError`] says.
+    /// [`HearError`]
     pub async fn hear(
         &self,
         state: &State,
@@ -93,10 +93,10 @@ impl Asking<'_> {
     }
 }
 
-/// The exporters of a DaemonSet. Pods of anybody else who uses its labels are none: they would be sent the password.
+/// Returns the exporters of a DaemonSet. Ignores other pods with the same labels, because they would be sent the password.
 ///
 /// # Errors
-/// The API server did not answer, or refused.
+/// The API server did not answer, or refused the request.
 async fn running(
     client: &Client,
     owner: &Owner,
@@ -114,8 +114,8 @@ async fn running(
     Ok(pods.items.iter().filter(ours).filter_map(of_pod).collect())
 }
 
-/// Asks them all. Without a question nobody is asked, and nobody answers. For how long each has been silent is known to
-/// [`Samples`](super::sample::Samples).
+/// Asks all exporters. Without a question there are no answers. [`Samples`](super::samples::Samples) adds for how long each
+/// exporter has not answered.
 async fn ask_all(running: Vec<Running>, question: Option<&Question>) -> Vec<Exporter> {
     stream::iter(running)
         .map(|exporter| async move {
@@ -127,7 +127,7 @@ async fn ask_all(running: Vec<Running>, question: Option<&Question>) -> Vec<Expo
                         .and_then(|asked| {
                             asked
                                 .inspect_err(|error| {
-                                    tracing::debug!(node = exporter.node, %error, "no answer");
+                                    tracing::debug!(node = exporter.node, %error, "an exporter did not answer");
                                 })
                                 .ok()
                         })
@@ -146,7 +146,7 @@ async fn ask_all(running: Vec<Running>, question: Option<&Question>) -> Vec<Expo
         .await
 }
 
-/// On how many nodes the DaemonSet should run, as its controller said of its current spec.
+/// Returns on how many nodes the DaemonSet should run, once its controller has processed the current spec.
 fn wanted(daemon_set: &DaemonSet) -> Option<usize> {
     let status = daemon_set.status.as_ref()?;
     let is_current = status.observed_generation >= daemon_set.metadata.generation;
@@ -154,7 +154,7 @@ fn wanted(daemon_set: &DaemonSet) -> Option<usize> {
     wanted.filter(|_| is_current)
 }
 
-/// A pod on its node. Only one whose container runs can be asked.
+/// Returns the exporter in a pod. Only a running container can be asked.
 fn of_pod(pod: &Pod) -> Option<Running> {
     let spec = pod.spec.as_ref()?;
     let status = pod.status.as_ref();
@@ -181,7 +181,7 @@ fn of_pod(pod: &Pod) -> Option<Running> {
     })
 }
 
-/// The pod's own port: in the middle of a change of the spec it is another one than the spec's.
+/// Returns the pod's port, which differs from the spec's while a change is rolled out.
 fn port(container: &Container) -> Option<u16> {
     let mut ports = container.ports.iter().flatten();
     let metrics = ports.find(|port| port.name.as_deref() == Some(PORT_NAME))?;
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_is_known_once_the_controller_has_seen_the_current_spec() {
+    fn the_number_of_nodes_is_known_once_the_controller_has_processed_the_current_spec() {
         let set = |observed: i64| -> DaemonSet {
             serde_json::from_value(json!({"metadata": {"generation": 3}, "status": {"observedGeneration": observed,
                 "desiredNumberScheduled": 5, "currentNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}}))

@@ -1,5 +1,5 @@
-//! One question to one exporter: `GET /-/status` over a connection that is verified before any password is sent. It
-//! shows what scrapers show: the client certificate, the password, or both.
+//! Asks one exporter: `GET /-/status` over a connection that is verified before any password is sent, with the credentials
+//! of the scrapers: the client certificate, the password, or both.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,46 +30,46 @@ use secure_exporter_pki::{
     secret_text::SecretText,
 };
 
-/// An answer of more bytes is none of an exporter of ours.
+/// A longer answer is not one of our exporters.
 const LONGEST_ANSWER: usize = 64 * 1024;
 
-/// What is needed to ask the exporters of one resource.
+/// The credentials for asking the exporters of one resource.
 pub struct Question {
     server_name: String,
     connector: TlsConnector,
     authorities: BTreeMap<u64, Vec<CertificateDer<'static>>>,
-    /// `None` where no password is asked for.
+    /// `None` if basic authentication is not required.
     authorization: Option<SecretText>,
     now: Timestamp,
-    /// A password that scrapers are about to be told: asked with once it is said to be accepted.
+    /// The next password. It is tried once the exporter reports that it accepts it.
     candidate: Option<(String, SecretText)>,
 }
 
-/// Why an exporter gave no answer.
+/// Why an exporter did not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// It cannot be reached, or its certificate does not verify.
+    /// It cannot be reached, or its certificate cannot be verified.
     #[error("cannot connect: {0}")]
     Connect(#[from] std::io::Error),
-    /// It broke the conversation off.
-    #[error("no HTTP answer: {0}")]
+    /// It closed the connection before its response.
+    #[error("no HTTP response: {0}")]
     Http(#[from] hyper::Error),
-    /// It answered something else.
-    #[error("answered with {0}")]
+    /// It responded with an unexpected status code.
+    #[error("unexpected HTTP status {0}")]
     Status(StatusCode),
-    /// What it said is not understood.
-    #[error("its status is not as expected: {0}")]
+    /// Its response cannot be parsed.
+    #[error("cannot parse the response: {0}")]
     Malformed(String),
-    /// The connection shows no certificate.
+    /// The exporter's certificate cannot be parsed.
     #[error(transparent)]
     Certificate(#[from] InspectError),
 }
 
 impl Question {
-    /// The question for the exporters of `state`.
+    /// Prepares the question for the exporters of `state`.
     ///
     /// # Errors
-    /// An authority, the server name or the client certificate cannot be used.
+    /// A CA, the server name or the client certificate cannot be used.
     pub fn new(state: &State, spec: &ValidSpec, now: Timestamp) -> Result<Self, InspectError> {
         let mut authorities = BTreeMap::new();
         let mut roots = RootCertStore::empty();
@@ -117,7 +117,7 @@ impl Question {
 /// Asks one exporter.
 ///
 /// # Errors
-/// As [`AskError`] says. A refused password is an answer: that nothing of ours is accepted.
+/// [`AskError`]. A refused password is an answer: the exporter accepts none of our passwords.
 pub async fn ask(address: SocketAddr, question: &Question) -> Result<Answer, AskError> {
     let name = ServerName::try_from(question.server_name.clone())
         .map_err(|_| InspectError::BadServerName(question.server_name.clone()))?;
@@ -142,8 +142,8 @@ pub async fn ask(address: SocketAddr, question: &Question) -> Result<Answer, Ask
 
 type Sender = hyper::client::conn::http1::SendRequest<Empty<Bytes>>;
 
-/// `None` where the password is refused. The coming password is tried only where it is said to be accepted: a refusal
-/// would count as an attack, and a trial makes the exporter remember it before the first scraper comes.
+/// Returns `None` if the password is refused. The next password is only tried if the exporter reports that it accepts it,
+/// because a refusal would count as an attack. The attempt makes the exporter cache it before the first scraper uses it.
 async fn converse(sender: &mut Sender, question: &Question) -> Result<Option<Said>, AskError> {
     let known = question.authorization.as_ref();
     let Some(said) = request(sender, &question.server_name, known).await? else {
@@ -214,7 +214,7 @@ fn basic(username: &str, password: &str) -> SecretText {
     SecretText::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
 }
 
-/// What is read of `/-/status`. Times are by the exporter's own clock, and only their differences are used.
+/// The fields of `/-/status` that the operator uses. Times are those of the exporter's clock, so only differences are used.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Said {

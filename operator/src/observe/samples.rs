@@ -1,4 +1,4 @@
-//! What the exporters of each resource said last, and when they are to be asked again.
+//! The last answers of the exporters of each resource.
 
 use std::{
     collections::HashMap,
@@ -20,12 +20,12 @@ struct Sample {
     daemon_set: String,
     taken: Instant,
     exporters: Vec<Exporter>,
-    /// When each node's exporter answered last, was not ready, or was first asked.
+    /// When each node's exporter last answered, was last not ready, or was first asked.
     heard: HashMap<String, Instant>,
 }
 
 impl Samples {
-    /// The answers, where they are younger than `age`.
+    /// Returns the answers if they are younger than `age`.
     pub fn recent(&self, uid: &str, daemon_set: &str, age: Duration) -> Option<Vec<Exporter>> {
         let samples = self.0.lock();
         let sample = samples.get(uid)?;
@@ -33,7 +33,7 @@ impl Samples {
             .then(|| sample.exporters.clone())
     }
 
-    /// Keeps new answers, and notes in each for how long the exporter has been silent.
+    /// Stores new answers, and records in each how long the exporter has not answered.
     pub fn keep(&self, uid: &str, daemon_set: &str, exporters: &mut [Exporter]) {
         let taken = Instant::now();
         let mut samples = self.0.lock();
@@ -44,7 +44,7 @@ impl Samples {
         let before = before.unwrap_or_default();
         let mut heard = HashMap::new();
         for exporter in exporters.iter_mut() {
-            // One that was not ready is given its whole time from when it is: until then nothing came to it.
+            // The time starts when an exporter becomes ready: before that, it could not receive anything.
             let last = if exporter.answer.is_some() || !exporter.ready {
                 taken
             } else {
@@ -63,7 +63,7 @@ impl Samples {
         samples.insert(uid.to_owned(), sample);
     }
 
-    /// Forgets a resource that is gone.
+    /// Forgets a deleted resource.
     pub fn forget(&self, uid: &str) {
         let mut samples = self.0.lock();
         samples.remove(uid);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_silence_of_a_node_that_was_down_begins_when_it_is_back() {
+    fn the_silence_of_a_node_that_was_down_starts_when_it_is_ready_again() {
         let samples = Samples::default();
         let mut exporters = [exporter("up", true), exporter("down", false)];
         samples.keep("u", "d", &mut exporters);

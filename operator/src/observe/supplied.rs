@@ -1,4 +1,4 @@
-//! Reads the certificate that somebody else has issued, only from the objects that the spec names.
+//! Reads the user-supplied certificate and CA bundle from the objects in the spec.
 
 use k8s_openapi::{
     ByteString,
@@ -12,10 +12,10 @@ use crate::{
     supplied::certificate::{Content, Found, Material},
 };
 
-/// What the Secret `secret_name` and `bundle` hold.
+/// Reads the Secret `secret_name` and the CA bundle.
 ///
 /// # Errors
-/// The API server did not answer, or refused.
+/// The API server did not answer, or refused the request.
 pub async fn provided(
     client: &Client,
     namespace: &str,
@@ -40,10 +40,10 @@ pub async fn provided(
     })
 }
 
-/// What a place holds.
+/// Reads the content of a place.
 ///
 /// # Errors
-/// The API server did not answer, or refused.
+/// The API server did not answer, or refused the request.
 pub async fn find(client: &Client, namespace: &str, place: &Place) -> Result<Found, kube::Error> {
     let (name, key) = (&place.name, &place.key);
     let content = match place.kind {

@@ -1,4 +1,4 @@
-//! ConfigMap `<name>-ca`: the public trust bundle, for people and trust-manager.
+//! ConfigMap `<name>-ca`: the public CA bundle, for users and trust-manager.
 
 use std::collections::BTreeMap;
 

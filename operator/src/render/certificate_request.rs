@@ -1,21 +1,21 @@
-//! CertificateRequest `<name>-<hash of the request>`: what cert-manager is asked, a pure rendering of spec and request.
+//! CertificateRequest `<name>-<hash of the signing request>`, rendered from the spec and the order.
 
 use k8s_openapi::ByteString;
 
 use crate::{
     api::IssuerRef,
     names::Owner,
-    rotation::order::LeafRequest,
+    rotation::order::Order,
     spec::ValidSpec,
     supplied::cert_manager::{CertificateRequest, CertificateRequestSpec},
 };
 
-/// The object that asks `issuer` for what `request` is.
+/// Renders the CertificateRequest that submits `request` to `issuer`.
 pub fn certificate_request(
     spec: &ValidSpec,
     owner: &Owner,
     issuer: &IssuerRef,
-    request: &LeafRequest,
+    request: &Order,
 ) -> CertificateRequest {
     let request_pem = request.signing.request_pem.as_bytes();
     CertificateRequest {
@@ -33,5 +33,5 @@ pub fn certificate_request(
     }
 }
 
-/// What a certificate of a server is for. Key encipherment is for RSA keys and TLS 1.2.
+/// The usages of a serving certificate. Key encipherment is for RSA keys with TLS 1.2.
 const USAGES: [&str; 3] = ["digital signature", "key encipherment", "server auth"];

@@ -1,4 +1,4 @@
-//! The credentials that are published, taken from the state.
+//! The published credentials, taken from the state.
 
 use crate::{
     render::{bundle::bundle, error::RenderError},
@@ -7,12 +7,12 @@ use crate::{
 };
 use secure_exporter_pki::secret_text::SecretText;
 
-/// The parts of the state that are published, present and not empty.
+/// The published parts of the state, checked to be present and not empty.
 pub(crate) struct Credentials<'a> {
     pub(crate) bundle: String,
-    /// `None` where none is asked for.
+    /// `None` if the authentication methods do not require it.
     pub(crate) password: Option<&'a SecretText>,
-    /// `None` where none is asked for.
+    /// `None` if the authentication methods do not require it.
     pub(crate) client: Option<&'a Client>,
 }
 
@@ -62,7 +62,7 @@ fn client(state: &State) -> Result<&Client, RenderError> {
     if state.authorities.contains_key(&client.authority_generation) {
         return Ok(client);
     }
-    // Nobody who is told of the authorities in the bundle would let it in.
+    // No exporter with this CA bundle would accept it.
     Err(RenderError::MissingGeneration {
         what: "authority",
         generation: client.authority_generation,

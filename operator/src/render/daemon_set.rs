@@ -20,13 +20,13 @@ use crate::{
     spec::{ValidExporter, ValidSpec, ValidWorkload},
 };
 
-/// User and group of the exporter: its own, and not 65534, which every `nobody` on the node shares.
+/// User and group of the exporter. Not 65534, which is `nobody` and shared by other processes of the node.
 const USER: i64 = 65_532;
 
-/// Where the Secret with certificate, key and users is mounted.
+/// Mount path of the Secret with certificate, key and users.
 const CREDENTIALS_PATH: &str = "/etc/secure-exporter";
 
-/// The variable that holds the node's name, for pods that do not share the node's host name.
+/// Environment variable with the node's name, for pods that do not share the node's host name.
 const NODE_NAME: &str = "NODE_NAME";
 
 /// Directories of the node: volume, path on the node, path in the container.
@@ -58,8 +58,8 @@ pub(crate) fn daemon_set(spec: &ValidSpec, workload: &ValidWorkload, owner: &Own
 fn update_strategy(workload: &ValidWorkload) -> DaemonSetUpdateStrategy {
     let (name, rolling_update) = match workload.update_strategy.type_ {
         UpdateStrategyType::OnDelete => ("OnDelete", None),
-        // No surge: two exporters cannot listen on one port of the node, and where pods have addresses of their own a node
-        // would be scraped twice.
+        // No surge: two exporters cannot listen on the same port of a node, and with the pod network a node would be scraped
+        // twice.
         UpdateStrategyType::RollingUpdate => (
             "RollingUpdate",
             Some(RollingUpdateDaemonSet {
@@ -94,7 +94,7 @@ fn pod(spec: &ValidSpec, workload: &ValidWorkload, owner: &Owner) -> PodSpec {
         service_account_name: Some(owner.workload()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        // Either the node's address, or one of its own, at which a NetworkPolicy holds.
+        // Either the node's address, or a pod address, to which NetworkPolicies apply.
         host_network: on_host(spec).then_some(true),
         dns_policy: Some("Default".to_owned()),
         termination_grace_period_seconds: Some(10),
@@ -107,7 +107,7 @@ fn pod(spec: &ValidSpec, workload: &ValidWorkload, owner: &Owner) -> PodSpec {
             run_as_non_root: Some(true),
             run_as_user: Some(USER),
             run_as_group: Some(USER),
-            // Gives the mounted Secret to the exporter's group, so that it need not be readable by all.
+            // Makes the mounted Secret readable for the exporter's group instead of for everyone.
             fs_group: Some(USER),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -136,11 +136,11 @@ fn container(spec: &ValidSpec, workload: &ValidWorkload) -> Container {
         ),
         args: Some(arguments(spec, &workload.exporter)),
         env: (!on_host(spec)).then(|| vec![node_name()]),
-        // Declared, so that the scheduler sees a clash on the node's port and scrapers discover the address with it.
+        // Declared so that the scheduler notices a port conflict on the node and scrapers discover the port.
         ports: Some(vec![ContainerPort {
             name: Some(PORT_NAME.to_owned()),
             container_port: port,
-            // Left out, the API server fills it in, and nobody would take it back when the pods get their own network.
+            // Set explicitly: otherwise the API server sets it, and it would stay when the pods move to the pod network.
             host_port: on_host(spec).then_some(port),
             protocol: Some("TCP".to_owned()),
             ..ContainerPort::default()
@@ -168,14 +168,14 @@ fn container(spec: &ValidSpec, workload: &ValidWorkload) -> Container {
             ..SecurityContext::default()
         }),
         volume_mounts: Some(volume_mounts()),
-        // Its last words are in the pod's status, where the operator reads why it does not start.
+        // Puts the end of the log into the pod's status, where the operator reads why the exporter does not start.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
 }
 
-/// The exporter's command line. `--web.require` makes an absent or emptied configuration refuse to start, instead of
-/// serving in the open.
+/// Returns the exporter's command line. With `--web.require` the exporter refuses to start with a missing or empty
+/// configuration instead of serving without protection.
 fn arguments(spec: &ValidSpec, exporter: &ValidExporter) -> Vec<String> {
     let fixed = [
         format!("--web.config.file={CREDENTIALS_PATH}/web-config.yml"),
@@ -188,7 +188,7 @@ fn arguments(spec: &ValidSpec, exporter: &ValidExporter) -> Vec<String> {
     ];
     let apart = [
         "--host.network=apart".to_owned(),
-        // The kubelet puts the value in; the kernel would tell the pod's name.
+        // The kubelet substitutes the value; the kernel's host name would be the pod's name.
         format!("--host.name=$({NODE_NAME})"),
     ];
     let apart = apart.into_iter().filter(|_| !on_host(spec));
@@ -227,7 +227,7 @@ fn node_name() -> EnvVar {
     }
 }
 
-/// The one path that needs no credentials and reveals nothing. The kubelet does not verify the certificate.
+/// A probe of the only path that needs no credentials, and that reveals nothing. The kubelet does not verify the certificate.
 fn healthy(port: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
@@ -259,7 +259,7 @@ fn volume_mounts() -> Vec<VolumeMount> {
         name: name.to_owned(),
         mount_path: mount_path.to_owned(),
         read_only: Some(true),
-        // Filesystems that the node mounts later must show up, or their metrics would be those of the mount point.
+        // Filesystems that are mounted later must be visible; otherwise their metrics would be those of the mount point.
         mount_propagation: (name == "root").then(|| "HostToContainer".to_owned()),
         ..VolumeMount::default()
     });

@@ -1,15 +1,15 @@
-//! Role and RoleBinding `<name>-discovery`: the listed scrapers may find the pods of this namespace, and nothing else.
+//! Role and RoleBinding `<name>-discovery`: they let the listed scrapers discover the pods of this namespace, nothing else.
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 
 use crate::{names::Owner, spec::ValidScrape};
 
-/// By which scrapers find the pods.
+/// The RBAC objects that let scrapers discover the pods.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Discovery {
-    /// May get, list and watch pods of this namespace.
+    /// Allows to get, list and watch pods of this namespace.
     pub role: Role,
-    /// Gives the role to the listed service accounts.
+    /// Grants the role to the listed service accounts.
     pub role_binding: RoleBinding,
 }
 

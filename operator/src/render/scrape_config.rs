@@ -1,7 +1,6 @@
-//! The scrape configuration, in the dialects of Prometheus, of prometheus-operator and vmagent, and of Alloy.
+//! The scrape configuration in the formats of Prometheus, of prometheus-operator and vmagent, and of Alloy.
 //!
-//! The certificate is always verified, against our bundle and for our server name; `insecure_skip_verify` is never
-//! written.
+//! Scrapers always verify the certificate with the CA bundle and the server name; `insecure_skip_verify` is never used.
 
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -12,11 +11,11 @@ use crate::{
     spec::ValidSpec,
 };
 
-/// Where the files beside the configuration are.
+/// Where the files are that the configuration refers to.
 pub(crate) enum Directory {
-    /// Beside the configuration: Prometheus resolves paths in a file of `scrape_config_files` from that file.
+    /// Next to the configuration: Prometheus resolves relative paths in a file of `scrape_config_files` from that file.
     OfThisFile,
-    /// In a directory, for readers that have no file to start from.
+    /// In this directory, for scrapers that do not read the configuration from a file.
     Absolute(String),
 }
 
@@ -29,7 +28,7 @@ impl Directory {
     }
 }
 
-/// A file for `scrape_config_files`: a map with the key `scrape_configs`.
+/// Renders a file for `scrape_config_files`: a map with the key `scrape_configs`.
 pub(crate) fn scrape_map(
     spec: &ValidSpec,
     owner: &Owner,
@@ -47,7 +46,7 @@ pub(crate) fn scrape_map(
     )
 }
 
-/// A bare list, as prometheus-operator's `additionalScrapeConfigs` and vmagent's `scrape_config_files` take it.
+/// Renders a plain list for prometheus-operator's `additionalScrapeConfigs` and vmagent's `scrape_config_files`.
 pub(crate) fn scrape_list(
     spec: &ValidSpec,
     owner: &Owner,
@@ -56,7 +55,7 @@ pub(crate) fn scrape_list(
     yaml(owner, &[ScrapeConfig::new(spec, owner, directory)])
 }
 
-/// A module for Alloy: `import.file` it, then use `<import>.nodes "…" { forward_to = […] }`.
+/// Renders a module for Alloy: `import.file` it, then use `<import>.nodes "…" { forward_to = […] }`.
 pub(crate) fn alloy(spec: &ValidSpec, owner: &Owner, directory: &Directory) -> String {
     let scrape = ScrapeConfig::new(spec, owner, directory);
     let rules: String = scrape
@@ -223,7 +222,7 @@ impl ScrapeConfig {
                 namespaces: Namespaces {
                     names: [owner.namespace.clone()],
                 },
-                // The API server sends only our pods, instead of Prometheus dropping all others.
+                // The API server only sends our pods, so that Prometheus does not receive and drop all others.
                 selectors: [Selector {
                     role: "pod",
                     label: label_selector(owner),
@@ -234,12 +233,12 @@ impl ScrapeConfig {
     }
 }
 
-/// Discovery makes one target of each port of each pod, with the pod's address and that port.
+/// The relabelling rules. Discovery returns one target for each port of each pod, with the pod's address and that port.
 fn relabelings(spec: &ValidSpec) -> Vec<RelabelConfig> {
     vec![
         RelabelConfig::keep("__meta_kubernetes_pod_phase", "Running"),
         RelabelConfig::keep("__meta_kubernetes_pod_container_port_name", PORT_NAME),
-        // An address changes with the pod's node only; its name is what people and dashboards know it by.
+        // The node's name, by which users and dashboards know a node, instead of its address.
         RelabelConfig::copy("__meta_kubernetes_pod_node_name", "instance"),
         RelabelConfig::copy("__meta_kubernetes_pod_node_name", "node"),
         RelabelConfig::set("job", &spec.scrape.job_label),
@@ -272,7 +271,7 @@ impl RelabelConfig {
             source_labels: Vec::new(),
             regex: None,
             target_label: Some(label),
-            // A dollar sign would begin a reference to a group of the expression.
+            // A dollar sign would start a reference to a capture group.
             replacement: Some(value.replace('$', "$$")),
             action: None,
         }
@@ -320,12 +319,12 @@ fn label_selector(owner: &Owner) -> String {
     format!("{NAME_LABEL}={APP_NAME},{INSTANCE_LABEL}={}", owner.name)
 }
 
-/// Prometheus takes units in one order only; seconds alone are always right.
+/// Formats a duration in seconds, because Prometheus only accepts several units in one order.
 fn seconds(duration: SignedDuration) -> String {
     format!("{}s", duration.as_secs())
 }
 
-/// A string literal of Alloy, whose escapes are those of JSON.
+/// Formats a string literal of Alloy, which has the escapes of JSON.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -20,7 +20,7 @@ pub(crate) fn scrape_secret(
     state: &State,
     credentials: &Credentials<'_>,
 ) -> Result<Secret, RenderError> {
-    // Where prometheus-operator mounts the Secrets of its resource `Prometheus`.
+    // The directory in which prometheus-operator mounts the Secrets of a `Prometheus` resource.
     let mounted = Directory::Absolute(format!("/etc/prometheus/secrets/{}", owner.scrape_secret()));
     let (map, list) = (
         scrape_map(spec, owner, &Directory::OfThisFile)?,
@@ -29,7 +29,7 @@ pub(crate) fn scrape_secret(
     let alloy = alloy(spec, owner, &mounted);
     let mut data = vec![
         ("ca.crt", credentials.bundle.as_str()),
-        // The only key that ends in .yaml: people write `scrape_config_files: [.../*.yaml]`.
+        // Must be the only key that ends in .yaml, because users write `scrape_config_files: [.../*.yaml]`.
         ("scrape.yaml", &map),
         ("scrape-list", &list),
         ("config.alloy", &alloy),

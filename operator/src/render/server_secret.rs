@@ -1,4 +1,4 @@
-//! Secret `<name>-server`: what the exporter's pods mount.
+//! Secret `<name>-server`, which the exporter's pods mount.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::{
     spec::ValidSpec,
 };
 
-/// Key of the authorities that sign client certificates: those that the scrapers trust, with the roles exchanged.
+/// Key of the CA bundle for client certificates. It contains the same CAs that the scrapers trust.
 const CLIENT_CA: &str = "client-ca.crt";
 
 pub(crate) fn server_secret(
@@ -35,19 +35,19 @@ pub(crate) fn server_secret(
     }
     Ok(Secret {
         metadata: owner.published(owner.server_secret(), state.generation),
-        // The type lets other tools check that certificate and key are there.
+        // With this type other tools can check that certificate and key exist.
         type_: Some("kubernetes.io/tls".to_owned()),
         data: Some(secret_data(data)),
         ..Secret::default()
     })
 }
 
-/// The web configuration file, as a person would have written it for node_exporter: paths relative to the file itself.
+/// Renders the web configuration file in node_exporter's format, with paths relative to the file itself.
 fn web_config(spec: &ValidSpec, state: &State) -> Result<String, RenderError> {
     let asks_certificate = spec.methods.ask_certificate();
     let basic_auth_users = if spec.methods.ask_password() {
         let mut users = state.users.clone();
-        // Last, so that nobody takes the name over.
+        // Inserted last, so that no additional user can override it.
         users.insert(spec.username.clone(), hashes(state)?);
         users
     } else {
@@ -74,7 +74,7 @@ fn web_config(spec: &ValidSpec, state: &State) -> Result<String, RenderError> {
 }
 
 fn hashes(state: &State) -> Result<UserHashes, RenderError> {
-    // The active password first: it is the one that almost every request carries.
+    // The active password comes first, because almost every request has it.
     let (active, others): (Vec<_>, Vec<_>) = state
         .passwords
         .iter()

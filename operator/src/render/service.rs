@@ -1,4 +1,4 @@
-//! The headless Service over the exporter's pods: names for people, and endpoints for those who discover by them.
+//! The headless Service of the exporter's pods, for DNS names and for discovery by endpoints.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

@@ -1,4 +1,4 @@
-//! ServiceAccount of the exporter's pods: an identity without rights and without a token.
+//! ServiceAccount of the exporter's pods, without permissions and without a token.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 

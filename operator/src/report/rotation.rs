@@ -208,7 +208,7 @@ fn stragglers(tally: &Tally, owner: &Owner) -> String {
     };
     let proceed = patch(owner, r#"{"onStragglers":"Proceed"}"#);
     format!(
-        "The rotation cannot finish yet, so the old credential keeps working. It waits for: {}{more}. Fix this, or let the rotation drop the old credential regardless: {proceed}",
+        "The rotation is waiting, and the old credential keeps working. Reasons: {}{more}. Fix these, or let the rotation drop the old credential after spec.rotation.clientOverlap regardless: {proceed}",
         named.join("; ")
     )
 }
@@ -239,4 +239,86 @@ fn stages(state: &State) -> Vec<Stage> {
         confirmed: progress.confirmed,
     });
     authority.into_iter().chain(password).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use serde_json::json;
+
+    use super::*;
+    use crate::rotation::{
+        because::Because,
+        carry_out::carry_out,
+        evidence::Holding,
+        state::Progress,
+        step::{AuthorityStep, LeafStep, PasswordStep, Step},
+    };
+
+    fn owner() -> Owner {
+        Owner {
+            name: "nodes".into(),
+            namespace: "monitoring".into(),
+            uid: "u".into(),
+        }
+    }
+
+    fn spec() -> ValidSpec {
+        let spec = json!({"authentication": {"basicAuth": {"bcryptCost": 4}}});
+        ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner()).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2027-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn state() -> State {
+        let because = Because::First;
+        let steps = [
+            Step::Authority(AuthorityStep::Replace { generation: 1 }),
+            Step::Leaf(LeafStep::Issue { because }),
+            Step::Password(PasswordStep::Replace {
+                generation: 1,
+                own: None,
+            }),
+        ];
+        carry_out(&steps, None, &spec(), &owner(), now()).unwrap()
+    }
+
+    #[test]
+    fn a_rotation_is_explained_with_its_earliest_end() {
+        let mut state = state();
+        let steady = rotating(&spec(), &state, &Waiting::Nobody);
+        assert_eq!((steady.holds, steady.reason), (Some(false), "Steady"));
+        let mut progress = Progress::begin(PasswordStage::ClientSwitched, now());
+        state.password_progress = Some(progress);
+        let unconfirmed = rotating(&spec(), &state, &Waiting::Nobody).message;
+        assert_eq!(
+            unconfirmed,
+            "The password is being rotated (stage ClientSwitched): scrapers switch to the new password, and exporters still accept the old one. It ends when spec.rotation.clientOverlap (24h) is over and no client uses the old password any more, counted from when everything of this stage is published."
+        );
+        progress.confirmed = Some(now());
+        state.password_progress = Some(progress);
+        let confirmed = rotating(&spec(), &state, &Waiting::Nobody);
+        assert_eq!(
+            (confirmed.holds, confirmed.reason),
+            (Some(true), "InProgress")
+        );
+        let end = "any more, at 2027-01-02T00:00:00Z at the earliest.";
+        assert!(confirmed.message.ends_with(end), "{}", confirmed.message);
+    }
+
+    #[test]
+    fn a_client_with_the_old_password_is_not_blamed_on_its_node() {
+        let hour = SignedDuration::from_hours(1);
+        let tally = Tally {
+            holding: vec![("node1".into(), Holding::OldPasswordInUse(hour))],
+            missing: 1,
+            ..Tally::default()
+        };
+        assert_eq!(
+            stragglers(&tally, &owner()),
+            "The rotation is waiting, and the old credential keeps working. Reasons: 1 node has no exporter pod; node1: a client used the old password within the last 1h. Fix these, or let the rotation drop the old credential after spec.rotation.clientOverlap regardless: kubectl patch secureexporter nodes -n monitoring --type=merge -p '{\"spec\":{\"rotation\":{\"onStragglers\":\"Proceed\"}}}'"
+        );
+    }
 }

@@ -1,17 +1,17 @@
-//! From one certificate authority to the next.
+//! Rotation of the CA.
 //!
-//! | stage | exporters serve a leaf of | scrapers trust | ends when |
+//! | stage | exporters serve a certificate of | scrapers trust | ends when |
 //! | --- | --- | --- | --- |
-//! | none | g | g | due or asked for |
-//! | `TrustPublished` | g | g, g+1 | soaked |
-//! | `LeafSwitched` | g+1, with the cross certificate | g, g+1 | overlap over, and nobody serves g any more |
-//! | `ClientSwitched` | g+1 | g, g+1 | the same |
-//! | `Rebuilt` | any | any, and g+1 where it was prepared since | overlap over: g+1 signs; without one, the same |
+//! | none | g | g | a rotation is due or requested |
+//! | `TrustPublished` | g | g, g+1 | the soak time is over |
+//! | `LeafSwitched` | g+1, with the cross certificate | g, g+1 | the overlap is over, and no exporter serves g any more |
+//! | `ClientSwitched` | g+1 | g, g+1 | as `LeafSwitched` |
+//! | `Rebuilt` | any | any, and g+1 if it was prepared since | the overlap is over: g+1 signs; without g+1, as `LeafSwitched` |
 //!
-//! A scraper that knows only g verifies a leaf of g+1 through the cross certificate (g+1's key, certified by g), so the
-//! switch waits for nobody; only the drop of g does. With client certificates the same holds with the roles exchanged: the
-//! exporters trust what the scrapers do, and the client certificate changes with the leaf. `ClientSwitched` is entered
-//! only where there is no cross certificate; [`client`](mod@super::client) says why.
+//! A scraper that only trusts g can verify a certificate of g+1 through the cross certificate (g+1's key, certified by g), so
+//! the switch waits for nothing; only dropping g does. Client certificates work the same way with the roles exchanged: the
+//! exporters trust the same CAs, and the client certificate is switched together with the serving certificate.
+//! `ClientSwitched` is only entered if there is no cross certificate; [`client`](mod@super::client) explains why.
 
 use std::collections::BTreeSet;
 
@@ -35,20 +35,20 @@ use secure_exporter_pki::{
     inspect::{bundle_end, inspect},
 };
 
-/// The next step, if it is time for one.
+/// Returns the next steps.
 pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     let generation = next(state.authorities.keys());
     if let Some(active) = state.authorities.get(&state.active_authority)
         && bundle_end(&active.certificate_pem)? <= situation.now
     {
-        // Nothing that it signed is valid any more, so there is nothing left to overlap with.
+        // No certificate of this CA is valid any more, so there is nothing to overlap with.
         return Ok(replace(situation, generation));
     }
     let newest = state.authorities.last_key_value();
     let newest_signs = newest.is_some_and(|(_, newest)| newest.key_pem.is_some());
     if !state.signs(state.active_authority) && !newest_signs {
-        // The keys were lost with the state, or somebody else has issued until now. Until there is another authority no
-        // leaf can be renewed: it waits for nothing.
+        // The key was lost with the state, or another issuer has signed until now. No certificate can be renewed before there
+        // is a new CA, so this waits for nothing.
         return Ok(vec![Step::Authority(AuthorityStep::Prepare { generation })]);
     }
     let paused = situation.spec.rotation.state == RotationState::Paused
@@ -57,7 +57,7 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
         return begin(state, situation, generation, paused);
     };
     if progress.stage == AuthorityStage::TrustPublished && !newest_signs {
-        // That of another issuer, who is not asked any more.
+        // The prepared CA belongs to another issuer, which is no longer used.
         return Ok(vec![Step::Authority(AuthorityStep::Abandon)]);
     }
     let is_prepared = is_prepared(state, progress.stage);
@@ -85,7 +85,7 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
             vec![Step::Authority(AuthorityStep::DropOthers)]
         });
     }
-    // Stragglers may hold the drop for years. They must not hold the next authority.
+    // Exporters that have fallen behind may delay the drop for years, but they must not delay the next CA.
     let is_due = due(state, situation)? <= situation.now;
     Ok(is_due
         .then_some(Step::Authority(AuthorityStep::Prepare { generation }))
@@ -93,7 +93,7 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
         .collect())
 }
 
-/// The exporters that hold up the drop; `None` where none is being waited for.
+/// Returns the exporters that block the drop; `None` if the stage does not wait for exporters.
 pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     let progress = state.authority_progress?;
     let confirmed = progress.confirmed?;
@@ -111,7 +111,7 @@ pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     ))
 }
 
-/// Whether the overlap is over, and only exporters hold up the drop.
+/// Whether the overlap is over, so that the drop only waits for exporters.
 pub(crate) fn awaits_exporters(state: &State, overlap: SignedDuration, now: Timestamp) -> bool {
     let progress = state.authority_progress;
     progress
@@ -120,7 +120,7 @@ pub(crate) fn awaits_exporters(state: &State, overlap: SignedDuration, now: Time
         .is_some_and(|confirmed| now.duration_since(confirmed) >= overlap)
 }
 
-/// When time alone brings the next step.
+/// Returns when the next step is due by time alone.
 pub(crate) fn deadline(
     state: &State,
     situation: &Situation<'_>,
@@ -141,7 +141,7 @@ pub(crate) fn deadline(
     Ok(confirmed.checked_add(wait).ok())
 }
 
-/// An authority from now on the only one, and what it signs.
+/// Replaces all CAs by a new one, and everything that they signed.
 pub(crate) fn replace(situation: &Situation<'_>, generation: u64) -> Vec<Step> {
     let because = Because::NewAuthority;
     let mut steps = vec![
@@ -185,7 +185,7 @@ fn begin(
     Ok(steps)
 }
 
-/// Whether the newest authority is to sign when scrapers were told of it.
+/// Whether the newest CA is prepared and will sign after the soak time.
 fn is_prepared(state: &State, stage: AuthorityStage) -> bool {
     let newest = state.authorities.keys().next_back();
     let is_new = || newest.is_some_and(|it| *it != state.active_authority && state.signs(*it));
@@ -196,7 +196,8 @@ fn is_prepared(state: &State, stage: AuthorityStage) -> bool {
     }
 }
 
-/// Without a cross certificate every scraper must have the new authority before anything is served by it.
+/// Returns the soak time. Without a cross certificate, every scraper must have the new CA before a certificate of it is
+/// served.
 fn soak(state: &State, situation: &Situation<'_>) -> SignedDuration {
     let newest = state.authorities.last_key_value();
     let is_rebuilt = state
@@ -209,7 +210,7 @@ fn soak(state: &State, situation: &Situation<'_>) -> SignedDuration {
     }
 }
 
-/// Whether the leaf that is served is not valid any more. Then there is nothing to lose by being early.
+/// Whether the serving certificate has expired. Then nothing is lost by an early switch.
 fn has_ended(state: &State, situation: &Situation<'_>) -> Result<bool, InspectError> {
     Ok(inspect(&state.leaf.certificate_pem)?.not_after <= situation.now)
 }

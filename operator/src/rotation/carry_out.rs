@@ -1,4 +1,4 @@
-//! Carries out what was decided: the state after some steps. Slow, because it makes keys and hashes.
+//! Carries out the decided steps. Slow, because it generates keys and hashes.
 
 pub mod make;
 
@@ -18,10 +18,10 @@ use crate::{
     supplied::credentials::Users,
 };
 
-/// The state after `steps`. The generation rises by one where anything that is published has changed.
+/// Returns the state after `steps`. The generation is increased by one if anything that is published changed.
 ///
 /// # Errors
-/// As [`RotationError`] says; the state that was given is not touched.
+/// [`RotationError`]
 pub fn carry_out(
     steps: &[Step],
     state: Option<State>,
@@ -42,7 +42,8 @@ pub fn carry_out(
     Ok(state)
 }
 
-/// The first state, of a CA and the leaf that it signs, and the steps that are left: clients, passwords and users.
+/// Creates the first state with a CA and a serving certificate, and returns the remaining steps: client certificate,
+/// passwords and users.
 fn found<'a>(steps: &'a [Step], maker: &Maker<'_>) -> Result<(State, &'a [Step]), RotationError> {
     let [Step::Authority(authority), Step::Leaf(leaf), rest @ ..] = steps else {
         return Err(RotationError::Incomplete("CA and serving certificate"));
@@ -96,7 +97,7 @@ impl State {
             Step::Timers(step) => self.take_timers(*step, maker.now),
             Step::Request(step) => self.take_request(step),
             Step::AcceptSpec => self.accepted = Some(maker.spec.clone()),
-            // An order is carried out beside the state.
+            // Orders are not part of the state.
             Step::Order(_) => {}
         }
         Ok(())
@@ -127,7 +128,7 @@ impl State {
             } => self.prepare(*generation, bundle(bundle_pem), maker.now),
             AuthorityStep::Abandon => {
                 self.abandon();
-                // Others that are to be dropped wait for it again, because scrapers and exporters were told of a change.
+                // CAs that are to be dropped wait again, because scrapers and exporters must pick up another change.
                 self.authority_progress = (self.authorities.len() > 1)
                     .then(|| Progress::begin(AuthorityStage::LeafSwitched, maker.now));
             }
@@ -233,7 +234,7 @@ impl State {
     fn prepare(&mut self, generation: u64, authority: Authority, now: Timestamp) {
         self.abandon();
         self.authorities.insert(generation, authority);
-        // What is not known of the others is not known any better now.
+        // This does not tell anything about the other CAs.
         let stage = match self.authority_progress {
             Some(progress) if progress.stage == AuthorityStage::Rebuilt => AuthorityStage::Rebuilt,
             _ => AuthorityStage::TrustPublished,
@@ -241,7 +242,7 @@ impl State {
         self.authority_progress = Some(Progress::begin(stage, now));
     }
 
-    /// Leaves out the newest CA, if scrapers are only being told of it: nothing was ever served by it.
+    /// Removes the newest CA if it was only published in the CA bundle, so that no certificate of it was ever served.
     fn abandon(&mut self) {
         if self.is_told_only() && self.authorities.len() > 1 {
             self.authorities.pop_last();
@@ -250,14 +251,14 @@ impl State {
 
     fn serve(&mut self, leaf: &Leaf, now: Timestamp) {
         if leaf.authority_generation != self.active_authority && !self.is_told_only() {
-            // What is left now may be served for as long as exporters do not know of it.
+            // Exporters may serve a certificate of the previous CA until they have picked up the change.
             self.authority_progress = Some(Progress::begin(AuthorityStage::LeafSwitched, now));
         }
         self.active_authority = leaf.authority_generation;
         self.leaf = leaf.clone();
     }
 
-    /// The switch of the client certificate starts its own overlap.
+    /// Starts the overlap of the client certificate's switch.
     fn overlap_clients(&mut self, now: Timestamp) {
         self.authority_progress = self
             .authority_progress

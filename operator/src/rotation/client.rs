@@ -1,9 +1,9 @@
-//! When the client certificate of the scrapers is renewed. Like the leaf it waits for nothing, with one exception: a
-//! certificate of an authority that exporters may not know yet.
+//! When the client certificate is renewed. Like the renewal of the serving certificate this waits for nothing, with one
+//! exception: a certificate of a CA that exporters may not know yet.
 //!
-//! It changes its authority together with the leaf where the cross certificate lets an exporter that knows only the old
-//! authority verify it. Where there is none, because the key of the old authority is lost, it waits until the exporters
-//! serve a leaf of the new one: that comes to them in one Secret with the new bundle.
+//! The client certificate switches to a new CA together with the serving certificate if there is a cross certificate, with
+//! which an exporter that only knows the old CA can verify it. If there is none, because the key of the old CA is lost, it
+//! waits until the exporters serve a certificate of the new CA, which they receive in the same Secret as the new CA bundle.
 
 use jiff::Timestamp;
 
@@ -17,7 +17,7 @@ use crate::rotation::{
 };
 use secure_exporter_pki::{BACKDATING, InspectError, inspect::inspect};
 
-/// A new client certificate, where one is due.
+/// Returns the steps for a new client certificate, if one is due.
 pub(crate) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     if !situation.spec.methods.ask_certificate() || !state.signs(state.active_authority) {
         return Ok(Vec::new());
@@ -45,9 +45,9 @@ pub(crate) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step
     )
 }
 
-/// The client certificate that comes with the leaf of the newest authority: none where exporters that only have the
-/// bundle from before would refuse it. Besides a missing cross certificate that is so where an authority before the active
-/// one is still kept, because a straggler may know no other, and a chain bridges one change only.
+/// Returns the steps that switch the client certificate together with the serving certificate to the newest CA; none if
+/// exporters that only have the previous CA bundle would refuse it. That is the case without a cross certificate, and while a
+/// CA older than the active one is kept: some exporter may know no other, and the chain only bridges one change.
 pub(crate) fn switch(state: &State) -> Vec<Step> {
     let newest = state.authorities.last_key_value();
     let has_cross = newest.is_some_and(|(_, newest)| newest.cross_pem.is_some());
@@ -59,13 +59,13 @@ pub(crate) fn switch(state: &State) -> Vec<Step> {
     }
 }
 
-/// Whether the client certificate is of another authority than the one that signs.
+/// Whether the client certificate belongs to another CA than the active one.
 pub(crate) fn is_behind(state: &State) -> bool {
     let client = state.client.as_ref();
     client.is_some_and(|client| client.authority_generation != state.active_authority)
 }
 
-/// The steps by which a certificate that is behind comes to the active authority.
+/// Returns the steps that switch the client certificate to the active CA.
 pub(crate) fn change() -> Vec<Step> {
     let because = Because::NewAuthority;
     vec![
@@ -74,7 +74,7 @@ pub(crate) fn change() -> Vec<Step> {
     ]
 }
 
-/// When time alone brings a new client certificate; `None` where there is none.
+/// Returns when a new client certificate is due by time alone; `None` if there is none.
 pub(crate) fn next(
     state: &State,
     situation: &Situation<'_>,
@@ -100,7 +100,7 @@ fn due(client: &Client, situation: &Situation<'_>) -> Result<Timestamp, InspectE
     Ok(renewal_time(&facts, BACKDATING, percentage, situation.uid))
 }
 
-/// Until when it may wait for exporters: scrapers need the overlap to come to the next one before it ends.
+/// Returns until when the switch may wait for exporters: scrapers need the overlap before the old certificate expires.
 fn deadline(client: &Client, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
     let end = inspect(&client.certificate_pem)?.not_after;
     let latest = end
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_asked_for_is_made() {
+    fn only_credentials_of_the_required_methods_are_generated() {
         let made = |methods: &[&str]| {
             let state = next_state(&spec(methods), None, Timestamp::UNIX_EPOCH);
             (!state.passwords.is_empty(), state.client.is_some())
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewal_keeps_the_key_and_another_authority_brings_another() {
+    fn a_renewal_keeps_the_key_and_a_new_ca_brings_a_new_one() {
         let spec = spec(&["ClientCertificate"]);
         let begin: Timestamp = "2027-01-01T00:00:00Z".parse().unwrap();
         let state = next_state(&spec, None, begin);

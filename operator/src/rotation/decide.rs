@@ -1,4 +1,4 @@
-//! What must be done next, and why. Pure: spec, state, what is published, what the exporters say, and the time.
+//! Decides the next steps. Pure: a function of spec, state, what is published, the exporters' answers and the time.
 
 use jiff::Timestamp;
 
@@ -23,10 +23,10 @@ use crate::{
 };
 use secure_exporter_pki::InspectError;
 
-/// What has to be done for `state`. An empty list means that nothing changes.
+/// Returns the next steps for `state`. An empty list means that nothing changes.
 ///
 /// # Errors
-/// A certificate in the state cannot be read.
+/// A certificate in the state cannot be parsed.
 pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     let Some(state) = state else {
         return Ok(first(situation));
@@ -58,7 +58,7 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
         .iter()
         .any(|step| matches!(step, Step::Leaf(LeafStep::Issue { .. })));
     if !leaf_is_new {
-        // It waits for nothing and nobody, at any stage of the others.
+        // The serving certificate waits for nothing, at any stage of the rotations.
         steps.extend(leaf::renew(state, situation)?);
     }
     let client_is_new = steps
@@ -70,7 +70,7 @@ pub fn decide(state: Option<&State>, situation: &Situation<'_>) -> Result<Vec<St
     Ok(steps)
 }
 
-/// Who holds up what, now; `None` where nothing waits for exporters.
+/// Returns which exporters block a rotation; `None` if no rotation waits for exporters.
 pub fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     let authority = authority::tally(state, situation);
     let password = password::tally(state, situation);
@@ -80,17 +80,17 @@ pub fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     }
 }
 
-/// Whether the only thing that is still being waited for is what exporters say.
+/// Whether a rotation only waits for the exporters' answers.
 pub fn awaits_exporters(state: &State, spec: &ValidSpec, timers: &Timers, now: Timestamp) -> bool {
     let overlap = timers.overlap(spec.rotation.client_overlap);
     authority::awaits_exporters(state, overlap, now)
         || password::awaits_exporters(state, overlap, timers, now)
 }
 
-/// When the state must be looked at again although nothing has happened.
+/// Returns when the next step may be due although nothing else happens.
 ///
 /// # Errors
-/// A certificate in the state cannot be read.
+/// A certificate in the state cannot be parsed.
 pub fn next_deadline(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
     let (leaf, authority) = match situation.supply {
         Supply::Managed => (
@@ -105,7 +105,7 @@ pub fn next_deadline(state: &State, situation: &Situation<'_>) -> Result<Timesta
         authority,
         password::deadline(state, situation),
     ];
-    // What is past already waits for something else than time.
+    // A deadline in the past waits for something other than time.
     let coming = times
         .into_iter()
         .flatten()
@@ -123,7 +123,7 @@ fn first(situation: &Situation<'_>) -> Vec<Step> {
         Supply::External(supply) => external::first(supply),
     };
     if steps.is_empty() {
-        // Without a certificate nothing can be served, and no password is of use.
+        // Without a certificate nothing can be served, so no password is needed.
         return steps;
     }
     steps.push(Step::AcceptSpec);
@@ -140,7 +140,7 @@ fn first(situation: &Situation<'_>) -> Vec<Step> {
     steps
 }
 
-/// What has leaked is replaced at once; scrapes fail until the scrapers have the new, and that is what was asked for.
+/// Replaces leaked credentials at once. Scrapes fail until the scrapers have the new ones, as the user requested.
 fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     let pending = |subject| situation.requests.is_pending(subject, &state.handled);
     let all = pending(Subject::DistrustAll);
@@ -174,12 +174,12 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     Some(steps)
 }
 
-/// The spec that is gone by is written ahead of what follows from it.
+/// Stores the accepted spec before anything that depends on it.
 fn accept(state: &State, situation: &Situation<'_>) -> Option<Step> {
     (state.accepted.as_ref() != Some(situation.spec)).then_some(Step::AcceptSpec)
 }
 
-/// Further users have no overlap: whom their admin removes is to be refused.
+/// Additional users have no overlap, because a removed user must be refused.
 fn replace_users(current: &Users, situation: &Situation<'_>) -> Option<Step> {
     let wanted = match &situation.own.users {
         Own::Usable(users) => users.clone(),
@@ -197,8 +197,8 @@ fn forget(state: &State, situation: &Situation<'_>) -> Vec<Step> {
         .collect()
 }
 
-/// Why timers that run cannot be relied on. They measure by the wall clock, because they outlive the process: where it
-/// jumps they would end too early or never.
+/// Returns the step that restarts running timers if they are unreliable. They use the wall clock, because they must survive
+/// a restart of the process; when the clock jumps, they would end too early or never.
 fn restart(state: &State, situation: &Situation<'_>) -> Option<Step> {
     let confirmed = [
         state.authority_progress.and_then(|it| it.confirmed),

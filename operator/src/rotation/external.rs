@@ -1,16 +1,16 @@
-//! From one certificate of somebody else's to the next, and from one issuer to the next. Nothing here issues anything: what
-//! the issuer supplies was checked already ([`supply`](crate::supplied::certificate)), and the question is only when it may be served.
+//! Rotation of certificates from other issuers, and changes of the issuer. The certificates have already been checked
+//! ([`certificate`](crate::supplied::certificate)); these rules only decide when one may be served.
 //!
-//! | what the issuer supplies | what happens |
+//! | the issuer supplies | effect |
 //! | --- | --- |
-//! | nothing that passes the check | all stays as it is |
-//! | a certificate that every scraper can verify already | it is served at once |
-//! | any other | both bundles are published; after the overlap it is served; after another one the old bundle goes |
+//! | nothing that passes the check | everything stays as it is |
+//! | a certificate that every scraper can already verify | it is served at once |
+//! | any other certificate | both CA bundles are published; after the overlap it is served; after another overlap the old CA bundle is dropped |
 //!
-//! The stages are those of [`authority`], where an authority is the whole bundle of an issuer. There is no cross certificate,
-//! so the first wait is as hard as the second: a scraper that has not got the new bundle refuses the new certificate. Which
-//! bundles every scraper has is known from the stage: all, but the newest while that is waited for; and of a state that was
-//! made again the active one alone, until the overlap is over.
+//! The stages are those of [`authority`], where an authority is the whole CA bundle of an issuer. There is no cross
+//! certificate, so the first wait is as strict as the second: a scraper without the new CA bundle refuses the new
+//! certificate. The stage tells which bundles every scraper has: all of them, except the newest in `TrustPublished`; in
+//! `Rebuilt` only the active one, until the overlap is over.
 
 use jiff::Timestamp;
 
@@ -30,7 +30,7 @@ use crate::{
 };
 use secure_exporter_pki::{InspectError, inspect::inspect};
 
-/// The first state's authority and leaf; none without a certificate to serve.
+/// Returns the first CA bundle and serving certificate; none if the issuer has not supplied a certificate.
 pub(crate) fn first(supply: &Result<Supplied, SupplyProblem>) -> Vec<Step> {
     let Ok(supplied) = supply else {
         return Vec::new();
@@ -45,7 +45,7 @@ pub(crate) fn first(supply: &Result<Supplied, SupplyProblem>) -> Vec<Step> {
     ]
 }
 
-/// The next steps of authority and leaf, if it is time for any.
+/// Returns the next steps of the CA bundle and the serving certificate.
 pub(crate) fn advance(
     state: &State,
     situation: &Situation<'_>,
@@ -61,7 +61,7 @@ pub(crate) fn advance(
     let is_served = steps
         .iter()
         .any(|step| matches!(step, Step::Leaf(LeafStep::Serve { .. })));
-    // What the operator has issued before, it renews until the issuer's is served.
+    // The operator renews its own earlier certificate until the issuer's is served.
     let is_ours = state.signs(state.active_authority);
     if is_ours && !is_served && leaf::due(state, situation)? <= situation.now {
         let because = Because::Due;
@@ -71,7 +71,7 @@ pub(crate) fn advance(
     Ok(steps)
 }
 
-/// The leaf alone: what every scraper verifies already is served whatever else waits.
+/// The serving certificate alone: one that every scraper can already verify is served, whatever else waits.
 pub(crate) fn renew(
     state: &State,
     situation: &Situation<'_>,
@@ -82,7 +82,7 @@ pub(crate) fn renew(
     step.into_iter().collect()
 }
 
-/// When time alone brings the next step.
+/// Returns when the next step is due by time alone.
 pub(crate) fn deadline(
     state: &State,
     situation: &Situation<'_>,
@@ -101,7 +101,7 @@ pub(crate) fn deadline(
     Ok(coming.filter(|time| *time > situation.now).min())
 }
 
-/// A request for what only the issuer can do.
+/// A request by annotation that only the issuer can fulfil.
 pub(crate) fn decline_one(subject: Subject, situation: &Situation<'_>) -> Step {
     Step::Request(RequestStep::Decline {
         subject,
@@ -113,7 +113,7 @@ fn enters_stage(step: &Step) -> bool {
     matches!(step, Step::Authority(step) if step.enters_stage())
 }
 
-/// Goes after what is supplied.
+/// Steps towards the supplied certificate.
 fn follow(
     state: &State,
     situation: &Situation<'_>,
@@ -123,7 +123,7 @@ fn follow(
         let held = serve_under_held(state, situation, supplied);
         Ok(held.into_iter().collect())
     };
-    // Then there is nothing to lose any more by being early.
+    // Nothing is lost by switching early any more.
     let has_ended = end(state)? <= situation.now;
     if situation.spec.rotation.state == RotationState::Paused && !has_ended {
         return held();
@@ -166,7 +166,7 @@ fn follow(
     Ok(steps)
 }
 
-/// Where the supplied bundle is one that every scraper has, of generation `home`: nothing has to be waited for.
+/// The supplied CA bundle, of generation `home`, is one that every scraper has: nothing must be waited for.
 fn stay(state: &State, situation: &Situation<'_>, supplied: &Supplied, home: u64) -> Vec<Step> {
     let mut steps = Vec::new();
     if waiting(state).is_some() {
@@ -176,7 +176,7 @@ fn stay(state: &State, situation: &Situation<'_>, supplied: &Supplied, home: u64
         .map(|(generation, _)| generation)
         .max();
     if newest != Some(home) {
-        // It was left for another issuer, and comes back before it was dropped.
+        // The issuer was replaced by another one, and is used again before its CA bundle was dropped.
         steps.extend(recall(supplied, home, next(state.authorities.keys())));
     } else if home != state.active_authority {
         steps.extend([
@@ -212,9 +212,9 @@ fn stage(state: &State, situation: &Situation<'_>) -> Option<Step> {
     may_drop.then_some(Step::Authority(AuthorityStep::DropOthers))
 }
 
-/// Requests for what only the issuer can do are answered, and not kept.
+/// Declines requests that only the issuer can fulfil.
 fn decline(state: &State, situation: &Situation<'_>) -> Vec<Step> {
-    // One that can be asked is asked for another certificate, and remembered when it was.
+    // From cert-manager a new certificate is ordered; the request is remembered when it is.
     let is_asked = matches!(situation.spec.issuer, ValidIssuer::CertManager { .. });
     let certificate = (!is_asked).then_some(Subject::Certificate);
     certificate
@@ -253,7 +253,7 @@ fn is_served(state: &State, supplied: &Supplied) -> bool {
     state.leaf.certificate_pem == supplied.chain_pem && state.leaf.key_pem == supplied.key_pem
 }
 
-/// The newest authority, while scrapers are only being told of it.
+/// Returns the newest CA bundle, if it is published and not in use yet.
 fn waiting(state: &State) -> Option<(u64, &Authority)> {
     let progress = state.authority_progress?;
     let (generation, authority) = state.authorities.last_key_value()?;
@@ -267,7 +267,7 @@ fn is_soaked(state: &State, situation: &Situation<'_>) -> bool {
         .is_some_and(|confirmed| situation.is_over(situation.overlap(), confirmed))
 }
 
-/// The authorities that every scraper has.
+/// Returns the CA bundles that every scraper has.
 fn held<'a>(
     state: &'a State,
     situation: &Situation<'_>,
@@ -285,7 +285,7 @@ fn held<'a>(
         .filter(move |(generation, _)| is_held(*generation))
 }
 
-/// Those of them that are somebody else's.
+/// Returns those of them that belong to other issuers.
 fn issuers<'a>(
     state: &'a State,
     situation: &Situation<'_>,
@@ -293,14 +293,14 @@ fn issuers<'a>(
     held(state, situation).filter(|(_, authority)| authority.key_pem.is_none())
 }
 
-/// The one of them with the supplied bundle.
+/// Returns the one of them that equals the supplied CA bundle.
 fn home(state: &State, situation: &Situation<'_>, supplied: &Supplied) -> Option<u64> {
     issuers(state, situation)
         .find(|(_, authority)| authority.certificate_pem == supplied.bundle_pem)
         .map(|(generation, _)| generation)
 }
 
-/// The authority with the supplied bundle, whether every scraper has it or not.
+/// Returns the generation with the supplied CA bundle, whether every scraper has it or not.
 fn published(state: &State, supplied: &Supplied) -> Option<u64> {
     let mut all = state.authorities.iter();
     all.find(|(_, authority)| authority.certificate_pem == supplied.bundle_pem)

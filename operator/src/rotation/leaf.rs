@@ -1,4 +1,4 @@
-//! When a leaf certificate is renewed. It never waits: not for exporters, not for the stage of anything else.
+//! When the serving certificate is renewed. The renewal waits for nothing: neither for exporters nor for any stage.
 
 use jiff::Timestamp;
 
@@ -12,10 +12,10 @@ use crate::rotation::{
 };
 use secure_exporter_pki::{BACKDATING, InspectError, inspect::inspect};
 
-/// A new leaf, where one is due.
+/// Returns the step for a new serving certificate, if one is due.
 pub(crate) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step>, InspectError> {
     if !state.signs(state.active_authority) {
-        // The key was lost with the state; the next authority is under way and brings its own leaf.
+        // The CA's key was lost with the state. The next CA is being prepared, and a certificate of it follows.
         return Ok(Vec::new());
     }
     let requested = situation
@@ -40,7 +40,7 @@ pub(crate) fn renew(state: &State, situation: &Situation<'_>) -> Result<Vec<Step
     Ok(steps)
 }
 
-/// When the leaf reaches its renewal time.
+/// Returns when the serving certificate must be renewed.
 pub(crate) fn due(state: &State, situation: &Situation<'_>) -> Result<Timestamp, InspectError> {
     let facts = inspect(&state.leaf.certificate_pem)?;
     let percentage = situation.spec.certificate.renew_before_percentage;

@@ -1,9 +1,8 @@
-//! A request for a leaf that an issuer outside signs: when one is made, when it is given up and made again, and how it
-//! lies in the state's Secret.
+//! Orders of certificates from other issuers: when a certificate is ordered, and when the order is withdrawn or repeated.
 //!
-//! Key and request are stored before anybody is asked, so that what is asked for is a pure rendering of spec and state:
-//! after a crash, or where the object was deleted, the same is asked again. A refusal is answered by a new request after
-//! a wait that grows; the leaf that is held serves on meanwhile.
+//! The key and the signing request are stored before the object is created, so that the object is a pure rendering of spec
+//! and state: after a crash, or if the object was deleted, the same one is created again. A refused order is repeated after
+//! a growing wait; the exporters keep serving the current certificate meanwhile.
 
 pub mod cert_manager;
 pub mod format;
@@ -15,25 +14,25 @@ use sha2::{Digest, Sha256};
 use crate::rotation::{because::Because, state::State, timing::Timers};
 use secure_exporter_pki::{IssueError, LeafParameters, SigningRequest, request_leaf};
 
-/// What was asked for, and has not become the leaf yet.
+/// An order whose certificate is not the serving certificate yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeafRequest {
-    /// The key and the request.
+pub struct Order {
+    /// The key and the signing request.
     pub signing: SigningRequest,
-    /// A fingerprint of what was asked for, and of whom.
+    /// A fingerprint of the ordered parameters and the issuer.
     pub parameters: String,
-    /// When it was made.
+    /// When the order was created.
     pub made: Timestamp,
-    /// The how manieth it is since the last one that succeeded, from 1.
+    /// The number of the attempt since the last successful order, from 1.
     pub attempt: u32,
-    /// When it was found to be refused.
+    /// When the operator noticed the refusal.
     pub refused: Option<Timestamp>,
 }
 
-impl LeafRequest {
-    /// A hash of the request, for the name of the object that asks for it.
+impl Order {
+    /// Returns a hash of the signing request, for the name of the CertificateRequest.
     pub fn hash(&self) -> String {
-        // As much as a name has room for: the longest name of a resource has 52 characters, and ends 63 with it.
+        // With the longest resource name (52 characters), the object's name has the maximum of 63 characters.
         let digest = Sha256::digest(&self.signing.request_pem);
         digest
             .iter()
@@ -42,21 +41,21 @@ impl LeafRequest {
             .collect()
     }
 
-    /// Whether what was asked for is the leaf by now.
+    /// Whether the ordered certificate is the serving certificate now.
     pub fn is_answered(&self, state: &State) -> bool {
         state.leaf.key_pem == self.signing.key_pem
     }
 
-    /// When the next one is due, where this one was refused.
+    /// Returns when the next attempt is due, if this one was refused.
     pub fn next_attempt(&self, timers: &Timers) -> Option<Timestamp> {
-        let doublings = self.attempt.saturating_sub(1).min(MOST_DOUBLINGS);
+        let doublings = self.attempt.saturating_sub(1).min(MAX_DOUBLINGS);
         let wait = timers.request_retry * (1 << doublings);
         self.refused
             .map(|refused| refused.checked_add(wait).unwrap_or(Timestamp::MAX))
     }
 
-    /// How soon to look for the answer: as long again as it is awaited already. Most issuers answer within seconds, some
-    /// wait for a person.
+    /// Returns how soon to check the outcome: after as long as the order has already been waiting. Most issuers sign within
+    /// seconds, some need an approval by a person.
     pub fn patience(&self, timers: &Timers, now: Timestamp) -> SignedDuration {
         let shortest = SignedDuration::from_secs(1);
         let waited = now.duration_since(self.made);
@@ -64,48 +63,48 @@ impl LeafRequest {
     }
 }
 
-/// Up to 64 times the first wait.
-const MOST_DOUBLINGS: u32 = 6;
+/// The wait grows to at most 64 times the first one.
+const MAX_DOUBLINGS: u32 = 6;
 
-/// A change of the request.
+/// A change of the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderStep {
-    /// Another key and request, in the place of what there was.
+    /// A new order replaces the previous one.
     Ask {
-        /// Why.
+        /// The reason.
         because: Because,
-        /// The how manieth since the last one that succeeded.
+        /// The number of the attempt since the last successful order.
         attempt: u32,
-        /// The fingerprint of what is asked for, and of whom.
+        /// The fingerprint of the ordered parameters and the issuer.
         parameters: String,
     },
-    /// Somebody asks for another leaf, which the request that is on its way already brings.
+    /// The user requested a new certificate, which the pending order already brings.
     Join,
-    /// It was refused: the wait for the next one begins.
+    /// The order was refused: the wait for the next attempt starts.
     NoteRefusal,
-    /// Nothing is asked for any more.
+    /// The order is no longer needed.
     Withdraw,
 }
 
-/// Everything that the fate of a request rests on, besides the request.
+/// What the next step of an order depends on, besides the order.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
-    /// The fingerprint of what is to be asked for, and of whom; `None` where no issuer outside is asked.
+    /// The fingerprint of the wanted parameters and the issuer; `None` if no other issuer signs.
     pub parameters: Option<&'a str>,
-    /// Why the held leaf must be followed by another; `None` where it is as it should be.
+    /// Why the current serving certificate must be replaced; `None` if it need not.
     pub wanted: Option<Because>,
-    /// Whether somebody asked for another leaf by annotation, and was not answered yet.
+    /// Whether the user requested a new certificate by annotation, and the request was not handled yet.
     pub requested: bool,
-    /// Whether the request was refused for good, or brought a certificate that can never be used.
+    /// Whether the order was refused, or its certificate can never be used.
     pub is_refused: bool,
-    /// The waits.
+    /// The timers.
     pub timers: &'a Timers,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// What happens to the request; `None` where it is left as it is.
-pub fn decide(request: Option<&LeafRequest>, ask: &Ask<'_>) -> Option<OrderStep> {
+/// Returns the next step of the order; `None` if nothing changes.
+pub fn decide(request: Option<&Order>, ask: &Ask<'_>) -> Option<OrderStep> {
     let Some(parameters) = ask.parameters else {
         return request.map(|_| OrderStep::Withdraw);
     };
@@ -128,28 +127,28 @@ pub fn decide(request: Option<&LeafRequest>, ask: &Ask<'_>) -> Option<OrderStep>
     if ask.requested {
         return Some(first(Because::Requested));
     }
-    // A clock that was set back must not make the wait longer.
+    // A clock that was set back must not extend the wait.
     let is_backwards = request.refused.is_some_and(|refused| refused > ask.now);
     let attempt = request.attempt.saturating_add(1);
     (next <= ask.now || is_backwards).then(|| again(Because::Refused, attempt))
 }
 
-/// The request after `step`, made with `leaf`.
+/// Returns the order after `step`. `leaf` are the parameters of a new one.
 ///
 /// # Errors
-/// The key or the request could not be made.
+/// The key or the signing request cannot be generated.
 pub fn carry_out(
     step: &OrderStep,
-    request: Option<LeafRequest>,
+    request: Option<Order>,
     leaf: &LeafParameters,
     now: Timestamp,
-) -> Result<Option<LeafRequest>, IssueError> {
+) -> Result<Option<Order>, IssueError> {
     match step {
         OrderStep::Ask {
             attempt,
             parameters,
             ..
-        } => Ok(Some(LeafRequest {
+        } => Ok(Some(Order {
             signing: request_leaf(leaf)?,
             parameters: parameters.clone(),
             made: now,
@@ -157,7 +156,7 @@ pub fn carry_out(
             refused: None,
         })),
         OrderStep::Join => Ok(request),
-        OrderStep::NoteRefusal => Ok(request.map(|request| LeafRequest {
+        OrderStep::NoteRefusal => Ok(request.map(|request| Order {
             refused: Some(now),
             ..request
         })),
@@ -176,8 +175,8 @@ mod tests {
         Timestamp::from_second(NOW + seconds).unwrap()
     }
 
-    fn request() -> LeafRequest {
-        LeafRequest {
+    fn request() -> Order {
+        Order {
             signing: SigningRequest {
                 request_pem: "csr".into(),
                 key_pem: SecretText::new("key".into()),
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_made_where_a_leaf_is_wanted_and_waits_for_its_answer() {
+    fn a_certificate_is_ordered_when_one_is_wanted_and_only_once() {
         let timers = Timers::default();
         let wanted = Ask {
             wanted: Some(Because::Due),
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_wanted_so_is_asked_anew_or_not_at_all() {
+    fn an_order_with_other_parameters_is_replaced_or_withdrawn() {
         let timers = Timers::default();
         let other = Ask {
             parameters: Some("b"),
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_one_is_followed_by_the_next_after_a_wait_that_grows_and_ends_growing() {
+    fn a_refused_order_is_repeated_after_a_wait_that_grows_to_a_limit() {
         let timers = Timers::default();
         let refused = Ask {
             is_refused: true,
@@ -274,7 +273,7 @@ mod tests {
         );
         let minute = timers.request_retry.as_secs();
         for (attempt, minutes) in [(1, 1), (2, 2), (4, 8), (7, 64), (8, 64), (u32::MAX, 64)] {
-            let noted = LeafRequest {
+            let noted = Order {
                 attempt,
                 refused: Some(at(0)),
                 ..request()
@@ -291,7 +290,7 @@ mod tests {
                 parameters: "a".into(),
             });
             assert_eq!(decide(Some(&noted), &ask(&timers, wait)), next, "{attempt}");
-            // Nobody waits who has asked for it, nor where the clock was set back.
+            // A request by annotation, or a clock that was set back, ends the wait.
             let requested = Ask {
                 requested: true,
                 ..before
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn its_answer_is_looked_for_ever_less_often() {
+    fn the_outcome_is_checked_less_and_less_often() {
         let timers = Timers::default();
         for (waited, pause) in [(-9, 1), (0, 1), (4, 4), (900, 15)] {
             let pause = SignedDuration::from_secs(pause);

@@ -1,10 +1,10 @@
-//! From one password to the next. The user name stays.
+//! Rotation of the password. The user name stays the same.
 //!
 //! | stage | exporters accept | scrapers use | ends when |
 //! | --- | --- | --- | --- |
-//! | none | p | p | due, asked for, or another in the user's own Secret |
+//! | none | p | p | a rotation is due or requested, or the user-supplied password changed |
 //! | `Accepting` | p, p+1 | p | every exporter accepts p+1 |
-//! | `ClientSwitched` | p, p+1 | p+1 | overlap over, and nobody used p lately |
+//! | `ClientSwitched` | p, p+1 | p+1 | the overlap is over, and no client has used p recently |
 
 use std::collections::BTreeSet;
 
@@ -24,10 +24,10 @@ use crate::{
 };
 use secure_exporter_pki::secret_text::SecretText;
 
-/// The next step, if it is time for one.
+/// Returns the next steps.
 pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     let Some(active) = state.passwords.get(&state.active_password) else {
-        // None is asked for.
+        // The authentication methods do not require a password.
         return Vec::new();
     };
     if active.password.is_none() {
@@ -50,7 +50,7 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
             .then_some(Step::Password(PasswordStep::Confirm));
         return confirm.into_iter().collect();
     };
-    if paused || !may_go_on(state, situation, progress.stage, confirmed) {
+    if paused || !may_advance(state, situation, progress.stage, confirmed) {
         return Vec::new();
     }
     match progress.stage {
@@ -59,8 +59,8 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     }
 }
 
-/// What has leaked is accepted no more. A password of the user's own is what its Secret holds now: where nobody has changed
-/// it, it stays, because nobody else may choose another.
+/// Replaces a leaked password at once. A user-supplied password is read from its Secret: if the user has not changed it, it
+/// stays, because the operator must not choose another one.
 pub(crate) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     let generation = next(state.passwords.keys());
     let newest = state.passwords.last_key_value();
@@ -95,7 +95,7 @@ pub(crate) fn is_lost(state: &State) -> bool {
     active.is_some_and(|active| active.password.is_none())
 }
 
-/// The password of the user's own, if there is one that can be used.
+/// Returns the user-supplied password, if there is a usable one.
 pub(crate) fn own(situation: &Situation<'_>) -> Option<SecretText> {
     match &situation.own.password {
         Own::Usable(text) => Some(text.clone()),
@@ -103,7 +103,7 @@ pub(crate) fn own(situation: &Situation<'_>) -> Option<SecretText> {
     }
 }
 
-/// The exporters that hold the stage up; `None` where none is being waited for.
+/// Returns the exporters that block the stage; `None` if it does not wait for exporters.
 pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     let progress = state.password_progress?;
     let confirmed = progress.confirmed?;
@@ -135,7 +135,7 @@ pub(crate) fn tally(state: &State, situation: &Situation<'_>) -> Option<Tally> {
     })
 }
 
-/// Whether the stage's wait is over, and only exporters hold it up.
+/// Whether the timer of the stage is over, so that it only waits for exporters.
 pub(crate) fn awaits_exporters(
     state: &State,
     overlap: SignedDuration,
@@ -150,7 +150,7 @@ pub(crate) fn awaits_exporters(
         })
 }
 
-/// When time alone brings the next step.
+/// Returns when the next step is due by time alone.
 pub(crate) fn deadline(state: &State, situation: &Situation<'_>) -> Option<Timestamp> {
     match state.password_progress {
         None => due(state, situation),
@@ -183,7 +183,7 @@ fn begin(state: &State, active: &Password, situation: &Situation<'_>) -> Vec<Ste
         Own::Usable(_) | Own::Refused(_) | Own::Unread => {
             requested.then_some(Step::Password(PasswordStep::Keep))
         }
-        // What was somebody's own, and is so no more, is followed by a generated one.
+        // A password that is no longer user-supplied is replaced by a generated one.
         Own::Unasked => (requested || is_due || active.own).then(|| prepare(None)),
     };
     let mut steps: Vec<Step> = step.into_iter().collect();
@@ -193,7 +193,7 @@ fn begin(state: &State, active: &Password, situation: &Situation<'_>) -> Vec<Ste
     steps
 }
 
-fn may_go_on(
+fn may_advance(
     state: &State,
     situation: &Situation<'_>,
     stage: PasswordStage,
@@ -208,7 +208,7 @@ fn may_go_on(
     ) && (proceeds || settled())
 }
 
-/// How long a stage lasts at least.
+/// Returns the minimum duration of a stage.
 fn wait(stage: PasswordStage, overlap: SignedDuration, timers: &Timers) -> SignedDuration {
     match stage {
         PasswordStage::Accepting => timers.accept_soak,
@@ -216,7 +216,7 @@ fn wait(stage: PasswordStage, overlap: SignedDuration, timers: &Timers) -> Signe
     }
 }
 
-/// When the active password is to be followed by the next; `None` for never.
+/// Returns when the password must be rotated; `None` for never.
 fn due(state: &State, situation: &Situation<'_>) -> Option<Timestamp> {
     let interval = situation.spec.rotation.password_interval?;
     let active = state.passwords.get(&state.active_password)?;

@@ -1,5 +1,4 @@
-//! What a pass does: one pure function of what was asked for, seen, known and heard, and of the time. The operator and the
-//! model of its tests call the same.
+//! Plans a pass: a pure function of its inputs and the time. The operator and the model in its tests call the same function.
 
 use jiff::{SignedDuration, Timestamp};
 use secure_exporter_pki::InspectError;
@@ -13,7 +12,7 @@ use crate::{
         decide,
         evidence::{Heard, Waiting},
         order::{
-            self, LeafRequest, OrderStep,
+            self, Order, OrderStep,
             cert_manager::{Correspondence, Outcome},
         },
         recall::Known,
@@ -30,46 +29,46 @@ use crate::{
     },
 };
 
-/// What was read of the issuer.
+/// What was read about the issuer.
 pub struct Issued {
-    /// What the Secret of a `Provided` issuer holds; `None` for the other issuers.
+    /// The content of a `Provided` issuer's Secret; `None` for other issuers.
     pub provided: Option<Result<Supplied, SupplyProblem>>,
-    /// The CertificateRequests that are there.
+    /// The existing CertificateRequests.
     pub requests: Asked,
-    /// The bundle that the spec names for an issuer of cert-manager; `None` where the issuer names its CA itself.
+    /// The CA bundle in the spec for a cert-manager issuer; `None` if the issuer returns its CA.
     pub bundle: Option<Found>,
 }
 
-/// Everything that a plan rests on, besides what is known.
+/// The inputs of a plan, besides what is stored.
 #[derive(Clone, Copy)]
 pub struct Circumstances<'a> {
-    /// The spec that is gone by.
+    /// The spec in force.
     pub spec: &'a ValidSpec,
     /// The resource.
     pub owner: &'a Owner,
-    /// What is asked for by annotation.
+    /// What the user requested by annotation.
     pub requests: &'a Requests,
-    /// What the user-supplied Secrets hold.
+    /// The content of the user-supplied Secrets.
     pub own: &'a OwnCredentials,
-    /// What was read of the issuer.
+    /// What was read about the issuer.
     pub issued: &'a Issued,
     /// What is published.
     pub published: &'a Published<'a>,
-    /// What the exporters say.
+    /// The answers of the exporters.
     pub heard: &'a Heard,
-    /// The waits.
+    /// The timers.
     pub timers: &'a Timers,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// Whether the clock has jumped since this process looked at it last.
+    /// Whether the clock has jumped since this process last read it.
     pub clock_jumped: bool,
 }
 
-/// What to do.
+/// The planned steps.
 pub struct Plan {
-    /// The changes, in their order; empty where nothing changes.
+    /// The steps in order; empty if nothing changes.
     pub steps: Vec<Step>,
-    /// What the machine went by.
+    /// The supply that the decision was based on.
     pub supply: Supply,
     is_published: bool,
 }
@@ -80,23 +79,23 @@ pub struct Next {
     /// The state; `None` before the first certificate.
     pub state: Option<State>,
     /// The certificate that is on order.
-    pub order: Option<LeafRequest>,
-    /// When an issuer was asked last.
+    pub order: Option<Order>,
+    /// When a certificate was last ordered.
     pub last_ordered: Option<Timestamp>,
 }
 
-/// What comes after a plan was carried out.
+/// What the operator waits for after a plan was carried out.
 pub struct Outlook {
-    /// The exporters that a rotation waits for; `None` where it waits for none.
+    /// The exporters that a rotation waits for.
     pub waiting: Waiting,
-    /// When time alone brings something.
+    /// When the next step is due by time alone.
     pub deadline: Timestamp,
 }
 
-/// Decides what a pass does.
+/// Plans a pass.
 ///
 /// # Errors
-/// A certificate in the state cannot be read.
+/// A certificate in the state cannot be parsed.
 pub fn plan(known: &Known, it: &Circumstances<'_>) -> Result<Plan, InspectError> {
     let state = known.state.as_ref();
     let correspondence = it.correspondence(known);
@@ -125,10 +124,10 @@ pub fn plan(known: &Known, it: &Circumstances<'_>) -> Result<Plan, InspectError>
     })
 }
 
-/// What is known after `steps`. Slow (keys and bcrypt): it is called outside the async workers.
+/// Carries out `steps`. Slow (keys and bcrypt): call it outside the async workers.
 ///
 /// # Errors
-/// As [`RotationError`] says.
+/// [`RotationError`]
 pub fn carry_out(
     steps: &[Step],
     known: Known,
@@ -161,7 +160,7 @@ pub fn carry_out(
     if asked {
         last_ordered = Some(now);
     }
-    let is_open = |order: &LeafRequest| !state.as_ref().is_some_and(|it| order.is_answered(it));
+    let is_open = |order: &Order| !state.as_ref().is_some_and(|it| order.is_answered(it));
     Ok(Next {
         order: order.filter(is_open),
         state,
@@ -170,14 +169,14 @@ pub fn carry_out(
 }
 
 impl Plan {
-    /// What comes after the plan has led to `state` and `order`.
+    /// Returns what the operator waits for once the plan has led to `state` and `order`.
     ///
     /// # Errors
-    /// A certificate in the state cannot be read.
+    /// A certificate in the state cannot be parsed.
     pub fn outlook(
         &self,
         known: &Known,
-        (state, order): (&State, Option<&LeafRequest>),
+        (state, order): (&State, Option<&Order>),
         it: &Circumstances<'_>,
     ) -> Result<Outlook, InspectError> {
         let situation = it.situation(&self.supply, self.is_published);
@@ -222,7 +221,7 @@ impl<'a> Circumstances<'a> {
         }
     }
 
-    /// `None` where no issuer is asked.
+    /// `None` if no certificates are ordered.
     fn correspondence(&self, known: &Known) -> Option<Correspondence<'a>> {
         let ValidIssuer::CertManager { issuer, .. } = &self.spec.issuer else {
             return None;
@@ -240,34 +239,34 @@ impl<'a> Circumstances<'a> {
     }
 }
 
-/// Whether what follows from the stored state, by the spec that it was accepted with, was read back.
+/// Whether everything that is rendered from the stored state and its accepted spec was read back.
 fn is_published(known: &Known, it: &Circumstances<'_>) -> bool {
     let Some(state) = &known.stored.state else {
         return false;
     };
-    // Not by the spec of now: a scrape interval that changes must not restart the waits of a rotation.
+    // Not with the new spec: a changed scrape interval must not restart the timers of a rotation.
     let spec = state.accepted.as_ref().unwrap_or(it.spec);
     let children = render::children(spec, None, it.owner, state);
     children.is_ok_and(|children| it.published.shows(&children))
 }
 
-/// What happens to the order, and what the machine is to go by.
+/// Returns the next step of the order, and the supply for the decision.
 fn follow_order(
     correspondence: &Correspondence<'_>,
-    order: Option<&LeafRequest>,
+    order: Option<&Order>,
     state: Option<&State>,
     requests: &Requests,
 ) -> Result<(Option<OrderStep>, Supply), InspectError> {
     let outcome = order.map(|order| (order, correspondence.outcome(order)));
     let step = correspondence.step(outcome.as_ref(), state, requests)?;
-    // What answers an order that is given up is not used.
+    // The certificate of a withdrawn order is not used.
     let is_given_up = matches!(step, Some(OrderStep::Ask { .. } | OrderStep::Withdraw));
-    let outcome: Option<(&LeafRequest, Outcome)> = outcome.filter(|_| !is_given_up);
+    let outcome: Option<(&Order, Outcome)> = outcome.filter(|_| !is_given_up);
     let supply = correspondence.supply(outcome, state);
     Ok((step, supply))
 }
 
-/// A request by annotation that is answered by the certificate that is ordered now, or is on order already.
+/// A request by annotation that is fulfilled by the certificate that is being ordered or already on order.
 fn answered_by(
     step: &OrderStep,
     state: Option<&State>,
@@ -280,8 +279,8 @@ fn answered_by(
     (is_answer && is_pending).then(|| remember(subject, &it.situation(supply, false)))
 }
 
-/// When to look for the answer, or to ask again.
-fn next_look(order: &LeafRequest, timers: &Timers, now: Timestamp) -> Timestamp {
+/// Returns when to check the outcome, or to order again.
+fn next_look(order: &Order, timers: &Timers, now: Timestamp) -> Timestamp {
     let patience: SignedDuration = order.patience(timers, now);
     let next = order.next_attempt(timers);
     next.or_else(|| now.checked_add(patience).ok())

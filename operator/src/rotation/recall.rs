@@ -1,5 +1,5 @@
-//! What a pass goes by: the state and the order as they are stored, as this process remembers them, or made again from
-//! what is published. Pure.
+//! Determines the state and the order for a pass: as stored, as remembered by this process, or rebuilt from what is published.
+//! Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,50 +7,50 @@ use jiff::Timestamp;
 
 use crate::{
     rotation::{
-        order::LeafRequest,
+        order::Order,
         state::{State, published::Published, rebuild::current_state},
     },
     spec::ValidSpec,
 };
 
-/// What the Secret with the state holds.
+/// The content of the state's Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
     /// The state; `None` before the first certificate.
     pub state: Option<State>,
     /// The certificate that is on order from another issuer.
-    pub order: Option<LeafRequest>,
+    pub order: Option<Order>,
 }
 
-/// What this process knew after its last pass over a resource.
+/// What this process remembers of its last pass over a resource.
 #[derive(Clone, Debug)]
 pub struct Memory {
     /// What was stored.
     pub stored: Stored,
-    /// When an issuer was asked last.
+    /// When a certificate was last ordered.
     pub last_ordered: Option<Timestamp>,
     /// How often the clock had jumped by then.
     pub clock_jumps: u64,
 }
 
-/// What a pass goes by.
+/// The state and the order for a pass.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// What is stored.
     pub stored: Stored,
-    /// The state to go on from; `None` where there is nothing to go on from.
+    /// The state to continue from; `None` if there is none.
     pub state: Option<State>,
-    /// The order to go on from.
-    pub order: Option<LeafRequest>,
-    /// When an issuer was asked last, as far as this process knows.
+    /// The order to continue from.
+    pub order: Option<Order>,
+    /// When a certificate was last ordered, as far as this process knows.
     pub last_ordered: Option<Timestamp>,
-    /// The highest generation that is published. Where everything begins again, it begins above it.
+    /// The highest published generation. A new start continues above it.
     pub published_generation: u64,
-    /// Whether the state had to be made again from what is published.
+    /// Whether the state was rebuilt from what is published.
     pub is_rebuilt: bool,
 }
 
-/// Puts together what is known. `handled` are the requests that the status says were acted on.
+/// Determines the state and the order. `handled` are the handled requests in the status.
 pub fn recall(
     stored: Stored,
     memory: Option<&Memory>,
@@ -68,7 +68,7 @@ pub fn recall(
         spec,
         now,
     );
-    // A Secret that was deleted took the order with it.
+    // The order was deleted with the Secret.
     let order = match (&stored, remembered) {
         (
             Stored {

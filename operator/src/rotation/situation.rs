@@ -1,4 +1,4 @@
-//! Everything that a decision rests on, besides the state.
+//! The inputs of a decision, besides the state.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,33 +13,33 @@ use crate::{
     supplied::{certificate::Supply, credentials::OwnCredentials},
 };
 
-/// Everything that a decision rests on, besides the state.
+/// The inputs of a decision, besides the state.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
-    /// What is asked for.
+    /// The spec.
     pub spec: &'a ValidSpec,
-    /// What is asked for by annotation.
+    /// What the user requested by annotation.
     pub requests: &'a Requests,
-    /// What the user's own Secrets hold.
+    /// The content of the user-supplied Secrets.
     pub own: &'a OwnCredentials,
-    /// Where the certificate comes from, and what came.
+    /// Where the serving certificate comes from, and the next one.
     pub supply: &'a Supply,
-    /// The uid of the resource: spreads renewals.
+    /// The uid of the resource, which spreads the renewals of different resources.
     pub uid: &'a str,
-    /// Whether everything that follows from the stored state was read back from the API server.
+    /// Whether everything that is rendered from the stored state was read back from the API server.
     pub published: bool,
     /// The exporters.
     pub heard: &'a Heard,
-    /// The waits.
+    /// The timers.
     pub timers: &'a Timers,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// Whether the clock has jumped since the last look at it.
+    /// Whether the clock has jumped since the last pass.
     pub clock_jumped: bool,
 }
 
 impl Situation<'_> {
-    /// The overlap between old and new credentials.
+    /// Returns the overlap between old and new credentials.
     pub fn overlap(&self) -> SignedDuration {
         self.timers.overlap(self.spec.rotation.client_overlap)
     }
@@ -50,7 +50,7 @@ impl Situation<'_> {
     }
 }
 
-/// The step by which a request counts as acted on.
+/// Returns the step that records a request as handled.
 pub(crate) fn remember(subject: Subject, situation: &Situation<'_>) -> Step {
     Step::Request(RequestStep::Remember {
         subject,
@@ -58,7 +58,7 @@ pub(crate) fn remember(subject: Subject, situation: &Situation<'_>) -> Step {
     })
 }
 
-/// The generation after the newest.
+/// Returns the generation after the newest.
 pub(crate) fn next<'a>(generations: impl Iterator<Item = &'a u64>) -> u64 {
     generations.max().copied().unwrap_or(0).saturating_add(1)
 }

@@ -1,4 +1,4 @@
-//! Which spec a pass goes by. Pure.
+//! Which spec applies in a pass. Pure.
 
 use k8s_openapi::ByteString;
 
@@ -9,9 +9,9 @@ use crate::{
     spec::ValidSpec,
 };
 
-/// The spec that is asked for, where it is valid: `asked`. Else the last that was accepted, which the state holds, `stored`
-/// or as this process `remembered` it; and for a state that has none, what can be told from the certificate that is
-/// served. `None` where nothing was ever accepted: then nothing is issued.
+/// Returns the spec of the resource if it is valid (`asked`); otherwise the last accepted one, from the `stored` state or from
+/// the one that this process `remembered`; and if the state has none, what can be derived from the serving certificate.
+/// `None` if no spec was ever accepted: then nothing is issued.
 pub fn spec_in_force(
     asked: Option<&ValidSpec>,
     stored: Option<&State>,

@@ -1,8 +1,8 @@
-//! The rotation state of one resource: the only authority over its keys, certificates and passwords, and over how far a
-//! rotation has come.
+//! The rotation state of one resource: the source of truth for its keys, certificates and passwords, and for the progress of
+//! rotations.
 //!
-//! It lives in the Secret `<name>-state`, which nobody mounts ([`mod@format`] says how). Everything that is published is a
-//! pure function of it and the spec.
+//! It is stored in the Secret `<name>-state`, which is never mounted ([`mod@format`] defines its format). Everything that is
+//! published is a pure function of the state and the spec.
 
 pub mod format;
 pub mod published;
@@ -17,46 +17,46 @@ use serde::{Deserialize, Serialize};
 use crate::{spec::ValidSpec, supplied::credentials::Users};
 use secure_exporter_pki::{BACKDATING, secret_text::SecretText};
 
-/// All secrets of one resource.
+/// The rotation state of one resource, including all its secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// Counts the changes of what is published, and those that a state from before would take back, from 1. What is published
-    /// carries it, and a lower one never replaces a higher.
+    /// Counts, from 1, the changes of what is published, and the changes that an older state must not revert. Published objects
+    /// have it as an annotation, and a lower generation never replaces a higher one.
     pub generation: u64,
-    /// Certificate authorities by generation. All of them are in the trust bundle.
+    /// CAs by generation. All of them are in the CA bundle.
     pub authorities: BTreeMap<u64, Authority>,
-    /// Generation of the authority that signs: the one that the leaf is verified by.
+    /// Generation of the CA that signs, and that verifies the serving certificate.
     pub active_authority: u64,
-    /// How far a change of the authority has come; `None` between changes.
+    /// Progress of a CA rotation; `None` between rotations.
     pub authority_progress: Option<Progress<AuthorityStage>>,
-    /// The certificate that the exporters serve.
+    /// The serving certificate.
     pub leaf: Leaf,
-    /// The certificate that scrapers present; `None` where none is asked for.
+    /// The client certificate; `None` if the authentication methods do not require one.
     pub client: Option<Client>,
-    /// Passwords by generation. The exporters accept all of them. Empty where none is asked for.
+    /// Passwords by generation. The exporters accept all of them. Empty if the authentication methods do not require one.
     pub passwords: BTreeMap<u64, Password>,
-    /// Generation of the password that scrapers are told to use.
+    /// Generation of the password that is published for the scrapers.
     pub active_password: u64,
-    /// How far a change of the password has come; `None` between changes.
+    /// Progress of a password rotation; `None` between rotations.
     pub password_progress: Option<Progress<PasswordStage>>,
-    /// The further users: the last good content of the user's own Secret.
+    /// The additional users: the last valid content of the user-supplied Secret.
     pub users: Users,
-    /// The spec that all of this was made by: what is served is renewed by it while the resource asks for something that
-    /// cannot be. `None` in a state that an earlier version of the operator has written.
+    /// The accepted spec, which renewals use while the spec of the resource is invalid. `None` in a state that an earlier
+    /// version of the operator wrote.
     pub accepted: Option<ValidSpec>,
-    /// The requests, by subject, that were last acted on: the annotation's whole value.
+    /// The last handled requests by annotation: the whole value of the annotation by subject.
     pub handled: BTreeMap<String, String>,
 }
 
 impl State {
-    /// Whether the authority of `generation` is there and has its key.
+    /// Whether the CA of `generation` exists and has its key.
     pub fn signs(&self, generation: u64) -> bool {
         let authority = self.authorities.get(&generation);
         authority.is_some_and(|authority| authority.key_pem.is_some())
     }
 
-    /// How much earlier than its issue the validity of what this authority has signed begins. Of another issuer it is not
-    /// known, and taken for nothing.
+    /// Returns how long before its issue the validity of a certificate of this CA begins. For another issuer this is unknown,
+    /// and zero is assumed.
     pub fn backdating(&self, generation: u64) -> SignedDuration {
         if self.signs(generation) {
             BACKDATING
@@ -66,63 +66,62 @@ impl State {
     }
 }
 
-/// A certificate authority, or all those of an issuer that is not the operator.
+/// A CA, or the CA bundle of another issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authority {
-    /// Its certificate, PEM; of another issuer, as many as its bundle has.
+    /// Its certificate, PEM; for another issuer, all certificates of its CA bundle.
     pub certificate_pem: String,
-    /// Its private key, PEM. `None` where it was lost with the state, or is another issuer's: then nothing is signed here.
+    /// Its private key, PEM. `None` if it was lost with the state or belongs to another issuer, so that it cannot sign.
     pub key_pem: Option<SecretText>,
-    /// Its key, certified by the authority before it, PEM: what lets a scraper that knows only the older one verify.
+    /// The cross certificate, PEM: its key, certified by the previous CA, with which a scraper that only trusts the previous CA
+    /// can verify certificates.
     pub cross_pem: Option<String>,
 }
 
-/// The certificate that the exporters serve.
+/// The serving certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
-    /// The certificate, PEM, and what leads from it to an authority behind it, where anything does: the cross certificate of
-    /// its authority, or the intermediates of another issuer.
+    /// The certificate, PEM, followed by the cross certificate of its CA, or the intermediates of another issuer.
     pub certificate_pem: String,
     /// Its private key, PEM.
     pub key_pem: SecretText,
-    /// Generation of the authority that signed it.
+    /// Generation of the CA that signed it.
     pub authority_generation: u64,
     /// [`LeafParameters::fingerprint`](secure_exporter_pki::LeafParameters::fingerprint) of what it was issued with, or `supplied`
-    /// where somebody else has issued it.
+    /// if it is user-supplied.
     pub parameters: String,
 }
 
-/// The certificate that scrapers present.
+/// The client certificate of the scrapers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// The certificate, PEM, and the cross certificate of its authority behind it, where there is one.
+    /// The certificate, PEM, followed by the cross certificate of its CA, if there is one.
     pub certificate_pem: String,
     /// Its private key, PEM. A renewal keeps it.
     pub key_pem: SecretText,
-    /// Generation of the authority that signed it.
+    /// Generation of the CA that signed it.
     pub authority_generation: u64,
     /// [`LeafParameters::fingerprint`](secure_exporter_pki::LeafParameters::fingerprint) of what it was issued with.
     pub parameters: String,
 }
 
-/// A password and its hash. The hash is kept because a new one of the same password would be another text.
+/// A password and its hash. The hash is stored, because hashing the same password again gives another text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Password {
-    /// The password. `None` where it was lost with the state: it goes on being accepted from those who have it, and
-    /// nobody is told it any more.
+    /// The password. `None` if it was lost with the state: exporters still accept it, but it is no longer published.
     pub password: Option<SecretText>,
     /// Its bcrypt hash.
     pub hash: SecretText,
-    /// The cost with which it was hashed.
+    /// The cost of the hash.
     pub cost: u32,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
-    /// Whether it is the user's own, and was not generated.
+    /// Whether it is user-supplied.
     pub own: bool,
 }
 
 impl Password {
-    /// What exporters call it when they tell of its use: [`BcryptHash::id`]. `None` for a hash that is none.
+    /// Returns the id by which exporters report its use: [`BcryptHash::id`]. `None` if the hash is invalid.
     pub fn id(&self) -> Option<String> {
         BcryptHash::parse(self.hash.expose())
             .ok()
@@ -130,22 +129,22 @@ impl Password {
     }
 }
 
-/// A stage that was entered, and since when it is known to be published.
+/// The current stage of a rotation, and since when it is confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Progress<S> {
     /// The stage.
     pub stage: S,
-    /// When it was decided on.
+    /// When the stage was entered.
     pub since: Timestamp,
-    /// When everything that it publishes was read back from the API server. All timers start here: what was only
-    /// intended has reached nobody.
+    /// When everything that it publishes was read back from the API server. All timers start at this time, because nothing
+    /// could be received before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<Timestamp>,
 }
 
 impl<S> Progress<S> {
-    /// A stage that is entered now.
+    /// Creates a stage that is entered now.
     pub fn begin(stage: S, now: Timestamp) -> Self {
         Self {
             stage,
@@ -155,27 +154,27 @@ impl<S> Progress<S> {
     }
 }
 
-/// The stages between one authority and the next.
+/// The stages of a CA rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AuthorityStage {
-    /// Scrapers are told to trust both; the exporters still serve a certificate of the old one.
+    /// The CA bundle contains both; the exporters still serve a certificate of the old CA.
     TrustPublished,
-    /// The exporters serve a certificate of the new one; scrapers still trust both.
+    /// The exporters serve a certificate of the new CA; the CA bundle still contains both.
     LeafSwitched,
-    /// Scrapers present a client certificate of the new one as well; exporters still trust both. A stage of its own only
-    /// where the client certificate could not change together with the leaf.
+    /// Scrapers use a client certificate of the new CA; exporters still trust both. Only used if the client certificate could
+    /// not be switched together with the serving certificate.
     ClientSwitched,
-    /// The state was made again from what is published. Which authorities every scraper has, and which of them an exporter
-    /// serves by, is not known: none but the active one may be served by before the overlap is over, and none may leave
-    /// the bundle before every exporter has said that it serves by another.
+    /// The state was rebuilt from what is published. It is unknown which CAs every scraper has, and which CA's certificates the
+    /// exporters serve: until the overlap is over, only certificates of the active CA may be served, and no CA may leave the
+    /// CA bundle before every exporter has confirmed that it serves a certificate of another one.
     Rebuilt,
 }
 
-/// The stages between one password and the next.
+/// The stages of a password rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PasswordStage {
-    /// The exporters accept both; scrapers still use the old one.
+    /// The exporters accept both passwords; scrapers still use the old one.
     Accepting,
-    /// Scrapers use the new one; the exporters still accept both.
+    /// Scrapers use the new password; the exporters still accept both.
     ClientSwitched,
 }

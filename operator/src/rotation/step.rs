@@ -7,7 +7,7 @@ use crate::{
     supplied::credentials::Users,
 };
 
-/// One change of the state. Steps are carried out in the order of the list, and stored together.
+/// One change of the state. The steps of a list are carried out in order, and stored together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The CA, or the CA bundle of another issuer.
@@ -18,69 +18,68 @@ pub enum Step {
     Client(ClientStep),
     /// The password of the scrapers.
     Password(PasswordStep),
-    /// The additional users, from now on the only ones.
+    /// The additional users are replaced.
     ReplaceUsers {
         /// All of them.
         users: Users,
     },
-    /// The timers of the rotation under way.
+    /// The timers of the rotation in progress.
     Timers(TimerStep),
     /// What a user requested by annotation.
     Request(RequestStep),
-    /// The certificate that is on order from another issuer.
+    /// The order of a certificate from another issuer.
     Order(OrderStep),
-    /// The spec that this pass goes by is stored: what is served is renewed by it, whatever the resource asks for later.
+    /// The spec in force is stored, so that renewals use it while a later spec of the resource is invalid.
     AcceptSpec,
 }
 
 /// A change of the CA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthorityStep {
-    /// A CA of this generation, from now on the only one.
+    /// Issues a CA and removes all others.
     Replace {
         /// Its generation.
         generation: u64,
     },
-    /// A CA of this generation, certified by the active one: scrapers are told to trust both. One that was prepared and not
-    /// yet switched to is left out again.
+    /// Issues a CA, cross-signed by the active one, and adds it to the CA bundle. Replaces a prepared CA that is not active
+    /// yet.
     Prepare {
         /// Its generation.
         generation: u64,
     },
-    /// The CA bundle of another issuer, from now on the only one.
+    /// Takes over the CA bundle of another issuer and removes all other CAs.
     ReplaceBundle {
         /// Its generation.
         generation: u64,
         /// Its certificates, PEM.
         bundle_pem: String,
     },
-    /// The CA bundle of another issuer: scrapers are told to trust it besides the active one. One that was prepared and not
-    /// yet switched to is left out again.
+    /// Adds the CA bundle of another issuer to the published one. Replaces a prepared CA that is not active yet.
     PrepareBundle {
         /// Its generation.
         generation: u64,
         /// Its certificates, PEM.
         bundle_pem: String,
     },
-    /// The newest CA was prepared, and is not switched to.
+    /// Removes the newest CA, which was prepared and is not active yet.
     Abandon,
-    /// A CA that was left, and is still trusted, becomes the newest.
+    /// Makes a previous CA that is still trusted the newest one.
     Recall {
         /// Its generation until now.
         generation: u64,
         /// Its generation from now on.
         again: u64,
     },
-    /// The newest CA signs from now on.
+    /// Makes the newest CA the active one, which signs.
     Switch,
-    /// Scrapers are told to trust the active CA alone.
+    /// Removes all CAs except the active one from the CA bundle.
     DropOthers,
-    /// What the current stage publishes was read back: its timers start.
+    /// Starts the timers of the current stage, because everything that it publishes was read back.
     Confirm,
 }
 
 impl AuthorityStep {
-    /// Whether it begins or ends a stage between one CA and the next.
+    /// Whether it begins or ends a stage of a CA rotation.
     pub(crate) fn enters_stage(&self) -> bool {
         matches!(
             self,
@@ -92,14 +91,14 @@ impl AuthorityStep {
 /// A change of the serving certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeafStep {
-    /// One that is signed by the active CA.
+    /// Issues one that is signed by the active CA.
     Issue {
         /// Why.
         because: Because,
     },
-    /// One that another issuer has issued.
+    /// Serves one from another issuer.
     Serve {
-        /// It, its key, and which CA verifies it.
+        /// The certificate, its key, and which CA verifies it.
         leaf: Leaf,
     },
 }
@@ -107,9 +106,9 @@ pub enum LeafStep {
 /// A change of the client certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientStep {
-    /// It follows to the active CA: exporters and scrapers overlap again.
+    /// Switches it to the active CA, which starts another overlap.
     Switch,
-    /// One that is signed by the active CA.
+    /// Issues one that is signed by the active CA.
     Issue {
         /// Why.
         because: Because,
@@ -119,60 +118,60 @@ pub enum ClientStep {
 /// A change of the password of the scrapers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PasswordStep {
-    /// A password of this generation, from now on the only one.
+    /// Adds a password and removes all others.
     Replace {
         /// Its generation.
         generation: u64,
-        /// The password, where it is user-supplied; else one is generated.
+        /// The user-supplied password; `None` to generate one.
         own: Option<SecretText>,
     },
-    /// A password of this generation: the exporters accept it besides the active one.
+    /// Adds a password, which the exporters accept besides the active one.
     Prepare {
         /// Its generation.
         generation: u64,
-        /// The password, where it is user-supplied; else one is generated.
+        /// The user-supplied password; `None` to generate one.
         own: Option<SecretText>,
     },
-    /// Another password was requested, and only the user can change it.
+    /// A rotation of the password was requested, but only the user can change it.
     Keep,
-    /// Scrapers are told to use the newest password.
+    /// Publishes the newest password for the scrapers.
     Switch,
-    /// The exporters accept the active password alone.
+    /// Removes all passwords except the active one.
     DropOthers,
-    /// A new hash of the active password: the cost that is asked for has changed.
+    /// Hashes the active password again, because the bcrypt cost in the spec changed.
     HashAgain,
-    /// What the current stage publishes was read back: its timers start.
+    /// Starts the timers of the current stage, because everything that it publishes was read back.
     Confirm,
 }
 
-/// A change of the timers of the rotation under way.
+/// A change of the timers of the rotation in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimerStep {
-    /// The clock has jumped: the timers start again, which is later than needed and never earlier.
+    /// Restarts the timers, because the clock jumped: they may end too late, but never too early.
     Restart,
-    /// What was published is not there any more: the timers start again when it is, because who has not got it yet needs
-    /// their whole lag again.
+    /// Restarts the timers once everything is published again, because a published object was deleted or changed: scrapers and
+    /// exporters that do not have it yet need the whole time again.
     AwaitPublication,
 }
 
-/// What becomes of a request by annotation.
+/// The handling of a request by annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestStep {
-    /// It was acted on.
+    /// It was handled.
     Remember {
         /// What was requested.
         subject: Subject,
         /// The annotation's value.
         token: String,
     },
-    /// Only the issuer can act on it: it is answered, and remembered.
+    /// It is declined, because only the issuer can fulfil it, and remembered as handled.
     Decline {
         /// What was requested.
         subject: Subject,
         /// The annotation's value.
         token: String,
     },
-    /// It is withdrawn.
+    /// The user removed it from the annotation.
     Forget {
         /// What was requested.
         subject: Subject,
@@ -180,9 +179,9 @@ pub enum RequestStep {
 }
 
 impl Step {
-    /// Whether it changes the generation: because it changes what is published, or because a state from before, restored
-    /// from a backup, must be known to be older. It would act on an answered request again, or believe in timers that were
-    /// restarted. A missing confirmation makes it wait, and a missing withdrawal is made up for.
+    /// Whether the step increases the generation: because it changes what is published, or because a previous state that is
+    /// restored from a backup must be recognised as older. Otherwise that state would handle a request again, or use timers
+    /// that were restarted. A missing confirmation only makes it wait, and a missing withdrawal is repeated.
     pub fn raises_generation(&self) -> bool {
         !matches!(
             self,

@@ -1,30 +1,30 @@
-//! When things happen: every timer of the machine, and when certificates and authorities are renewed.
+//! The timers of rotations, and when certificates and CAs are renewed.
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 
 use secure_exporter_pki::CertificateFacts;
 
-/// Every wait of the machine but the overlap, which a resource sets itself.
+/// All timers of rotations except the overlap, which the resource sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
-    /// How long scrapers are told to trust a new authority before anything is served by it. A courtesy: the cross
-    /// certificate serves those who learn of it later.
+    /// How long a new CA is in the CA bundle before it signs. Not required for safety: with the cross certificate, scrapers
+    /// that read the CA bundle later can verify as well.
     pub trust_soak: SignedDuration,
-    /// How long every exporter must have accepted a new password before scrapers are told to use it.
+    /// How long exporters must have accepted a new password before it is published for the scrapers.
     pub accept_soak: SignedDuration,
-    /// After how long an exporter that cannot be asked, on a node that is ready, is believed to have what was published:
-    /// more than twice the longest that a kubelet takes.
+    /// How long until a ready exporter that cannot be asked is assumed to have what was published: more than twice the maximum
+    /// delay of a kubelet.
     pub blind_wait: SignedDuration,
-    /// For how long nobody may have used an old password before it is dropped.
+    /// How long no client may have used an old password before it is dropped.
     pub unused_for: SignedDuration,
-    /// The shortest overlap that a resource gets, whatever it asks for.
+    /// The minimum of the overlap in the spec.
     pub minimum_overlap: SignedDuration,
-    /// How often exporters are asked while something rotates.
+    /// How often the exporters are asked while a rotation waits for them.
     pub probe_interval: SignedDuration,
-    /// How often they are asked otherwise.
+    /// How often the exporters are asked otherwise.
     pub sample_interval: SignedDuration,
-    /// How long after an issuer's first refusal it is asked anew; each further one doubles it, up to 64 times.
+    /// How long until a certificate is ordered again after a refusal; doubles with each further refusal, up to 64 times.
     pub request_retry: SignedDuration,
 }
 
@@ -44,14 +44,14 @@ impl Default for Timers {
 }
 
 impl Timers {
-    /// The overlap that a resource gets which asks for `asked`.
+    /// Returns the overlap for `asked`, the value in the spec.
     pub fn overlap(&self, asked: SignedDuration) -> SignedDuration {
         asked.max(self.minimum_overlap)
     }
 }
 
-/// When an authority must be followed by the next: early enough that a leaf which it signs until then, and the overlap
-/// on both sides of the change, end before it does.
+/// Returns when a CA must be rotated: early enough that the certificates that it signs until then, and the overlap before and
+/// after the switch, end before it expires.
 pub fn authority_due(
     authority_end: Timestamp,
     leaf_duration: SignedDuration,
@@ -64,12 +64,13 @@ pub fn authority_due(
         .unwrap_or(Timestamp::MIN)
 }
 
-/// At most this part of a certificate's life is given away so that not all resources renew at the same moment.
+/// The maximum part of a certificate's lifetime by which a renewal is earlier, so that not all resources renew at the same
+/// moment.
 const JITTER_PERCENT: i64 = 5;
 
-/// When a certificate is to be renewed: where `percentage` of its life is left, and up to a twentieth of its life
-/// earlier, by a hash of the resource's uid. The same uid always gives the same time. `backdating` is how much earlier
-/// than its issue its validity begins, which does not count as life.
+/// Returns when a certificate must be renewed: when `percentage` of its lifetime is left, or up to 5 % of its lifetime
+/// earlier, depending on a hash of the resource's uid. `backdating` is how long before its issue the validity begins, which
+/// does not count as lifetime.
 pub fn renewal_time(
     facts: &CertificateFacts,
     backdating: SignedDuration,
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_long_certificate_is_renewed_about_four_months_before_it_ends() {
+    fn a_certificate_for_a_year_is_renewed_about_four_months_before_it_expires() {
         let facts = facts(8760);
         for uid in ["a", "b", "c", "d"] {
             let left = facts
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn different_resources_renew_at_different_times_and_each_always_at_the_same() {
+    fn each_resource_has_its_own_renewal_time_and_always_the_same() {
         let facts = facts(8760);
         assert_eq!(
             renewal_time(&facts, BACKDATING, 33, "a"),
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn backdating_does_not_shorten_a_short_life() {
+    fn backdating_does_not_shorten_a_short_lifetime() {
         let facts = facts(1);
         let issued = facts.not_before + BACKDATING;
         assert!(renewal_time(&facts, BACKDATING, 33, "a") > issued + SignedDuration::from_mins(30));

@@ -25,7 +25,7 @@ fn workload(spec: Value) -> Result<ValidWorkload, SpecError> {
 }
 
 #[test]
-fn a_forbidden_image_concerns_the_pods_alone() {
+fn a_forbidden_image_only_affects_the_pods() {
     let parsed = parse_all(json!({"image": {"repository": "registry.example.com/other"}})).unwrap();
     let refused = parsed.workload.unwrap_err();
     assert_eq!(refused.field, "spec.image.repository");
@@ -33,7 +33,7 @@ fn a_forbidden_image_concerns_the_pods_alone() {
 }
 
 #[test]
-fn an_accepted_spec_comes_back_as_it_was_stored() {
+fn an_accepted_spec_is_read_as_it_was_stored() {
     let issuers = [
         json!({"type": "Managed"}),
         json!({"type": "Provided", "provided": {"secretName": "corporate"}}),
@@ -54,7 +54,7 @@ fn an_accepted_spec_comes_back_as_it_was_stored() {
 }
 
 #[test]
-fn what_is_served_tells_names_key_and_lifetime_where_the_spec_cannot() {
+fn an_invalid_spec_takes_names_key_and_lifetime_from_the_serving_certificate() {
     let asked = json!({
         "exporter": {"port": 9443},
         "tls": {"serverName": "nodes.example.com", "certificate": {"duration": "100h",
@@ -89,13 +89,13 @@ fn what_is_served_tells_names_key_and_lifetime_where_the_spec_cannot() {
         }
         assert!(parse(invalid.clone()).is_err(), "{}", broken.0);
         let raw = serde_json::from_value(invalid).unwrap();
-        let told = ValidSpec::of_served(&raw, &owner(), &leaf.certificate_pem).unwrap();
-        assert_eq!(told, spec, "{}", broken.0);
+        let derived = ValidSpec::of_served(&raw, &owner(), &leaf.certificate_pem).unwrap();
+        assert_eq!(derived, spec, "{}", broken.0);
     }
 }
 
 #[test]
-fn the_empty_spec_is_a_working_system() {
+fn an_empty_spec_has_working_defaults() {
     let spec = parse(json!({})).unwrap();
     assert_eq!(spec.port, 9100);
     assert_eq!(spec.server_name, "nodes.monitoring.svc");
@@ -145,7 +145,7 @@ fn lists_are_sorted_where_their_order_means_nothing() {
 }
 
 #[test]
-fn every_set_of_methods_but_the_empty_one_has_a_meaning() {
+fn every_set_of_methods_except_the_empty_one_is_accepted() {
     let methods = |list: Value| parse(json!({"authentication": {"methods": list}}));
     for (list, expected) in [
         (json!(["BasicAuth"]), Methods::Password),
@@ -177,7 +177,7 @@ fn every_key_has_a_type() {
 }
 
 #[test]
-fn what_is_wrong_is_refused_by_the_path_of_its_field() {
+fn an_invalid_field_is_refused_with_its_path() {
     let certificate = |value: Value| json!({"tls": {"certificate": value}});
     let exporter = |value: Value| json!({"exporter": value});
     let basic = |value: Value| json!({"authentication": {"basicAuth": value}});
@@ -315,7 +315,7 @@ fn what_is_wrong_is_refused_by_the_path_of_its_field() {
 }
 
 #[test]
-fn a_password_of_ones_own_has_no_interval() {
+fn a_user_supplied_password_has_no_interval() {
     let secret = json!({"name": "mine"});
     let basic_auth = json!({"rotationInterval": "1h", "passwordSecretRef": secret});
     let spec = parse(json!({"authentication": {"basicAuth": basic_auth}})).unwrap();
@@ -330,7 +330,7 @@ fn a_password_of_ones_own_has_no_interval() {
 }
 
 #[test]
-fn every_issuer_says_where_its_certificate_is() {
+fn every_issuer_has_its_source() {
     let issuer = |issuer: Value| parse(json!({"tls": {"issuer": issuer}}));
     let provided = |bundle: Value| {
         issuer(json!({
@@ -411,7 +411,7 @@ fn an_issuer_that_cannot_issue_is_refused() {
 }
 
 #[test]
-fn arguments_of_collectors_and_of_the_log_are_allowed() {
+fn arguments_for_collectors_and_logging_are_allowed() {
     let arguments = [
         "--collector.filesystem.mount-points-exclude=^/(dev|proc)($|/)",
         "--no-collector.vmstat",
@@ -423,7 +423,7 @@ fn arguments_of_collectors_and_of_the_log_are_allowed() {
 }
 
 #[test]
-fn an_illegal_name_is_refused() {
+fn an_invalid_name_is_refused() {
     for name in ["1nodes", "no.des", "Nodes", "nodes-", &"n".repeat(53)] {
         let owner = Owner {
             name: name.to_owned(),
@@ -432,4 +432,22 @@ fn an_illegal_name_is_refused() {
         let error = ValidSpec::parse(&SecureExporterSpec::default(), &owner).unwrap_err();
         assert_eq!(error.field, "metadata.name", "{name}");
     }
+}
+
+#[test]
+fn a_misspelt_collector_is_answered_with_the_closest_name() {
+    let problem = |name: &str| {
+        let spec = json!({"exporter": {"collectors": {"enabled": [name]}}});
+        parse_all(spec).unwrap_err().problem
+    };
+    assert_eq!(
+        problem("file-system"),
+        "unknown collector \"file-system\"; did you mean \"filesystem\"?"
+    );
+    assert_eq!(
+        problem("cpufrq"),
+        "unknown collector \"cpufrq\"; did you mean \"cpufreq\"?"
+    );
+    let unknown = problem("kubernetes");
+    assert!(!unknown.contains("did you mean"), "{unknown}");
 }

@@ -1,4 +1,4 @@
-//! The generated CustomResourceDefinition: `crds/` is fresh, our fields are bounded and described.
+//! The generated CustomResourceDefinition: `crds/` is up to date, and our fields are bounded and described.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ fn stored_file() -> PathBuf {
 }
 
 #[test]
-fn the_stored_file_is_fresh() {
+fn the_stored_file_is_up_to_date() {
     let stored = std::fs::read_to_string(stored_file()).unwrap_or_default();
     assert!(
         stored == crd_yaml(),
@@ -22,7 +22,7 @@ fn the_stored_file_is_fresh() {
 }
 
 #[test]
-fn the_yaml_says_the_same_as_the_type() {
+fn the_yaml_equals_the_type() {
     let read: serde_json::Value = serde_saphyr::from_str(&crd_yaml()).unwrap();
     let mut expected = serde_json::to_value(crd()).unwrap();
     integers(&mut expected);
@@ -42,7 +42,7 @@ fn our_fields_are_described_and_bounded() {
     assert!(seen > 40, "only {seen} fields were seen");
 }
 
-/// Walks the spec; what Kubernetes defines (affinity, single tolerations) is bounded by nobody.
+/// Walks the spec. The types of Kubernetes (affinity, single tolerations) have no bounds.
 fn check(path: &str, schema: &JSONSchemaProps, seen: &mut usize) {
     *seen += 1;
     assert_eq!(schema.nullable, None, "{path} may be null");

@@ -1,4 +1,4 @@
-//! The operator refuses collectors that the exporter does not have, so their two lists must be one.
+//! The operator refuses collectors that the exporter does not have, so both lists must be equal.
 
 use secure_exporter::collectors::TABLE;
 use secure_exporter_operator::api::KNOWN_COLLECTORS;

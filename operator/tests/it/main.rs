@@ -1,4 +1,4 @@
-//! What the operator's modules do together, without any server.
+//! Tests of several modules together, without a server.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

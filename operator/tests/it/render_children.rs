@@ -1,4 +1,4 @@
-//! Every child as it is applied, for the empty spec and for one that sets everything.
+//! Every generated object, for the empty spec and for one that sets everything.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use secure_exporter_operator::{
     names::Owner,
     render::{Children, RenderError, certificate_request, children, state_secret},
     rotation::{
-        order::LeafRequest,
+        order::Order,
         state::{Authority, Client, Leaf, Password, State},
     },
     spec::{ParsedSpec, image_policy::ImagePolicy, issuer::ValidIssuer},
@@ -136,7 +136,7 @@ fn text(secret: &Secret, key: &str) -> String {
     String::from_utf8(bytes.clone()).unwrap()
 }
 
-/// A Secret as a person wants to read it: the object without data, then one file after the other.
+/// A Secret in readable form: the object without data, followed by its files.
 fn readable(secret: &Secret) -> String {
     let head = Secret {
         data: None,
@@ -177,7 +177,7 @@ fn a_spec_that_sets_everything() {
 }
 
 #[test]
-fn pods_with_a_network_of_their_own_are_told_of_their_node() {
+fn pods_in_the_pod_network_get_the_name_of_their_node() {
     let on_host = render(&valid(json!({})), &state()).daemon_set;
     let network = json!({"hostAccess": {"network": "Pod"}});
     let apart = render(&valid(network), &state()).daemon_set;
@@ -187,7 +187,7 @@ fn pods_with_a_network_of_their_own_are_told_of_their_node() {
     };
     let (host_network, with_host) = container(&on_host.unwrap());
     assert_eq!(host_network, Some(true));
-    // Ours, so that it goes when the pods get a network of their own.
+    // Ours, so that it is removed when the pods move to the pod network.
     assert_eq!(with_host.ports.unwrap()[0].host_port, Some(9100));
     assert!(!with_host.args.unwrap().join(" ").contains("--host."));
     assert_eq!(with_host.env, None);
@@ -213,8 +213,8 @@ fn the_state_secret() {
     });
 }
 
-fn request() -> LeafRequest {
-    LeafRequest {
+fn request() -> Order {
+    Order {
         signing: SigningRequest {
             request_pem: pem("CERTIFICATE REQUEST", "request"),
             key_pem: SecretText::new(pem("PRIVATE KEY", "request")),
@@ -227,7 +227,7 @@ fn request() -> LeafRequest {
 }
 
 #[test]
-fn what_cert_manager_is_asked() {
+fn the_certificate_request() {
     let spec = valid(json!({"tls": {
         "certificate": {"duration": "90m"},
         "issuer": {"type": "CertManager", "certManager": {"issuerRef": {"name": "first"}}},
@@ -240,7 +240,7 @@ fn what_cert_manager_is_asked() {
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_yaml_snapshot!("certificate-request", asked);
     });
-    let other = LeafRequest {
+    let other = Order {
         signing: SigningRequest {
             request_pem: pem("CERTIFICATE REQUEST", "another"),
             ..request().signing
@@ -252,7 +252,7 @@ fn what_cert_manager_is_asked() {
 }
 
 #[test]
-fn a_request_lies_beside_the_state_and_before_it() {
+fn an_order_is_stored_with_and_without_a_state() {
     let request = request();
     let both = state_secret(&owner(), Some(&state()), Some(&request));
     let data = both.data.unwrap();
@@ -264,13 +264,13 @@ fn a_request_lies_beside_the_state_and_before_it() {
             .all(|(key, value)| data[key] == *value)
     );
     assert_eq!(data.len(), state_data.len() + request_data.len());
-    assert!(!LeafRequest::is_alone_in(&data));
+    assert!(!Order::is_alone_in(&data));
     let alone = state_secret(&owner(), None, Some(&request));
-    assert!(LeafRequest::is_alone_in(&alone.data.unwrap()));
+    assert!(Order::is_alone_in(&alone.data.unwrap()));
 }
 
 #[test]
-fn the_exporter_reads_what_is_written() {
+fn the_exporter_can_read_the_web_configuration() {
     let mut state = state();
     state.passwords.insert(2, password(2));
     state.active_password = 2;
@@ -296,7 +296,7 @@ fn the_exporter_reads_what_is_written() {
 }
 
 #[test]
-fn further_users_stand_beside_the_scrapers_own_and_never_in_its_place() {
+fn additional_users_never_replace_the_generated_one() {
     let mut state = state();
     let other = HASH.replace("$04$", "$10$");
     let theirs = UserHashes::from(BcryptHash::parse(&other).unwrap());
@@ -312,7 +312,7 @@ fn further_users_stand_beside_the_scrapers_own_and_never_in_its_place() {
 }
 
 #[test]
-fn further_users_alone_are_not_enough() {
+fn additional_users_alone_are_not_enough() {
     let mut state = state();
     let theirs = UserHashes::from(BcryptHash::parse(HASH).unwrap());
     state.users.insert("alice".to_owned(), theirs);
@@ -322,7 +322,7 @@ fn further_users_alone_are_not_enough() {
 }
 
 #[test]
-fn a_client_certificate_alone_takes_the_place_of_the_password() {
+fn a_client_certificate_alone_replaces_the_password() {
     let spec = valid(json!({"authentication": {"methods": ["ClientCertificate"]}}));
     let mut state = state();
     state.passwords.clear();
@@ -366,7 +366,7 @@ fn a_client_certificate_alone_takes_the_place_of_the_password() {
 }
 
 #[test]
-fn prometheus_reads_strings_where_strings_are_meant() {
+fn prometheus_reads_strings_as_strings() {
     let spec = valid(json!({
         "authentication": {"basicAuth": {"username": "1e3"}}, "scrape": {"jobName": "yes: 'no' # \"\n"}}));
     let secret = render(&spec, &state()).scrape_secret;
@@ -429,7 +429,7 @@ fn a_rotation_never_touches_the_pods() {
 }
 
 #[test]
-fn nothing_is_published_that_would_open_or_break_the_endpoint() {
+fn nothing_that_would_open_or_break_the_endpoint_is_published() {
     type Change = fn(&mut State);
     let cases: [(Change, RenderError); 8] = [
         (|s| s.passwords.clear(), RenderError::NoUsers),

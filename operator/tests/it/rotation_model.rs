@@ -36,7 +36,7 @@ pub enum Event {
     Delete(u8),
     /// An earlier state is restored from a backup.
     Restore(u8),
-    /// A node's kubelet stops: its exporter goes on with what it has.
+    /// A node's kubelet stops, and its exporter keeps what it has.
     Freeze(u8),
     /// A node is cut off from everybody.
     CutOff(u8),
@@ -44,17 +44,17 @@ pub enum Event {
     Return(u8),
     /// The operator cannot reach a node's exporter, and scrapers can.
     Deafen(u8),
-    /// A node's exporter starts anew with the files that it has.
+    /// A node's exporter restarts with the files that it has.
     Restart(u8),
-    /// Somebody asks for a rotation: 0 certificate, 1 authority, 2 password.
+    /// The user requests a rotation: 0 certificate, 1 CA, 2 password.
     Ask(u8),
     /// The user's own Secret with a password: 0 and 1 another one, 2 broken, 3 deleted, 4 named by the spec or not.
     Password(u8),
-    /// The user's own Secret with further users: 0 another one, 1 one less, 2 broken, 3 deleted.
+    /// The user-supplied Secret with additional users: 0 changed, 1 one user less, 2 invalid, 3 deleted.
     Users(u8),
     /// The operator's clock jumps by so many minutes.
     Jump(i8),
-    /// Whoever has an issuer of their own does something; without one, nothing.
+    /// Another issuer does something; without another issuer, nothing happens.
     Issue(Act),
     /// The spec turns into one that cannot be accepted (even), or is mended (odd).
     Spoil(u8),
@@ -93,21 +93,21 @@ pub enum Mutant {
     BelievesJumps,
     /// A state from a backup is believed.
     BelievesBackups,
-    /// Scrapers are told a password of the user's own before exporters accept it.
+    /// A user-supplied password is published for the scrapers before exporters accept it.
     OwnPasswordAtOnce,
-    /// Further users end with their Secret.
+    /// Additional users are removed when their Secret is deleted.
     UsersEndWithSecret,
     /// Requests that an older state does not know are acted on again.
     ForgetsRequests,
-    /// What another issuer supplies is served before scrapers are told to trust it.
+    /// A certificate of another issuer is served before its CA is in the CA bundle.
     LeafFirst,
-    /// It is served as soon as they were told.
+    /// It is served as soon as its CA is in the CA bundle.
     SoftTrust,
     /// Nothing is renewed while the spec cannot be accepted.
     WaitsForValidSpec,
     /// The state is stored behind what follows from it.
     StateLast,
-    /// Scrapers are told before exporters.
+    /// Credentials are published for the scrapers before the exporters have them.
     ScrapersFirst,
 }
 

@@ -1,4 +1,4 @@
-//! What the operator shows to an exporter that it asks: what scrapers show, and nothing that is not asked for.
+//! The operator asks an exporter with the credentials of the scrapers, and with no others.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 
 const STATUS: &str = r#"{"startTime":100,"time":160,"credentials":[]}"#;
 
-/// What was shown to the exporter.
+/// What the exporter received.
 #[derive(Debug, PartialEq)]
 struct Shown {
     certificate: bool,
@@ -63,7 +63,7 @@ fn spec_and_state(methods: &[&str]) -> (ValidSpec, State) {
     (spec, state)
 }
 
-/// An exporter that answers one request, and takes what it is shown.
+/// An exporter that answers one request, and records the credentials.
 async fn exporter(state: &State) -> (SocketAddr, JoinHandle<Shown>) {
     let mut roots = RootCertStore::empty();
     for authority in state.authorities.values() {
@@ -109,7 +109,7 @@ async fn exporter(state: &State) -> (SocketAddr, JoinHandle<Shown>) {
 }
 
 #[tokio::test]
-async fn the_operator_shows_what_scrapers_show() {
+async fn the_operator_uses_the_credentials_of_the_scrapers() {
     for (methods, certificate, password) in [
         (&["BasicAuth"][..], false, true),
         (&["ClientCertificate"], true, false),

@@ -1,7 +1,6 @@
-//! Which server is verified by which client in the middle of a change of the authority: every pair of what exporters may
-//! serve and what scrapers may trust, as rustls, OpenSSL and Go see it. With client certificates the same with the roles
-//! exchanged: what scrapers may present and what exporters may trust. The rotation machine keeps to the pairs that these
-//! tables allow.
+//! Which client can verify which server during a CA rotation: every combination of what exporters may serve and what
+//! scrapers may trust, with rustls, OpenSSL and Go. For client certificates the same with exchanged roles: what scrapers may
+//! present and what exporters may trust. The rotation only allows the combinations that work in these tables.
 
 use std::{fs, path::Path, process::Command};
 
@@ -41,7 +40,7 @@ enum Trusted {
 const SERVED: [Served; 3] = [Served::Old, Served::NewWithCross, Served::New];
 const TRUSTED: [Trusted; 3] = [Trusted::Old, Trusted::Both, Trusted::New];
 
-/// The table: two cells fail, and the machine must never let them meet.
+/// The table. Two combinations fail, and a rotation must never allow them.
 fn works(served: Served, trusted: Trusted) -> bool {
     !matches!(
         (served, trusted),

@@ -34,7 +34,7 @@ fn leaf(authority: &IssuedPair) -> IssuedPair {
 }
 
 #[test]
-fn a_client_refuses_another_authority_another_name_and_another_time() {
+fn a_client_refuses_another_ca_another_name_and_another_time() {
     let ours = authority(1);
     let leaf = leaf(&ours).certificate_pem;
     let root = &ours.certificate_pem;
@@ -58,7 +58,7 @@ fn a_client_refuses_another_authority_another_name_and_another_time() {
 }
 
 #[test]
-fn a_key_of_another_pair_is_refused() {
+fn a_mismatched_key_is_refused() {
     let (one, two) = (authority(1), authority(2));
     assert_eq!(
         check_key_matches(&one.certificate_pem, &one.key_pem),

@@ -72,7 +72,7 @@ fn a_leaf_of_every_key_type_verifies_as_a_scraper_does() {
 }
 
 #[test]
-fn a_leaf_holds_what_was_asked_for() {
+fn a_leaf_has_the_requested_parameters() {
     let leaf = leaf(&parameters(KeyType::EcdsaP256), &authority(), now());
     let facts = inspect(&leaf.certificate_pem).unwrap();
     assert!(!facts.is_authority);
@@ -101,7 +101,7 @@ fn a_leaf_never_outlives_its_authority() {
 }
 
 #[test]
-fn an_expired_or_foreign_authority_signs_nothing() {
+fn an_expired_or_mismatched_ca_signs_nothing() {
     let authority = authority();
     let sign = |key: &SecretText, at| {
         issue_leaf(
@@ -125,7 +125,7 @@ fn an_expired_or_foreign_authority_signs_nothing() {
 }
 
 #[test]
-fn a_long_name_is_cut_in_the_middle_of_the_common_name() {
+fn a_long_name_is_truncated_before_the_generation() {
     let name = authority_common_name(&"n".repeat(110), 12);
     assert_eq!(name.len(), 64);
     assert!(name.ends_with(" node metrics CA g12"));
@@ -179,7 +179,7 @@ fn client(key: Option<&SecretText>, authority: &IssuedPair) -> IssuedPair {
 }
 
 #[test]
-fn a_client_certificate_is_none_of_a_server_and_the_other_way_round() {
+fn a_client_certificate_is_not_valid_for_a_server_and_vice_versa() {
     let authority = authority();
     let bundle = &authority.certificate_pem;
     let client = client(None, &authority).certificate_pem;
@@ -189,12 +189,12 @@ fn a_client_certificate_is_none_of_a_server_and_the_other_way_round() {
     verify(&client, bundle, SERVER_NAME, now()).unwrap_err();
     let after_its_end = now() + SignedDuration::from_hours(8761);
     verify_client(&client, bundle, after_its_end).unwrap_err();
-    let stranger = issue_authority("n.m", 1, now(), Serial::from_bytes([8; 16])).unwrap();
-    verify_client(&client, &stranger.certificate_pem, now()).unwrap_err();
+    let foreign = issue_authority("n.m", 1, now(), Serial::from_bytes([8; 16])).unwrap();
+    verify_client(&client, &foreign.certificate_pem, now()).unwrap_err();
 }
 
 #[test]
-fn a_client_certificate_is_renewed_for_the_key_that_there_is() {
+fn a_renewed_client_certificate_keeps_its_key() {
     let authority = authority();
     let first = client(None, &authority);
     let renewed = client(Some(&first.key_pem), &authority);

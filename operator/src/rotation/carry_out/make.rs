@@ -1,4 +1,4 @@
-//! Makes keys, certificates and passwords: the only part of the rotation that draws random numbers.
+//! Generates keys, certificates and passwords: the only part of the rotation that uses random numbers.
 
 use jiff::Timestamp;
 use secure_exporter_pki::{
@@ -18,21 +18,21 @@ use crate::{
     spec::ValidSpec,
 };
 
-/// Why the next state could not be made.
+/// Why the next state could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
     /// A certificate could not be issued.
     #[error(transparent)]
     Issue(#[from] IssueError),
-    /// A password could not be made.
+    /// A password could not be generated.
     #[error(transparent)]
     Password(#[from] PasswordError),
-    /// The steps do not lead to a whole state.
-    #[error("the state would have no {0}")]
+    /// The steps do not lead to a complete state.
+    #[error("the next state would have no {0}; this is a bug in the operator")]
     Incomplete(&'static str),
 }
 
-/// What everything is made for.
+/// What the credentials are generated for.
 pub(crate) struct Maker<'a> {
     pub(crate) spec: &'a ValidSpec,
     pub(crate) owner: &'a Owner,
@@ -40,7 +40,7 @@ pub(crate) struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    /// A new CA, and its key certified by the one before it where that can still sign.
+    /// Generates a CA, with a cross certificate of the previous one if that can still sign.
     pub(crate) fn authority(
         &self,
         generation: u64,
@@ -63,7 +63,7 @@ impl Maker<'_> {
         })
     }
 
-    /// A serving certificate that `authority`, of `generation`, signs.
+    /// Issues a serving certificate, signed by `authority` of generation `generation`.
     pub(crate) fn leaf(
         &self,
         authority: &Authority,
@@ -80,7 +80,7 @@ impl Maker<'_> {
         })
     }
 
-    /// A client certificate that `authority`, of `generation`, signs.
+    /// Issues a client certificate, signed by `authority` of generation `generation`.
     pub(crate) fn client(
         &self,
         authority: &Authority,
@@ -89,7 +89,7 @@ impl Maker<'_> {
         because: Because,
     ) -> Result<Client, RotationError> {
         let parameters = self.spec.client_parameters();
-        // What replaces another CA, or another kind of key, is a new pair; a renewal is not.
+        // A change of the CA or of the key type needs a new key; a renewal keeps it.
         let keeps_key = matches!(because, Because::Due | Because::Requested);
         let kept = before.filter(|_| keeps_key).map(|client| &client.key_pem);
         let (certificate, key) = (&authority.certificate_pem, signing_key(authority)?);
@@ -103,7 +103,7 @@ impl Maker<'_> {
         })
     }
 
-    /// The user-supplied password, or a generated one, with its hash.
+    /// Hashes the user-supplied password, or a generated one.
     pub(crate) fn password(&self, own: Option<&SecretText>) -> Result<Password, RotationError> {
         let cost = self.spec.bcrypt_cost;
         let password = own.cloned().map_or_else(password::generate, Ok)?;
@@ -116,7 +116,7 @@ impl Maker<'_> {
         })
     }
 
-    /// A certificate, and the cross certificate of its CA behind it for as long as that is valid.
+    /// Returns a certificate followed by the cross certificate of its CA, if that is still valid.
     fn chain(
         &self,
         mut certificate_pem: String,
@@ -131,7 +131,7 @@ impl Maker<'_> {
     }
 }
 
-/// The CA bundle of another issuer, whose keys nobody here has.
+/// The CA bundle of another issuer, without keys.
 pub(crate) fn bundle(bundle_pem: &str) -> Authority {
     Authority {
         certificate_pem: bundle_pem.to_owned(),

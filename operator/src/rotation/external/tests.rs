@@ -177,7 +177,7 @@ fn is_served_of(passes: &Passes, supply: &Supply) -> bool {
 }
 
 #[test]
-fn nothing_begins_before_there_is_something_to_serve() {
+fn nothing_starts_before_there_is_a_certificate() {
     let mut passes = Passes::new(&broken());
     assert_eq!(passes.state, None);
     let supply = supplied(&authority(1), DAY, passes.now);
@@ -187,7 +187,7 @@ fn nothing_begins_before_there_is_something_to_serve() {
 }
 
 #[test]
-fn a_certificate_that_everybody_verifies_waits_for_nothing() {
+fn a_certificate_that_every_scraper_can_verify_waits_for_nothing() {
     let root = authority(1);
     let mut passes = Passes::new(&supplied(
         &root,
@@ -206,7 +206,7 @@ fn a_certificate_that_everybody_verifies_waits_for_nothing() {
 }
 
 #[test]
-fn another_authority_is_published_first_served_after_the_overlap_and_alone_after_another() {
+fn a_new_ca_is_published_then_served_after_the_overlap_and_alone_after_another() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let (first, second) = (
         supplied(&authority(1), DAY, begin),
@@ -238,7 +238,7 @@ fn another_authority_is_published_first_served_after_the_overlap_and_alone_after
 }
 
 #[test]
-fn a_certificate_that_has_ended_is_followed_at_once() {
+fn an_expired_certificate_is_replaced_at_once() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let hour = SignedDuration::from_hours(1);
     for waited in [false, true] {
@@ -263,7 +263,7 @@ fn a_certificate_that_has_ended_is_followed_at_once() {
 }
 
 #[test]
-fn a_broken_secret_keeps_what_was_good_and_holds_up_nothing_else() {
+fn an_invalid_secret_keeps_the_last_certificate_and_delays_nothing_else() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let (first, second) = (
         supplied(&authority(1), DAY, begin),
@@ -289,7 +289,7 @@ fn a_broken_secret_keeps_what_was_good_and_holds_up_nothing_else() {
 }
 
 #[test]
-fn going_back_before_anything_was_served_waits_for_nothing() {
+fn going_back_before_the_new_certificate_was_served_waits_for_nothing() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let first = supplied(&authority(1), DAY, begin);
     let mut passes = Passes::new(&first);
@@ -303,7 +303,7 @@ fn going_back_before_anything_was_served_waits_for_nothing() {
 }
 
 #[test]
-fn going_back_to_what_is_still_trusted_overlaps_anew() {
+fn going_back_to_a_ca_that_is_still_trusted_overlaps_again() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let (first, second) = (
         supplied(&authority(1), DAY, begin),
@@ -331,7 +331,7 @@ fn going_back_to_what_is_still_trusted_overlaps_anew() {
 }
 
 #[test]
-fn what_only_the_issuer_can_do_is_answered_once() {
+fn a_request_that_only_the_issuer_can_fulfil_is_declined_once() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let supply = supplied(&authority(1), DAY, begin);
     let mut passes = Passes::new(&supply);
@@ -365,7 +365,7 @@ fn what_only_the_issuer_can_do_is_answered_once() {
 }
 
 #[test]
-fn the_operator_renews_its_own_until_the_issuers_is_served() {
+fn the_operator_renews_its_certificate_until_the_issuers_is_served() {
     let mut passes = Passes::new(&Supply::Managed);
     assert_eq!(passes.pass(&broken()), []);
     passes.now += DAY * 9;
@@ -393,7 +393,7 @@ fn the_operator_signs_again_after_the_overlap() {
 }
 
 #[test]
-fn a_change_of_mind_leaves_the_operator_as_the_issuer() {
+fn a_reverted_change_leaves_the_operator_as_the_issuer() {
     let mut passes = Passes::new(&Supply::Managed);
     passes.pass(&supplied(&authority(1), DAY, passes.now));
     assert_eq!(passes.state().authorities.len(), 2);
@@ -406,7 +406,7 @@ fn a_change_of_mind_leaves_the_operator_as_the_issuer() {
 }
 
 #[test]
-fn a_bundle_alone_is_followed_too() {
+fn a_change_of_the_bundle_alone_is_picked_up() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let root = authority(1);
     let supply = supplied(&root, DAY * 9, begin);
@@ -427,7 +427,7 @@ fn a_bundle_alone_is_followed_too() {
 
 /// A state that is lost while the operator is down, with an issuer whose bundle has the root alone.
 #[test]
-fn what_is_published_is_enough_to_go_on_from() {
+fn the_state_is_rebuilt_from_what_is_published() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let (root, issuing) = (authority(1), authority(2));
     let Supply::External(Ok(mut supplied)) = supplied(&issuing, DAY, begin) else {
@@ -465,7 +465,7 @@ fn what_is_published_is_enough_to_go_on_from() {
 
 /// One root of two leaves the issuer's bundle in the moment in which the state is lost: a certificate of it may be served.
 #[test]
-fn what_may_still_be_served_stays_in_the_bundle_of_a_lost_state() {
+fn a_rebuilt_state_keeps_every_ca_that_may_still_be_in_use() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let (kept, left) = (authority(1), authority(2));
     let alone = supplied(&kept, DAY, begin);
@@ -484,7 +484,7 @@ fn what_may_still_be_served_stays_in_the_bundle_of_a_lost_state() {
 }
 
 #[test]
-fn what_not_every_scraper_may_have_is_not_served_after_a_lost_state() {
+fn a_rebuilt_state_serves_only_what_every_scraper_can_verify() {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let mut passes = Passes::new(&supplied(&authority(1), DAY, begin));
     let next = supplied(&authority(2), DAY, begin);

@@ -1,4 +1,4 @@
-//! What is asked of an issuer of cert-manager, and what it has supplied. Pure.
+//! Certificates from a cert-manager issuer: what is requested, and the outcome. Pure.
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -10,7 +10,7 @@ use crate::{
     rotation::{
         annotations::{Requests, Subject},
         because::Because,
-        order::{Ask, LeafRequest, OrderStep, decide},
+        order::{Ask, Order, OrderStep, decide},
         state::State,
         timing::{Timers, renewal_time},
     },
@@ -25,7 +25,7 @@ use crate::{
 };
 use secure_exporter_pki::{InspectError, inspect::inspect};
 
-/// Why what was issued can never be served, however long one waits: it is asked for anew.
+/// Problems of an issued certificate that never go away: another certificate is requested.
 const NEVER_USABLE: [&str; 5] = [
     "KeyMismatch",
     "NotALeaf",
@@ -34,40 +34,40 @@ const NEVER_USABLE: [&str; 5] = [
     "UsageMissing",
 ];
 
-/// An issuer, and what was found of it in this pass.
+/// An issuer, and its requests as observed in this pass.
 pub struct Correspondence<'a> {
-    /// What is asked for.
+    /// The spec.
     pub spec: &'a ValidSpec,
-    /// For whom.
+    /// The resource.
     pub owner: &'a Owner,
-    /// Who is asked.
+    /// The issuer.
     pub issuer: &'a IssuerRef,
-    /// Every request that is there.
+    /// All existing requests of the resource.
     pub asked: &'a Asked,
-    /// When somebody was asked last, as far as this process knows.
+    /// When a certificate was last requested, as far as this process knows.
     pub last_asked: Option<Timestamp>,
-    /// The bundle that the spec names; `None` where the issuer names its authority itself.
+    /// The CA bundle in the spec; `None` if the issuer returns its CA.
     pub bundle: Option<&'a Found>,
-    /// The waits.
+    /// The timers.
     pub timers: &'a Timers,
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing yet: what stands in the way may end by itself, or by a person.
+    /// There is no certificate yet, for a reason that may still go away.
     Waiting(SupplyProblem),
-    /// It was refused, or brought what can never be served.
+    /// The request was refused, or its certificate can never be served.
     Refused(SupplyProblem),
     /// A certificate that may be served.
     Issued(Supplied),
 }
 
 impl Correspondence<'_> {
-    /// A fingerprint of what is asked for, and of whom: where it differs from that of the leaf or of the request, another
-    /// one is asked for.
+    /// Returns a fingerprint of the requested parameters and the issuer. If it differs from that of the serving certificate
+    /// or of the request, another certificate is requested.
     pub fn parameters(&self) -> String {
         let IssuerRef { name, kind, group } = self.issuer;
         let wanted = self.spec.certificate.parameters.fingerprint();
@@ -79,15 +79,15 @@ impl Correspondence<'_> {
             .collect()
     }
 
-    /// What became of `request`.
-    pub fn outcome(&self, request: &LeafRequest) -> Outcome {
+    /// Returns the outcome of `request`.
+    pub fn outcome(&self, request: &Order) -> Outcome {
         let name = &self.owner.certificate_request(&request.hash());
         let found = match self.find(name) {
             Ok(found) => found,
             Err(problem) => return Outcome::Waiting(problem),
         };
         let Some(answer) = found.map(Answer::of) else {
-            let message = format!("CertificateRequest {name} is being made");
+            let message = format!("CertificateRequest {name} is being created");
             return Outcome::Waiting(SupplyProblem::new("IssuerNotReady", message));
         };
         match answer {
@@ -103,13 +103,13 @@ impl Correspondence<'_> {
         }
     }
 
-    /// What happens to the request.
+    /// Returns the next step for the request.
     ///
     /// # Errors
-    /// The leaf in the state cannot be read.
+    /// The serving certificate in the state cannot be parsed.
     pub fn step(
         &self,
-        outcome: Option<&(&LeafRequest, Outcome)>,
+        outcome: Option<&(&Order, Outcome)>,
         state: Option<&State>,
         requests: &Requests,
     ) -> Result<Option<OrderStep>, InspectError> {
@@ -125,7 +125,7 @@ impl Correspondence<'_> {
         Ok(decide(outcome.map(|(request, _)| *request), &ask))
     }
 
-    /// Why the held leaf must be followed by another.
+    /// Returns why the current serving certificate must be replaced.
     fn wanted(
         &self,
         state: Option<&State>,
@@ -144,11 +144,11 @@ impl Correspondence<'_> {
         Ok(requested.then_some(Because::Requested))
     }
 
-    /// When the leaf reaches its renewal time. An issuer whose certificates have reached it when they come is not asked
-    /// again and again without a pause.
+    /// Returns when the serving certificate must be renewed. If an issuer's certificates are due as soon as they are issued,
+    /// there is a pause between the requests.
     ///
     /// # Errors
-    /// The leaf in the state cannot be read.
+    /// The serving certificate in the state cannot be parsed.
     pub fn due(&self, state: &State) -> Result<Timestamp, InspectError> {
         let leaf = &state.leaf;
         let due = renewal_time(
@@ -162,18 +162,14 @@ impl Correspondence<'_> {
         Ok(pause.map_or(due, |pause| pause.max(due)))
     }
 
-    /// What the machine is to go by: the certificate that was issued, else the leaf that is held, unless a person should
-    /// know why no other comes.
-    pub fn supply(
-        &self,
-        outcome: Option<(&LeafRequest, Outcome)>,
-        state: Option<&State>,
-    ) -> Supply {
+    /// Returns the supply for the rotation: the certificate that was issued, otherwise the current one, unless the user
+    /// should know why no other one was issued.
+    pub fn supply(&self, outcome: Option<(&Order, Outcome)>, state: Option<&State>) -> Supply {
         let supplied = match outcome {
             Some((_, Outcome::Issued(supplied))) => Ok(supplied),
             Some((_, Outcome::Refused(problem))) => Err(problem),
             Some((request, Outcome::Waiting(problem))) => {
-                // Most issuers answer a renewal within seconds, and a condition that comes and goes is noise.
+                // Most issuers sign a renewal within seconds, and a condition that changes for seconds is noise.
                 let is_young = request.attempt == 1
                     && self.now.duration_since(request.made) < self.timers.request_retry;
                 state
@@ -182,14 +178,17 @@ impl Correspondence<'_> {
                     .unwrap_or(Err(problem))
             }
             None => state.and_then(|state| self.held(state)).unwrap_or_else(|| {
-                let message = format!("{} is about to be asked", self.issuer_text());
+                let message = format!(
+                    "a certificate is about to be requested from {}",
+                    self.issuer_text()
+                );
                 Err(SupplyProblem::new("IssuerNotReady", message))
             }),
         };
         Supply::External(supplied)
     }
 
-    /// The leaf that is held, where it is what would be asked for, under the bundle that the spec names.
+    /// Returns the current serving certificate if it has the requested parameters, with the CA bundle in the spec.
     fn held(&self, state: &State) -> Option<Result<Supplied, SupplyProblem>> {
         let leaf = &state.leaf;
         if leaf.parameters != self.parameters() {
@@ -225,21 +224,21 @@ impl Correspondence<'_> {
             Asked::Open(all) => Ok(all.iter().find(|one| one.name_any() == name)),
             Asked::NotInstalled => Err(SupplyProblem::new(
                 "CertManagerMissing",
-                "cert-manager is not installed: this cluster has no CertificateRequests. Install it, or set another spec.tls.issuer.type",
+                "cert-manager is not installed, because the cluster has no CertificateRequests: install cert-manager, or change spec.tls.issuer.type",
             )),
             Asked::Forbidden => Err(SupplyProblem::new(
                 "CertManagerForbidden",
                 format!(
-                    "the operator may not ask cert-manager for certificates in namespace {}: upgrade its chart, whose role allows it",
+                    "the operator is not allowed to create CertificateRequests in namespace {}: upgrade the operator's chart, whose Role allows it",
                     self.owner.namespace
                 ),
             )),
         }
     }
 
-    fn refused(&self, request: &LeafRequest, name: &str, message: &str) -> Outcome {
+    fn refused(&self, request: &Order, name: &str, message: &str) -> Outcome {
         let again = match request.next_attempt(self.timers) {
-            Some(next) => format!("; to be asked anew at {}", whole_seconds(next)),
+            Some(next) => format!("; the next request follows at {}", whole_seconds(next)),
             None => String::new(),
         };
         Outcome::Refused(SupplyProblem::new(
@@ -250,7 +249,7 @@ impl Correspondence<'_> {
 
     fn issued(
         &self,
-        request: &LeafRequest,
+        request: &Order,
         name: &str,
         certificate_pem: String,
         authority_pem: Option<String>,
@@ -268,7 +267,7 @@ impl Correspondence<'_> {
                 return Outcome::Waiting(SupplyProblem::new(
                     "BundleMissing",
                     format!(
-                        "{} does not say which authority signs for it: set spec.tls.issuer.certManager.caBundleRef",
+                        "{} does not return its CA: set spec.tls.issuer.certManager.caBundleRef to its CA bundle",
                         self.issuer_text()
                     ),
                 ));

@@ -1,4 +1,4 @@
-//! How a request lies in the state's Secret, beside the state.
+//! The format of an order in the state's Secret.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use k8s_openapi::ByteString;
 use serde::{Deserialize, Serialize};
 
 use crate::rotation::{
-    order::LeafRequest,
+    order::Order,
     state::format::{StateError, damaged, text},
 };
 use secure_exporter_pki::{SigningRequest, secret_text::SecretText};
 
-impl LeafRequest {
-    /// Its part of the data of the Secret.
+impl Order {
+    /// Returns the order's part of the Secret's data.
     pub fn to_data(&self) -> BTreeMap<String, ByteString> {
         let entry = Entry {
             parameters: self.parameters.clone(),
@@ -21,7 +21,7 @@ impl LeafRequest {
             attempt: self.attempt,
             refused: self.refused,
         };
-        // Plain values and times, which JSON can always hold.
+        // Plain values and times can always be serialized as JSON.
         let entry = serde_json::to_string_pretty(&entry).unwrap_or_default();
         let parts = [
             (INDEX_KEY, format!("{entry}\n")),
@@ -34,17 +34,16 @@ impl LeafRequest {
             .collect()
     }
 
-    /// Whether there is nothing but a request in the data of the state's Secret: so it is before the first certificate of
-    /// an issuer outside.
+    /// Whether the Secret's data contains nothing but an order, as before the first certificate of another issuer.
     pub fn is_alone_in(data: &BTreeMap<String, ByteString>) -> bool {
         let parts = [INDEX_KEY, REQUEST_KEY, KEY_KEY];
         !data.is_empty() && data.keys().all(|key| parts.contains(&key.as_str()))
     }
 
-    /// Reads the request from the data of the state's Secret; `None` where there is none.
+    /// Parses the order from the Secret's data; `None` if there is none.
     ///
     /// # Errors
-    /// A part of it is missing or damaged.
+    /// A part is missing or damaged.
     pub fn from_data(data: &BTreeMap<String, ByteString>) -> Result<Option<Self>, StateError> {
         if !data.contains_key(INDEX_KEY) {
             return Ok(None);
@@ -92,7 +91,7 @@ mod tests {
     use super::*;
     use secure_exporter_pki::{KeyType, LeafParameters, Subject, request_leaf};
 
-    fn request() -> LeafRequest {
+    fn request() -> Order {
         let signing = request_leaf(&LeafParameters {
             key_type: KeyType::EcdsaP256,
             subject: Subject {
@@ -107,7 +106,7 @@ mod tests {
             ip_addresses: Vec::new(),
             duration: SignedDuration::from_hours(1),
         });
-        LeafRequest {
+        Order {
             signing: signing.unwrap(),
             parameters: "a".into(),
             made: "2027-01-01T00:00:00Z".parse().unwrap(),
@@ -119,26 +118,23 @@ mod tests {
     #[test]
     fn it_is_read_as_it_was_written() {
         for refused in [None, request().refused] {
-            let request = LeafRequest {
+            let request = Order {
                 refused,
                 ..request()
             };
-            assert_eq!(
-                LeafRequest::from_data(&request.to_data()),
-                Ok(Some(request))
-            );
+            assert_eq!(Order::from_data(&request.to_data()), Ok(Some(request)));
         }
-        assert_eq!(LeafRequest::from_data(&BTreeMap::new()), Ok(None));
+        assert_eq!(Order::from_data(&BTreeMap::new()), Ok(None));
     }
 
     #[test]
-    fn what_is_missing_or_of_another_pair_is_named_and_never_shown() {
+    fn an_error_names_the_missing_or_mismatched_key_and_not_its_content() {
         let mut data = request().to_data();
         data.remove(KEY_KEY);
         let missing = StateError::Missing {
             key: KEY_KEY.to_owned(),
         };
-        assert_eq!(LeafRequest::from_data(&data), Err(missing));
+        assert_eq!(Order::from_data(&data), Err(missing));
         let other = request();
         data.extend(
             other
@@ -146,7 +142,7 @@ mod tests {
                 .into_iter()
                 .filter(|(key, _)| key == KEY_KEY),
         );
-        let problem = LeafRequest::from_data(&data).unwrap_err().to_string();
+        let problem = Order::from_data(&data).unwrap_err().to_string();
         assert!(problem.contains(REQUEST_KEY), "{problem}");
         let secret = other.signing.key_pem.expose().lines().nth(1).unwrap();
         assert!(!problem.contains(secret));

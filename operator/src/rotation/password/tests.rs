@@ -61,7 +61,7 @@ fn asked(annotation: &str, value: &str) -> Requests {
     Requests::read(Some(&annotations))
 }
 
-/// What is decided, and the state after it. Everything before was published; nobody is asked.
+/// What is decided, and the state after it. Everything before was published; no exporter is asked.
 fn pass(
     state: Option<State>,
     own: &OwnCredentials,
@@ -103,24 +103,24 @@ fn active(state: &State) -> &Password {
 }
 
 #[test]
-fn the_first_password_is_the_users_own() {
+fn the_first_password_is_the_user_supplied_one() {
     let state = begin(&usable(MINE));
     assert_eq!(active(&state).password, Some(text(MINE)));
     assert!(active(&state).own && !active(&begin(&OwnCredentials::default())).own);
 }
 
 #[test]
-fn another_password_in_the_secret_is_a_rotation_with_all_its_stages() {
+fn a_changed_secret_starts_a_rotation_with_all_stages() {
     let (own, other) = (usable(MINE), usable("another horse battery"));
     let nothing = Requests::default();
     let mut state = begin(&own);
     assert_eq!(steps(&state, &own, &nothing), []);
     let mut time = now();
-    let mut told = Vec::new();
-    while told.last() != Some(&Step::Password(PasswordStep::DropOthers)) {
+    let mut all_steps = Vec::new();
+    while all_steps.last() != Some(&Step::Password(PasswordStep::DropOthers)) {
         let (steps, next) = pass(Some(state), &other, &nothing, time);
         state = next;
-        told.extend(steps);
+        all_steps.extend(steps);
         time += SignedDuration::from_mins(1);
     }
     let expected = [
@@ -133,14 +133,14 @@ fn another_password_in_the_secret_is_a_rotation_with_all_its_stages() {
         Step::Password(PasswordStep::Confirm),
         Step::Password(PasswordStep::DropOthers),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(all_steps, expected);
     assert!(time.duration_since(now()) > SignedDuration::from_hours(24));
     assert_eq!(active(&state).password, Some(text("another horse battery")));
     assert_eq!(steps(&state, &other, &nothing), []);
 }
 
 #[test]
-fn from_generated_to_own_and_back_is_a_rotation() {
+fn a_change_to_a_user_supplied_password_and_back_is_a_rotation() {
     let generated = OwnCredentials::default();
     let nothing = Requests::default();
     let prepare = |own: Option<&str>| {
@@ -159,12 +159,12 @@ fn from_generated_to_own_and_back_is_a_rotation() {
 }
 
 #[test]
-fn a_secret_that_cannot_be_used_changes_nothing() {
+fn an_unusable_secret_changes_nothing() {
     let nothing = Requests::default();
     for state in [begin(&usable(MINE)), begin(&OwnCredentials::default())] {
         assert_eq!(steps(&state, &refused(), &nothing), []);
     }
-    // What runs goes on.
+    // A rotation in progress continues.
     let (_, running) = pass(
         Some(begin(&usable(MINE))),
         &usable("another horse battery"),
@@ -178,7 +178,7 @@ fn a_secret_that_cannot_be_used_changes_nothing() {
 }
 
 #[test]
-fn a_request_for_another_password_is_answered_and_remembered() {
+fn a_request_to_rotate_a_user_supplied_password_is_declined_and_remembered() {
     let requests = asked(ROTATE_ANNOTATION, "password:1");
     for own in [usable(MINE), refused()] {
         let (steps, state) = pass(Some(begin(&usable(MINE))), &own, &requests, now());
@@ -192,7 +192,7 @@ fn a_request_for_another_password_is_answered_and_remembered() {
 }
 
 #[test]
-fn distrust_takes_what_the_secret_holds_and_drops_every_other_at_once() {
+fn distrust_takes_the_password_in_the_secret_and_drops_every_other_at_once() {
     let requests = asked(DISTRUST_ANNOTATION, "all:1");
     for (own, expected, kept) in [
         (
@@ -224,7 +224,7 @@ fn distrust_takes_what_the_secret_holds_and_drops_every_other_at_once() {
 }
 
 #[test]
-fn a_lost_text_is_followed_at_once_by_one_that_scrapers_can_be_told() {
+fn a_lost_password_is_replaced_at_once_by_one_that_can_be_published() {
     let mut state = begin(&usable(MINE));
     let lost = state.active_password;
     state.passwords.get_mut(&lost).unwrap().password = None;

@@ -1,26 +1,26 @@
-//! What is published of a state: the objects that exporters and scrapers read.
+//! The published objects of a state, which exporters and scrapers read.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Resource;
 
 use crate::{names::published_generation, render::Children};
 
-/// The published objects, each where it exists and is made from this resource.
+/// The published objects, each if it exists and belongs to this resource.
 #[derive(Clone, Copy, Debug)]
 pub struct Published<'a> {
-    /// What the exporters mount.
+    /// The Secret that the exporters mount.
     pub server: Option<&'a Secret>,
-    /// What Prometheus mounts.
+    /// The Secret that Prometheus mounts.
     pub scrape: Option<&'a Secret>,
-    /// The public CA bundle.
+    /// The ConfigMap with the public CA bundle.
     pub bundle: Option<&'a ConfigMap>,
-    /// Whether the bundle's name is taken by an object that is not made from this resource: then the bundle has no readers
-    /// who would have to be waited for.
+    /// Whether a foreign object has the name of the ConfigMap: then nobody reads the CA bundle from it, and nothing waits for
+    /// it.
     pub bundle_is_foreign: bool,
 }
 
 impl Published<'_> {
-    /// The highest generation of the state that anything here was rendered from.
+    /// Returns the highest generation of the state in these objects.
     pub fn generation(&self) -> u64 {
         let objects = [
             self.server.map(Resource::meta),
@@ -31,7 +31,7 @@ impl Published<'_> {
         generations.max().unwrap_or_default()
     }
 
-    /// Whether everything stands there exactly as in `children`: it was read back, and not only sent.
+    /// Whether everything was read back exactly as in `children`.
     pub fn shows(&self, children: &Children) -> bool {
         let data = |secret: Option<&Secret>| secret.and_then(|it| it.data.clone());
         let bundle = self.bundle.and_then(|it| it.data.as_ref());

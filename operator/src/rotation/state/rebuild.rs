@@ -1,9 +1,9 @@
-//! The state, made again from what is published: where its Secret was deleted while the operator was down, or an older
-//! one was restored from a backup. Pure.
+//! Rebuilds the state from the published objects if its Secret was deleted while the operator was down, or an older one was
+//! restored from a backup. Pure.
 //!
-//! What scrapers and exporters hold goes on working, since all of it is read from what they were given. Lost are only the
-//! keys of the authorities, so that the next one is prepared at once (without a cross certificate), and the texts of
-//! passwords that nobody is told. Where another issuer signs, no key was there to lose.
+//! The credentials of scrapers and exporters keep working, because the published objects contain them. Only the keys of the
+//! CAs are lost, so that the next CA is prepared at once (without a cross certificate), and the texts of passwords that are
+//! not published. With another issuer there is no key to lose.
 
 use std::collections::BTreeMap;
 
@@ -30,9 +30,9 @@ use secure_exporter_pki::{
     secret_text::SecretText,
 };
 
-/// The state to go on from, and whether it had to be made again: a state that is missing, or older than what is published
-/// since, would take back what scrapers and exporters hold. `remembered` is what this process knew last, and `handled` the
-/// requests that are known to have been acted on, whatever an older state says.
+/// Returns the state to continue from, and whether it was rebuilt. A state that is missing, or older than what is published,
+/// is rebuilt, because it would revoke the credentials of scrapers and exporters. `remembered` is the state that this process
+/// last knew, and `handled` are the requests that are known to be handled, whatever an older state contains.
 pub fn current_state(
     stored: Option<&State>,
     remembered: Option<&State>,
@@ -53,13 +53,13 @@ pub fn current_state(
             state.handled.extend(handled.clone());
             (Some(state), true)
         }
-        // An older state is better than none; nothing of it will be published over what is newer.
+        // An older state is better than none. It is never published over newer objects.
         None => (older.cloned(), false),
     }
 }
 
-/// The state that `published` was rendered from, as far as it can be told. Where `older`, an earlier state, still has what
-/// is not published, it is taken from there. `None` where too little is left: then everything begins anew.
+/// Rebuilds the state that `published` was rendered from. What is not published is taken from `older`, an earlier state, if
+/// that has it. `None` if too little is left: then everything starts from the beginning.
 fn rebuild(
     published: &Published<'_>,
     older: Option<&State>,
@@ -122,7 +122,7 @@ fn authorities(
             authorities.insert(*generation, known.clone());
         }
     }
-    // Those of another issuer become one authority each: which of them came together is not known any more.
+    // Each CA of another issuer becomes a separate generation, because it is unknown which belong to the same bundle.
     for certificate_pem in unknown {
         let subject = inspect(&certificate_pem).ok()?.subject;
         let generation = authority_generation(&subject)
@@ -138,7 +138,7 @@ fn authorities(
     (!authorities.is_empty()).then_some(authorities)
 }
 
-/// The served certificate, and the cross certificate behind it.
+/// Returns the serving certificate, and the cross certificate after it.
 fn leaf(
     published: &Published<'_>,
     authorities: &BTreeMap<u64, Authority>,
@@ -151,7 +151,7 @@ fn leaf(
     check_key_matches(chain, &key_pem).ok()?;
     let mut certificates = single_certificates(chain).into_iter();
     let alone = certificates.next()?;
-    // When it has ended, it is still the same authority's.
+    // An expired certificate still belongs to its CA.
     let then = now.min(inspect(&alone).ok()?.not_after);
     let verified_by = |presented: &str, authority: &Authority| {
         let bundle = &authority.certificate_pem;
@@ -161,7 +161,7 @@ fn leaf(
         .iter()
         .rev()
         .find(|(_, authority)| verified_by(&alone, authority));
-    // Of another issuer's, whose chain may be longer, the oldest: of the newest it is not known whether every scraper has it.
+    // For another issuer, whose chain may be longer, the oldest CA: scrapers may not have the newest yet.
     let of_issuer = || {
         let mut oldest_first = authorities.iter();
         oldest_first.find(|(_, authority)| verified_by(chain, authority))
@@ -182,8 +182,7 @@ fn leaf(
     Some((leaf, certificates.next().filter(|_| has_cross)))
 }
 
-/// The certificate that scrapers present. Where that is not published any more, an earlier one that exporters still
-/// accept does as well.
+/// Returns the client certificate. If it is no longer published, an earlier one that exporters still accept is sufficient.
 fn client(
     published: &Published<'_>,
     older: Option<&State>,
@@ -216,7 +215,7 @@ fn client(
     })
 }
 
-/// The accepted hashes, the one whose text is published as the newest.
+/// Returns the accepted hashes as passwords, the published one as the newest.
 fn passwords(
     hashes: &UserHashes,
     published: &Published<'_>,
@@ -224,18 +223,18 @@ fn passwords(
     spec: &ValidSpec,
     now: Timestamp,
 ) -> BTreeMap<u64, Password> {
-    let told = published
+    let published_text = published
         .scrape
         .and_then(|secret| text(secret, "password"))
         .map(|text| SecretText::new(text.to_owned()));
-    let of_hash = |hash| of_hash(hash, told.as_ref(), older, spec, now);
+    let of_hash = |hash| of_hash(hash, published_text.as_ref(), older, spec, now);
     let mut found: Vec<Password> = hashes.as_slice().iter().map(of_hash).collect();
-    // The one that scrapers are told stays the one that they are told; next comes the one that they were told before.
+    // The published password stays active; next comes the previously published one.
     let before = older.and_then(|older| older.passwords.get(&older.active_password));
     found.sort_by_key(|password| {
-        let is_told = told.is_some() && password.password == told;
-        let was_told = before.is_some_and(|before| before.hash == password.hash);
-        (is_told, was_told, password.password.is_some())
+        let is_published = published_text.is_some() && password.password == published_text;
+        let was_published = before.is_some_and(|before| before.hash == password.hash);
+        (is_published, was_published, password.password.is_some())
     });
     let first = older.map_or(0, |older| older.active_password);
     (first + 1..).zip(found).collect()
@@ -243,7 +242,7 @@ fn passwords(
 
 fn of_hash(
     hash: &BcryptHash,
-    told: Option<&SecretText>,
+    published_text: Option<&SecretText>,
     older: Option<&State>,
     spec: &ValidSpec,
     now: Timestamp,
@@ -255,7 +254,7 @@ fn of_hash(
         .flat_map(|older| older.passwords.values())
         .find(|known| known.hash == stored);
     Password {
-        password: told
+        password: published_text
             .filter(is_its)
             .cloned()
             .or_else(|| known?.password.clone()),

@@ -97,7 +97,7 @@ fn checked(texts: &Texts) -> Result<Supplied, SupplyProblem> {
 }
 
 #[test]
-fn what_is_good_is_taken_and_nothing_else_of_the_files() {
+fn a_valid_certificate_is_taken_without_the_rest_of_the_files() {
     let good = good();
     let supplied = checked(&good).unwrap();
     let decorated = Texts {
@@ -128,7 +128,7 @@ fn what_is_good_is_taken_and_nothing_else_of_the_files() {
 }
 
 #[test]
-fn every_kind_of_key_that_can_be_served_is_taken() {
+fn every_supported_type_of_key_is_accepted() {
     for algorithm in [
         &rcgen::PKCS_ECDSA_P256_SHA256,
         &rcgen::PKCS_ECDSA_P384_SHA384,
@@ -142,7 +142,7 @@ fn every_kind_of_key_that_can_be_served_is_taken() {
 }
 
 #[test]
-fn a_chain_leads_by_its_intermediates_to_the_bundle() {
+fn a_chain_is_verified_through_its_intermediates() {
     let root = root("Corporate Root");
     let intermediate = CertifiedIssuer::signed_by(
         authority_params("Corporate Issuing"),
@@ -171,7 +171,7 @@ fn a_chain_leads_by_its_intermediates_to_the_bundle() {
 }
 
 #[test]
-fn every_problem_has_a_name_and_says_where_it_is() {
+fn every_problem_has_a_reason_and_names_its_place() {
     let (good, other) = (good(), good());
     let (key, chain, bundle) = (
         "key tls.key of Secret corporate",
@@ -263,7 +263,7 @@ fn every_problem_has_a_name_and_says_where_it_is() {
 }
 
 #[test]
-fn a_key_in_the_wrong_place_is_not_told() {
+fn a_misplaced_key_is_never_shown() {
     let good = good();
     let line = good.key.replace('\n', "");
     for texts in [
@@ -285,7 +285,7 @@ fn a_key_in_the_wrong_place_is_not_told() {
 }
 
 #[test]
-fn a_key_that_is_not_served_is_refused() {
+fn an_unsupported_key_is_refused() {
     // secp256k1, which no TLS library of ours signs with.
     let key = "-----BEGIN EC PRIVATE KEY-----\n\
                MHQCAQEEIOWMwia5J9HAd+o6pg7yy0aQFwAk6wHgFt9m0gkX7M5coAcGBSuBBAAK\n\
@@ -300,7 +300,7 @@ fn a_key_that_is_not_served_is_refused() {
 }
 
 #[test]
-fn an_authority_that_has_ended_verifies_nothing() {
+fn an_expired_ca_verifies_nothing() {
     let mut ended = authority_params("Corporate Root");
     ended.not_after = date_time_ymd(2026, 11, 1);
     let root = CertifiedIssuer::self_signed(ended, KeyPair::generate().unwrap()).unwrap();
@@ -309,7 +309,7 @@ fn an_authority_that_has_ended_verifies_nothing() {
 }
 
 #[test]
-fn a_message_fits_into_a_condition_whatever_the_certificate_holds() {
+fn a_message_always_fits_into_a_condition() {
     let texts = with(|params| {
         let name =
             |index: u32| SanType::DnsName(format!("{index}.example.com").try_into().unwrap());
@@ -321,7 +321,7 @@ fn a_message_fits_into_a_condition_whatever_the_certificate_holds() {
 }
 
 #[test]
-fn what_does_not_exist_is_named() {
+fn a_missing_object_or_key_is_named() {
     for (content, reason, words) in [
         (
             Content::NoObject,

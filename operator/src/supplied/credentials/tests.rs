@@ -42,14 +42,14 @@ fn problem<T>(own: &Own<T>) -> Problem {
 }
 
 #[test]
-fn what_the_spec_does_not_name_is_not_looked_at() {
+fn secrets_that_the_spec_does_not_name_are_not_read() {
     let found = secret([("password", &b"x"[..])]);
     let none = OwnCredentials::check(&spec(json!({})), Some(&found), Some(&found));
     assert_eq!(none, OwnCredentials::default());
 }
 
 #[test]
-fn a_password_is_text_that_scrapers_send_as_it_is() {
+fn a_password_is_accepted_if_scrapers_send_it_unchanged() {
     let longest = "x".repeat(72);
     for (written, read) in [
         ("correct horse battery", "correct horse battery"),
@@ -69,7 +69,7 @@ fn a_password_is_text_that_scrapers_send_as_it_is() {
 }
 
 #[test]
-fn a_password_that_cannot_be_used_is_refused_with_the_reason() {
+fn an_unusable_password_is_refused_with_the_reason() {
     let key = || "password".to_owned();
     let long = "x".repeat(73);
     let cases: [(&[u8], Problem); 9] = [
@@ -89,11 +89,11 @@ fn a_password_that_cannot_be_used_is_refused_with_the_reason() {
     for (written, expected) in cases {
         let refused = password(Some(&secret([("password", written)])));
         assert_eq!(problem(&refused), expected, "{written:?}");
-        let told = refused.problem().unwrap().to_string();
-        assert!(told.starts_with("Secret mine: "), "{told}");
+        let message = refused.problem().unwrap().to_string();
+        assert!(message.starts_with("Secret mine: "), "{message}");
         assert!(
-            !told.contains("horse") && !told.contains("eleven"),
-            "{told}"
+            !message.contains("horse") && !message.contains("eleven"),
+            "{message}"
         );
     }
     assert_eq!(problem(&password(None)), Problem::NoSecret);
@@ -119,7 +119,7 @@ fn users_have_one_hash_or_more() {
     };
     assert_eq!(texts("alice"), [HASH]);
     assert_eq!(texts("bob.b-2_"), [HASH, &other]);
-    // Nobody but the user of the scrapers: what an admin leaves who removes the last one.
+    // An empty Secret: no additional users.
     assert_eq!(
         users(Some(&Secret::default())),
         Own::Usable(BTreeMap::new())
@@ -127,7 +127,7 @@ fn users_have_one_hash_or_more() {
 }
 
 #[test]
-fn a_user_that_cannot_be_used_refuses_all_of_them_with_the_reason() {
+fn one_invalid_user_makes_the_secret_unusable() {
     let long = "n".repeat(65);
     let bad = |line, source| Problem::BadHash {
         user: "bob".into(),
@@ -159,11 +159,11 @@ fn a_user_that_cannot_be_used_refuses_all_of_them_with_the_reason() {
         let found = secret([("alice", HASH.as_bytes()), (name, value.as_bytes())]);
         let refused = users(Some(&found));
         assert_eq!(problem(&refused), expected, "{name}");
-        let told = refused.problem().unwrap().to_string();
-        assert!(told.starts_with("Secret people: "), "{told}");
+        let message = refused.problem().unwrap().to_string();
+        assert!(message.starts_with("Secret people: "), "{message}");
         assert!(
-            !told.contains("sesame") && !told.contains("0123456789"),
-            "{told}"
+            !message.contains("sesame") && !message.contains("0123456789"),
+            "{message}"
         );
     }
     assert_eq!(problem(&users(None)), Problem::NoSecret);

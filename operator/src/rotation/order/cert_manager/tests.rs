@@ -68,7 +68,7 @@ impl World {
     }
 
     /// A request, and the certificate that answers it.
-    fn request(&self) -> (LeafRequest, String) {
+    fn request(&self) -> (Order, String) {
         let leaf = &self.spec.certificate.parameters;
         let pair = issue_leaf(
             leaf,
@@ -81,7 +81,7 @@ impl World {
         let mut signing = request_leaf(leaf).unwrap();
         signing.key_pem = pair.key_pem;
         let nothing = Asked::Open(Vec::new());
-        let request = LeafRequest {
+        let request = Order {
             signing,
             parameters: self.with(&nothing, |it| it.parameters()),
             made: self.now,
@@ -92,13 +92,13 @@ impl World {
     }
 
     /// The object of a request, with a status.
-    fn answer(&self, request: &LeafRequest, status: Value) -> Asked {
+    fn answer(&self, request: &Order, status: Value) -> Asked {
         let mut object = certificate_request(&self.spec, &self.owner, self.issuer(), request);
         object.status = Some(serde_json::from_value(status).unwrap());
         Asked::Open(vec![object])
     }
 
-    fn issued(&self, request: &LeafRequest, certificate: &str, authority: Option<&str>) -> Asked {
+    fn issued(&self, request: &Order, certificate: &str, authority: Option<&str>) -> Asked {
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
         let ready =
             json!({"type": "Ready", "status": "True", "reason": "Issued", "message": "fetched"});
@@ -110,17 +110,17 @@ impl World {
         self.answer(request, status)
     }
 
-    fn refused(&self, request: &LeafRequest) -> Asked {
+    fn refused(&self, request: &Order) -> Asked {
         let failed = json!({"type": "Ready", "status": "False", "reason": "Failed", "message": "no such role"});
         self.answer(request, json!({"conditions": [failed]}))
     }
 
-    fn pending(&self, request: &LeafRequest) -> Asked {
+    fn pending(&self, request: &Order) -> Asked {
         let missing = json!({"type": "Ready", "status": "False", "reason": "Pending", "message": "issuer \"first\" not found"});
         self.answer(request, json!({"conditions": [missing]}))
     }
 
-    fn outcome(&self, asked: &Asked, request: &LeafRequest) -> Outcome {
+    fn outcome(&self, asked: &Asked, request: &Order) -> Outcome {
         self.with(asked, |it| it.outcome(request))
     }
 
@@ -128,7 +128,7 @@ impl World {
     fn look(
         &self,
         asked: &Asked,
-        request: Option<&LeafRequest>,
+        request: Option<&Order>,
         state: Option<&State>,
     ) -> (Option<OrderStep>, Result<Supplied, SupplyProblem>) {
         self.with(asked, |it| {
@@ -192,7 +192,7 @@ fn once(because: Because) -> Option<(Because, u32)> {
 }
 
 #[test]
-fn what_keeps_an_issuer_from_answering_is_said_with_the_mend() {
+fn a_problem_of_the_issuer_is_reported_with_the_fix() {
     let world = World::first();
     let (request, _) = world.request();
     for (asked, reason, words) in [
@@ -200,9 +200,9 @@ fn what_keeps_an_issuer_from_answering_is_said_with_the_mend() {
         (
             Asked::Forbidden,
             "CertManagerForbidden",
-            "upgrade its chart",
+            "upgrade the operator's chart",
         ),
-        (Asked::Open(Vec::new()), "IssuerNotReady", "being made"),
+        (Asked::Open(Vec::new()), "IssuerNotReady", "being created"),
         (
             world.pending(&request),
             "IssuerNotReady",
@@ -221,7 +221,7 @@ fn what_keeps_an_issuer_from_answering_is_said_with_the_mend() {
 }
 
 #[test]
-fn a_refusal_is_noted_told_and_answered_by_another_request_after_a_wait() {
+fn a_refusal_is_recorded_and_reported_and_repeated_after_a_wait() {
     let world = World::first();
     let (mut request, _) = world.request();
     let asked = world.refused(&request);
@@ -232,7 +232,7 @@ fn a_refusal_is_noted_told_and_answered_by_another_request_after_a_wait() {
     assert_eq!(step, None);
     let message = supplied.unwrap_err().message;
     assert!(
-        message.contains("no such role; to be asked anew at 2027-01-01T00:01:00Z"),
+        message.contains("no such role; the next request follows at 2027-01-01T00:01:00Z"),
         "{message}"
     );
     let later = World {
@@ -244,7 +244,7 @@ fn a_refusal_is_noted_told_and_answered_by_another_request_after_a_wait() {
 }
 
 #[test]
-fn what_is_issued_is_checked_against_the_bundle_that_is_named_or_else_that_comes_with_it() {
+fn a_certificate_is_checked_with_the_bundle_in_the_spec_or_else_with_the_issuers() {
     let mut world = World::first();
     let (request, certificate) = world.request();
     let authority = world.authority.certificate_pem.clone();
@@ -290,7 +290,7 @@ fn a_certificate_that_can_never_be_served_counts_as_a_refusal() {
 }
 
 #[test]
-fn the_leaf_is_renewed_by_a_request_and_held_while_that_is_on_its_way() {
+fn a_renewal_is_ordered_and_the_current_certificate_is_served_meanwhile() {
     let mut world = World::first();
     let (request, certificate) = world.request();
     let authority = world.authority.certificate_pem.clone();
@@ -337,7 +337,7 @@ fn the_leaf_is_renewed_by_a_request_and_held_while_that_is_on_its_way() {
 }
 
 #[test]
-fn another_issuer_is_asked_at_once_and_served_after_its_authority_is_known() {
+fn a_new_issuer_is_asked_at_once_and_served_after_scrapers_trust_its_ca() {
     let mut first = World::first();
     let (request, certificate) = first.request();
     let authority = first.authority.certificate_pem.clone();

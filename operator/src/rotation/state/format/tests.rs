@@ -27,7 +27,7 @@ fn accepted() -> ValidSpec {
 }
 
 #[test]
-fn an_accepted_spec_of_another_version_counts_as_none() {
+fn an_unknown_accepted_spec_counts_as_none() {
     let mut data = state().to_data();
     data.insert(
         ACCEPTED_SPEC_KEY.into(),
@@ -90,7 +90,7 @@ fn state() -> State {
 }
 
 #[test]
-fn a_state_comes_back_as_it_went_in() {
+fn a_state_is_read_as_it_was_written() {
     let state = state();
     let data = state.to_data();
     assert_eq!(State::from_data(&data), Ok(state.clone()));
@@ -103,7 +103,7 @@ fn a_state_comes_back_as_it_went_in() {
 }
 
 #[test]
-fn a_state_without_client_certificate_or_without_password_comes_back() {
+fn a_state_without_client_certificate_or_password_is_read_as_it_was_written() {
     let without_client = State {
         client: None,
         ..state()
@@ -121,7 +121,7 @@ fn a_state_without_client_certificate_or_without_password_comes_back() {
 }
 
 #[test]
-fn a_missing_key_is_named_and_nothing_starts_anew() {
+fn a_missing_key_is_an_error_that_names_it() {
     let complete = state().to_data();
     for key in complete.keys().filter(|key| *key != ACCEPTED_SPEC_KEY) {
         let mut data = complete.clone();
@@ -156,7 +156,7 @@ fn a_damaged_key_is_named_without_its_content() {
 }
 
 #[test]
-fn exchanged_parts_are_refused() {
+fn mismatched_parts_are_refused() {
     let complete = state().to_data();
     for (to, from, named) in [
         ("ca-1.key", "ca-2.key", "ca-1.key"),
@@ -174,7 +174,7 @@ fn exchanged_parts_are_refused() {
 }
 
 #[test]
-fn an_index_that_names_what_is_not_there_is_refused() {
+fn an_index_with_an_unknown_generation_is_refused() {
     let complete = state().to_data();
     for (from, to) in [
         ("\"activeAuthority\": 2", "\"activeAuthority\": 3"),
