@@ -21,7 +21,7 @@ use crate::{
     rotation::{
         annotations::write_handled, evidence::Exporter, state::State, timing::renewal_time,
     },
-    supplied::credentials::OwnProblem,
+    supplied::credentials::CredentialsProblem,
 };
 use secure_exporter_pki::{
     InspectError,
@@ -217,7 +217,7 @@ fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
     const TYPE: &str = conditions::CREDENTIALS_ACCEPTED;
     let names_secrets = seen
         .served
-        .is_none_or(|served| served.spec.names_own_secrets());
+        .is_none_or(|served| served.spec.has_supplied_secrets());
     let Some(own) = seen.own else {
         return names_secrets.then_some(Verdict::AsBefore(TYPE));
     };
@@ -225,8 +225,9 @@ fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
         |holds, reason, message: String| Some(Finding::new(TYPE, holds, reason, message).into());
     let (password, users) = (own.password.problem(), own.users.problem());
     let password_kept =
-        |problem: &OwnProblem| format!("{problem}. The previous password stays in use.");
-    let users_kept = |problem: &OwnProblem| format!("{problem}. The previous users stay in use.");
+        |problem: &CredentialsProblem| format!("{problem}. The previous password stays in use.");
+    let users_kept =
+        |problem: &CredentialsProblem| format!("{problem}. The previous users stay in use.");
     match (password, users) {
         (Some(password), Some(users)) => finding(
             false,
@@ -235,7 +236,7 @@ fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
         ),
         (Some(password), None) => finding(false, "PasswordUnusable", password_kept(password)),
         (None, Some(users)) => finding(false, "UsersUnusable", users_kept(users)),
-        (None, None) if own.is_unread() => Some(Verdict::AsBefore(TYPE)),
+        (None, None) if own.is_unreadable() => Some(Verdict::AsBefore(TYPE)),
         (None, None) if names_secrets => {
             let message = "The user-supplied password and users are accepted.";
             finding(true, "Accepted", message.to_owned())
