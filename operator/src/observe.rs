@@ -20,7 +20,7 @@ use crate::{
     observe::children::{Child, Observed},
     report::pod_problems::{self, Complaint},
     spec::ValidSpec,
-    supplied::credentials::OwnCredentials,
+    supplied::credentials::SuppliedCredentials,
 };
 
 /// Reads the generated objects of `owner`. If one cannot be read, the others still are.
@@ -57,11 +57,11 @@ where
 ///
 /// # Errors
 /// The API server did not answer, or refused the request.
-pub async fn own_credentials(
+pub async fn supplied_credentials(
     client: &Client,
     namespace: &str,
     spec: &ValidSpec,
-) -> Result<OwnCredentials, kube::Error> {
+) -> Result<SuppliedCredentials, kube::Error> {
     let password = match &spec.password_secret {
         Some(place) => get::<Secret>(client, namespace, &place.name).await?,
         None => None,
@@ -70,7 +70,7 @@ pub async fn own_credentials(
         Some(name) => get::<Secret>(client, namespace, name).await?,
         None => None,
     };
-    Ok(OwnCredentials::check(
+    Ok(SuppliedCredentials::check(
         spec,
         password.as_ref(),
         users.as_ref(),

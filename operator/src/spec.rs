@@ -27,7 +27,7 @@ use crate::{
     names::{MAX_NAME_LENGTH, Owner},
     spec::{
         certificate::certificate,
-        credentials::{basic_auth, check_own_secrets, rotation},
+        credentials::{basic_auth, check_supplied_secrets, rotation},
         image_policy::ImagePolicy,
         issuer::ValidIssuer,
         methods::Methods,
@@ -176,7 +176,7 @@ impl ValidSpec {
         let server_name = server_name(spec, owner)?;
         let certificate = certificate(&spec.tls.certificate, &server_name, owner)?;
         let (username, bcrypt_cost) = basic_auth(&spec.authentication)?;
-        check_own_secrets(&spec.authentication, owner)?;
+        check_supplied_secrets(&spec.authentication, owner)?;
         let basic_auth = &spec.authentication.basic_auth;
         let users = basic_auth.users_secret_ref.as_ref();
         Ok(Self {
@@ -242,7 +242,7 @@ fn port(spec: &ExporterSpec) -> Result<u16, SpecError> {
 
 impl ValidSpec {
     /// Whether credentials come from user-supplied Secrets. Those do not carry our labels, so they are not watched.
-    pub fn names_own_secrets(&self) -> bool {
+    pub fn has_supplied_secrets(&self) -> bool {
         self.password_secret.is_some() || self.users_secret.is_some()
     }
 }

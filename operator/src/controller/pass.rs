@@ -17,7 +17,7 @@ use crate::{
         state::State,
     },
     spec::{ValidSpec, ValidWorkload},
-    supplied::{certificate::Supply, credentials::OwnCredentials},
+    supplied::{certificate::Supply, credentials::SuppliedCredentials},
 };
 use kube::Resource;
 
@@ -42,7 +42,7 @@ pub(crate) struct Pass<'a> {
     /// The stored state.
     pub(crate) state: Option<State>,
     /// The content of the user-supplied Secrets.
-    pub(crate) own: Option<OwnCredentials>,
+    pub(crate) own: Option<SuppliedCredentials>,
     /// Where the certificate comes from.
     pub(crate) supply: Option<Supply>,
     /// The answers of the exporters.

@@ -40,7 +40,7 @@ use crate::{
     spec::{ParsedSpec, ValidSpec, issuer::ValidIssuer},
     supplied::{
         certificate::{Supply, SupplyProblem, check},
-        credentials::{Own, OwnCredentials},
+        credentials::{SuppliedCredentials, UserSecret},
     },
 };
 
@@ -118,7 +118,7 @@ impl Pass<'_> {
         };
         let outlook = plan.outlook(&known, (state, next.order.as_ref()), &it)?;
         self.waiting = outlook.waiting;
-        let is_watched = plan.supply == Supply::Managed && !spec.names_own_secrets();
+        let is_watched = plan.supply == Supply::Managed && !spec.has_supplied_secrets();
         let awaits = self.waiting != Waiting::Nobody;
         self.due = if plan.steps.is_empty() {
             pause(
@@ -213,18 +213,20 @@ impl Pass<'_> {
         &mut self,
         spec: &ValidSpec,
         known: &Known,
-    ) -> Result<Option<(OwnCredentials, Issued)>, Problem> {
+    ) -> Result<Option<(SuppliedCredentials, Issued)>, Problem> {
         let (client, namespace) = (&self.context.client, &self.owner.namespace);
-        let own = observe::own_credentials(client, namespace, spec).await;
+        let own = observe::supplied_credentials(client, namespace, spec).await;
         let own = own.unwrap_or_else(|source| {
             let problem = Problem::read("the Secrets in spec.authentication.basicAuth", &source);
             self.problems.push(problem);
-            OwnCredentials::unread(spec)
+            SuppliedCredentials::unreadable(spec)
         });
         self.own = Some(own.clone());
         match (&known.state, &own.password) {
-            (None, Own::Refused(problem)) => return Err(Problem::NoPassword(problem.clone())),
-            (None, Own::Unread) => return Ok(None),
+            (None, UserSecret::Invalid(problem)) => {
+                return Err(Problem::NoPassword(problem.clone()));
+            }
+            (None, UserSecret::Unreadable) => return Ok(None),
             _ => {}
         }
         let issued = self.read_issued(spec, known.order.as_ref()).await;

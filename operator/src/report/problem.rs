@@ -8,7 +8,7 @@ use crate::{
     render::RenderError,
     rotation::{carry_out::make::RotationError, state::format::StateError},
     spec::SpecError,
-    supplied::{certificate::SupplyProblem, credentials::OwnProblem},
+    supplied::{certificate::SupplyProblem, credentials::CredentialsProblem},
 };
 use secure_exporter_pki::InspectError;
 
@@ -30,7 +30,7 @@ pub enum Problem {
     Workload(#[source] SpecError),
     /// There is no password yet.
     #[error("nothing can be published yet, because there is no usable password: {0}")]
-    NoPassword(#[source] OwnProblem),
+    NoPassword(#[source] CredentialsProblem),
     /// There is no serving certificate yet.
     #[error("nothing can be published yet, because there is no usable serving certificate: {0}")]
     IssuerNotReady(#[source] SupplyProblem),

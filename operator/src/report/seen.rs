@@ -12,7 +12,7 @@ use crate::{
         state::State,
     },
     spec::ValidSpec,
-    supplied::{certificate::Supply, credentials::OwnCredentials},
+    supplied::{certificate::Supply, credentials::SuppliedCredentials},
 };
 
 /// What a pass observed: the input of the status, the conditions, the events and the metrics.
@@ -36,7 +36,7 @@ pub struct Seen<'a> {
     /// What the user requested by annotation.
     pub requests: &'a Requests,
     /// The content of the user-supplied Secrets; `None` if the pass ended before it read them.
-    pub own: Option<&'a OwnCredentials>,
+    pub own: Option<&'a SuppliedCredentials>,
     /// Where the certificate comes from, and the next one; `None` if the pass ended before it read it.
     pub supply: Option<&'a Supply>,
     /// What the pass could not do.

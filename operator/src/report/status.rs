@@ -22,7 +22,7 @@ use crate::{
         annotations::write_handled, evidence::Exporter, state::State, timing::renewal_time,
     },
     spec::ValidSpec,
-    supplied::credentials::OwnProblem,
+    supplied::credentials::CredentialsProblem,
 };
 use secure_exporter_pki::{
     InspectError,
@@ -220,7 +220,7 @@ fn stalled_verdict(seen: &Seen<'_>, trouble: Option<(&'static str, String)>) -> 
 /// The condition `CredentialsAccepted`; `None` if the spec names no user-supplied Secret.
 fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
     const TYPE: &str = conditions::CREDENTIALS_ACCEPTED;
-    let names_secrets = seen.spec.is_some_and(ValidSpec::names_own_secrets);
+    let names_secrets = seen.spec.is_some_and(ValidSpec::has_supplied_secrets);
     // Before there is anything to keep, the problem itself is reported.
     let Some(own) = seen.own.filter(|_| seen.served.is_some()) else {
         return names_secrets.then_some(Verdict::AsBefore(TYPE));
@@ -229,8 +229,9 @@ fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
         |holds, reason, message: String| Some(Finding::new(TYPE, holds, reason, message).into());
     let (password, users) = (own.password.problem(), own.users.problem());
     let password_kept =
-        |problem: &OwnProblem| format!("{problem}. The previous password stays in use.");
-    let users_kept = |problem: &OwnProblem| format!("{problem}. The previous users stay in use.");
+        |problem: &CredentialsProblem| format!("{problem}. The previous password stays in use.");
+    let users_kept =
+        |problem: &CredentialsProblem| format!("{problem}. The previous users stay in use.");
     match (password, users) {
         (Some(password), Some(users)) => finding(
             false,
@@ -239,7 +240,7 @@ fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
         ),
         (Some(password), None) => finding(false, "PasswordUnusable", password_kept(password)),
         (None, Some(users)) => finding(false, "UsersUnusable", users_kept(users)),
-        (None, None) if own.is_unread() => Some(Verdict::AsBefore(TYPE)),
+        (None, None) if own.is_unreadable() => Some(Verdict::AsBefore(TYPE)),
         (None, None) if names_secrets => {
             let message = "The user-supplied password and users are accepted.";
             finding(true, "Accepted", message.to_owned())

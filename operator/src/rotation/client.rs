@@ -120,7 +120,7 @@ mod tests {
             annotations::Requests, carry_out::carry_out, decide, evidence::Heard, timing::Timers,
         },
         spec::ValidSpec,
-        supplied::{certificate::Supply, credentials::OwnCredentials},
+        supplied::{certificate::Supply, credentials::SuppliedCredentials},
     };
 
     fn owner() -> Owner {
@@ -140,7 +140,7 @@ mod tests {
         let requests = Requests::default();
         let situation = Situation {
             spec,
-            own: &OwnCredentials::default(),
+            own: &SuppliedCredentials::default(),
             requests: &requests,
             supply: &Supply::Managed,
             uid: "u",

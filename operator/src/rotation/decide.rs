@@ -18,7 +18,7 @@ use crate::{
     spec::ValidSpec,
     supplied::{
         certificate::Supply,
-        credentials::{Own, Users},
+        credentials::{UserSecret, Users},
     },
 };
 use secure_exporter_pki::InspectError;
@@ -182,9 +182,9 @@ fn accept(state: &State, situation: &Situation<'_>) -> Option<Step> {
 /// Additional users have no overlap, because a removed user must be refused.
 fn replace_users(current: &Users, situation: &Situation<'_>) -> Option<Step> {
     let wanted = match &situation.own.users {
-        Own::Usable(users) => users.clone(),
-        Own::Unasked => Users::new(),
-        Own::Refused(_) | Own::Unread => return None,
+        UserSecret::Usable(users) => users.clone(),
+        UserSecret::NotConfigured => Users::new(),
+        UserSecret::Invalid(_) | UserSecret::Unreadable => return None,
     };
     (wanted != *current).then_some(Step::ReplaceUsers { users: wanted })
 }

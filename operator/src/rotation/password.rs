@@ -20,7 +20,7 @@ use crate::{
         step::{PasswordStep, Step},
         timing::Timers,
     },
-    supplied::credentials::Own,
+    supplied::credentials::UserSecret,
 };
 use secure_exporter_pki::secret_text::SecretText;
 
@@ -66,9 +66,9 @@ pub(crate) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     let newest = state.passwords.last_key_value();
     let text = newest.and_then(|(_, newest)| newest.password.clone());
     let own = match &situation.own.password {
-        Own::Unasked => None,
-        Own::Usable(own) => Some(own.clone()),
-        Own::Refused(_) | Own::Unread => text.clone(),
+        UserSecret::NotConfigured => None,
+        UserSecret::Usable(own) => Some(own.clone()),
+        UserSecret::Invalid(_) | UserSecret::Unreadable => text.clone(),
     };
     let is_same = own.is_some() && own == text;
     let mut steps = vec![Step::Password(PasswordStep::Replace { generation, own })];
@@ -98,8 +98,8 @@ pub(crate) fn is_lost(state: &State) -> bool {
 /// Returns the user-supplied password, if there is a usable one.
 pub(crate) fn own(situation: &Situation<'_>) -> Option<SecretText> {
     match &situation.own.password {
-        Own::Usable(text) => Some(text.clone()),
-        Own::Unasked | Own::Refused(_) | Own::Unread => None,
+        UserSecret::Usable(text) => Some(text.clone()),
+        UserSecret::NotConfigured | UserSecret::Invalid(_) | UserSecret::Unreadable => None,
     }
 }
 
@@ -177,14 +177,14 @@ fn begin(state: &State, active: &Password, situation: &Situation<'_>) -> Vec<Ste
         Step::Password(PasswordStep::Prepare { generation, own })
     };
     let step = match &situation.own.password {
-        Own::Usable(text) if active.password.as_ref() != Some(text) => {
+        UserSecret::Usable(text) if active.password.as_ref() != Some(text) => {
             Some(prepare(Some(text.clone())))
         }
-        Own::Usable(_) | Own::Refused(_) | Own::Unread => {
+        UserSecret::Usable(_) | UserSecret::Invalid(_) | UserSecret::Unreadable => {
             requested.then_some(Step::Password(PasswordStep::Keep))
         }
         // A password that is no longer user-supplied is replaced by a generated one.
-        Own::Unasked => (requested || is_due || active.own).then(|| prepare(None)),
+        UserSecret::NotConfigured => (requested || is_due || active.own).then(|| prepare(None)),
     };
     let mut steps: Vec<Step> = step.into_iter().collect();
     if requested {

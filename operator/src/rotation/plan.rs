@@ -25,7 +25,7 @@ use crate::{
     supplied::{
         cert_manager::Asked,
         certificate::{Found, Supplied, Supply, SupplyProblem},
-        credentials::OwnCredentials,
+        credentials::SuppliedCredentials,
     },
 };
 
@@ -49,7 +49,7 @@ pub struct Circumstances<'a> {
     /// What the user requested by annotation.
     pub requests: &'a Requests,
     /// The content of the user-supplied Secrets.
-    pub own: &'a OwnCredentials,
+    pub own: &'a SuppliedCredentials,
     /// What was read about the issuer.
     pub issued: &'a Issued,
     /// What is published.

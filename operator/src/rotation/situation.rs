@@ -10,7 +10,7 @@ use crate::{
         timing::Timers,
     },
     spec::ValidSpec,
-    supplied::{certificate::Supply, credentials::OwnCredentials},
+    supplied::{certificate::Supply, credentials::SuppliedCredentials},
 };
 
 /// The inputs of a decision, besides the state.
@@ -21,7 +21,7 @@ pub struct Situation<'a> {
     /// What the user requested by annotation.
     pub requests: &'a Requests,
     /// The content of the user-supplied Secrets.
-    pub own: &'a OwnCredentials,
+    pub own: &'a SuppliedCredentials,
     /// Where the serving certificate comes from, and the next one.
     pub supply: &'a Supply,
     /// The uid of the resource, which spreads the renewals of different resources.

@@ -47,7 +47,10 @@ pub(crate) fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, u32), Spe
     Ok((username.clone(), cost))
 }
 
-pub(crate) fn check_own_secrets(spec: &AuthenticationSpec, owner: &Owner) -> Result<(), SpecError> {
+pub(crate) fn check_supplied_secrets(
+    spec: &AuthenticationSpec,
+    owner: &Owner,
+) -> Result<(), SpecError> {
     let (password, users) = (
         spec.basic_auth.password_secret_ref.as_ref(),
         spec.basic_auth.users_secret_ref.as_ref(),

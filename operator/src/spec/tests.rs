@@ -325,8 +325,8 @@ fn a_user_supplied_password_has_no_interval() {
         (place.name.as_str(), place.key.as_str()),
         ("mine", "password")
     );
-    assert!(spec.names_own_secrets());
-    assert!(!parse(json!({})).unwrap().names_own_secrets());
+    assert!(spec.has_supplied_secrets());
+    assert!(!parse(json!({})).unwrap().has_supplied_secrets());
 }
 
 #[test]

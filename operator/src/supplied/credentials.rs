@@ -26,40 +26,40 @@ pub type Users = BTreeMap<String, UserHashes>;
 
 /// The content of the user-supplied Secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnCredentials {
+pub struct SuppliedCredentials {
     /// The password of the scrapers.
-    pub password: Own<SecretText>,
+    pub password: UserSecret<SecretText>,
     /// The additional users.
-    pub users: Own<Users>,
+    pub users: UserSecret<Users>,
 }
 
 /// The content of a user-supplied Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Own<T> {
+pub enum UserSecret<T> {
     /// The spec names no Secret for it.
     #[default]
-    Unasked,
+    NotConfigured,
     /// It passed the check.
     Usable(T),
     /// It did not pass the check.
-    Refused(OwnProblem),
+    Invalid(CredentialsProblem),
     /// The read failed temporarily, and what is in use stays.
-    Unread,
+    Unreadable,
 }
 
-impl<T> Own<T> {
+impl<T> UserSecret<T> {
     /// Returns the problem, if there is one.
-    pub fn problem(&self) -> Option<&OwnProblem> {
+    pub fn problem(&self) -> Option<&CredentialsProblem> {
         match self {
-            Self::Refused(problem) => Some(problem),
-            Self::Unasked | Self::Usable(_) | Self::Unread => None,
+            Self::Invalid(problem) => Some(problem),
+            Self::NotConfigured | Self::Usable(_) | Self::Unreadable => None,
         }
     }
 
     fn of(secret: &str, checked: Result<T, Problem>) -> Self {
         match checked {
             Ok(usable) => Self::Usable(usable),
-            Err(problem) => Self::Refused(OwnProblem {
+            Err(problem) => Self::Invalid(CredentialsProblem {
                 secret: secret.to_owned(),
                 problem,
             }),
@@ -70,7 +70,7 @@ impl<T> Own<T> {
 /// Why a user-supplied Secret is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Secret {secret}: {problem}")]
-pub struct OwnProblem {
+pub struct CredentialsProblem {
     /// Name of the Secret.
     pub secret: String,
     /// What is wrong with it.
@@ -137,35 +137,41 @@ pub enum Problem {
     TooMany,
 }
 
-impl OwnCredentials {
+impl SuppliedCredentials {
     /// The value if the Secrets in `spec` could not be read.
-    pub fn unread(spec: &ValidSpec) -> Self {
+    pub fn unreadable(spec: &ValidSpec) -> Self {
         Self {
             password: match spec.password_secret {
-                Some(_) => Own::Unread,
-                None => Own::Unasked,
+                Some(_) => UserSecret::Unreadable,
+                None => UserSecret::NotConfigured,
             },
             users: match spec.users_secret {
-                Some(_) => Own::Unread,
-                None => Own::Unasked,
+                Some(_) => UserSecret::Unreadable,
+                None => UserSecret::NotConfigured,
             },
         }
     }
 
     /// Whether any of the Secrets could not be read.
-    pub fn is_unread(&self) -> bool {
-        self.password == Own::Unread || self.users == Own::Unread
+    pub fn is_unreadable(&self) -> bool {
+        self.password == UserSecret::Unreadable || self.users == UserSecret::Unreadable
     }
 
     /// Checks the Secrets in `spec`. `None` is a Secret that does not exist.
     pub fn check(spec: &ValidSpec, password: Option<&Secret>, users: Option<&Secret>) -> Self {
         Self {
-            password: spec.password_secret.as_ref().map_or(Own::Unasked, |place| {
-                Own::of(&place.name, check_password(password, &place.key))
-            }),
-            users: spec.users_secret.as_ref().map_or(Own::Unasked, |name| {
-                Own::of(name, check_users(users, &spec.username))
-            }),
+            password: spec
+                .password_secret
+                .as_ref()
+                .map_or(UserSecret::NotConfigured, |place| {
+                    UserSecret::of(&place.name, check_password(password, &place.key))
+                }),
+            users: spec
+                .users_secret
+                .as_ref()
+                .map_or(UserSecret::NotConfigured, |name| {
+                    UserSecret::of(name, check_users(users, &spec.username))
+                }),
         }
     }
 }

@@ -16,7 +16,7 @@ use secure_exporter_operator::{
         state::State, timing::Timers,
     },
     spec::ValidSpec,
-    supplied::{certificate::Supply, credentials::OwnCredentials},
+    supplied::{certificate::Supply, credentials::SuppliedCredentials},
 };
 use secure_exporter_pki::inspect::certificates;
 use serde_json::json;
@@ -47,7 +47,7 @@ fn spec_and_state(methods: &[&str]) -> (ValidSpec, State) {
     let requests = Requests::default();
     let now = Timestamp::now();
     let situation = Situation {
-        own: &OwnCredentials::default(),
+        own: &SuppliedCredentials::default(),
         spec: &spec,
         requests: &requests,
         supply: &Supply::Managed,

@@ -22,7 +22,7 @@ use crate::{
     },
     supplied::{
         certificate::{NOT_ASKED, Supply},
-        credentials::OwnCredentials,
+        credentials::SuppliedCredentials,
     },
 };
 use secure_exporter_pki::{IssuedPair, Serial, cross_sign, issue_authority, issue_leaf};
@@ -74,7 +74,7 @@ impl Passes {
             },
         };
         let situation = Situation {
-            own: &OwnCredentials::default(),
+            own: &SuppliedCredentials::default(),
             spec: &self.spec,
             requests: &self.requests,
             supply,

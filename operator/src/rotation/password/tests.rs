@@ -16,7 +16,7 @@ use crate::{
     spec::ValidSpec,
     supplied::{
         certificate::Supply,
-        credentials::{OwnCredentials, OwnProblem, Problem},
+        credentials::{CredentialsProblem, Problem, SuppliedCredentials},
     },
 };
 
@@ -39,20 +39,20 @@ fn text(text: &str) -> SecretText {
     SecretText::new(text.to_owned())
 }
 
-fn usable(password: &str) -> OwnCredentials {
-    OwnCredentials {
-        password: Own::Usable(text(password)),
-        ..OwnCredentials::default()
+fn usable(password: &str) -> SuppliedCredentials {
+    SuppliedCredentials {
+        password: UserSecret::Usable(text(password)),
+        ..SuppliedCredentials::default()
     }
 }
 
-fn refused() -> OwnCredentials {
-    OwnCredentials {
-        password: Own::Refused(OwnProblem {
+fn refused() -> SuppliedCredentials {
+    SuppliedCredentials {
+        password: UserSecret::Invalid(CredentialsProblem {
             secret: "mine".into(),
             problem: Problem::NoSecret,
         }),
-        ..OwnCredentials::default()
+        ..SuppliedCredentials::default()
     }
 }
 
@@ -64,7 +64,7 @@ fn asked(annotation: &str, value: &str) -> Requests {
 /// What is decided, and the state after it. Everything before was published; no exporter is asked.
 fn pass(
     state: Option<State>,
-    own: &OwnCredentials,
+    own: &SuppliedCredentials,
     requests: &Requests,
     now: Timestamp,
 ) -> (Vec<Step>, State) {
@@ -90,11 +90,11 @@ fn now() -> Timestamp {
     "2027-01-01T00:00:00Z".parse().unwrap()
 }
 
-fn begin(own: &OwnCredentials) -> State {
+fn begin(own: &SuppliedCredentials) -> State {
     pass(None, own, &Requests::default(), now()).1
 }
 
-fn steps(state: &State, own: &OwnCredentials, requests: &Requests) -> Vec<Step> {
+fn steps(state: &State, own: &SuppliedCredentials, requests: &Requests) -> Vec<Step> {
     pass(Some(state.clone()), own, requests, now()).0
 }
 
@@ -106,7 +106,7 @@ fn active(state: &State) -> &Password {
 fn the_first_password_is_the_user_supplied_one() {
     let state = begin(&usable(MINE));
     assert_eq!(active(&state).password, Some(text(MINE)));
-    assert!(active(&state).own && !active(&begin(&OwnCredentials::default())).own);
+    assert!(active(&state).own && !active(&begin(&SuppliedCredentials::default())).own);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_changed_secret_starts_a_rotation_with_all_stages() {
 
 #[test]
 fn a_change_to_a_user_supplied_password_and_back_is_a_rotation() {
-    let generated = OwnCredentials::default();
+    let generated = SuppliedCredentials::default();
     let nothing = Requests::default();
     let prepare = |own: Option<&str>| {
         Step::Password(PasswordStep::Prepare {
@@ -161,7 +161,7 @@ fn a_change_to_a_user_supplied_password_and_back_is_a_rotation() {
 #[test]
 fn an_unusable_secret_changes_nothing() {
     let nothing = Requests::default();
-    for state in [begin(&usable(MINE)), begin(&OwnCredentials::default())] {
+    for state in [begin(&usable(MINE)), begin(&SuppliedCredentials::default())] {
         assert_eq!(steps(&state, &refused(), &nothing), []);
     }
     // A rotation in progress continues.
@@ -215,8 +215,8 @@ fn distrust_takes_the_password_in_the_secret_and_drops_every_other_at_once() {
         assert_eq!(pass(Some(state), &own, &requests, now()).0, []);
     }
     let (_, state) = pass(
-        Some(begin(&OwnCredentials::default())),
-        &OwnCredentials::default(),
+        Some(begin(&SuppliedCredentials::default())),
+        &SuppliedCredentials::default(),
         &requests,
         now(),
     );

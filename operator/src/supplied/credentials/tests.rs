@@ -27,25 +27,25 @@ fn secret<'a>(entries: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Secret 
     }
 }
 
-fn password(secret: Option<&Secret>) -> Own<SecretText> {
+fn password(secret: Option<&Secret>) -> UserSecret<SecretText> {
     let spec = spec(json!({"passwordSecretRef": {"name": "mine"}}));
-    OwnCredentials::check(&spec, secret, None).password
+    SuppliedCredentials::check(&spec, secret, None).password
 }
 
-fn users(secret: Option<&Secret>) -> Own<Users> {
+fn users(secret: Option<&Secret>) -> UserSecret<Users> {
     let spec = spec(json!({"usersSecretRef": {"name": "people"}}));
-    OwnCredentials::check(&spec, None, secret).users
+    SuppliedCredentials::check(&spec, None, secret).users
 }
 
-fn problem<T>(own: &Own<T>) -> Problem {
+fn problem<T>(own: &UserSecret<T>) -> Problem {
     own.problem().expect("it is accepted").problem.clone()
 }
 
 #[test]
 fn secrets_that_the_spec_does_not_name_are_not_read() {
     let found = secret([("password", &b"x"[..])]);
-    let none = OwnCredentials::check(&spec(json!({})), Some(&found), Some(&found));
-    assert_eq!(none, OwnCredentials::default());
+    let none = SuppliedCredentials::check(&spec(json!({})), Some(&found), Some(&found));
+    assert_eq!(none, SuppliedCredentials::default());
 }
 
 #[test]
@@ -60,11 +60,15 @@ fn a_password_is_accepted_if_scrapers_send_it_unchanged() {
     ] {
         let found = secret([("password", written.as_bytes())]);
         let expected = SecretText::new(read.to_owned());
-        assert_eq!(password(Some(&found)), Own::Usable(expected), "{written:?}");
+        assert_eq!(
+            password(Some(&found)),
+            UserSecret::Usable(expected),
+            "{written:?}"
+        );
     }
     let spec = spec(json!({"passwordSecretRef": {"name": "mine", "key": "pw"}}));
     let found = secret([("pw", &b"correct horse battery"[..])]);
-    let checked = OwnCredentials::check(&spec, Some(&found), None);
+    let checked = SuppliedCredentials::check(&spec, Some(&found), None);
     assert!(checked.password.problem().is_none());
 }
 
@@ -110,7 +114,7 @@ fn users_have_one_hash_or_more() {
     let other = HASH.replace("$2y$10$", "$2b$12$");
     let both = format!("{HASH}\n\n {other} \n");
     let found = secret([("alice", HASH.as_bytes()), ("bob.b-2_", both.as_bytes())]);
-    let Own::Usable(read) = users(Some(&found)) else {
+    let UserSecret::Usable(read) = users(Some(&found)) else {
         panic!("refused");
     };
     let texts = |name: &str| -> Vec<&str> {
@@ -122,7 +126,7 @@ fn users_have_one_hash_or_more() {
     // An empty Secret: no additional users.
     assert_eq!(
         users(Some(&Secret::default())),
-        Own::Usable(BTreeMap::new())
+        UserSecret::Usable(BTreeMap::new())
     );
 }
 

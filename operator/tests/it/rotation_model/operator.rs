@@ -21,7 +21,7 @@ use secure_exporter_operator::{
     supplied::{
         cert_manager::Asked,
         certificate::Supply,
-        credentials::{Own, Users},
+        credentials::{UserSecret, Users},
     },
 };
 
@@ -41,9 +41,9 @@ impl World {
             return Ok(());
         };
         let heard = self.hear(known.state.as_ref());
-        let mut own = self.own_credentials(&spec);
+        let mut own = self.supplied_credentials(&spec);
         if self.mutant == Mutant::UsersEndWithSecret && own.users.problem().is_some() {
-            own.users = Own::Usable(Users::new());
+            own.users = UserSecret::Usable(Users::new());
         }
         let supply = self.supply(&spec);
         let issued = Issued {

@@ -6,7 +6,7 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secure_exporter_operator::{
     api::PasswordSecretRef,
     spec::ValidSpec,
-    supplied::credentials::{Own, OwnCredentials},
+    supplied::credentials::{SuppliedCredentials, UserSecret},
 };
 
 use super::World;
@@ -81,27 +81,27 @@ impl World {
     }
 
     /// What the operator reads of them now.
-    pub(super) fn own_credentials(&self, spec: &ValidSpec) -> OwnCredentials {
+    pub(super) fn supplied_credentials(&self, spec: &ValidSpec) -> SuppliedCredentials {
         let (password, users) = (self.own.password.as_ref(), self.own.users.as_ref());
-        OwnCredentials::check(spec, password, users)
+        SuppliedCredentials::check(spec, password, users)
     }
 
     /// Whether what can be used of them is used.
     pub(super) fn follows_own_secrets(&self) -> bool {
-        let own = self.own_credentials(&self.spec);
+        let own = self.supplied_credentials(&self.spec);
         let Some(state) = &self.store.state else {
             return false;
         };
         let active = state.passwords.get(&state.active_password);
         let password = match own.password {
-            Own::Usable(text) => active.is_some_and(|it| it.password == Some(text)),
-            Own::Unasked => active.is_none_or(|it| !it.own),
-            Own::Refused(_) | Own::Unread => true,
+            UserSecret::Usable(text) => active.is_some_and(|it| it.password == Some(text)),
+            UserSecret::NotConfigured => active.is_none_or(|it| !it.own),
+            UserSecret::Invalid(_) | UserSecret::Unreadable => true,
         };
         let users = match own.users {
-            Own::Usable(users) => users == state.users,
-            Own::Unasked => state.users.is_empty(),
-            Own::Refused(_) | Own::Unread => true,
+            UserSecret::Usable(users) => users == state.users,
+            UserSecret::NotConfigured => state.users.is_empty(),
+            UserSecret::Invalid(_) | UserSecret::Unreadable => true,
         };
         password && users
     }

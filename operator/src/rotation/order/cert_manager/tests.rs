@@ -9,7 +9,7 @@ use crate::{
         carry_out::carry_out, decide as decide_rotation, evidence::Heard, situation::Situation,
     },
     spec::issuer::ValidIssuer,
-    supplied::credentials::OwnCredentials,
+    supplied::credentials::SuppliedCredentials,
 };
 use secure_exporter_pki::{IssuedPair, Serial, issue_authority, issue_leaf, request_leaf};
 
@@ -149,7 +149,7 @@ impl World {
             spec: &self.spec,
             requests: &requests,
             supply: &supply,
-            own: &OwnCredentials::default(),
+            own: &SuppliedCredentials::default(),
             uid: "u",
             published: true,
             heard: &Heard::nobody(),
