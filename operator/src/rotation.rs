@@ -1,7 +1,7 @@
 //! The rotation: what the state is, when it must change, and what it becomes.
 //!
-//! [`decide`](decide()) is pure: its inputs are the spec, the state, what is published, the exporters' answers and the time.
-//! Only [`carry_out`](carry_out()) generates keys and passwords.
+//! [`plan`](mod@plan) is pure: its inputs are the spec, the state, what is published, the exporters' answers and the time.
+//! Only [`carry_out`](mod@carry_out) generates keys and passwords.
 //!
 //! No scrape fails, whatever happens in between, because:
 //! - the next state is stored before anything that is rendered from it is published;

@@ -74,11 +74,13 @@ enum Answer {
 
 /// Whether only the issuer can do what is requested.
 fn is_of_issuer(subject: Subject, issuer: &ValidIssuer) -> bool {
-    match (subject, issuer) {
-        (_, ValidIssuer::Managed) | (Subject::Password, _) => false,
-        (Subject::Certificate, ValidIssuer::CertManager { .. }) => false,
-        _ => true,
-    }
+    let is_ours = matches!(
+        (subject, issuer),
+        (_, ValidIssuer::Managed)
+            | (Subject::Password, _)
+            | (Subject::Certificate, ValidIssuer::CertManager { .. })
+    );
+    !is_ours
 }
 
 fn queue(queued: &str) -> String {
