@@ -110,7 +110,7 @@ impl Pass<'_> {
             // There is nothing to serve before the first certificate.
             self.due = self.due_without_state(&next);
             return match &plan.supply {
-                Supply::External(Err(problem)) if !problem.is_passing => {
+                Supply::External(Err(problem)) if !problem.is_passing() => {
                     Err(Problem::IssuerNotReady(problem.clone()))
                 }
                 _ => Ok(()),

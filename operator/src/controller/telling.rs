@@ -7,7 +7,7 @@ use crate::{
     apply::error::ApplyError,
     controller::{context::Context, pass::Pass},
     report::{
-        announcements::{DECLINED, announcement},
+        announcements::{announcement, is_warning},
         news,
         seen::{Seen, Served},
         status,
@@ -21,20 +21,29 @@ pub(crate) async fn tell(
     steps: &[Step],
     rebuilt: bool,
 ) {
-    let rebuilt = rebuilt.then(|| {
+    if rebuilt {
         let note = "The state was missing or older than the published objects, so it was rebuilt from them; if the operator runs the CA, its key is lost, and a new CA follows with overlap";
-        ("StateRebuilt", note.to_owned())
-    });
-    for (reason, note) in rebuilt
-        .into_iter()
-        .chain(steps.iter().filter_map(announcement))
-    {
-        tracing::info!(resource = %name(resource), reason, note);
-        if reason == DECLINED {
-            context.events.warn_once(resource, reason, &note).await;
-        } else {
-            context.events.done(resource, reason, &note).await;
+        announce(resource, context, "StateRebuilt", note, false).await;
+    }
+    for step in steps {
+        if let Some((reason, note)) = announcement(step) {
+            announce(resource, context, reason, &note, is_warning(step)).await;
         }
+    }
+}
+
+async fn announce(
+    resource: &SecureExporter,
+    context: &Context,
+    reason: &str,
+    note: &str,
+    is_warning: bool,
+) {
+    tracing::info!(resource = %name(resource), reason, note);
+    if is_warning {
+        context.events.warn_once(resource, reason, note).await;
+    } else {
+        context.events.done(resource, reason, note).await;
     }
 }
 

@@ -7,7 +7,12 @@ use crate::rotation::{
 };
 
 /// Reason of the warning that a request was declined.
-pub const DECLINED: &str = "RequestDeclined";
+const DECLINED: &str = "RequestDeclined";
+
+/// Whether a step is announced as a warning: a request was not carried out.
+pub fn is_warning(step: &Step) -> bool {
+    matches!(step, Step::Request(RequestStep::Decline { .. }))
+}
 
 /// Reason and message of the event for a step; `None` for steps that change nothing outside the state.
 pub fn announcement(step: &Step) -> Option<(&'static str, String)> {

@@ -17,7 +17,7 @@ use secure_exporter_pki::BACKDATING;
 const EXPIRING: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// Reason of [`conditions::CERTIFICATE_VALID`] when a certificate has expired, so that every scrape fails.
-pub const EXPIRED: &str = "Expired";
+const EXPIRED: &str = "Expired";
 
 /// Returns the condition of the serving certificate, or that of the client certificate if only that one is invalid: scrapes
 /// need both. `supply` is `None` where the next certificate could not be read.
@@ -33,13 +33,15 @@ pub fn validity(
     let backdating = state.backdating(state.leaf.authority_generation);
     let finding = certificate_finding("serving certificate", certificate, backdating, now);
     let next = match supply {
-        Some(Supply::External(Err(problem))) if problem.is_passing => None,
+        Some(Supply::External(Err(problem))) if problem.is_passing() => None,
         Some(Supply::External(supplied)) => Some(supplied.as_ref().err()),
         _ if spec.issuer.is_managed() => return managed(finding, client, now).into(),
         _ => None,
     };
     match next {
-        Some(problem) => supplied_finding(finding, problem, &spec.issuer.source(), end).into(),
+        Some(problem) => {
+            supplied_finding(finding, problem, &spec.issuer.source(), end, end <= now).into()
+        }
         // What comes next could not be read: what was known of it stays, unless the current one is about to end.
         None if finding.holds == Some(true) => Verdict::AsBefore(conditions::CERTIFICATE_VALID),
         None => finding.into(),
@@ -66,8 +68,8 @@ fn supplied_finding(
     problem: Option<&SupplyProblem>,
     source: &str,
     end: Timestamp,
+    is_over: bool,
 ) -> Finding {
-    let is_over = served.reason == EXPIRED;
     let (holds, reason, message) = match problem {
         Some(problem) if is_over => (
             false,
@@ -76,7 +78,7 @@ fn supplied_finding(
         ),
         Some(problem) => (
             false,
-            problem.reason,
+            problem.reason.text(),
             format!(
                 "The next certificate cannot be used: {problem}. The exporters keep serving the current one, which expires at {end}."
             ),
@@ -137,6 +139,7 @@ fn certificate_finding(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supplied::certificate::SupplyReason;
 
     fn supplied(reason: &'static str, holds: bool, problem: Option<&SupplyProblem>) -> Finding {
         let served = Finding::new(
@@ -145,12 +148,21 @@ mod tests {
             reason,
             "The certificate was checked.",
         );
-        supplied_finding(served, problem, "Secret corporate", Timestamp::UNIX_EPOCH)
+        supplied_finding(
+            served,
+            problem,
+            "Secret corporate",
+            Timestamp::UNIX_EPOCH,
+            reason == EXPIRED,
+        )
     }
 
     #[test]
     fn a_problem_with_the_next_certificate_does_not_hide_that_the_current_one_expired() {
-        let problem = SupplyProblem::new("KeyMismatch", "key tls.key of Secret corporate is wrong");
+        let problem = SupplyProblem::new(
+            SupplyReason::KeyMismatch,
+            "key tls.key of Secret corporate is wrong",
+        );
         for (reason, holds, found, expected) in [
             ("Valid", true, None, "Valid"),
             ("Expiring", false, None, "Expiring"),

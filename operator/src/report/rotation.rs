@@ -40,7 +40,7 @@ pub fn progress(
     };
     Some(RotationStatus {
         subject: join(|stage| stage.subject),
-        stage: join(|stage| &stage.name),
+        stage: join(|stage| stage.name),
         stage_time: first
             .confirmed
             .and_then(|time| Timestamp::from_second(time.as_second()).ok())
@@ -100,7 +100,7 @@ fn authority_rotation(spec: &ValidSpec, state: &State) -> Option<String> {
         _ => after_overlap(spec, progress.confirmed),
     };
     let confirmed = progress.confirmed.is_some();
-    let subject = format!("The CA is being rotated (stage {stage:?})");
+    let subject = format!("The CA is being rotated (stage {})", stage.name());
     Some(sentence(&subject, meaning, &end, confirmed, earliest))
 }
 
@@ -120,7 +120,7 @@ fn password_rotation(spec: &ValidSpec, state: &State) -> Option<String> {
         ),
     };
     let confirmed = progress.confirmed.is_some();
-    let subject = format!("The password is being rotated (stage {stage:?})");
+    let subject = format!("The password is being rotated (stage {})", stage.name());
     Some(sentence(&subject, meaning, &end, confirmed, earliest))
 }
 
@@ -223,19 +223,19 @@ fn patch(owner: &Owner, change: &str) -> String {
 
 struct Stage {
     subject: &'static str,
-    name: String,
+    name: &'static str,
     confirmed: Option<Timestamp>,
 }
 
 fn stages(state: &State) -> Vec<Stage> {
     let authority = state.authority_progress.map(|progress| Stage {
         subject: "Authority",
-        name: format!("{:?}", progress.stage),
+        name: progress.stage.name(),
         confirmed: progress.confirmed,
     });
     let password = state.password_progress.map(|progress| Stage {
         subject: "Password",
-        name: format!("{:?}", progress.stage),
+        name: progress.stage.name(),
         confirmed: progress.confirmed,
     });
     authority.into_iter().chain(password).collect()

@@ -106,7 +106,7 @@ fn verdicts(seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) -> V
         .next();
     let certificate = certificate_verdict(seen, status, now);
     let mut verdicts = vec![
-        ready_verdict(seen, &certificate, trouble.as_ref(), status),
+        ready_verdict(seen, &certificate, trouble.as_ref(), status, now),
         available_verdict(seen, status),
         certificate,
         published_verdict(seen),
@@ -254,12 +254,14 @@ fn ready_verdict(
     certificate: &Verdict,
     trouble: Option<&(&'static str, String)>,
     status: &SecureExporterStatus,
+    now: Timestamp,
 ) -> Verdict {
     const TYPE: &str = conditions::READY;
     let not = |reason, message: String| Verdict::Found(Finding::new(TYPE, false, reason, message));
+    let certificates = status.certificate.iter().chain(&status.client_certificate);
+    let mut ends = certificates.map(|certificate| certificate.not_after.0);
     if let Verdict::Found(finding) = certificate
-        && finding.holds == Some(false)
-        && finding.reason == certificate::EXPIRED
+        && ends.any(|end| end <= now)
     {
         return not("CertificateExpired", finding.message.clone());
     }

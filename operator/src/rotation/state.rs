@@ -170,6 +170,18 @@ pub enum AuthorityStage {
     Rebuilt,
 }
 
+impl AuthorityStage {
+    /// Returns the name that the status has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TrustPublished => "TrustPublished",
+            Self::LeafSwitched => "LeafSwitched",
+            Self::ClientSwitched => "ClientSwitched",
+            Self::Rebuilt => "Rebuilt",
+        }
+    }
+}
+
 /// The stages of a password rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PasswordStage {
@@ -177,4 +189,14 @@ pub enum PasswordStage {
     Accepting,
     /// Scrapers use the new password; the exporters still accept both.
     ClientSwitched,
+}
+
+impl PasswordStage {
+    /// Returns the name that the status has for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepting => "Accepting",
+            Self::ClientSwitched => "ClientSwitched",
+        }
+    }
 }

@@ -52,34 +52,118 @@ pub struct Supplied {
     pub parameters: String,
 }
 
+/// Why there is nothing to use, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SupplyReason {
+    /// It is the certificate of a CA.
+    NotALeaf,
+    /// The certificate has expired.
+    SuppliedExpired,
+    /// The certificate is not valid yet.
+    NotYetValid,
+    /// The certificate is for other names.
+    NameMissing,
+    /// The certificate is not for servers.
+    UsageMissing,
+    /// The CA bundle contains a certificate that is not of a CA.
+    BundleInvalid,
+    /// It is larger than what fits.
+    TooLong,
+    /// The key cannot be read.
+    KeyUnreadable,
+    /// The key does not belong to the certificate.
+    KeyMismatch,
+    /// The CA bundle does not verify the certificate.
+    ChainInvalid,
+    /// The object has no such key, or it is empty.
+    KeyMissing,
+    /// The object does not exist.
+    SecretMissing,
+    /// A certificate cannot be read.
+    CertificateUnreadable,
+    /// Keys of this kind cannot be served.
+    KeyUnsupported,
+    /// It could not be read this time.
+    NotRead,
+    /// The issuer has not answered yet.
+    IssuerNotReady,
+    /// cert-manager is not installed.
+    CertManagerMissing,
+    /// The operator may not create requests.
+    CertManagerForbidden,
+    /// The issuer refused the request.
+    RequestRefused,
+    /// The issuer does not say which CA signs.
+    BundleMissing,
+}
+
+impl SupplyReason {
+    /// Returns the reason as conditions have it.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NotALeaf => "NotALeaf",
+            Self::SuppliedExpired => "SuppliedExpired",
+            Self::NotYetValid => "NotYetValid",
+            Self::NameMissing => "NameMissing",
+            Self::UsageMissing => "UsageMissing",
+            Self::BundleInvalid => "BundleInvalid",
+            Self::TooLong => "TooLong",
+            Self::KeyUnreadable => "KeyUnreadable",
+            Self::KeyMismatch => "KeyMismatch",
+            Self::ChainInvalid => "ChainInvalid",
+            Self::KeyMissing => "KeyMissing",
+            Self::SecretMissing => "SecretMissing",
+            Self::CertificateUnreadable => "CertificateUnreadable",
+            Self::KeyUnsupported => "KeyUnsupported",
+            Self::NotRead => "NotRead",
+            Self::IssuerNotReady => "IssuerNotReady",
+            Self::CertManagerMissing => "CertManagerMissing",
+            Self::CertManagerForbidden => "CertManagerForbidden",
+            Self::RequestRefused => "RequestRefused",
+            Self::BundleMissing => "BundleMissing",
+        }
+    }
+
+    /// Whether waiting cannot help: only another certificate can.
+    pub fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::KeyMismatch
+                | Self::NotALeaf
+                | Self::SuppliedExpired
+                | Self::NameMissing
+                | Self::UsageMissing
+        )
+    }
+}
+
 /// Why a certificate cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SupplyProblem {
     /// A word in CamelCase, for programs.
-    pub reason: &'static str,
+    pub reason: SupplyReason,
     /// What is wrong, where, and how to fix it.
     pub message: String,
-    /// Whether the read failed only temporarily.
-    pub is_passing: bool,
 }
 
 impl SupplyProblem {
     /// Creates a problem. Truncates a message that is too long for a condition because of a certificate's content.
-    pub fn new(reason: &'static str, message: impl AsRef<str>) -> Self {
+    pub fn new(reason: SupplyReason, message: impl AsRef<str>) -> Self {
         Self {
             reason,
             message: message.as_ref().chars().take(MAX_MESSAGE_CHARS).collect(),
-            is_passing: false,
         }
     }
 
     /// Creates a temporary problem: the read failed, everything stays as it is, and no condition changes.
     pub fn unread(message: impl AsRef<str>) -> Self {
-        Self {
-            is_passing: true,
-            ..Self::new("NotRead", message)
-        }
+        Self::new(SupplyReason::NotRead, message)
+    }
+
+    /// Whether the read failed only temporarily.
+    pub fn is_passing(&self) -> bool {
+        self.reason == SupplyReason::NotRead
     }
 }
 
@@ -187,7 +271,7 @@ fn read_bundle(found: &Found) -> Result<Vec<CertificateDer<'static>>, SupplyProb
         let facts = described(&found.place, certificate)?;
         if !facts.is_authority {
             return Err(SupplyProblem::new(
-                "BundleInvalid",
+                SupplyReason::BundleInvalid,
                 format!(
                     "{}: the certificate of {} is not a CA certificate (CA:TRUE): replace it by the CA that signed it",
                     found.place, facts.subject
@@ -208,7 +292,7 @@ fn read_certificates(
     let bytes = present(found)?;
     if bytes.len() > max_bytes {
         return Err(SupplyProblem::new(
-            "TooLong",
+            SupplyReason::TooLong,
             format!(
                 "{}: {} bytes exceed the maximum of {max_bytes}: remove certificates that are not needed",
                 found.place,
@@ -229,7 +313,7 @@ fn read_certificates(
 fn read_key(found: &Found) -> Result<SecretText, SupplyProblem> {
     let key = PrivateKeyDer::from_pem_slice(present(found)?).map_err(|_| {
         SupplyProblem::new(
-            "KeyUnreadable",
+            SupplyReason::KeyUnreadable,
             format!(
                 "{}: it is not a readable PEM private key: use an unencrypted key in PKCS #8, PKCS #1 or SEC 1 format",
                 found.place
@@ -254,7 +338,7 @@ fn check_pair(
     check_key_matches(chain_pem, key_pem).map_err(|error| match error {
         InspectError::UnusableKey => unsupported(key_place),
         _ => SupplyProblem::new(
-            "KeyMismatch",
+            SupplyReason::KeyMismatch,
             format!(
                 "{key_place} does not match the first certificate in {chain_place}: use the key of that certificate, and put the certificate before its intermediates"
             ),
@@ -275,18 +359,21 @@ fn check_leaf(
     };
     if facts.is_authority {
         return problem(
-            "NotALeaf",
+            SupplyReason::NotALeaf,
             "is a CA certificate (CA:TRUE), which scrapers refuse from a server: let the CA issue one with CA:FALSE".to_owned(),
         );
     }
     if facts.not_after <= now {
         let end = facts.not_after;
-        return problem("SuppliedExpired", format!("expired at {end}: renew it"));
+        return problem(
+            SupplyReason::SuppliedExpired,
+            format!("expired at {end}: renew it"),
+        );
     }
     if now < facts.not_before {
         let begin = facts.not_before;
         return problem(
-            "NotYetValid",
+            SupplyReason::NotYetValid,
             format!(
                 "is not valid before {begin}: wait until then, or check the clocks of the issuer and of this cluster"
             ),
@@ -295,7 +382,7 @@ fn check_leaf(
     if check_server_name(leaf, server_name).is_err() {
         let names = facts.dns_names.join(", ");
         return problem(
-            "NameMissing",
+            SupplyReason::NameMissing,
             format!(
                 "is for the DNS names [{names}], but scrapers verify {server_name}: issue one with that name in its subject alternative names"
             ),
@@ -303,7 +390,7 @@ fn check_leaf(
     }
     if !facts.for_servers {
         return problem(
-            "UsageMissing",
+            SupplyReason::UsageMissing,
             "is not a server certificate: issue one with serverAuth in its extended key usage"
                 .to_owned(),
         );
@@ -322,7 +409,7 @@ fn check_verifies(
     let valid = valid_ones(bundle, now);
     if valid.is_empty() {
         return Err(SupplyProblem::new(
-            "ChainInvalid",
+            SupplyReason::ChainInvalid,
             format!(
                 "{bundle_place}: no CA in it is valid now: replace it by the current CA bundle"
             ),
@@ -330,7 +417,7 @@ fn check_verifies(
     }
     verify_chain(chain, &valid, server_name, now).map_err(|error| {
         SupplyProblem::new(
-            "ChainInvalid",
+            SupplyReason::ChainInvalid,
             format!(
                 "{chain_place} cannot be verified with the CA bundle in {bundle_place} ({error}): put the intermediates after the certificate, and the CA that signed it into the CA bundle"
             ),
@@ -354,17 +441,17 @@ fn present(found: &Found) -> Result<&[u8], SupplyProblem> {
     match &found.content {
         Content::Bytes(bytes) if !bytes.is_empty() => Ok(bytes),
         Content::Bytes(_) => Err(SupplyProblem::new(
-            "KeyMissing",
+            SupplyReason::KeyMissing,
             format!(
                 "{place} is empty: add the content, or change the reference in spec.tls.issuer"
             ),
         )),
         Content::NoKey => Err(SupplyProblem::new(
-            "KeyMissing",
+            SupplyReason::KeyMissing,
             format!("{place} does not exist: add it, or change the reference in spec.tls.issuer"),
         )),
         Content::NoObject => Err(SupplyProblem::new(
-            "SecretMissing",
+            SupplyReason::SecretMissing,
             format!(
                 "{} {} does not exist in this namespace: create it, or change the reference in spec.tls.issuer",
                 place.kind, place.name
@@ -382,14 +469,14 @@ fn described(
 
 fn unreadable(place: &Place, error: &InspectError) -> SupplyProblem {
     SupplyProblem::new(
-        "CertificateUnreadable",
+        SupplyReason::CertificateUnreadable,
         format!("{place}: {error}: use PEM certificates"),
     )
 }
 
 fn unsupported(place: &Place) -> SupplyProblem {
     SupplyProblem::new(
-        "KeyUnsupported",
+        SupplyReason::KeyUnsupported,
         format!(
             "{place}: this type of private key is not supported: use ECDSA (P-256 or P-384), RSA of at least 2048 bits, or Ed25519"
         ),

@@ -160,7 +160,10 @@ fn supplied(authority: &IssuedPair, life: SignedDuration, now: Timestamp) -> Sup
 }
 
 fn broken() -> Supply {
-    Supply::External(Err(SupplyProblem::new("KeyMismatch", "")))
+    Supply::External(Err(SupplyProblem::new(
+        crate::supplied::certificate::SupplyReason::KeyMismatch,
+        "",
+    )))
 }
 
 fn serves(steps: &[Step]) -> bool {

@@ -20,19 +20,10 @@ use crate::{
     },
     supplied::{
         cert_manager::{Answer, Asked, CertificateRequest},
-        certificate::{Found, Material, Supplied, Supply, SupplyProblem, check},
+        certificate::{Found, Material, Supplied, Supply, SupplyProblem, SupplyReason, check},
     },
 };
 use secure_exporter_pki::{InspectError, inspect::inspect};
-
-/// Problems of an issued certificate that never go away: another certificate is requested.
-const NEVER_USABLE: [&str; 5] = [
-    "KeyMismatch",
-    "NotALeaf",
-    "SuppliedExpired",
-    "NameMissing",
-    "UsageMissing",
-];
 
 /// An issuer, and its requests as observed in this pass.
 pub struct Correspondence<'a> {
@@ -88,11 +79,11 @@ impl Correspondence<'_> {
         };
         let Some(answer) = found.map(Answer::of) else {
             let message = format!("CertificateRequest {name} is being created");
-            return Outcome::Waiting(SupplyProblem::new("IssuerNotReady", message));
+            return Outcome::Waiting(SupplyProblem::new(SupplyReason::IssuerNotReady, message));
         };
         match answer {
             Answer::Pending { message } => Outcome::Waiting(SupplyProblem::new(
-                "IssuerNotReady",
+                SupplyReason::IssuerNotReady,
                 format!("{}: {message}", self.subject(name)),
             )),
             Answer::Refused { message } => self.refused(request, name, &message),
@@ -182,7 +173,7 @@ impl Correspondence<'_> {
                     "a certificate is about to be requested from {}",
                     self.issuer_text()
                 );
-                Err(SupplyProblem::new("IssuerNotReady", message))
+                Err(SupplyProblem::new(SupplyReason::IssuerNotReady, message))
             }),
         };
         Supply::External(supplied)
@@ -223,11 +214,11 @@ impl Correspondence<'_> {
             Asked::Unread(why) => Err(SupplyProblem::unread(why)),
             Asked::Open(all) => Ok(all.iter().find(|one| one.name_any() == name)),
             Asked::NotInstalled => Err(SupplyProblem::new(
-                "CertManagerMissing",
+                SupplyReason::CertManagerMissing,
                 "cert-manager is not installed, because the cluster has no CertificateRequests: install cert-manager, or change spec.tls.issuer.type",
             )),
             Asked::Forbidden => Err(SupplyProblem::new(
-                "CertManagerForbidden",
+                SupplyReason::CertManagerForbidden,
                 format!(
                     "the operator is not allowed to create CertificateRequests in namespace {}: upgrade the operator's chart, whose Role allows it",
                     self.owner.namespace
@@ -242,7 +233,7 @@ impl Correspondence<'_> {
             None => String::new(),
         };
         Outcome::Refused(SupplyProblem::new(
-            "RequestRefused",
+            SupplyReason::RequestRefused,
             format!("{}: {message}{again}", self.subject(name)),
         ))
     }
@@ -265,7 +256,7 @@ impl Correspondence<'_> {
             (None, Some(pem)) => Found::text(answered("status.ca"), &pem),
             (None, None) => {
                 return Outcome::Waiting(SupplyProblem::new(
-                    "BundleMissing",
+                    SupplyReason::BundleMissing,
                     format!(
                         "{} does not return its CA: set spec.tls.issuer.certManager.caBundleRef to its CA bundle",
                         self.issuer_text()
@@ -286,7 +277,7 @@ impl Correspondence<'_> {
                 parameters: request.parameters.clone(),
                 ..supplied
             }),
-            Err(problem) if NEVER_USABLE.contains(&problem.reason) => {
+            Err(problem) if problem.reason.is_final() => {
                 self.refused(request, name, &problem.message)
             }
             Err(problem) => Outcome::Waiting(problem),

@@ -210,7 +210,7 @@ fn a_problem_of_the_issuer_is_reported_with_the_fix() {
         ),
     ] {
         let problem = problem(world.outcome(&asked, &request));
-        assert_eq!(problem.reason, reason);
+        assert_eq!(problem.reason.text(), reason);
         assert!(problem.message.contains(words), "{}", problem.message);
         let (step, supplied) = world.look(&asked, Some(&request), None);
         assert_eq!((step, supplied), (None, Err(problem)));
@@ -250,7 +250,7 @@ fn a_certificate_is_checked_with_the_bundle_in_the_spec_or_else_with_the_issuers
     let authority = world.authority.certificate_pem.clone();
     let silent = world.issued(&request, &certificate, None);
     assert_eq!(
-        problem(world.outcome(&silent, &request)).reason,
+        problem(world.outcome(&silent, &request)).reason.text(),
         "BundleMissing"
     );
     let outcome = world.outcome(
@@ -272,7 +272,7 @@ fn a_certificate_is_checked_with_the_bundle_in_the_spec_or_else_with_the_issuers
     world.bundle = Some(Found::text(place, &other));
     let outcome = world.outcome(&silent, &request);
     assert!(matches!(&outcome, Outcome::Waiting(_)), "{outcome:?}");
-    assert_eq!(problem(outcome).reason, "ChainInvalid");
+    assert_eq!(problem(outcome).reason.text(), "ChainInvalid");
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_certificate_that_can_never_be_served_counts_as_a_refusal() {
     let (step, supplied) = world.look(&asked, Some(&request), None);
     assert_eq!(step, Some(OrderStep::NoteRefusal));
     let problem = supplied.unwrap_err();
-    assert_eq!(problem.reason, "RequestRefused");
+    assert_eq!(problem.reason.text(), "RequestRefused");
     assert!(problem.message.contains("does not match"), "{problem}");
 }
 
@@ -325,7 +325,7 @@ fn a_renewal_is_ordered_and_the_current_certificate_is_served_meanwhile() {
     world.now += SignedDuration::from_mins(2);
     let (_, held) = world.look(&world.pending(&renewal), Some(&renewal), Some(&state));
     let problem = held.clone().unwrap_err();
-    assert_eq!(problem.reason, "IssuerNotReady");
+    assert_eq!(problem.reason.text(), "IssuerNotReady");
     assert_eq!(world.next(Some(state.clone()), held), state);
 
     let asked = world.issued(&renewal, &renewed, Some(&authority));
