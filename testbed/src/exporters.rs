@@ -95,7 +95,7 @@ impl<'a> Exporters<'a> {
         })
     }
 
-    /// A `SecureExporter` with the default port that somebody else applied, on a node of this address.
+    /// A `SecureExporter` with the default port that another user applied, on a node of this address.
     pub fn applied(kubectl: &'a Kubectl, node_address: Ipv4Addr, name: &str) -> Self {
         Self {
             kubectl,

@@ -5,6 +5,7 @@
 //! work ends the run.
 
 pub mod issuer;
+mod nodes;
 mod operator;
 mod own;
 mod published;
@@ -22,7 +23,7 @@ use secure_exporter_operator::{
 use serde_json::{Value, json};
 
 use issuer::{Act, Issuer};
-use own::{OwnSecrets, RESIDENT};
+use own::OwnSecrets;
 use published::{Given, Served, Store};
 
 /// What happens next.
@@ -416,46 +417,6 @@ impl World {
                 .all(|it| Some(&it.given) == given.as_ref())
     }
 
-    /// A node with an exporter that starts with what is published.
-    fn join(&mut self) {
-        let Some(served) = self.store.served() else {
-            return;
-        };
-        self.joined += 1;
-        self.nodes.push(Node {
-            name: self.joined,
-            daemon_set: self.daemon_set,
-            health: Health::Well,
-            served,
-            delivery: None,
-            started: self.now,
-            used: BTreeMap::new(),
-            heard: self.now,
-            well_since: self.now,
-        });
-    }
-
-    /// Exporters of an earlier DaemonSet are replaced one by one; the new one starts with what is published.
-    fn replace_exporters(&mut self) {
-        let (daemon_set, now) = (self.daemon_set, self.now);
-        let Some(served) = self.store.served() else {
-            return;
-        };
-        for index in 0..self.nodes.len() {
-            let is_due = self.roll(4) == SignedDuration::ZERO;
-            let node = &mut self.nodes[index];
-            let is_reached = matches!(node.health, Health::Well | Health::Deaf);
-            if node.daemon_set != daemon_set && is_reached && is_due {
-                node.daemon_set = daemon_set;
-                node.served = served.clone();
-                node.delivery = None;
-                node.started = now;
-                node.heard = now;
-                node.used.clear();
-            }
-        }
-    }
-
     fn is_at_its_issuer(&self, state: &State) -> bool {
         let active = &state.authorities[&state.active_authority];
         match self.supply(&self.spec) {
@@ -484,40 +445,6 @@ impl World {
         Ok(())
     }
 
-    fn scrape(&mut self) -> Result<(), String> {
-        let now = self.now;
-        for (index, node) in self.nodes.iter_mut().enumerate() {
-            if node.health == Health::CutOff {
-                continue;
-            }
-            let late = SignedDuration::from_mins(KUBELET_LAG as i64);
-            let was_away =
-                node.health == Health::Frozen || now.duration_since(node.well_since) <= late;
-            // Its node was gone for longer than a certificate lives; scrapers change to the next client certificate an
-            // overlap earlier.
-            let overlap = match self.spec.methods.ask_certificate() {
-                true => SignedDuration::from_mins(OVERLAP),
-                false => SignedDuration::ZERO,
-            };
-            if node.served.end - overlap <= now && was_away {
-                continue;
-            }
-            // It was there from the beginning, and nobody ever removed it.
-            if self.spec.methods.ask_password() && !node.served.users.contains(RESIDENT) {
-                return Err(format!("{now}: node {index}: {RESIDENT} is refused"));
-            }
-            for scraper in &self.scrapers {
-                node.served
-                    .meets(&scraper.given, now)
-                    .map_err(|why| format!("{now}: node {index} ({:?}): {why}", node.health))?;
-                if let Some(hash) = node.served.hash_of(&scraper.given.password) {
-                    node.used.insert(hash, now);
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn restore(&mut self, age: usize) {
         // One loss at a time: the promise does not go further while the operator is down.
         if self.store.is_whole() && self.history.len() > age + 1 {
@@ -530,64 +457,6 @@ impl World {
         self.asked += 1;
         let word = ["certificate", "ca", "password"][usize::from(subject) % 3];
         self.request(&format!("{word}:{}", self.asked));
-    }
-
-    fn deafen(&mut self, node: u8) {
-        let now = self.now;
-        let node = self.node(node);
-        if node.health == Health::Well {
-            node.health = Health::Deaf;
-            let latest = now + SignedDuration::from_mins(DEAF_LAG as i64);
-            node.delivery = node.delivery.map(|time| time.min(latest));
-        }
-    }
-
-    fn schedule(&mut self) {
-        let (served, given) = (self.store.served(), self.store.given());
-        for index in 0..self.nodes.len() {
-            let node = &self.nodes[index];
-            if served.is_some() && served.as_ref() != Some(&node.served) && node.delivery.is_none()
-            {
-                let lag = match node.health {
-                    Health::Deaf => self.roll(DEAF_LAG),
-                    _ => self.roll(KUBELET_LAG),
-                };
-                self.nodes[index].delivery = Some(self.now + lag);
-            }
-        }
-        for index in 0..self.scrapers.len() {
-            let scraper = &self.scrapers[index];
-            if given.is_some()
-                && given.as_ref() != Some(&scraper.given)
-                && scraper.delivery.is_none()
-            {
-                self.scrapers[index].delivery = Some(self.now + self.roll(SCRAPER_LAG));
-            }
-        }
-    }
-
-    fn deliver(&mut self) {
-        let (served, given) = (self.store.served(), self.store.given());
-        for node in &mut self.nodes {
-            let follows = matches!(node.health, Health::Well | Health::Deaf);
-            if follows && node.delivery.is_some_and(|time| time <= self.now) {
-                node.delivery = None;
-                node.served = served.clone().unwrap_or_else(|| node.served.clone());
-                node.used
-                    .retain(|hash, _| node.served.hashes.contains(hash));
-            }
-        }
-        for scraper in &mut self.scrapers {
-            if scraper.delivery.is_some_and(|time| time <= self.now) {
-                scraper.delivery = None;
-                scraper.given = given.clone().unwrap_or_else(|| scraper.given.clone());
-            }
-        }
-    }
-
-    fn node(&mut self, index: u8) -> &mut Node {
-        let count = self.nodes.len();
-        &mut self.nodes[usize::from(index) % count]
     }
 
     /// A lag of up to so many minutes, by xorshift: the same seed is the same run.
