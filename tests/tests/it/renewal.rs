@@ -136,22 +136,17 @@ fn is_reported(stage: &Stage, obstacle: Obstacle, port: u16) -> Result<()> {
     for well in ["CertificateValid", "CredentialsPublished"] {
         ensure!(condition(&status, well)?["status"] == "True", "{status}");
     }
-    let served = stage.secret("server")?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("tls.crt");
-    fs::write(&file, served.get("tls.crt")?)?;
-    let serial = output(
-        Command::new("openssl")
-            .args(["x509", "-noout", "-serial", "-in"])
-            .arg(&file),
+    // A renewal may fall between the two reads, so that they are compared until they agree.
+    wait_until(
+        "a status that names the served certificate",
+        Duration::from_secs(15),
+        || {
+            let served = serial(stage)?;
+            let status = stage.status()?;
+            let told = status["certificate"]["serialNumber"].as_str();
+            Ok((told == Some(&served)).then_some(()))
+        },
     )?;
-    let told = status["certificate"]["serialNumber"]
-        .as_str()
-        .unwrap_or_default();
-    ensure!(
-        serial.to_lowercase().contains(told) && !told.is_empty(),
-        "{serial} {told}"
-    );
     let metrics = Request::get(&format!("http://127.0.0.1:{port}/metrics")).send()?;
     for series in [
         "certificate_not_after_timestamp_seconds",
@@ -166,6 +161,23 @@ fn is_reported(stage: &Stage, obstacle: Obstacle, port: u16) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The serial number of the certificate that is served, written as the status writes it.
+fn serial(stage: &Stage) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("tls.crt");
+    fs::write(&file, stage.secret("server")?.get("tls.crt")?)?;
+    let printed = output(
+        Command::new("openssl")
+            .args(["x509", "-noout", "-serial", "-in"])
+            .arg(&file),
+    )?;
+    let (_, hexadecimal) = printed
+        .trim()
+        .split_once('=')
+        .context("openssl prints serial=…")?;
+    Ok(hexadecimal.to_lowercase())
 }
 
 fn operator(stage: &Stage, port: u16, is_allowed: bool) -> Result<Process> {
