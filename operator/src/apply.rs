@@ -31,7 +31,7 @@ use crate::{
         sequence::SEQUENCE,
     },
     names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
-    observe::children::{Child, Observed},
+    observe::children::{Child, Observed, controllers},
     render::{Children, Discovery},
     supplied::cert_manager::{Asked, CertificateRequest},
     telemetry::metrics::Metrics,
@@ -81,10 +81,13 @@ impl Writer<'_> {
         observed: &Observed,
     ) -> Result<(), ApplyError> {
         if child == ChildKind::State {
-            return match wanted.state.clone() {
-                Some(state) => self.generated(state, &observed.state).await,
-                None => Ok(()),
+            let Some(state) = wanted.state.clone() else {
+                return Ok(());
             };
+            if matches!(observed.state, Child::Absent) {
+                self.confirm_existence(&state).await?;
+            }
+            return self.generated(state, &observed.state).await;
         }
         let Some(children) = &wanted.children else {
             return Ok(());
@@ -122,6 +125,31 @@ impl Writer<'_> {
         }
     }
 
+    /// Reads whether the resource of a new state still exists. The cache may be old, and a state for a deleted resource would
+    /// be a CA that nobody asked for, which the next resource of this name would have to wait for.
+    async fn confirm_existence(&self, state: &Secret) -> Result<(), ApplyError> {
+        let Some(owner) = controllers(&state.metadata).next() else {
+            return Ok(());
+        };
+        let namespace = state.namespace().unwrap_or_default();
+        let api: Api<SecureExporter> = Api::namespaced(self.client.clone(), &namespace);
+        let live = api
+            .get_metadata_opt(&owner.name)
+            .await
+            .map_err(|source| failed("get", "SecureExporter", &owner.name, source))?;
+        let exists = live.is_some_and(|live| {
+            live.metadata.uid.as_ref() == Some(&owner.uid)
+                && live.metadata.deletion_timestamp.is_none()
+        });
+        if exists {
+            return Ok(());
+        }
+        Err(ApplyError::Orphaned {
+            name: state.name_any(),
+            resource: owner.name.clone(),
+        })
+    }
+
     async fn discovery(
         &self,
         wanted: Option<Discovery>,
@@ -143,7 +171,7 @@ impl Writer<'_> {
                     error,
                 ))
             }
-            Child::Absent | Child::Foreign | Child::Leftover => Ok(()),
+            Child::Absent | Child::Foreign | Child::Restored(_) | Child::Leftover => Ok(()),
         }
     }
 
@@ -262,6 +290,30 @@ impl Writer<'_> {
                 source,
             )),
         }
+    }
+
+    /// Writes the conditions of a resource that another release serves, unless it has changed since it was read.
+    ///
+    /// # Errors
+    /// [`ApplyError`]
+    pub async fn contended(
+        &self,
+        resource: &SecureExporter,
+        owner: &Owner,
+        status: &SecureExporterStatus,
+    ) -> Result<(), ApplyError> {
+        let api: Api<SecureExporter> = Api::namespaced(self.client.clone(), &owner.namespace);
+        let patch = json!({
+            "metadata": {"uid": owner.uid, "resourceVersion": resource.resource_version()},
+            "status": {"conditions": status.conditions},
+        });
+        api.patch_status(&owner.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .map_err(|source| {
+                failed("patch the status of", "SecureExporter", &owner.name, source)
+            })?;
+        self.metrics.wrote("Status");
+        Ok(())
     }
 
     /// Empties the binding when no service account is listed any more. The operator has no permission to delete it.

@@ -36,6 +36,11 @@ pub struct RunArguments {
     #[arg(long, env = "SECURE_EXPORTER_ALLOWED_IMAGES", value_delimiter = ',')]
     pub allowed_images: Vec<String>,
 
+    /// Namespace and name of this release, such as `monitoring/secure-exporter`. The operator holds a Lease by this name in
+    /// each namespace with SecureExporters, so that two releases do not serve the same namespace
+    #[arg(long, env = "SECURE_EXPORTER_RELEASE", value_parser = release)]
+    pub release: String,
+
     /// Namespaces to watch, separated by commas; `*` for all namespaces
     #[arg(
         long,
@@ -163,6 +168,16 @@ impl RunArguments {
     }
 }
 
+fn release(text: &str) -> Result<String, String> {
+    let is_whole = |part: &str| !part.is_empty() && !part.contains('/');
+    match text.split_once('/') {
+        Some((namespace, name)) if is_whole(namespace) && is_whole(name) => Ok(text.to_owned()),
+        _ => Err(format!(
+            "{text:?} is not of the form namespace/name; for example monitoring/secure-exporter"
+        )),
+    }
+}
+
 fn duration(text: &str) -> Result<SignedDuration, String> {
     parse_duration(text).map_err(|error| error.to_string())
 }
@@ -178,7 +193,7 @@ mod tests {
     use super::*;
 
     fn run(more: &[&str]) -> RunArguments {
-        let words = ["operator", "run", "--exporter-image=x"];
+        let words = ["operator", "run", "--exporter-image=x", "--release=a/b"];
         match Arguments::parse_from(words.iter().chain(more)).command {
             Command::Run(run) => *run,
             Command::Crd => panic!("asked for run"),
@@ -194,6 +209,15 @@ mod tests {
         assert_eq!(run(&[]).timers.timers(), Timers::default());
         let short = run(&["--trust-soak=2s"]).timers.timers();
         assert_eq!(short.trust_soak, SignedDuration::from_secs(2));
+    }
+
+    #[test]
+    fn a_release_has_a_namespace_and_a_name() {
+        assert_eq!(release("a/b"), Ok("a/b".to_owned()));
+        for invalid in ["", "a", "a/", "/b", "a/b/c"] {
+            let error = release(invalid).unwrap_err();
+            assert!(error.contains("monitoring/secure-exporter"), "{error}");
+        }
     }
 
     #[test]

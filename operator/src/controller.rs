@@ -5,6 +5,7 @@ pub mod context;
 mod pass;
 pub mod reconcile;
 mod schedule;
+mod stand_aside;
 mod telling;
 
 use std::{convert::Infallible, fmt::Debug, future::Future, sync::Arc, time::Duration};

@@ -10,6 +10,7 @@ pub mod apply;
 pub mod arguments;
 pub mod clock;
 pub mod controller;
+pub mod lease;
 pub mod names;
 pub mod observe;
 pub mod render;

@@ -29,6 +29,9 @@ pub const ROTATE_ANNOTATION: &str = "secureexporter.dev/rotate";
 /// Annotation with which a user distrusts leaked credentials: see [`annotations`](crate::rotation::annotations).
 pub const DISTRUST_ANNOTATION: &str = "secureexporter.dev/distrust";
 
+/// Annotation with which a user lets the operator adopt restored objects: see [`adoption`](crate::rotation::adoption).
+pub const ADOPT_ANNOTATION: &str = "secureexporter.dev/adopt";
+
 /// Label with the application's name; its value is [`APP_NAME`].
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 /// Label with the name of the `SecureExporter`.

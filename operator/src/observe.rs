@@ -23,34 +23,35 @@ use crate::{
     supplied::credentials::SuppliedCredentials,
 };
 
-/// Reads the generated objects of `owner`. If one cannot be read, the others still are.
-pub async fn observe(client: &Client, owner: &Owner) -> Observed {
-    let daemon_set = child(client, owner, &owner.workload()).await;
+/// Reads the generated objects of `owner`. If one cannot be read, the others still are. `adopts`: restored objects count as
+/// those of `owner`.
+pub async fn observe(client: &Client, owner: &Owner, adopts: bool) -> Observed {
+    let daemon_set = child(client, owner, &owner.workload(), adopts).await;
     Observed {
         complaints: match &daemon_set {
             Child::Unknown(_) => None,
             daemon_set => Some(complaints(client, owner, daemon_set.ours()).await),
         },
-        state: child(client, owner, &owner.state_secret()).await,
-        server: child(client, owner, &owner.server_secret()).await,
-        scrape: child(client, owner, &owner.scrape_secret()).await,
-        authority: child(client, owner, &owner.ca_config_map()).await,
-        service_account: child(client, owner, &owner.workload()).await,
-        role: child(client, owner, &owner.discovery()).await,
-        role_binding: child(client, owner, &owner.discovery()).await,
-        service: child(client, owner, &owner.workload()).await,
+        state: child(client, owner, &owner.state_secret(), adopts).await,
+        server: child(client, owner, &owner.server_secret(), adopts).await,
+        scrape: child(client, owner, &owner.scrape_secret(), adopts).await,
+        authority: child(client, owner, &owner.ca_config_map(), adopts).await,
+        service_account: child(client, owner, &owner.workload(), adopts).await,
+        role: child(client, owner, &owner.discovery(), adopts).await,
+        role_binding: child(client, owner, &owner.discovery(), adopts).await,
+        service: child(client, owner, &owner.workload(), adopts).await,
         daemon_set,
     }
 }
 
-async fn child<K>(client: &Client, owner: &Owner, name: &str) -> Child<K>
+async fn child<K>(client: &Client, owner: &Owner, name: &str, adopts: bool) -> Child<K>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
         + std::fmt::Debug
         + serde::de::DeserializeOwned,
 {
-    Child::of(get(client, &owner.namespace, name).await, owner)
+    Child::of(get(client, &owner.namespace, name).await, owner, adopts)
 }
 
 /// Reads and checks the user-supplied Secrets in the spec.

@@ -3,6 +3,7 @@
 pub mod announcements;
 pub mod certificate;
 pub mod conditions;
+pub mod contention;
 pub mod news;
 pub mod pod_problems;
 pub mod problem;

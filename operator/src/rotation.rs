@@ -9,6 +9,7 @@
 //! - every combination of old and new that can occur works; an old credential is dropped last, and only on evidence;
 //! - the renewal of the serving certificate waits for nothing.
 
+pub mod adoption;
 pub mod annotations;
 mod authority;
 pub mod because;

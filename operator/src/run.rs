@@ -12,6 +12,7 @@ use crate::{
     arguments::{RunArguments, Scope},
     clock::SystemClock,
     controller::{self, backoff::PerObject, context::Context},
+    lease::Leases,
     spec::image_policy::{ImagePolicy, ImagePolicyError},
     telemetry::{
         events::Events,
@@ -19,6 +20,9 @@ use crate::{
         probes::{self, Health},
     },
 };
+
+/// How long the release of the Leases may take at the end.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +61,14 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let health = Arc::new(Health::new(clock.clone()));
     let metrics = Arc::new(Metrics::default());
     let client = Client::try_default().await?;
+    let leases = Arc::new(Leases::new(
+        client.clone(),
+        arguments.release.clone(),
+        clock.clone(),
+        metrics.clone(),
+    ));
     let context = Arc::new(Context {
+        leases: leases.clone(),
         events: Events::new(client.clone()),
         client: client.clone(),
         clock,
@@ -76,6 +87,10 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         metrics,
     ));
     let listening = tokio::spawn(listen(client.clone(), health.clone()));
+    let keeping = {
+        let leases = leases.clone();
+        tokio::spawn(async move { leases.keep().await })
+    };
     let work = tokio::spawn(work(
         context,
         health,
@@ -89,6 +104,15 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         ended = bounded(work, stop, arguments.shutdown_deadline) => ended,
     };
     listening.abort();
+    keeping.abort();
+    if tokio::time::timeout(RELEASE_DEADLINE, leases.release_all())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "the API server did not answer in time to release the Leases; they end by themselves after 15 minutes"
+        );
+    }
     tracing::info!("stopped");
     ended
 }

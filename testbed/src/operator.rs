@@ -87,6 +87,7 @@ impl Stage {
                 .arg("run")
                 .env("KUBECONFIG", &kubeconfig)
                 .args(["--exporter-image", "localhost/secure-exporter:dev"])
+                .env("SECURE_EXPORTER_RELEASE", "test/secure-exporter")
                 .args(["--watch-namespaces", self.kubectl.namespace()])
                 .args(["--trust-soak=0s", "--accept-soak=0s", "--blind-wait=0s"])
                 .args([

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::observe::api_error::{self, Class};
+use crate::{
+    names::{ADOPT_ANNOTATION, Owner},
+    observe::api_error::{self, Class},
+};
 
 /// Why a write was not made.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +23,16 @@ pub enum ApplyError {
         #[source]
         source: Box<kube::Error>,
     },
+    /// The resource was deleted, and perhaps created again, after the pass had begun.
+    #[error(
+        "did not create Secret {name}: SecureExporter {resource} was deleted, or deleted and created again, in the meantime"
+    )]
+    Orphaned {
+        /// Name of the Secret with the state.
+        name: String,
+        /// Name of the resource.
+        resource: String,
+    },
     /// Another controller or a user created an object of this name.
     #[error(
         "cannot write {kind} {name}: an object of this name exists that does not belong to this SecureExporter; delete it, or choose another name for the SecureExporter"
@@ -29,6 +42,19 @@ pub enum ApplyError {
         kind: Cow<'static, str>,
         /// Name of the object.
         name: String,
+    },
+    /// The object seems to be restored from a backup, and the resource does not allow its adoption.
+    #[error(
+        "cannot write {kind} {name}: it has the labels of this SecureExporter but no owner, as after a restore from a backup. If it is from your backup, let the operator adopt it: kubectl annotate -n {} secexp {} {ADOPT_ANNOTATION}={} --overwrite. Otherwise delete it; but the Secret {} contains the key of the CA, which is lost with it",
+        owner.namespace, owner.name, owner.uid, owner.state_secret()
+    )]
+    Restored {
+        /// Kind of the object.
+        kind: Cow<'static, str>,
+        /// Name of the object.
+        name: String,
+        /// The resource.
+        owner: Owner,
     },
     /// The garbage collector has not removed the object of a deleted resource yet.
     #[error(
@@ -89,8 +115,12 @@ impl ApplyError {
         match self {
             Self::Api { source, .. } => api_error::class(source).is_passing(),
             Self::Unread { class, .. } => class.is_passing(),
+            Self::Orphaned { .. } => true,
             // The garbage collector takes seconds; if it takes longer, a user should know.
-            Self::Leftover { .. } | Self::Taken { .. } | Self::Older { .. } => false,
+            Self::Leftover { .. }
+            | Self::Taken { .. }
+            | Self::Restored { .. }
+            | Self::Older { .. } => false,
         }
     }
 }

@@ -19,6 +19,11 @@ pub(crate) fn own<'a, K: Resource<DynamicType = ()>>(
         Child::Absent => Ok(None),
         Child::Ours(object) => Ok(Some(object)),
         Child::Foreign => Err(ApplyError::Taken { kind, name }),
+        Child::Restored(owner) => Err(ApplyError::Restored {
+            kind,
+            name,
+            owner: owner.clone(),
+        }),
         Child::Leftover => Err(ApplyError::Leftover { kind, name }),
         Child::Unknown(error) => Err(ApplyError::unread(kind, name, error)),
     }

@@ -9,6 +9,7 @@ use crate::{
     apply::Writer,
     clock::Clock,
     controller::backoff::PerObject,
+    lease::Leases,
     names::Owner,
     observe::samples::Samples,
     rotation::{recall::Memory, timing::Timers},
@@ -26,6 +27,8 @@ pub struct Context {
     pub images: ImagePolicy,
     /// The operator's metrics.
     pub metrics: Arc<Metrics>,
+    /// The Leases by which only one release serves a namespace.
+    pub leases: Arc<Leases>,
     /// Publishes Kubernetes events.
     pub events: Events,
     /// Consecutive failures of each resource.

@@ -11,6 +11,7 @@ use crate::{
     observe::children::Observed,
     report::problem::Problem,
     rotation::{
+        adoption::Adoption,
         annotations::Requests,
         evidence::{Heard, Waiting},
         recall::Memory,
@@ -29,8 +30,12 @@ pub(crate) struct Pass<'a> {
     pub(crate) observed: &'a Observed,
     pub(crate) now: Timestamp,
     pub(crate) clock_jumps: u64,
+    /// Since when this release serves the namespace; `None` if that is not known.
+    pub(crate) ours_since: Option<Timestamp>,
     /// What this process knew after its last pass.
     pub(crate) memory: Option<Memory>,
+    /// Whether restored objects may be adopted.
+    pub(crate) adoption: Adoption,
     /// What the user requested by annotation.
     pub(crate) requests: Requests,
     /// The previous status.
@@ -64,6 +69,7 @@ impl<'a> Pass<'a> {
         owner: &'a Owner,
         context: &'a Context,
         observed: &'a Observed,
+        adoption: Adoption,
     ) -> Self {
         let remembered = context.remembered().get(&owner.uid).cloned();
         Self {
@@ -73,6 +79,8 @@ impl<'a> Pass<'a> {
             observed,
             now: context.clock.now(),
             clock_jumps: context.clock.jumps(),
+            ours_since: None,
+            adoption,
             memory: remembered.map(|remembered| remembered.memory),
             requests: Requests::read(resource.meta().annotations.as_ref()),
             previous: resource.status.clone().unwrap_or_default(),

@@ -17,8 +17,10 @@ use crate::{
         context::{Context, Remembered},
         pass::Pass,
         schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_age, until},
-        telling::{report, tell},
+        stand_aside::stand_aside,
+        telling::{News, report, tell},
     },
+    lease::Tenure,
     names::{ChildKind, Owner},
     observe::{
         self,
@@ -28,6 +30,7 @@ use crate::{
     render,
     report::{problem::Problem, seen::Served, status},
     rotation::{
+        adoption::Adoption,
         annotations::read_handled,
         evidence::{Heard, Waiting},
         order::Order,
@@ -57,9 +60,32 @@ pub async fn reconcile(
     let (Some(owner), None) = (owner, &resource.meta().deletion_timestamp) else {
         return Ok(Action::await_change());
     };
+    let tenure = match context.leases.hold(&owner.namespace).await {
+        Ok(Tenure::Elsewhere { holder }) => {
+            return Ok(stand_aside(&resource, &owner, &context, &holder).await);
+        }
+        Ok(Tenure::Ours { since }) => Ok(since),
+        Err(error) => Err(Problem::lease(&error)),
+    };
     context.metrics.begun(&owner, context.clock.now());
-    let observed = observe::observe(&context.client, &owner).await;
-    let mut pass = Pass::begin(&resource, &owner, &context, &observed);
+    if let Err(problem) = &tenure
+        && problem.is_passing()
+    {
+        // Until the API server answers again, it is not known who serves the namespace.
+        context
+            .metrics
+            .passed(problem.category(), begin.elapsed().as_secs_f64());
+        return Ok(Action::requeue(context.backoff.failed(&owner.uid)));
+    }
+    let adoption = adoption(&resource, &owner);
+    let adopts = adoption == Adoption::Allowed;
+    let observed = observe::observe(&context.client, &owner, adopts).await;
+    let mut pass = Pass::begin(&resource, &owner, &context, &observed, adoption);
+    match tenure {
+        Ok(since) => pass.ours_since = Some(since),
+        // Without the right to the Lease, renewal goes on: a certificate that ends is worse.
+        Err(problem) => pass.problems.push(problem),
+    }
     if let Err(problem) = pass.run().await {
         pass.problems.push(problem);
     }
@@ -74,6 +100,13 @@ pub async fn reconcile(
     Ok(Action::requeue(pass.due.min(retry)))
 }
 
+fn adoption(resource: &SecureExporter, owner: &Owner) -> Adoption {
+    let status = resource.status.as_ref();
+    let handled = status.map(|status| read_handled(&status.handled_requests));
+    let annotations = resource.meta().annotations.as_ref();
+    Adoption::read(annotations, &handled.unwrap_or_default(), owner)
+}
+
 impl Pass<'_> {
     /// Does what the resource asks for as far as possible. An error ends the pass, but it is still reported.
     async fn run(&mut self) -> Result<(), Problem> {
@@ -83,6 +116,7 @@ impl Pass<'_> {
         let Some((own, issued)) = self.read_supplied(&spec, &known).await? else {
             return Ok(());
         };
+        let observed = self.observed;
         let (requests, published) = (self.requests.clone(), self.observed.published());
         self.heard = self.hear(&spec, &known).await;
         let heard = self.heard.clone().unwrap_or_default();
@@ -105,7 +139,12 @@ impl Pass<'_> {
             return Ok(());
         }
         self.is_complete = true;
-        tell(self.resource, self.context, &plan.steps, known.is_rebuilt).await;
+        let news = News {
+            steps: &plan.steps,
+            is_rebuilt: known.is_rebuilt,
+            adopted: &observed.adopted(),
+        };
+        tell(self.resource, self.context, &news).await;
         let Some(state) = &next.state else {
             // There is nothing to serve before the first certificate.
             self.due = self.due_without_state(&next);
@@ -158,7 +197,7 @@ impl Pass<'_> {
         let Some(spec) = self.spec.clone() else {
             return Ok(None);
         };
-        let known = recall(
+        let mut known = recall(
             stored,
             self.memory.as_ref(),
             &observed.published(),
@@ -169,6 +208,12 @@ impl Pass<'_> {
         if known.state.is_none() || known.is_rebuilt || self.memory.is_none() {
             // An object that could not be read may contain what must not be lost.
             check_readable(observed, owner)?;
+        }
+        // The permission is used up when everything restored has its owner.
+        if let Some(state) = &mut known.state
+            && observed.adopted().is_empty()
+        {
+            self.adoption.remember(owner, &mut state.handled);
         }
         self.state.clone_from(&known.state);
         self.note_certificates(&spec)?;
@@ -275,7 +320,9 @@ impl Pass<'_> {
         let daemon_set = match &self.observed.daemon_set {
             Child::Ours(daemon_set) => daemon_set,
             Child::Unknown(_) => return None,
-            Child::Absent | Child::Foreign | Child::Leftover => return Some(Heard::default()),
+            Child::Absent | Child::Foreign | Child::Restored(_) | Child::Leftover => {
+                return Some(Heard::default());
+            }
         };
         let asking = Asking {
             client: &context.client,
@@ -326,7 +373,7 @@ impl Pass<'_> {
             state: next.state.clone(),
             order: next.order.clone(),
         };
-        let is_changed = stored != known.stored;
+        let is_changed = stored != known.stored || observed.state.is_adopted();
         let wanted = Wanted {
             state: is_changed
                 .then(|| render::state_secret(owner, stored.state.as_ref(), stored.order.as_ref())),

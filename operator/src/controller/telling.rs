@@ -6,6 +6,7 @@ use crate::{
     api::SecureExporter,
     apply::error::ApplyError,
     controller::{context::Context, pass::Pass},
+    names::ADOPT_ANNOTATION,
     report::{
         announcements::{announcement, is_warning},
         news,
@@ -15,17 +16,26 @@ use crate::{
     rotation::step::Step,
 };
 
-pub(crate) async fn tell(
-    resource: &SecureExporter,
-    context: &Context,
-    steps: &[Step],
-    rebuilt: bool,
-) {
-    if rebuilt {
+/// What a pass has done.
+pub(crate) struct News<'a> {
+    pub(crate) steps: &'a [Step],
+    pub(crate) is_rebuilt: bool,
+    pub(crate) adopted: &'a [String],
+}
+
+pub(crate) async fn tell(resource: &SecureExporter, context: &Context, news: &News<'_>) {
+    if !news.adopted.is_empty() {
+        let note = format!(
+            "Adopted the restored objects: {}. The annotation {ADOPT_ANNOTATION} is used up and can be removed",
+            news.adopted.join(", ")
+        );
+        announce(resource, context, "Adopted", &note, false).await;
+    }
+    if news.is_rebuilt {
         let note = "The state was missing or older than the published objects, so it was rebuilt from them; if the operator runs the CA, its key is lost, and a new CA follows with overlap";
         announce(resource, context, "StateRebuilt", note, false).await;
     }
-    for step in steps {
+    for step in news.steps {
         if let Some((reason, note)) = announcement(step) {
             announce(resource, context, reason, &note, is_warning(step)).await;
         }
@@ -67,8 +77,10 @@ pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
         exporters: pass.heard.as_ref().map(|heard| heard.exporters.as_slice()),
         waiting: &pass.waiting,
         requests: &pass.requests,
+        adoption: &pass.adoption,
         own: pass.own.as_ref(),
         supply: pass.supply.as_ref(),
+        ours_since: pass.ours_since,
         problems: &pass.problems,
     };
     let previous = &pass.previous;

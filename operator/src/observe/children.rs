@@ -23,6 +23,9 @@ pub enum Child<K> {
     Ours(K),
     /// An object that does not belong to this resource. It is never changed.
     Foreign,
+    /// An object with the labels of this resource and without an owner, as a backup tool restores it. It is not changed until
+    /// the resource allows its adoption.
+    Restored(Owner),
     /// An object that the garbage collector will remove: it is being deleted, or belongs to a deleted resource of the same
     /// name.
     Leftover,
@@ -35,27 +38,49 @@ impl<K> Child<K> {
     pub fn ours(&self) -> Option<&K> {
         match self {
             Self::Ours(object) => Some(object),
-            Self::Absent | Self::Foreign | Self::Leftover | Self::Unknown(_) => None,
+            Self::Absent
+            | Self::Foreign
+            | Self::Restored(_)
+            | Self::Leftover
+            | Self::Unknown(_) => None,
         }
     }
 }
 
 impl<K: Resource> Child<K> {
-    pub(crate) fn of(read: Result<Option<K>, kube::Error>, owner: &Owner) -> Self {
+    /// Whether the object is ours by adoption: it has no owner yet.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.ours()
+            .is_some_and(|object| controllers(object.meta()).next().is_none())
+    }
+
+    /// Whose the object is. `adopts`: a restored object counts as ours.
+    pub(crate) fn of(read: Result<Option<K>, kube::Error>, owner: &Owner, adopts: bool) -> Self {
         match read {
             Err(error) => Self::Unknown(error),
             Ok(None) => Self::Absent,
             Ok(Some(object)) if is_leftover(object.meta(), owner) => Self::Leftover,
             Ok(Some(object)) => {
                 let is_ours = controllers(object.meta()).any(|it| it.uid == owner.uid);
-                if is_ours {
-                    Self::Ours(object)
-                } else {
-                    Self::Foreign
+                match is_restored(object.meta(), owner) {
+                    _ if is_ours => Self::Ours(object),
+                    true if adopts => Self::Ours(object),
+                    true => Self::Restored(owner.clone()),
+                    false => Self::Foreign,
                 }
             }
         }
     }
+}
+
+/// Whether the object has the labels of a generated object of this resource, and no owner.
+fn is_restored(object: &ObjectMeta, owner: &Owner) -> bool {
+    let labels = object.labels.as_ref();
+    let has_labels = owner
+        .labels()
+        .iter()
+        .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));
+    has_labels && controllers(object).next().is_none()
 }
 
 /// Whether the object is being deleted, or its owner was deleted.
@@ -99,8 +124,31 @@ impl Observed {
             server: self.server.ours(),
             scrape: self.scrape.ours(),
             bundle: self.authority.ours(),
-            bundle_is_foreign: matches!(self.authority, Child::Foreign),
+            bundle_is_foreign: matches!(self.authority, Child::Foreign | Child::Restored(_)),
         }
+    }
+
+    /// Returns the objects that are ours by adoption: they have no owner yet.
+    pub(crate) fn adopted(&self) -> Vec<String> {
+        fn adopted<K: Resource<DynamicType = ()>>(child: &Child<K>) -> Option<String> {
+            let object = child.ours()?.meta();
+            let name = object.name.as_deref().unwrap_or_default();
+            child
+                .is_adopted()
+                .then(|| format!("{} {name}", K::kind(&())))
+        }
+        let all = [
+            adopted(&self.state),
+            adopted(&self.server),
+            adopted(&self.scrape),
+            adopted(&self.authority),
+            adopted(&self.service_account),
+            adopted(&self.role),
+            adopted(&self.role_binding),
+            adopted(&self.service),
+            adopted(&self.daemon_set),
+        ];
+        all.into_iter().flatten().collect()
     }
 }
 

@@ -23,6 +23,8 @@ pub const CREDENTIALS_ACCEPTED: &str = "CredentialsAccepted";
 /// The rotations that a user requested by annotation are valid: they were handled, or are queued. Only present while the
 /// resource has such an annotation.
 pub const REQUESTS_ACCEPTED: &str = "RequestsAccepted";
+/// Another release of the operator watches the namespace, too. Only present while that is so.
+pub const CONTENDED: &str = "Contended";
 /// The operator cannot continue until a user changes something.
 pub const STALLED: &str = "Stalled";
 

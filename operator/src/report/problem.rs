@@ -64,6 +64,16 @@ pub enum Problem {
         /// The API server's message.
         said: String,
     },
+    /// It is not known who serves the namespace.
+    #[error(
+        "cannot hold the Lease secure-exporter-operator, by which only one release of the operator serves the namespace: {said}"
+    )]
+    Lease {
+        /// The kind of failure.
+        class: Class,
+        /// The API server's message.
+        said: String,
+    },
     /// A generated object could not be written.
     #[error("{source}")]
     Child {
@@ -86,6 +96,14 @@ impl Problem {
     pub fn read(what: &'static str, source: &kube::Error) -> Self {
         Self::Read {
             what,
+            class: api_error::class(source),
+            said: api_error::text(source),
+        }
+    }
+
+    /// A Lease that could not be held.
+    pub fn lease(source: &kube::Error) -> Self {
+        Self::Lease {
             class: api_error::class(source),
             said: api_error::text(source),
         }
@@ -120,6 +138,7 @@ impl Problem {
             Self::Rotation(_) => "IssuanceFailed",
             Self::Render(_) => "NothingSafeToPublish",
             Self::Read { class, .. } => of_class(*class, "ReadFailed"),
+            Self::Lease { class, .. } => of_class(*class, "LeaseFailed"),
             Self::Child { source, .. } | Self::Apply(source) => of_apply(source),
             Self::Interrupted => "Interrupted",
         }
@@ -129,7 +148,7 @@ impl Problem {
     /// conditions.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Read { class, .. } => class.is_passing(),
+            Self::Read { class, .. } | Self::Lease { class, .. } => class.is_passing(),
             Self::Child { source, .. } | Self::Apply(source) => source.is_passing(),
             Self::Interrupted => true,
             _ => false,
@@ -140,6 +159,8 @@ impl Problem {
 fn of_apply(error: &ApplyError) -> &'static str {
     match error {
         ApplyError::Taken { .. } => "ForeignObject",
+        ApplyError::Orphaned { .. } => "NotFound",
+        ApplyError::Restored { .. } => "RestoredObject",
         ApplyError::Leftover { .. } => "WaitingForGarbageCollector",
         ApplyError::Older { .. } => "OlderState",
         ApplyError::Unread { class, .. } => of_class(*class, "ReadFailed"),

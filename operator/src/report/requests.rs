@@ -1,16 +1,25 @@
 //! The condition `RequestsAccepted`: the rotations that a user requested by annotation. Pure.
 
 use crate::{
+    names::{ADOPT_ANNOTATION, Owner},
     report::{
         conditions::{self, Finding, Verdict},
         seen::Served,
     },
-    rotation::annotations::{Requests, Subject},
+    rotation::{
+        adoption::Adoption,
+        annotations::{Requests, Subject},
+    },
     spec::issuer::ValidIssuer,
 };
 
 /// Returns the condition `RequestsAccepted`; `None` if the resource has no such annotation.
-pub fn accepted(requests: &Requests, served: Option<&Served<'_>>) -> Option<Verdict> {
+pub fn accepted(
+    requests: &Requests,
+    adoption: &Adoption,
+    owner: &Owner,
+    served: Option<&Served<'_>>,
+) -> Option<Verdict> {
     const TYPE: &str = conditions::REQUESTS_ACCEPTED;
     let finding = |holds, reason, message: String| {
         Some(Verdict::Found(Finding::new(TYPE, holds, reason, message)))
@@ -20,6 +29,16 @@ pub fn accepted(requests: &Requests, served: Option<&Served<'_>>) -> Option<Verd
             false,
             "InvalidRequest",
             format!("{problem}. This part of the annotation is ignored."),
+        );
+    }
+    if let Adoption::Mistaken(value) = adoption {
+        return finding(
+            false,
+            "InvalidRequest",
+            format!(
+                "annotation {ADOPT_ANNOTATION} has the value {value:?}, which is not the uid of this SecureExporter, so no restored object is adopted. Set it to {}, or remove it.",
+                owner.uid
+            ),
         );
     }
     requests.asked().next()?;
@@ -103,18 +122,43 @@ mod tests {
 
     #[test]
     fn a_request_is_answered_before_there_is_a_state() {
-        assert_eq!(accepted(&Requests::default(), None), None);
-        let Some(Verdict::Found(invalid)) = accepted(&requests("leaf"), None) else {
+        let accepted =
+            |requests: &Requests| accepted(requests, &Adoption::NotAsked, &owner(), None);
+        assert_eq!(accepted(&Requests::default()), None);
+        let Some(Verdict::Found(invalid)) = accepted(&requests("leaf")) else {
             panic!("an unknown word is answered at once");
         };
         assert_eq!(
             (invalid.holds, invalid.reason),
             (Some(false), "InvalidRequest")
         );
-        let pending = accepted(&requests("ca"), None);
+        let pending = accepted(&requests("ca"));
         assert_eq!(
             pending,
             Some(Verdict::AsBefore(conditions::REQUESTS_ACCEPTED))
+        );
+    }
+
+    fn owner() -> Owner {
+        Owner {
+            name: "nodes".into(),
+            namespace: "monitoring".into(),
+            uid: "u-1".into(),
+        }
+    }
+
+    #[test]
+    fn a_mistaken_adoption_is_answered_with_the_right_uid() {
+        let mistaken = Adoption::Mistaken("u-0".to_owned());
+        let verdict = accepted(&Requests::default(), &mistaken, &owner(), None);
+        let Some(Verdict::Found(finding)) = verdict else {
+            panic!("not answered");
+        };
+        assert_eq!(finding.holds, Some(false));
+        assert!(
+            finding.message.contains("Set it to u-1"),
+            "{}",
+            finding.message
         );
     }
 

@@ -1,5 +1,6 @@
 //! What a pass observed: the input of the status, the conditions, the events and the metrics.
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 
 use crate::{
@@ -7,6 +8,7 @@ use crate::{
     observe::children::Child,
     report::{pod_problems::Complaint, problem::Problem},
     rotation::{
+        adoption::Adoption,
         annotations::Requests,
         evidence::{Exporter, Waiting},
         state::State,
@@ -33,12 +35,16 @@ pub struct Seen<'a> {
     pub exporters: Option<&'a [Exporter]>,
     /// The exporters that a rotation waits for.
     pub waiting: &'a Waiting,
+    /// Whether restored objects may be adopted.
+    pub adoption: &'a Adoption,
     /// What the user requested by annotation.
     pub requests: &'a Requests,
     /// The content of the user-supplied Secrets; `None` if the pass ended before it read them.
     pub own: Option<&'a SuppliedCredentials>,
     /// Where the certificate comes from, and the next one; `None` if the pass ended before it read it.
     pub supply: Option<&'a Supply>,
+    /// Since when this release serves the namespace; `None` if that is not known.
+    pub ours_since: Option<Timestamp>,
     /// What the pass could not do.
     pub problems: &'a [Problem],
 }

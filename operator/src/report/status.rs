@@ -13,6 +13,7 @@ use crate::{
     report::{
         certificate,
         conditions::{self, Finding, Verdict},
+        contention,
         pod_problems::Complaint,
         problem::Problem,
         requests, rotation,
@@ -124,7 +125,17 @@ fn verdicts(seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) -> V
         ]),
     }
     verdicts.extend(accepted(seen));
-    verdicts.extend(requests::accepted(seen.requests, seen.served.as_ref()));
+    verdicts.extend(requests::accepted(
+        seen.requests,
+        seen.adoption,
+        seen.owner,
+        seen.served.as_ref(),
+    ));
+    verdicts.extend(contention::verdict(
+        &status.conditions,
+        seen.ours_since,
+        now,
+    ));
     verdicts
 }
 

@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::names::{DISTRUST_ANNOTATION, ROTATE_ANNOTATION};
+use crate::{
+    names::{DISTRUST_ANNOTATION, ROTATE_ANNOTATION},
+    rotation::adoption::ADOPT,
+};
 
 /// What a user can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,12 +128,9 @@ impl Requests {
 
 /// Formats the handled requests for the status: `<subject>=<token>`.
 pub fn write_handled(handled: &BTreeMap<String, String>) -> Vec<String> {
-    let all = Subject::ALL.into_iter();
-    all.filter_map(|subject| {
-        let token = handled.get(subject.name())?;
-        Some(format!("{}={token}", subject.name()))
-    })
-    .collect()
+    let all = Subject::ALL.into_iter().map(Subject::name).chain([ADOPT]);
+    all.filter_map(|name| Some(format!("{name}={}", handled.get(name)?)))
+        .collect()
 }
 
 /// Parses what [`write_handled`] wrote.
@@ -184,9 +184,13 @@ mod tests {
         let handled = BTreeMap::from([
             ("ca".to_owned(), "ca:a=b,password".to_owned()),
             ("distrust-all".to_owned(), "all".to_owned()),
+            ("adopt".to_owned(), "u-1".to_owned()),
         ]);
         let lines = write_handled(&handled);
-        assert_eq!(lines, ["ca=ca:a=b,password", "distrust-all=all"]);
+        assert_eq!(
+            lines,
+            ["ca=ca:a=b,password", "distrust-all=all", "adopt=u-1"]
+        );
         assert_eq!(read_handled(&lines), handled);
     }
 

@@ -35,6 +35,7 @@ pub struct Metrics {
     rotation: Family<RotationLabels, Gauge<f64, AtomicU64>>,
     blocked: Family<ResourceLabels, Gauge>,
     writes: Family<KindLabels, Counter>,
+    leases: Family<NamespaceLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +46,11 @@ struct OutcomeLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     kind: Cow<'static, str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamespaceLabels {
+    namespace: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -131,6 +137,12 @@ impl Default for Metrics {
             "Objects that the operator created or changed, by kind",
             writes.clone(),
         );
+        let leases = Family::default();
+        registry.register(
+            "lease_held",
+            "1 if this release holds the Lease of the namespace and serves it, 0 if another release does",
+            leases.clone(),
+        );
         Self {
             registry: Mutex::new(registry),
             passes,
@@ -143,6 +155,7 @@ impl Default for Metrics {
             rotation,
             blocked,
             writes,
+            leases,
         }
     }
 }
@@ -158,6 +171,20 @@ impl Metrics {
     pub fn wrote(&self, kind: impl Into<Cow<'static, str>>) {
         let kind = kind.into();
         self.writes.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    /// Records whether this release serves a namespace.
+    pub fn leads(&self, namespace: &str, is_ours: bool) {
+        let namespace = namespace.to_owned();
+        self.leases
+            .get_or_create(&NamespaceLabels { namespace })
+            .set(i64::from(is_ours));
+    }
+
+    /// Removes the series of a namespace that has no resources any more.
+    pub fn forget_namespace(&self, namespace: &str) {
+        let namespace = namespace.to_owned();
+        self.leases.remove(&NamespaceLabels { namespace });
     }
 
     /// Records when the current certificates expire. Called before anything that may fail, so that alerts have their series.

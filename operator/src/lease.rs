@@ -1,0 +1,285 @@
+//! The Lease by which only one release serves a namespace, and by which people and alerts see that somebody does.
+//!
+//! The holder is the release and not the pod, so that a new pod of the same release goes on without waiting. A namespace gets
+//! a Lease with its first pass, keeps it while there are passes, and is free again after a clean stop.
+
+pub mod claim;
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
+};
+use parking_lot::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::{
+    clock::Clock,
+    lease::claim::{Claim, VALIDITY, claim, released},
+    names::{APP_NAME, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
+    telemetry::metrics::Metrics,
+};
+
+/// Name of the Lease in each namespace that holds a resource.
+pub const NAME: &str = "secure-exporter-operator";
+
+/// How often a Lease is renewed.
+const RENEWED_EVERY: Duration = Duration::from_secs(5 * 60);
+/// How often it is checked which ones must be renewed.
+const CHECKED_EVERY: Duration = Duration::from_secs(60);
+/// Each resource has a pass at least every ten minutes, so a namespace without one for twice as long has no resource any more.
+const UNUSED_AFTER: Duration = Duration::from_secs(20 * 60);
+
+/// Who serves a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tenure {
+    /// This release.
+    Ours {
+        /// Since when, by the clock of the pod that acquired it.
+        since: Timestamp,
+    },
+    /// Another release.
+    Elsewhere {
+        /// Its namespace and name.
+        holder: String,
+    },
+}
+
+/// The Leases of the namespaces that this release serves or would like to serve.
+pub struct Leases {
+    client: Client,
+    release: String,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    namespaces: Mutex<HashMap<String, Arc<AsyncMutex<Known>>>>,
+}
+
+/// What is known about one Lease.
+struct Known {
+    /// The version that was last seen, and since when.
+    seen: Option<(Option<String>, Instant)>,
+    /// Our Lease as it was last written, and when.
+    held: Option<(Lease, Instant)>,
+    /// When the last pass asked for it.
+    used: Instant,
+}
+
+impl Known {
+    fn tenure(&self, within: Duration) -> Option<Tenure> {
+        let (lease, at) = self.held.as_ref()?;
+        let acquired = lease.spec.as_ref().and_then(|it| it.acquire_time.as_ref());
+        (at.elapsed() < within).then(|| Tenure::Ours {
+            since: acquired.map_or(Timestamp::MIN, |time| time.0),
+        })
+    }
+
+    fn saw(&mut self, version: Option<String>) -> Duration {
+        let now = Instant::now();
+        match &self.seen {
+            Some((before, since)) if *before == version => now.duration_since(*since),
+            _ => {
+                self.seen = Some((version, now));
+                Duration::ZERO
+            }
+        }
+    }
+}
+
+impl Leases {
+    /// Creates them for a release, which is named by its namespace and name.
+    pub fn new(
+        client: Client,
+        release: String,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            client,
+            release,
+            clock,
+            metrics,
+            namespaces: Mutex::default(),
+        }
+    }
+
+    /// The release that they are held for.
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// Returns who serves the namespace; this release does if nobody else does. Asks the API server only when a renewal is
+    /// due or somebody else holds the Lease.
+    ///
+    /// # Errors
+    /// The API server did not answer or refused the request, and it is not known any more who holds the Lease.
+    pub async fn hold(&self, namespace: &str) -> Result<Tenure, kube::Error> {
+        let known = self.known(namespace);
+        let mut known = known.lock().await;
+        known.used = Instant::now();
+        self.renew(namespace, &mut known).await
+    }
+
+    /// Renews the Leases of the namespaces that have resources, and frees those of the others, for as long as it is polled.
+    pub async fn keep(&self) {
+        loop {
+            tokio::time::sleep(CHECKED_EVERY).await;
+            for (namespace, known) in self.all() {
+                let mut known = known.lock().await;
+                if known.used.elapsed() > UNUSED_AFTER {
+                    self.remove(&namespace, &mut known).await;
+                    self.namespaces.lock().remove(&namespace);
+                    self.metrics.forget_namespace(&namespace);
+                } else if known.held.is_some() {
+                    drop(self.renew(&namespace, &mut known).await);
+                }
+            }
+        }
+    }
+
+    /// Frees all, because the operator stops.
+    pub async fn release_all(&self) {
+        for (namespace, known) in self.all() {
+            let mut known = known.lock().await;
+            self.free(&namespace, &mut known).await;
+        }
+    }
+
+    fn known(&self, namespace: &str) -> Arc<AsyncMutex<Known>> {
+        let mut all = self.namespaces.lock();
+        let new = || {
+            Arc::new(AsyncMutex::new(Known {
+                seen: None,
+                held: None,
+                used: Instant::now(),
+            }))
+        };
+        all.entry(namespace.to_owned()).or_insert_with(new).clone()
+    }
+
+    fn all(&self) -> Vec<(String, Arc<AsyncMutex<Known>>)> {
+        let all = self.namespaces.lock();
+        all.iter()
+            .map(|(namespace, known)| (namespace.clone(), known.clone()))
+            .collect()
+    }
+
+    async fn renew(&self, namespace: &str, known: &mut Known) -> Result<Tenure, kube::Error> {
+        if let Some(ours) = known.tenure(RENEWED_EVERY) {
+            return Ok(ours);
+        }
+        let tenure = match self.negotiate(namespace, known).await {
+            Ok(tenure) => tenure,
+            Err(error) => {
+                tracing::warn!(namespace, %error, "cannot renew the Lease {NAME}");
+                return known.tenure(VALIDITY).ok_or(error);
+            }
+        };
+        let is_ours = matches!(tenure, Tenure::Ours { .. });
+        self.metrics.leads(namespace, is_ours);
+        Ok(tenure)
+    }
+
+    async fn negotiate(&self, namespace: &str, known: &mut Known) -> Result<Tenure, kube::Error> {
+        let api = self.api(namespace);
+        loop {
+            let present = api.get_opt(NAME).await?;
+            let version = present.as_ref().and_then(ResourceExt::resource_version);
+            let unchanged = known.saw(version);
+            let before = present.as_ref().and_then(|lease| lease.spec.as_ref());
+            let wanted = match claim(before, &self.release, unchanged, self.clock.now()) {
+                Claim::Hold(spec) => spec,
+                Claim::LeaveTo(holder) => {
+                    known.held = None;
+                    return Ok(Tenure::Elsewhere { holder });
+                }
+            };
+            match write(&api, present, wanted).await {
+                Ok(lease) => {
+                    known.saw(lease.resource_version());
+                    known.held = Some((lease, Instant::now()));
+                    let since = known.tenure(VALIDITY);
+                    return Ok(since.unwrap_or(Tenure::Ours {
+                        since: self.clock.now(),
+                    }));
+                }
+                // Another writer was faster: it is read again whom it belongs to.
+                Err(kube::Error::Api(refused)) if refused.code == 409 => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Frees a Lease unless somebody else, such as the next pod of this release, has written it in the meantime.
+    async fn free(&self, namespace: &str, known: &mut Known) {
+        let Some((mut lease, _)) = known.held.take() else {
+            return;
+        };
+        lease.spec = lease.spec.as_ref().map(released);
+        let parameters = parameters();
+        let written = self.api(namespace).replace(NAME, &parameters, &lease).await;
+        tell_failure(namespace, written.map(drop));
+    }
+
+    /// Deletes the Lease of a namespace without resources: there is nothing to serve, and nothing to alert about.
+    async fn remove(&self, namespace: &str, known: &mut Known) {
+        let Some((lease, _)) = known.held.take() else {
+            return;
+        };
+        let parameters = DeleteParams::default().preconditions(Preconditions {
+            uid: lease.uid(),
+            resource_version: lease.resource_version(),
+        });
+        let deleted = self.api(namespace).delete(NAME, &parameters).await;
+        tell_failure(namespace, deleted.map(drop));
+    }
+
+    fn api(&self, namespace: &str) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+fn tell_failure(namespace: &str, freed: Result<(), kube::Error>) {
+    match freed {
+        Ok(()) => {}
+        // It is somebody else's by now, or gone.
+        Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => {}
+        Err(error) => tracing::warn!(namespace, %error, "cannot free the Lease {NAME}"),
+    }
+}
+
+async fn write(
+    api: &Api<Lease>,
+    present: Option<Lease>,
+    wanted: LeaseSpec,
+) -> Result<Lease, kube::Error> {
+    let Some(mut lease) = present else {
+        let labels = [(NAME_LABEL, APP_NAME), (MANAGED_BY_LABEL, MANAGED_BY)];
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(NAME.to_owned()),
+                labels: Some(labels.map(|(key, value)| (key.into(), value.into())).into()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(wanted),
+        };
+        return api.create(&parameters(), &lease).await;
+    };
+    lease.spec = Some(wanted);
+    // The version that was read is sent with it, so that a Lease which changed in the meantime is not overwritten.
+    lease.meta_mut().managed_fields = None;
+    api.replace(NAME, &parameters(), &lease).await
+}
+
+fn parameters() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
