@@ -19,6 +19,7 @@ pub struct Witness {
     events: BTreeMap<String, u64>,
     logs: BTreeMap<String, usize>,
     metrics: BTreeMap<String, String>,
+    pods: Vec<String>,
     /// Where to ask for the metrics while the API server cannot say.
     metrics_address: Option<String>,
     during: Told,
@@ -79,6 +80,7 @@ impl Witness {
             events: events(kubectl)?,
             logs: logs.into_iter().map(|(name, text)| (name, text.len())).collect(),
             metrics: complaints(&metrics.unwrap_or_default()),
+            pods: restarts(operators)?,
             metrics_address,
             during: Told::default(),
         })
@@ -113,16 +115,8 @@ impl Witness {
             }
         }
         told.log = self.complaints_in_logs(operators)?;
-        for pod in operators.pods()? {
-            let container = &pod["status"]["containerStatuses"][0];
-            let last = &container["lastState"]["terminated"];
-            if !last.is_null() {
-                told.pods.push(format!(
-                    "restarts: {}, the last after {} (exit code {})",
-                    container["restartCount"], last["reason"], last["exitCode"]
-                ));
-            }
-        }
+        told.pods = restarts(operators)?;
+        told.pods.retain(|pod| !self.pods.contains(pod));
         for lines in [&mut told.events, &mut told.log, &mut told.metrics] {
             let more = lines.len().saturating_sub(MOST);
             lines.truncate(MOST);
@@ -174,6 +168,18 @@ impl Witness {
             .map(|(_, text, count)| times(&text, count))
             .collect())
     }
+}
+
+/// What the operator's pods say of their restarts.
+fn restarts(operators: &Operators) -> Result<Vec<String>> {
+    let restart = |pod: &Value| {
+        let container = &pod["status"]["containerStatuses"][0];
+        let last = &container["lastState"]["terminated"];
+        let (reason, code) = (last["reason"].as_str()?, last["exitCode"].as_i64()?);
+        let count = container["restartCount"].as_u64()?;
+        Some(format!("restarts: {count}, the last after {reason}, exit code {code}"))
+    };
+    Ok(operators.pods()?.iter().filter_map(restart).collect())
 }
 
 fn conditions(status: &Value) -> BTreeMap<String, String> {
