@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod exporter;
+mod faults;
+mod nodes;
 mod rotation;
 mod soak;
 
@@ -22,6 +24,8 @@ struct Arguments {
 enum Bench {
     /// The exporter beside the real node_exporter: CPU, latency, memory, a large host, and a stranger who tries passwords
     Exporter(exporter::Options),
+    /// What may befall a cluster, one fault after the other, each during a rotation under a real Prometheus
+    Faults(faults::Options),
     /// Rotations, interleaved, under a real Prometheus that is never told, with the operator killed and Secrets deleted
     Rotation(rotation::Options),
     /// The exporter scraped for an hour by all kinds of clients: fails when it comes to hold more memory, descriptors or threads
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
 fn run(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Exporter(options) => exporter::run(options),
+        Bench::Faults(options) => faults::run(options),
         Bench::Rotation(options) => rotation::run(options),
         Bench::Soak(options) => soak::run(options),
     }

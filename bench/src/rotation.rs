@@ -9,8 +9,6 @@
 )]
 
 mod chaos;
-mod count;
-mod fresh;
 
 use std::{fs, path::PathBuf, process::ExitCode, thread, time::Duration};
 
@@ -19,29 +17,19 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use chaos::{Chaos, Dice};
-use count::{Clock, Count, Prometheus};
 use testbed::{
     cluster::{Cluster, Layout, Shape},
     exporters::distrust,
     product::install::{self, NAMESPACE},
     progress::step,
-    prometheus::start as start_prometheus,
     servers,
-    wait::wait_until,
 };
 
-const RESOURCE: &str = r#"
-apiVersion: secureexporter.dev/v1alpha1
-kind: SecureExporter
-metadata: {name: nodes}
-spec:
-  authentication: {methods: [METHODS]}
-  rotation: {clientOverlap: CLIENT_OVERLAP}
-  scrape:
-    interval: 1s
-    timeout: 1s
-    serviceAccounts: [{namespace: monitoring, name: prometheus}]
-"#;
+use crate::nodes::{
+    self, Methods,
+    count::{Clock, Count, Prometheus},
+    fresh,
+};
 
 /// How many exchanges at once make the counter-proof.
 const NAIVE: u32 = 3;
@@ -98,7 +86,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let cluster = install::cluster_with(layout, prometheus)?;
     let outcome = measure(&cluster, options);
     if outcome.is_err() {
-        explain(&cluster);
+        nodes::explain(&cluster);
     }
     step("cluster down", || cluster.down())?;
     let figures = outcome?;
@@ -119,7 +107,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
 fn measure(cluster: &Cluster, options: &Options) -> Result<serde_json::Value> {
     install::operator(cluster, &install::SHORT_WAITS)?;
-    let prometheus = start(cluster, options)?;
+    let prometheus = nodes::start(cluster, options.lag, methods(options))?;
     let fresh = fresh::start(cluster)?;
     let clock = Clock::start();
     let mut chaos = Chaos::new(cluster, Dice::of(options.seed), options.lag);
@@ -154,28 +142,12 @@ fn measure(cluster: &Cluster, options: &Options) -> Result<serde_json::Value> {
     }))
 }
 
-fn start(cluster: &Cluster, options: &Options) -> Result<Prometheus> {
-    // Longer than the slowest copy: the kubelet of Prometheus' node, and a second to spare.
-    let overlap = format!("{}s", options.lag + 4);
-    let file = tempfile::NamedTempFile::new()?;
-    let methods = if options.client_certificates {
-        "BasicAuth, ClientCertificate"
+fn methods(options: &Options) -> Methods {
+    if options.client_certificates {
+        Methods::PasswordAndCertificate
     } else {
-        "BasicAuth"
-    };
-    let resource = RESOURCE
-        .replace("CLIENT_OVERLAP", &overlap)
-        .replace("METHODS", methods);
-    fs::write(file.path(), resource)?;
-    step("SecureExporter and Prometheus", || {
-        let kubectl = cluster.kubectl(NAMESPACE);
-        kubectl.apply_file(file.path())?;
-        let prometheus = Prometheus::at(start_prometheus(&kubectl)?, options.nodes);
-        wait_until("every node to be scraped", Duration::from_secs(120), || {
-            Ok((prometheus.up()? == usize::from(options.nodes)).then_some(()))
-        })?;
-        Ok(prometheus)
-    })
+        Methods::Password
+    }
 }
 
 /// All trust and every password end when the new ones begin: a swap as it is done by hand.
@@ -190,19 +162,4 @@ fn naive(cluster: &Cluster, prometheus: &Prometheus, options: &Options) -> Resul
         thread::sleep(Duration::from_secs(u64::from(options.lag) * 2));
     }
     prometheus.count(&clock)
-}
-
-/// What a person would look at first.
-fn explain(cluster: &Cluster) {
-    let kubectl = cluster.kubectl(NAMESPACE);
-    for arguments in [
-        &["get", "secexp,pods", "-o", "wide"][..],
-        &["get", "secexp", "nodes", "-o", "jsonpath={.status}"],
-        &["get", "events", "--sort-by=.lastTimestamp"],
-        &["logs", "deployment/secure-exporter-operator", "--tail=40"],
-        &["logs", "daemonset/nodes", "--tail=20"],
-        &["logs", "deployment/prometheus", "--tail=20"],
-    ] {
-        kubectl.explain(arguments);
-    }
 }

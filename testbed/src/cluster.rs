@@ -4,12 +4,14 @@
 mod certificates;
 mod cgroup;
 mod control_plane;
+mod disturbance;
 mod extent;
 mod holder;
 mod layout;
 mod network;
 mod node;
 mod preflight;
+mod programs;
 mod shape;
 
 use std::{
@@ -22,6 +24,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+pub use disturbance::Program;
 pub use extent::Extent;
 pub use layout::{Layout, Node};
 pub use shape::Shape;
@@ -103,7 +106,10 @@ impl Cluster {
             certificates::write(layout)
         })?;
         let mut servers = step("etcd, kube-apiserver", || {
-            let mut servers = Vec::from(control_plane::start_api(layout, commands)?);
+            let mut servers = vec![
+                control_plane::start_etcd(layout, &[])?,
+                control_plane::start_api_server(layout, commands)?,
+            ];
             self.wait_for_api(&mut servers)?;
             servers.extend(control_plane::start_controllers(layout, commands)?);
             Ok(servers)

@@ -49,6 +49,21 @@ pub fn ensure() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    install(&missing)
+}
+
+/// Installs what shifts the clock of a program, where it is missing: few runs need it.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_faketime() -> Result<()> {
+    if find_program("faketime").is_some() {
+        return Ok(());
+    }
+    install(&[("faketime", "faketime")])
+}
+
+fn install(missing: &[(&str, &str)]) -> Result<()> {
     let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     packages.dedup();
     let names: Vec<&str> = missing.iter().map(|(program, _)| *program).collect();

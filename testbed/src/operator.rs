@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod installed;
+pub mod weather;
 
 use std::{fs, path::Path, process::Command};
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    exporters::condition, kubectl::Kubectl, process::Process, product::binaries,
+    cluster::Cluster, exporters::condition, kubectl::Kubectl, process::Process, product::binaries,
     secret::SecretData, slot::Slot, test_clusters,
 };
 use gate::Gate;
@@ -35,11 +36,28 @@ impl Stage {
         // Also where a test is run again on the same control plane.
         everywhere.run(&["delete", "namespace", namespace, "--ignore-not-found"])?;
         everywhere.run(&["create", "namespace", namespace])?;
+        Self::of(&cluster, namespace)
+    }
+
+    /// A gate to a namespace that is there.
+    ///
+    /// # Errors
+    /// kubectl does not start.
+    pub fn of(cluster: &Cluster, namespace: &str) -> Result<Self> {
         Ok(Self {
             kubectl: cluster.kubectl(namespace),
-            gate: Gate::open(&everywhere)?,
+            gate: Gate::open(&cluster.kubectl(""))?,
             folder: tempfile::tempdir()?,
         })
+    }
+
+    /// The same scene for an operator that may do only what this ServiceAccount of the namespace may.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn restricted_to(self, account: &str) -> Result<Self> {
+        let gate = Gate::open_as(&self.kubectl, self.kubectl.namespace(), account)?;
+        Ok(Self { gate, ..self })
     }
 
     /// The status of the resource `nodes`.
@@ -80,12 +98,9 @@ impl Stage {
     /// # Errors
     /// It cannot be started.
     pub fn operator_with(&self, arguments: &[&str]) -> Result<Process> {
-        let kubeconfig = self.folder.path().join("kubeconfig");
-        write_kubeconfig(&kubeconfig, &self.gate.address)?;
         Process::spawn(
-            Command::new(binaries::built(binaries::OPERATOR)?)
+            self.command(&binaries::built(binaries::OPERATOR)?)?
                 .arg("run")
-                .env("KUBECONFIG", &kubeconfig)
                 .args(["--exporter-image", "localhost/secure-exporter:dev"])
                 .env("SECURE_EXPORTER_RELEASE", "test/secure-exporter")
                 .args(["--watch-namespaces", self.kubectl.namespace()])
@@ -98,6 +113,18 @@ impl Stage {
                 ])
                 .args(arguments),
         )
+    }
+
+    /// An operator's program, to be given its arguments, that talks to the API server through the gate.
+    ///
+    /// # Errors
+    /// Its kubeconfig cannot be written.
+    pub fn command(&self, program: &Path) -> Result<Command> {
+        let kubeconfig = self.folder.path().join("kubeconfig");
+        write_kubeconfig(&kubeconfig, &self.gate.address)?;
+        let mut command = Command::new(program);
+        command.env("KUBECONFIG", &kubeconfig);
+        Ok(command)
     }
 }
 

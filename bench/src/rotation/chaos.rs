@@ -10,6 +10,8 @@ use testbed::{
     wait::wait_until,
 };
 
+use crate::nodes::generations::Generations;
+
 /// What is asked for, in turn.
 const SUBJECTS: [&str; 4] = ["certificate", "ca", "password", "ca,password"];
 /// What may be deleted, one at a time.
@@ -48,19 +50,14 @@ impl Chaos {
     /// # Errors
     /// It does not end.
     pub fn rotate(&mut self, index: u32) -> Result<()> {
-        let before = self.generations()?;
+        let before = Generations::of(&self.status()?)?;
         let request = format!("{}:{index}", subject(index));
         rotate(&self.kubectl, "nodes", &request)?;
         self.disturb()?;
         let limit = Duration::from_secs(120) + 10 * self.lag;
         wait_until("the end of the rotation", limit, || {
             let status = self.status()?;
-            let now = self.generations()?;
-            let subject = subject(index);
-            let asked = |word| subject.split(',').any(|part| part == word);
-            let moved = (!asked("certificate") || now.serial != before.serial)
-                && (!asked("ca") || now.authority > before.authority)
-                && (!asked("password") || now.password > before.password);
+            let moved = Generations::of(&status)?.moved(&before, subject(index));
             ensure!(
                 moved && status["rotation"].is_null(),
                 "it is at {}; {}",
@@ -105,26 +102,10 @@ impl Chaos {
         Ok(())
     }
 
-    fn generations(&self) -> Result<Generations> {
-        let status = self.status()?;
-        let number = |value: &Value| value.as_u64().context("no generation in the status");
-        Ok(Generations {
-            serial: status["certificate"]["serialNumber"].clone(),
-            authority: number(&status["trust"]["activeGeneration"])?,
-            password: number(&status["credentials"]["activeGeneration"])?,
-        })
-    }
-
     fn status(&self) -> Result<Value> {
         let mut resource = self.kubectl.get("secureexporter", "nodes")?;
         Ok(resource["status"].take())
     }
-}
-
-struct Generations {
-    serial: Value,
-    authority: u64,
-    password: u64,
 }
 
 fn subject(index: u32) -> &'static str {

@@ -7,36 +7,43 @@ use anyhow::{Context, Result};
 use super::{holder::Server, layout::Layout};
 use crate::paths::find_program;
 
-/// Starts etcd and the API server.
+/// Starts etcd, with flags more than always.
 ///
 /// # Errors
-/// One of them could not be started.
-pub fn start_api(layout: &Layout, commands: &Path) -> Result<[Server; 2]> {
+/// It could not be started.
+pub fn start_etcd(layout: &Layout, more: &[(&str, &str)]) -> Result<Server> {
     let etcd =
         find_program("etcd").context("etcd is not installed: apt-get install etcd-server")?;
     let (clients, peers) = layout.etcd_ports();
     let (clients, peers) = (local(clients), local(peers));
     let data = layout.run.join("etcd").display().to_string();
-    let etcd = layout.holder().spawn(
-        "etcd",
-        &etcd,
-        &flags(&[
-            ("data-dir", &data),
-            ("listen-client-urls", &clients),
-            ("advertise-client-urls", &clients),
-            ("listen-peer-urls", &peers),
-            ("initial-advertise-peer-urls", &peers),
-            ("initial-cluster", &format!("default={peers}")),
-            ("log-level", "warn"),
-            // One member in memory: it elects itself in 0.1 s instead of 1 s, and there is nothing to flush.
-            ("heartbeat-interval", "10"),
-            ("election-timeout", "100"),
-            ("unsafe-no-fsync", "true"),
-        ]),
-    )?;
+    let always: [(&str, &str); 10] = [
+        ("data-dir", &data),
+        ("listen-client-urls", &clients),
+        ("advertise-client-urls", &clients),
+        ("listen-peer-urls", &peers),
+        ("initial-advertise-peer-urls", &peers),
+        ("initial-cluster", &format!("default={peers}")),
+        ("log-level", "warn"),
+        // One member in memory: it elects itself in 0.1 s instead of 1 s, and there is nothing to flush.
+        ("heartbeat-interval", "10"),
+        ("election-timeout", "100"),
+        ("unsafe-no-fsync", "true"),
+    ];
+    let arguments = flags(&[&always[..], more].concat());
+    layout.holder().spawn("etcd", &etcd, &arguments)
+}
+
+/// Starts the API server, which finds etcd by itself.
+///
+/// # Errors
+/// As [`start_etcd`].
+pub fn start_api_server(layout: &Layout, commands: &Path) -> Result<Server> {
+    let (clients, _) = layout.etcd_ports();
+    let clients = local(clients);
     let path = |file: &str| layout.pki(file).display().to_string();
     let scratch = layout.run.join("apiserver").display().to_string();
-    let api = layout.holder().spawn(
+    layout.holder().spawn(
         "kube-apiserver",
         &commands.join("kube-apiserver"),
         &flags(&[
@@ -67,8 +74,7 @@ pub fn start_api(layout: &Layout, commands: &Path) -> Result<[Server; 2]> {
             ("cert-dir", &scratch),
             ("v", "1"),
         ]),
-    )?;
-    Ok([etcd, api])
+    )
 }
 
 /// Starts the controllers and the scheduler.

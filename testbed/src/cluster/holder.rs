@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::extent::Extent;
+use super::{extent::Extent, programs};
 use crate::{
     process::{output, tail},
     wait::wait_until,
@@ -117,7 +117,10 @@ impl Holder {
             wait_until(
                 &format!("the processes of {} gone", self.of),
                 Duration::from_secs(10),
-                || Ok((!alive(pid)).then_some(())),
+                || {
+                    programs::wake_those_who_wait(&self.folder);
+                    Ok((!alive(pid)).then_some(()))
+                },
             )?;
         }
         Ok(())
@@ -165,7 +168,8 @@ impl Holder {
     /// It could not be started.
     pub fn spawn(&self, name: &str, program: &Path, arguments: &[String]) -> Result<Server> {
         let path = self.logs.join(format!("{name}.log"));
-        let log = File::create(&path)?;
+        // One that is started again goes on with its log.
+        let log = File::options().create(true).append(true).open(&path)?;
         let child = self
             .command(program)?
             .args(arguments)
@@ -173,6 +177,7 @@ impl Holder {
                 "PATH",
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             )
+            .env(programs::HELD_IN, &self.folder)
             // A cloud's metadata address answers nobody here; asking it costs the kubelet seconds.
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .current_dir(&self.folder)

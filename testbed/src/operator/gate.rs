@@ -1,12 +1,13 @@
 //! A gate between an operator and the API server. It lets so many writes pass and then none: as if the process had died
-//! right there. Requests go one by one through connections of their own, and on by `kubectl proxy`.
+//! right there. And it makes the weather on the way. Requests go one by one through connections of their own, and on by
+//! `kubectl proxy`.
 #![allow(
     clippy::indexing_slicing,
     reason = "a request that is cut short ends the test"
 )]
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -18,11 +19,17 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+use super::weather::{Fate, Since, Sky, Weather};
 use crate::{
     kubectl::Kubectl,
     process::{Process, free_port},
     wait::wait_until,
 };
+
+/// How soon a connection learns of other weather.
+const GLANCE: Duration = Duration::from_millis(100);
+/// What an API server answers whom it has too many requests of.
+const TOO_MANY: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Too many requests, please try again later.","reason":"TooManyRequests","details":{"retryAfterSeconds":1},"code":429}"#;
 
 /// Where the last write is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +53,13 @@ struct State {
     left: AtomicI64,
     cut_after: AtomicBool,
     closed: AtomicBool,
+    sky: Sky,
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.state.sky.end();
+    }
 }
 
 impl Gate {
@@ -54,9 +68,23 @@ impl Gate {
     /// # Errors
     /// kubectl does not start.
     pub fn open(kubectl: &Kubectl) -> Result<Self> {
+        Self::open_with(kubectl, &[])
+    }
+
+    /// The same for a user who may do less: what passes is done in the name of this ServiceAccount.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_as(kubectl: &Kubectl, namespace: &str, account: &str) -> Result<Self> {
+        let user = format!("--as=system:serviceaccount:{namespace}:{account}");
+        Self::open_with(kubectl, &[&user])
+    }
+
+    fn open_with(kubectl: &Kubectl, arguments: &[&str]) -> Result<Self> {
         let upstream = free_port()?;
         let port = format!("--port={upstream}");
-        let proxy = Process::spawn(kubectl.command()?.args(["proxy", &port]))?;
+        let mut proxy = kubectl.command()?;
+        let proxy = Process::spawn(proxy.args(["proxy", &port]).args(arguments))?;
         wait_until("kubectl proxy", Duration::from_secs(20), || {
             Ok(TcpStream::connect(("127.0.0.1", upstream)).ok())
         })?;
@@ -66,6 +94,7 @@ impl Gate {
             left: AtomicI64::new(i64::MAX),
             cut_after: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            sky: Sky::default(),
         });
         let address = format!("http://{}", listener.local_addr()?);
         let shared = state.clone();
@@ -96,6 +125,21 @@ impl Gate {
         self.close_at(i64::MAX, Cut::Before);
     }
 
+    /// Changes the weather.
+    pub fn change(&self, weather: Weather) {
+        self.state.sky.change(weather);
+    }
+
+    /// How many requests have met other weather than a clear sky.
+    pub fn touched(&self) -> u64 {
+        self.state.sky.touched()
+    }
+
+    /// How often the API server said that a watch begins at a version which it no longer has.
+    pub fn expired(&self) -> u64 {
+        self.state.sky.expired()
+    }
+
     /// Whether it has closed.
     pub fn is_closed(&self) -> bool {
         self.state.closed.load(Ordering::SeqCst)
@@ -107,6 +151,17 @@ impl State {
         let request = read_request(&mut client)?;
         if self.closed.load(Ordering::SeqCst) {
             return Ok(());
+        }
+        let (weather, since) = self.sky.meets();
+        match weather {
+            Weather::Clear => {}
+            Weather::Slow(delay) => thread::sleep(delay),
+            Weather::TooMany => return refuse(&mut client),
+            Weather::BlackHole => {
+                self.hold(since);
+                return Ok(());
+            }
+            Weather::Cut => return Ok(()),
         }
         let last = is_write(&request) && self.left.fetch_sub(1, Ordering::SeqCst) <= 1;
         let cut_after = self.cut_after.load(Ordering::SeqCst);
@@ -123,11 +178,60 @@ impl State {
             server.read_to_end(&mut Vec::new())?;
             return Ok(());
         }
-        // Bytes are passed on as they come: a watch never ends.
-        std::io::copy(&mut server, &mut client)?;
+        self.relay(&mut server, &mut client, since)
+    }
+
+    /// Passes bytes on as they come, for a watch never ends.
+    fn relay(&self, server: &mut TcpStream, client: &mut TcpStream, since: Since) -> Result<()> {
+        server.set_read_timeout(Some(GLANCE))?;
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            let read = server.read(&mut buffer);
+            match self.sky.fate(since) {
+                Fate::Open => {}
+                Fate::Swallowed => {
+                    self.hold(since);
+                    break;
+                }
+                Fate::Ended => break,
+            }
+            match read {
+                Ok(0) => break,
+                Ok(count) => {
+                    self.sky.look_for_expiry(&buffer[..count]);
+                    client.write_all(&buffer[..count])?;
+                }
+                Err(error) if is_a_glance(error.kind()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         client.shutdown(Shutdown::Both)?;
         Ok(())
     }
+
+    /// Keeps a connection that nothing comes through any more.
+    fn hold(&self, since: Since) {
+        while self.sky.fate(since) == Fate::Swallowed {
+            thread::sleep(GLANCE);
+        }
+    }
+}
+
+fn is_a_glance(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+    )
+}
+
+fn refuse(client: &mut TcpStream) -> Result<()> {
+    let length = TOO_MANY.len();
+    write!(
+        client,
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{TOO_MANY}"
+    )?;
+    client.shutdown(Shutdown::Write)?;
+    Ok(())
 }
 
 /// A request with its body, changed to be the only one of its connection.

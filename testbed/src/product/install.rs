@@ -36,9 +36,10 @@ pub fn cluster_with(layout: Layout, prometheus: &Server) -> Result<Cluster> {
     if layout.extent != Extent::Whole {
         bail!("pods need a node, and a node needs root: run this by sudo");
     }
-    let cluster = Cluster::up(layout)?;
+    // Before the cluster is there: a build that fails leaves none behind.
     let prometheus = servers::ensure(prometheus)?;
     let archives = image::ours("localhost", "dev", &images())?;
+    let cluster = Cluster::up(layout)?;
     step("import images", || {
         archives
             .iter()

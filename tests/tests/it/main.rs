@@ -11,6 +11,7 @@ mod chart;
 mod cluster;
 mod crashes;
 mod definition;
+mod faults;
 mod hanging;
 mod issuers;
 mod lease;

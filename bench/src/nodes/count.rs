@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 use testbed::prometheus::{query, query_raw};
 
@@ -68,17 +69,12 @@ impl Prometheus {
 
     /// Counts the scrapes since the clock began.
     pub fn count(&self, clock: &Clock) -> Result<Count> {
-        let began = clock.began.duration_since(UNIX_EPOCH)?.as_secs_f64();
         let seconds = clock.seconds();
-        let series = query_raw(&self.address, &format!("up[{}s]", seconds + 1))?;
         let (mut scrapes, mut bad) = (0, 0);
-        for one in series {
-            for sample in one["values"].as_array().context("no samples")? {
-                if sample[0].as_f64().is_some_and(|time| time >= began) {
-                    scrapes += 1;
-                    bad += u64::from(sample[1] != "1");
-                }
-            }
+        for series in self.samples("up", clock)? {
+            scrapes += series.points.len() as u64;
+            let failed = series.points.iter().filter(|(_, value)| value != "1");
+            bad += failed.count() as u64;
         }
         let nodes = u64::from(self.nodes);
         Ok(Count {
@@ -88,4 +84,33 @@ impl Prometheus {
             nodes,
         })
     }
+
+    /// Every series of a metric, with its samples since the clock began.
+    pub fn samples(&self, metric: &str, clock: &Clock) -> Result<Vec<Samples>> {
+        let began = clock.began.duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let range = format!("{metric}[{}s]", clock.seconds() + 1);
+        let all = query_raw(&self.address, &range)?;
+        all.iter()
+            .map(|one| {
+                let points = one["values"].as_array().context("no samples")?;
+                let point = |it: &Value| Some((it[0].as_f64()?, it[1].as_str()?.to_owned()));
+                Ok(Samples {
+                    labels: one["metric"].clone(),
+                    points: points
+                        .iter()
+                        .filter_map(point)
+                        .filter(|(time, _)| *time >= began)
+                        .collect(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// One series.
+pub struct Samples {
+    /// Its labels.
+    pub labels: Value,
+    /// Time and value of each sample.
+    pub points: Vec<(f64, String)>,
 }

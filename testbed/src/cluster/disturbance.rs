@@ -1,0 +1,159 @@
+//! What may befall a cluster: a part of its control plane stands still or dies, its disk is full, a container is killed.
+
+use std::{slice, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{Cluster, control_plane, programs};
+use crate::{process::output, servers, wait::wait_until};
+
+/// A program of the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Keeps all objects.
+    Etcd,
+    /// What everybody talks to.
+    ApiServer,
+}
+
+impl Program {
+    /// Its name, which is that of its file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+        }
+    }
+}
+
+/// How long a program may take to start or to end.
+const SOON: Duration = Duration::from_secs(60);
+/// So few bytes that etcd refuses every write, as it does when its disk is full.
+const NO_SPACE: (&str, &str) = ("quota-backend-bytes", "1");
+
+impl Cluster {
+    /// Stops a program as SIGSTOP does: its connections stay open, and nothing is answered.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn freeze(&self, program: Program) -> Result<()> {
+        self.signal(program, Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn thaw(&self, program: Program) -> Result<()> {
+        programs::wake_those_who_wait(&self.layout.run);
+        self.signal(program, Signal::CONT)
+    }
+
+    /// Kills it, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not run, or does not go away.
+    pub fn kill(&self, program: Program) -> Result<()> {
+        self.signal(program, Signal::KILL)?;
+        wait_until("its end", SOON, || {
+            let left = programs::held(&self.layout.run, program.name());
+            Ok(left.is_empty().then_some(()))
+        })
+        .with_context(|| format!("{} was killed", program.name()))
+    }
+
+    /// Starts it after it was killed, and waits until the API server is ready.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_again(&self, program: Program) -> Result<()> {
+        let mut server = match program {
+            Program::Etcd => control_plane::start_etcd(&self.layout, &[])?,
+            Program::ApiServer => {
+                let commands = servers::kubernetes_commands(self.layout.shape.kubernetes)?;
+                control_plane::start_api_server(&self.layout, &commands)?
+            }
+        };
+        self.wait_for_api(slice::from_mut(&mut server))
+    }
+
+    /// Starts etcd anew in such a way that it refuses every write for want of space.
+    ///
+    /// # Errors
+    /// It does not start, or still takes writes.
+    pub fn fill_disk(&self) -> Result<()> {
+        self.kill(Program::Etcd)?;
+        let mut server = control_plane::start_etcd(&self.layout, &[NO_SPACE])?;
+        self.wait_for_api(slice::from_mut(&mut server))?;
+        wait_until("etcd to refuse a write", SOON, || {
+            match self.try_write() {
+                Ok(()) => bail!("it was accepted"),
+                Err(error) => ensure!(format!("{error:#}").contains("space exceeded"), error),
+            }
+            Ok(Some(()))
+        })
+    }
+
+    /// Gives etcd its space back, and takes the alarm back as an administrator does.
+    ///
+    /// # Errors
+    /// It does not start, or takes no writes.
+    pub fn free_disk(&self) -> Result<()> {
+        self.kill(Program::Etcd)?;
+        self.start_again(Program::Etcd)?;
+        let alarms = self.alarms(&json!({"action": "GET"}))?;
+        for alarm in alarms["alarms"].as_array().into_iter().flatten() {
+            let (member, kind) = (&alarm["memberID"], &alarm["alarm"]);
+            self.alarms(&json!({"action": "DEACTIVATE", "memberID": member, "alarm": kind}))?;
+        }
+        wait_until("etcd to take a write", SOON, || {
+            self.try_write().map(Some)
+        })
+    }
+
+    /// Kills every process of a program in the containers of the cluster, as the kernel does when memory runs out, and says
+    /// how many there were.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn kill_in_containers(&self, program: &str) -> Result<usize> {
+        let found = programs::contained(&self.layout.cgroup_prefix(), program);
+        programs::signal(&found, Signal::KILL)?;
+        Ok(found.len())
+    }
+
+    fn signal(&self, program: Program, signal: Signal) -> Result<()> {
+        let name = program.name();
+        let found = programs::held(&self.layout.run, name);
+        ensure!(
+            !found.is_empty(),
+            "{name} does not run in the cluster `{}`",
+            self.layout.name
+        );
+        programs::signal(&found, signal)
+    }
+
+    /// A write that changes nothing of importance.
+    fn try_write(&self) -> Result<()> {
+        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let annotation = format!("secureexporter.dev/test={}", time.as_micros());
+        self.kubectl("")
+            .annotate("namespace", "default", &annotation)
+    }
+
+    /// What etcd answers to a request about its alarms.
+    fn alarms(&self, request: &Value) -> Result<Value> {
+        let (clients, _) = self.layout.etcd_ports();
+        let answer = output(self.layout.holder().command("curl")?.args([
+            "-sS",
+            "-m",
+            "10",
+            "-d",
+            &request.to_string(),
+            &format!("http://127.0.0.1:{clients}/v3/maintenance/alarm"),
+        ]))?;
+        serde_json::from_str(&answer).with_context(|| format!("etcd answered {answer}"))
+    }
+}
