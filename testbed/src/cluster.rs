@@ -186,6 +186,11 @@ impl Cluster {
         self.layout.kubeconfig("admin")
     }
 
+    /// What the API server wrote about who did what.
+    pub fn audit_log(&self) -> PathBuf {
+        self.layout.audit_log()
+    }
+
     /// The first node's address, also that of the API server.
     pub fn node_address(&self) -> Ipv4Addr {
         self.layout.api_address()

@@ -17,6 +17,7 @@ pub mod process;
 pub mod product;
 pub mod progress;
 pub mod prometheus;
+pub mod rights;
 pub mod secret;
 pub mod servers;
 pub mod slot;

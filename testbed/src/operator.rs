@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     cluster::Cluster, exporters::condition, kubectl::Kubectl, process::Process, product::binaries,
-    secret::SecretData, slot::Slot, test_clusters,
+    rights, secret::SecretData, slot::Slot, test_clusters,
 };
 use gate::Gate;
 
@@ -26,7 +26,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A new namespace of the control plane without nodes.
+    /// A new namespace of the control plane without nodes, for operators with the rights that the chart grants.
     ///
     /// # Errors
     /// The API server does not answer.
@@ -36,7 +36,7 @@ impl Stage {
         // Also where a test is run again on the same control plane.
         everywhere.run(&["delete", "namespace", namespace, "--ignore-not-found"])?;
         everywhere.run(&["create", "namespace", namespace])?;
-        Self::of(&cluster, namespace)
+        Self::of(&cluster, namespace)?.in_the_name_of(rights::ACCOUNT)
     }
 
     /// A gate to a namespace that is there.
@@ -56,7 +56,12 @@ impl Stage {
     /// # Errors
     /// As [`Self::of`].
     pub fn restricted_to(self, account: &str) -> Result<Self> {
-        let gate = Gate::open_as(&self.kubectl, self.kubectl.namespace(), account)?;
+        let namespace = self.kubectl.namespace().to_owned();
+        self.in_the_name_of((&namespace, account))
+    }
+
+    fn in_the_name_of(self, (namespace, account): (&str, &str)) -> Result<Self> {
+        let gate = Gate::open_as(&self.kubectl, namespace, account)?;
         Ok(Self { gate, ..self })
     }
 

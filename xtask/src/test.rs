@@ -15,6 +15,7 @@ use testbed::{
     process::visibly,
     product::{debian_package, install},
     progress::step,
+    rights,
     servers::{self, Server},
     test_clusters,
 };
@@ -85,7 +86,16 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
     let outcome = control_plane
         .kubectl("")
         .define(&repository().join("crds"))
-        .and_then(|()| test(options));
+        .and_then(|()| rights::copy(cluster, &control_plane))
+        .and_then(|()| test(options))
+        .and_then(|()| {
+            // Only all tests together show what is never used.
+            if options.arguments.is_empty() {
+                rights::compare(cluster, &control_plane)
+            } else {
+                Ok(())
+            }
+        });
     if !options.keep {
         step("control plane down", || control_plane.down())?;
     }

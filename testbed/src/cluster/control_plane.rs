@@ -1,6 +1,6 @@
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler, with the flags that make them small and quick.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
@@ -43,6 +43,8 @@ pub fn start_api_server(layout: &Layout, commands: &Path) -> Result<Server> {
     let clients = local(clients);
     let path = |file: &str| layout.pki(file).display().to_string();
     let scratch = layout.run.join("apiserver").display().to_string();
+    let policy = layout.run.join("audit-policy.json");
+    fs::write(&policy, AUDIT_POLICY)?;
     layout.holder().spawn(
         "kube-apiserver",
         &commands.join("kube-apiserver"),
@@ -71,11 +73,23 @@ pub fn start_api_server(layout: &Layout, commands: &Path) -> Result<Server> {
             ("kubelet-client-key", &path("apiserver-to-kubelet.key")),
             ("kubelet-certificate-authority", &path("ca.crt")),
             ("kubelet-preferred-address-types", "InternalIP"),
+            ("audit-policy-file", &policy.display().to_string()),
+            ("audit-log-path", &layout.audit_log().display().to_string()),
             ("cert-dir", &scratch),
             ("v", "1"),
         ]),
     )
 }
+
+/// Writes down every request, without its content, but not those of Kubernetes' own parts.
+const AUDIT_POLICY: &str = r#"{
+    "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "None", "userGroups": ["system:nodes", "system:serviceaccounts:kube-system"]},
+        {"level": "None", "users": ["system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"]},
+        {"level": "Metadata"}
+    ]
+}"#;
 
 /// Starts the controllers and the scheduler.
 ///

@@ -193,6 +193,11 @@ impl Layout {
         self.run.join("log")
     }
 
+    /// Where the API server writes who did what.
+    pub fn audit_log(&self) -> PathBuf {
+        self.logs().join("audit.log")
+    }
+
     /// A key (`NAME.key`) or certificate (`NAME.crt`).
     pub fn pki(&self, file: &str) -> PathBuf {
         self.run.join("pki").join(file)
