@@ -2,21 +2,20 @@
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use k8s_openapi::ByteString;
-use kube::{Resource, runtime::controller::Action};
+use kube::Resource;
 
 use crate::{
     api::SecureExporter,
     apply::{Wanted, ownership::own},
     controller::{
-        context::{Context, Remembered},
+        context::Context,
         pass::Pass,
         schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_age, until},
+        supervision::BlockingWork,
         telling::{report, tell},
     },
     names::{ChildKind, Owner},
@@ -44,22 +43,21 @@ use crate::{
     },
 };
 
-/// Runs and reports one pass. A pass never fails as a whole: problems are reported, and the rest is done.
-///
-/// # Errors
-/// None.
-pub async fn reconcile(
-    resource: Arc<SecureExporter>,
-    context: Arc<Context>,
-) -> Result<Action, Infallible> {
+/// Runs and reports one pass, and returns when the next one is due; `None` if only a change of the resource can require one.
+/// A pass never fails as a whole: problems are reported, and the rest is done.
+pub(crate) async fn reconcile(
+    resource: &SecureExporter,
+    owner: &Owner,
+    context: &Context,
+    blocking: &BlockingWork,
+) -> Option<Duration> {
     let begin = Instant::now();
-    let owner = Owner::of(&resource);
-    let (Some(owner), None) = (owner, &resource.meta().deletion_timestamp) else {
-        return Ok(Action::await_change());
-    };
-    context.metrics.begun(&owner, context.clock.now());
-    let observed = observe::observe(&context.client, &owner).await;
-    let mut pass = Pass::begin(&resource, &owner, &context, &observed);
+    if resource.meta().deletion_timestamp.is_some() {
+        return None;
+    }
+    context.metrics.begun(owner, context.clock.now());
+    let observed = observe::observe(&context.client, owner).await;
+    let mut pass = Pass::begin(resource, owner, context, &observed, blocking);
     if let Err(problem) = pass.run().await {
         pass.problems.push(problem);
     }
@@ -70,8 +68,8 @@ pub async fn reconcile(
     context
         .metrics
         .passed(outcome, begin.elapsed().as_secs_f64());
-    let retry = retry_after(&pass.problems, &owner, &context).unwrap_or(Duration::MAX);
-    Ok(Action::requeue(pass.due.min(retry)))
+    let retry = retry_after(&pass.problems, owner, context).unwrap_or(Duration::MAX);
+    Some(pass.due.min(retry))
 }
 
 impl Pass<'_> {
@@ -300,7 +298,8 @@ impl Pass<'_> {
     async fn make(&self, steps: &[Step], known: Known, spec: &ValidSpec) -> Result<Next, Problem> {
         let (steps, spec, owner, now) =
             (steps.to_vec(), spec.clone(), self.owner.clone(), self.now);
-        tokio::task::spawn_blocking(move || carry_out(&steps, known, &spec, &owner, now))
+        self.blocking
+            .run(move || carry_out(&steps, known, &spec, &owner, now))
             .await
             .map_err(|_| Problem::Interrupted)?
             .map_err(Problem::Rotation)
@@ -346,13 +345,7 @@ impl Pass<'_> {
             last_ordered: next.last_ordered,
             clock_jumps: self.clock_jumps,
         };
-        let remembered = Remembered {
-            owner: owner.clone(),
-            memory,
-        };
-        self.context
-            .remembered()
-            .insert(owner.uid.clone(), remembered);
+        self.context.remembered().insert(owner.uid.clone(), memory);
         let wanted = match (&spec.issuer, &next.order) {
             (ValidIssuer::CertManager { issuer, .. }, Some(order)) => {
                 Some(render::certificate_request(spec, owner, issuer, order))

@@ -35,6 +35,7 @@ pub struct Metrics {
     rotation: Family<RotationLabels, Gauge<f64, AtomicU64>>,
     blocked: Family<ResourceLabels, Gauge>,
     writes: Family<KindLabels, Counter>,
+    watched: Family<NamespaceLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +46,11 @@ struct OutcomeLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabels {
     kind: Cow<'static, str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NamespaceLabels {
+    namespace: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -131,6 +137,12 @@ impl Default for Metrics {
             "Objects that the operator created or changed, by kind",
             writes.clone(),
         );
+        let watched = Family::default();
+        registry.register(
+            "namespace_watched",
+            "1 if the operator watches the SecureExporters of this namespace (* stands for all), 0 if the API server refuses that, for example because the namespace does not exist",
+            watched.clone(),
+        );
         Self {
             registry: Mutex::new(registry),
             passes,
@@ -143,6 +155,7 @@ impl Default for Metrics {
             rotation,
             blocked,
             writes,
+            watched,
         }
     }
 }
@@ -158,6 +171,14 @@ impl Metrics {
     pub fn wrote(&self, kind: impl Into<Cow<'static, str>>) {
         let kind = kind.into();
         self.writes.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    /// Records whether a namespace can be watched.
+    pub fn watches(&self, namespace: &str, is_watched: bool) {
+        let namespace = namespace.to_owned();
+        self.watched
+            .get_or_create(&NamespaceLabels { namespace })
+            .set(i64::from(is_watched));
     }
 
     /// Records when the current certificates expire. Called before anything that may fail, so that alerts have their series.
