@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use jiff::SignedDuration;
 
-use crate::{api::parse_duration, rotation::timing::Timers};
+use crate::{api::parse_duration, rotation::timing::Timers, telemetry::log_filter::LogFilter};
 
 /// Kubernetes operator for SecureExporter resources: encrypted, authenticated and verified node metrics.
 #[derive(Parser, Debug)]
@@ -58,12 +58,12 @@ pub struct RunArguments {
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// Log level (error, warn, info, debug or trace), or a filter such as `info,kube=debug`
+    /// Log level: error, warn, info, debug or trace. Other levels for modules may follow: `info,kube=debug`
     #[arg(long, default_value = "info")]
-    pub log_level: String,
+    pub log_level: LogFilter,
 
-    /// Maximum number of resources that are reconciled concurrently, per watched namespace
-    #[arg(long, default_value_t = 4)]
+    /// Maximum number of resources that are reconciled concurrently, in all namespaces together
+    #[arg(long, default_value_t = 4, value_parser = value_parser!(u16).range(1..))]
     pub concurrency: u16,
 
     /// How long running reconciliations may take to end after a stop signal, in seconds
@@ -217,6 +217,30 @@ mod tests {
         for invalid in ["", "a", "a/", "/b", "a/b/c"] {
             let error = release(invalid).unwrap_err();
             assert!(error.contains("monitoring/secure-exporter"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_invalid_value_is_an_error_that_names_the_flag() {
+        for (flag, fix) in [
+            (
+                "--log-level=verbose",
+                "use error, warn, info, debug or trace",
+            ),
+            ("--concurrency=0", "1..=65535"),
+        ] {
+            let words = [
+                "operator",
+                "run",
+                "--exporter-image=x",
+                "--release=a/b",
+                flag,
+            ];
+            let error = Arguments::try_parse_from(words)
+                .expect_err(flag)
+                .to_string();
+            let (name, _) = flag.split_once('=').unwrap();
+            assert!(error.contains(name) && error.contains(fix), "{error}");
         }
     }
 

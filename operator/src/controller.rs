@@ -3,12 +3,14 @@
 pub mod backoff;
 pub mod context;
 mod pass;
-pub mod reconcile;
+mod reconcile;
 mod schedule;
+pub mod serving;
 mod stand_aside;
+mod supervision;
 mod telling;
 
-use std::{convert::Infallible, fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt::Debug, future::ready, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::{
@@ -25,82 +27,187 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         controller::{self, Action, Controller},
-        reflector::ObjectRef,
+        reflector::{ObjectRef, Store},
         watcher,
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::{sync::Notify, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::SecureExporter,
-    controller::{context::Context, reconcile::reconcile},
-    names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
+    client::WATCH_SECONDS,
+    controller::{context::Context, reconcile::reconcile, supervision::Supervision},
+    names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, Owner},
+    observe::api_error::{Class, class},
+    telemetry::{passes::PASS_DEADLINE, repeats::Repeats},
 };
+
+/// How often to look for resources whose deletion triggered no pass, because they had no children.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// How often to look whether a namespace can still be read, after a watch in it failed.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How many refusals in a row mean that a namespace is gone. An API server that has just started refuses for a moment.
+const MAX_REFUSALS: u32 = 6;
 
 type Guarded = DeserializeGuard<SecureExporter>;
 
-/// Watches one namespace, or all, and runs passes until `stop` completes and the running ones have ended.
-pub async fn watch(
-    context: Arc<Context>,
-    namespace: Option<&str>,
-    concurrency: u16,
-    stop: impl Future<Output = ()> + Send + Sync + 'static,
-) {
+/// Watches one namespace, or all, and runs passes until the operator stops or the namespace can no longer be read, and the
+/// running passes have ended.
+pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &CancellationToken) {
     let client = &context.client;
-    let ours = || watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-    let pods = watcher::Config::default().labels(&format!("{NAME_LABEL}={APP_NAME}"));
-    let controller = Controller::new(
-        api::<Guarded>(client, namespace),
-        watcher::Config::default(),
-    )
-    .with_config(controller::Config::default().concurrency(concurrency))
-    .trigger_backoff(backoff::watches())
-    .owns(api::<Secret>(client, namespace), ours())
-    .owns(api::<ConfigMap>(client, namespace), ours())
-    .owns(api::<ServiceAccount>(client, namespace), ours())
-    .owns(api::<Role>(client, namespace), ours())
-    .owns(api::<RoleBinding>(client, namespace), ours())
-    .owns(api::<Service>(client, namespace), ours())
-    .owns(api::<DaemonSet>(client, namespace), ours())
-    .watches(api::<Pod>(client, namespace), pods, |pod| owner_of(&pod))
-    .graceful_shutdown_on(stop);
-    let forgetting = context.clone();
-    controller
-        .run(pass, |_, never, _| match *never {}, context)
+    let ended = stop.child_token();
+    let controller =
+        controller(client, namespace).graceful_shutdown_on(ended.clone().cancelled_owned());
+    let store = controller.store();
+    let in_scope = |owner: &Owner| namespace.is_none_or(|namespace| owner.namespace == namespace);
+    let is_deleted = |owner: &Owner| in_scope(owner) && !is_present(&store, owner);
+    let (failed, repeats) = (Notify::new(), Repeats::default());
+
+    let current = store.clone();
+    let passes = controller
+        .run(
+            move |resource, context| pass(resource, context, current.clone()),
+            |_, never, _| match *never {},
+            context.clone(),
+        )
         .for_each(|result| {
             match result {
                 Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
                 // The deletion of a resource triggers no pass. That of its children does, for a resource that is gone.
                 Err(controller::Error::ObjectNotFound(gone)) => {
-                    forgetting.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                    context.forget(|owner| owner.name == gone.name && is_deleted(owner));
                 }
-                Err(error) => tracing::warn!(%error, "a watch failed; retrying"),
+                Err(error) => {
+                    failed.notify_one();
+                    if repeats.is_new(&error.to_string()) {
+                        tracing::warn!(namespace, %error, "a watch failed; retrying");
+                    }
+                }
             }
-            futures::future::ready(())
-        })
-        .await;
+            ready(())
+        });
+    let sweep = async {
+        loop {
+            sleep(SWEEP_INTERVAL).await;
+            context.forget(is_deleted);
+        }
+    };
+    let lose = async {
+        let error = lost(client, namespace, &failed).await;
+        tracing::warn!(namespace, %error, "cannot list SecureExporters any more; reconciling them again when it is possible");
+        ended.cancel();
+        // For ever, if the first list never succeeded.
+        sleep(PASS_DEADLINE).await;
+    };
+    tokio::select! {
+        () = passes => {}
+        () = sweep => {}
+        () = lose => {}
+    }
+    context.forget(in_scope);
 }
 
-/// Waits until resources can be listed, in one namespace or in all.
-pub async fn wait_until_listed(client: &Client, namespace: Option<&str>) {
-    let resources = api::<Guarded>(client, namespace);
-    while let Err(error) = resources
-        .list_metadata(&ListParams::default().limit(1))
-        .await
-    {
-        tracing::warn!(?namespace, %error, "cannot list SecureExporters; retrying");
-        tokio::time::sleep(Duration::from_secs(5)).await;
+fn controller(client: &Client, namespace: Option<&str>) -> Controller<Guarded> {
+    let all = || watcher::Config::default().timeout(WATCH_SECONDS);
+    let ours = || all().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+    let pods = all().labels(&format!("{NAME_LABEL}={APP_NAME}"));
+    Controller::new(api::<Guarded>(client, namespace), all())
+        .trigger_backoff(backoff::watches())
+        .owns(api::<Secret>(client, namespace), ours())
+        .owns(api::<ConfigMap>(client, namespace), ours())
+        .owns(api::<ServiceAccount>(client, namespace), ours())
+        .owns(api::<Role>(client, namespace), ours())
+        .owns(api::<RoleBinding>(client, namespace), ours())
+        .owns(api::<Service>(client, namespace), ours())
+        .owns(api::<DaemonSet>(client, namespace), ours())
+        .watches(api::<Pod>(client, namespace), pods, |pod| owner_of(&pod))
+}
+
+/// Lists the resources of one namespace, or of all, to learn whether that is possible.
+///
+/// # Errors
+/// The API server did not answer, or refused the request.
+pub async fn list(client: &Client, namespace: Option<&str>) -> Result<(), kube::Error> {
+    let one = ListParams::default().limit(1);
+    let listed = api::<Guarded>(client, namespace).list_metadata(&one).await;
+    listed.map(drop)
+}
+
+/// Whether the API server refused to list a namespace. With a Role in each, one that does not exist is forbidden.
+pub fn is_refused(error: &kube::Error) -> bool {
+    matches!(class(error), Class::Forbidden | Class::NotFound)
+}
+
+/// Waits until the namespace can no longer be read, and returns the API server's refusal. It is only asked after a watch
+/// failed.
+async fn lost(client: &Client, namespace: Option<&str>, failed: &Notify) -> kube::Error {
+    loop {
+        failed.notified().await;
+        let mut refusals = 0;
+        while let Err(error) = list(client, namespace).await
+            && is_refused(&error)
+        {
+            refusals += 1;
+            if refusals == MAX_REFUSALS {
+                return error;
+            }
+            sleep(CHECK_INTERVAL).await;
+        }
+        sleep(CHECK_INTERVAL).await;
     }
 }
 
-async fn pass(resource: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Infallible> {
+fn is_present(store: &Store<Guarded>, owner: &Owner) -> bool {
+    let found = store.get(&ObjectRef::new(&owner.name).within(&owner.namespace));
+    found.is_some_and(|found| found.meta().uid.as_ref() == Some(&owner.uid))
+}
+
+/// Runs a pass as soon as there is a permit for it.
+async fn pass(
+    resource: Arc<Guarded>,
+    context: Arc<Context>,
+    store: Store<Guarded>,
+) -> Result<Action, Infallible> {
+    let reference = ObjectRef::from_obj(&*resource);
+    let Some((_, owner)) = valid(&resource) else {
+        return Ok(Action::await_change());
+    };
+    let waiting = context.passes.wait(&owner);
+    let Ok(_permit) = context.permits.acquire().await else {
+        // The operator stops.
+        return Ok(Action::await_change());
+    };
+    drop(waiting);
+    // It may have changed while it waited.
+    let resource = store.get(&reference);
+    let Some((resource, owner)) = resource.as_deref().and_then(valid) else {
+        return Ok(Action::await_change());
+    };
+    let supervision = Supervision {
+        passes: &context.passes,
+        metrics: &context.metrics,
+        backoff: &context.backoff,
+        deadline: PASS_DEADLINE,
+    };
+    let next = supervision.run(&owner, async |blocking| {
+        reconcile(resource, &owner, &context, &blocking).await
+    });
+    Ok(next
+        .await
+        .map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Returns a resource that can be parsed, and its identity.
+fn valid(resource: &Guarded) -> Option<(&SecureExporter, Owner)> {
     match &resource.0 {
-        Ok(resource) => reconcile(Arc::new(resource.clone()), context).await,
+        Ok(resource) => Some((resource, Owner::of(resource)?)),
         // Only a change of the resource, or another version of the operator, can fix it.
         Err(invalid) => {
             let name = invalid.metadata.name.as_deref().unwrap_or_default();
             tracing::warn!(name, error = %invalid.error, "cannot parse a SecureExporter");
-            Ok(Action::await_change())
+            None
         }
     }
 }

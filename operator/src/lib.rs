@@ -8,6 +8,7 @@
 pub mod api;
 pub mod apply;
 pub mod arguments;
+pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod lease;

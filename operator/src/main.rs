@@ -19,17 +19,15 @@ async fn main() -> ExitCode {
             print!("{}", crd_yaml());
             Ok(())
         }
-        Command::Run(arguments) => match log::start(arguments.log_format, &arguments.log_level) {
-            Ok(()) => run::run(*arguments)
-                .await
-                .map_err(|error| error.to_string()),
-            Err(problem) => Err(problem),
-        },
+        Command::Run(arguments) => {
+            log::start(arguments.log_format, &arguments.log_level);
+            run::run(*arguments).await
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            eprintln!("error: {problem}");
+        Err(error) => {
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }

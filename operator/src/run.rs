@@ -1,23 +1,29 @@
 //! Assembles the operator and runs it until a signal stops it.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinError, JoinHandle},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     arguments::{RunArguments, Scope},
+    client::client,
     clock::SystemClock,
-    controller::{self, backoff::PerObject, context::Context},
+    controller::{backoff::PerObject, context::Context, serving::serve},
     lease::Leases,
     spec::image_policy::{ImagePolicy, ImagePolicyError},
     telemetry::{
         events::Events,
         metrics::Metrics,
+        passes::Passes,
         probes::{self, Health},
+        repeats::Repeats,
     },
 };
 
@@ -57,10 +63,13 @@ pub enum RunError {
 /// [`RunError`]
 pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let images = ImagePolicy::new(&arguments.exporter_image, &arguments.allowed_images)?;
-    let clock = Arc::new(SystemClock::default());
-    let health = Arc::new(Health::new(clock.clone()));
+    let passes = Arc::new(Passes::new(arguments.concurrency));
+    let namespaces = namespaces(arguments.scope());
+    let names = namespaces.iter().map(|name| name.as_deref().unwrap_or("*"));
+    let health = Arc::new(Health::new(passes.clone(), names.map(str::to_owned)));
     let metrics = Arc::new(Metrics::default());
-    let client = Client::try_default().await?;
+    let clock = Arc::new(SystemClock::default());
+    let client = client().await?;
     let leases = Arc::new(Leases::new(
         client.clone(),
         arguments.release.clone(),
@@ -70,41 +79,34 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let context = Arc::new(Context {
         leases: leases.clone(),
         events: Events::new(client.clone()),
-        client: client.clone(),
+        client,
         clock,
         images,
         metrics: metrics.clone(),
+        passes,
+        permits: Semaphore::new(usize::from(arguments.concurrency)),
         backoff: PerObject::default(),
         timers: arguments.timers.timers(),
         samples: Default::default(),
         remembered: Default::default(),
     });
-    let stop = stop_signal().map_err(RunError::Signals)?;
+    let (stop, signals) = stop_signal().map_err(RunError::Signals)?;
 
     let served = tokio::spawn(probes::serve(
         arguments.listen_address,
         health.clone(),
         metrics,
     ));
-    let listening = tokio::spawn(listen(client.clone(), health.clone()));
-    let keeping = {
-        let leases = leases.clone();
-        tokio::spawn(async move { leases.keep().await })
-    };
-    let work = tokio::spawn(work(
-        context,
-        health,
-        arguments.scope(),
-        arguments.concurrency,
-        stop.clone(),
-    ));
+    let renewing = leases.clone();
+    let keeping = tokio::spawn(async move { renewing.keep().await });
+    let work = tokio::spawn(work(context, health, namespaces, stop.clone()));
     let ended = tokio::select! {
         served = served => outcome("serves the probes", served)
             .and_then(|end| end.map_err(RunError::Health)),
+        failed = failure("waits for signals", signals) => Err(failed),
+        failed = failure("renews the Leases", keeping) => Err(failed),
         ended = bounded(work, stop, arguments.shutdown_deadline) => ended,
     };
-    listening.abort();
-    keeping.abort();
     if tokio::time::timeout(RELEASE_DEADLINE, leases.release_all())
         .await
         .is_err()
@@ -122,37 +124,45 @@ fn outcome<T>(task: &'static str, ended: Result<T, JoinError>) -> Result<T, RunE
     ended.map_err(|source| RunError::Task { task, source })
 }
 
+/// Completes if the task panics. A task that ends otherwise has done its work.
+async fn failure(task: &'static str, ended: JoinHandle<()>) -> RunError {
+    match outcome(task, ended.await) {
+        Ok(()) => pending().await,
+        Err(error) => error,
+    }
+}
+
+/// The namespaces to watch; `None` for all of them.
+fn namespaces(scope: Scope) -> Vec<Option<String>> {
+    match scope {
+        Scope::Cluster => vec![None],
+        Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
+    }
+}
+
 async fn work(
     context: Arc<Context>,
     health: Arc<Health>,
-    scope: Scope,
-    concurrency: u16,
+    namespaces: Vec<Option<String>>,
     stop: CancellationToken,
 ) {
     tokio::select! {
         () = wait_for_definition(&context.client) => {}
         () = stop.cancelled() => return,
     }
-    tracing::info!(?scope, "watching SecureExporters");
-    let namespaces: Vec<Option<String>> = match scope {
-        Scope::Cluster => vec![None],
-        Scope::Namespaces(names) => names.into_iter().map(Some).collect(),
+    let stopping = context.clone();
+    let close = async {
+        stop.cancelled().await;
+        // Passes that have not begun yet never will.
+        stopping.permits.close();
+        pending().await
     };
-    let announced = async {
-        for namespace in &namespaces {
-            controller::wait_until_listed(&context.client, namespace.as_deref()).await;
-        }
-        health.ready();
-        // Readiness does not end the work.
-        std::future::pending::<()>().await;
-    };
-    let watched = join_all(namespaces.iter().map(|namespace| {
-        let stopped = stop.clone().cancelled_owned();
-        controller::watch(context.clone(), namespace.as_deref(), concurrency, stopped)
-    }));
+    let served = namespaces
+        .into_iter()
+        .map(|namespace| serve(context.clone(), health.clone(), namespace, stop.clone()));
     tokio::select! {
-        () = announced => {}
-        _ = watched => {}
+        _ = join_all(served) => {}
+        () = close => {}
     }
 }
 
@@ -160,28 +170,21 @@ async fn work(
 async fn wait_for_definition(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let name = "secureexporters.secureexporter.dev";
+    let repeats = Repeats::default();
     loop {
         match api.get_opt(name).await {
             Ok(Some(_)) => return,
+            Ok(None) if !repeats.is_new("absent") => {}
             Ok(None) => tracing::warn!(
                 name,
                 "the CustomResourceDefinition is not installed; to install it: kubectl apply --server-side -f charts/secure-exporter/crds"
             ),
             // Without permission to read definitions, resources may still be watched.
             Err(kube::Error::Api(refused)) if refused.code == 403 => return,
+            Err(error) if !repeats.is_new(&error.to_string()) => {}
             Err(error) => tracing::warn!(%error, "the API server does not answer"),
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
-    }
-}
-
-/// Asks the API server for its version every minute, so that liveness knows whether it answers.
-async fn listen(client: Client, health: Arc<Health>) {
-    loop {
-        if client.apiserver_version().await.is_ok() {
-            health.answered();
-        }
-        tokio::time::sleep(Duration::from_secs(60)).await;
     }
 }
 
@@ -205,24 +208,23 @@ async fn bounded(
     }
 }
 
-fn stop_signal() -> std::io::Result<CancellationToken> {
+fn stop_signal() -> std::io::Result<(CancellationToken, JoinHandle<()>)> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
     let stop = CancellationToken::new();
-    // The guard also cancels if the task panics: otherwise no signal could stop the process.
-    let stopping = stop.clone().drop_guard();
-    tokio::spawn(async move {
+    let stopping = stop.clone();
+    let signals = tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
         tracing::info!("received a stop signal; waiting for running passes to end");
-        drop(stopping);
+        stopping.cancel();
     });
-    Ok(stop)
+    Ok((stop, signals))
 }
 
 #[cfg(test)]
@@ -243,10 +245,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_panic_of_any_task_is_a_failure_and_no_clean_stop() {
+        let signals = tokio::spawn(async { panic!("boom") });
+        let failed = tokio::time::timeout(A_MINUTE, failure("waits for signals", signals)).await;
+        let text = failed.expect("it is noticed").to_string();
+        assert!(text.contains("waits for signals"), "{text}");
+        let signals = tokio::spawn(async {});
+        let ended = tokio::time::timeout(
+            Duration::from_millis(50),
+            failure("waits for signals", signals),
+        );
+        assert!(ended.await.is_err(), "a signal is no failure");
+    }
+
+    #[tokio::test]
     async fn work_that_does_not_end_is_cut_off_at_the_deadline() {
         let stop = CancellationToken::new();
         stop.cancel();
-        let work = tokio::spawn(std::future::pending());
+        let work = tokio::spawn(pending());
         let ended = tokio::time::timeout(A_MINUTE, bounded(work, stop, Duration::ZERO)).await;
         assert!(matches!(ended, Ok(Ok(()))), "{ended:?}");
     }

@@ -2,5 +2,8 @@
 
 pub mod events;
 pub mod log;
+pub mod log_filter;
 pub mod metrics;
+pub mod passes;
 pub mod probes;
+pub mod repeats;

@@ -6,7 +6,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 
-const LONGEST: Duration = Duration::from_secs(120);
+/// Short enough that a resource is reconciled within a minute after an outage.
+const LONGEST: Duration = Duration::from_secs(50);
 const OBJECT: ExponentialBuilder = jittered(Duration::from_secs(1), LONGEST);
 const WATCHES: ExponentialBuilder = jittered(Duration::from_millis(500), Duration::from_secs(5));
 
@@ -27,7 +28,7 @@ pub struct PerObject {
 }
 
 impl PerObject {
-    /// Counts one more failure of this object and returns how long to wait: from 1 s up to two minutes.
+    /// Counts one more failure of this object and returns how long to wait: from 1 s up to 50 s.
     pub fn failed(&self, uid: &str) -> Duration {
         let mut failures = self.failures.lock();
         let waits = failures
@@ -57,7 +58,7 @@ mod tests {
     #[test]
     fn waits_double_to_a_limit_and_start_over_after_success() {
         let backoff = PerObject::default();
-        for least in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+        for least in [1, 2, 4, 8, 16, 25, 25, 25] {
             let wait = backoff.failed("a").as_secs_f64();
             let least = f64::from(least);
             assert!((least..=2.0 * least).contains(&wait), "{wait} {least}");

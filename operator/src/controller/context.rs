@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Semaphore;
 
 use crate::{
     apply::Writer,
@@ -14,7 +15,7 @@ use crate::{
     observe::samples::Samples,
     rotation::{recall::Memory, timing::Timers},
     spec::image_policy::ImagePolicy,
-    telemetry::{events::Events, metrics::Metrics},
+    telemetry::{events::Events, metrics::Metrics, passes::Passes},
 };
 
 /// What every pass needs.
@@ -31,6 +32,10 @@ pub struct Context {
     pub leases: Arc<Leases>,
     /// Publishes Kubernetes events.
     pub events: Events,
+    /// Which passes run and which are due.
+    pub passes: Arc<Passes>,
+    /// How many passes may run at the same time, in all namespaces together. Closed when the operator stops.
+    pub permits: Semaphore,
     /// Consecutive failures of each resource.
     pub backoff: PerObject,
     /// The timers of rotations.
@@ -38,22 +43,31 @@ pub struct Context {
     /// The last answers of the exporters.
     pub samples: Samples,
     /// What was last known about each resource, by uid.
-    pub remembered: Mutex<HashMap<String, Remembered>>,
+    pub remembered: Mutex<HashMap<String, Memory>>,
 }
 
 impl Context {
-    /// Forgets a deleted resource: its secrets, its exporters' answers and its metrics.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        self.metrics.forget(namespace, name);
-        self.remembered().retain(|uid, before| {
-            let is_gone = before.owner.namespace == namespace && before.owner.name == name;
-            if is_gone {
-                self.samples.forget(uid);
-                self.backoff.succeeded(uid);
-                self.events.forget(uid);
+    /// Forgets everything about the deleted resources: their secrets, their failures, their exporters' answers and their
+    /// metrics.
+    pub fn forget(&self, is_deleted: impl Fn(&Owner) -> bool) {
+        for owner in self.passes.remove(is_deleted) {
+            self.remembered().remove(&owner.uid);
+            self.samples.forget(&owner.uid);
+            self.backoff.succeeded(&owner.uid);
+            self.events.forget(&owner.uid);
+            // Unless there is another one of this name by now.
+            if !self.passes.knows(&owner.namespace, &owner.name) {
+                self.metrics.forget(&owner.namespace, &owner.name);
             }
-            !is_gone
-        });
+        }
+    }
+
+    /// Forgets what is known about a resource that another release serves: it would be outdated when this one serves it again.
+    pub(crate) fn leave(&self, owner: &Owner) {
+        self.remembered().remove(&owner.uid);
+        self.samples.forget(&owner.uid);
+        self.backoff.succeeded(&owner.uid);
+        self.metrics.forget(&owner.namespace, &owner.name);
     }
 
     pub(crate) fn writer(&self) -> Writer<'_> {
@@ -63,16 +77,84 @@ impl Context {
         }
     }
 
-    pub(crate) fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+    pub(crate) fn remembered(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
         self.remembered.lock()
     }
 }
 
-/// What was last known about a resource.
-#[derive(Clone, Debug)]
-pub struct Remembered {
-    /// The resource.
-    pub(crate) owner: Owner,
-    /// What was known.
-    pub(crate) memory: Memory,
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kube::Config;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn context() -> Context {
+        let nowhere = "http://127.0.0.1:9".parse().expect("is a URL");
+        let client = Client::try_from(Config::new(nowhere)).expect("is valid");
+        let clock = Arc::new(SystemClock::default());
+        let metrics = Arc::<Metrics>::default();
+        let leases = Leases::new(
+            client.clone(),
+            "a/b".to_owned(),
+            clock.clone(),
+            metrics.clone(),
+        );
+        Context {
+            events: Events::new(client.clone()),
+            client,
+            clock,
+            images: ImagePolicy::new("localhost/secure-exporter:dev", &[]).expect("is valid"),
+            metrics,
+            leases: Arc::new(leases),
+            passes: Arc::new(Passes::new(1)),
+            permits: Semaphore::new(1),
+            backoff: PerObject::default(),
+            timers: Timers::default(),
+            samples: Samples::default(),
+            remembered: Mutex::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_deleted_resource_leaves_nothing_even_if_no_pass_ever_succeeded() {
+        let context = context();
+        let owner = |name: &str| Owner {
+            name: name.to_owned(),
+            namespace: "monitoring".to_owned(),
+            uid: format!("uid-of-{name}"),
+        };
+        let failed = Duration::from_secs(5);
+        for owner in [owner("gone"), owner("kept")] {
+            context.passes.begin(&owner).end(Some(failed));
+            context.metrics.begun(&owner, context.clock.now());
+            while context.backoff.failed(&owner.uid) < failed {}
+        }
+        context.forget(|owner| owner.name == "gone");
+        assert!(context.backoff.failed("uid-of-gone") < failed);
+        assert!(context.backoff.failed("uid-of-kept") > failed);
+        let metrics = context.metrics.text();
+        assert!(!metrics.contains("gone") && metrics.contains("kept"));
+        assert!(!context.passes.knows("monitoring", "gone"));
+    }
+
+    #[tokio::test]
+    async fn the_series_of_a_resource_that_was_created_again_stay() {
+        let context = context();
+        let owner = |uid: &str| Owner {
+            name: "nodes".to_owned(),
+            namespace: "monitoring".to_owned(),
+            uid: uid.to_owned(),
+        };
+        for owner in [owner("old"), owner("new")] {
+            context.passes.begin(&owner).end(None);
+            context.metrics.begun(&owner, context.clock.now());
+        }
+        context.forget(|owner| owner.uid == "old");
+        assert!(context.metrics.text().contains("nodes"));
+        context.forget(|owner| owner.uid == "new");
+        assert!(!context.metrics.text().contains("nodes"));
+    }
 }

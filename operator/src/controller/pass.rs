@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::{SecureExporter, SecureExporterStatus},
-    controller::{context::Context, schedule::LONGEST_PAUSE},
+    controller::{context::Context, schedule::LONGEST_PAUSE, supervision::BlockingWork},
     names::Owner,
     observe::children::Observed,
     report::problem::Problem,
@@ -28,6 +28,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) owner: &'a Owner,
     pub(crate) context: &'a Context,
     pub(crate) observed: &'a Observed,
+    /// Runs what blocks a thread.
+    pub(crate) blocking: &'a BlockingWork,
     pub(crate) now: Timestamp,
     pub(crate) clock_jumps: u64,
     /// Since when this release serves the namespace; `None` if that is not known.
@@ -70,18 +72,20 @@ impl<'a> Pass<'a> {
         context: &'a Context,
         observed: &'a Observed,
         adoption: Adoption,
+        blocking: &'a BlockingWork,
     ) -> Self {
-        let remembered = context.remembered().get(&owner.uid).cloned();
+        let memory = context.remembered().get(&owner.uid).cloned();
         Self {
             resource,
             owner,
             context,
             observed,
+            blocking,
             now: context.clock.now(),
             clock_jumps: context.clock.jumps(),
             ours_since: None,
             adoption,
-            memory: remembered.map(|remembered| remembered.memory),
+            memory,
             requests: Requests::read(resource.meta().annotations.as_ref()),
             previous: resource.status.clone().unwrap_or_default(),
             spec: None,

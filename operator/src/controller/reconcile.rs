@@ -2,22 +2,21 @@
 
 use std::{
     collections::BTreeMap,
-    convert::Infallible,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use k8s_openapi::ByteString;
-use kube::{Resource, runtime::controller::Action};
+use kube::Resource;
 
 use crate::{
     api::SecureExporter,
     apply::{Wanted, ownership::own},
     controller::{
-        context::{Context, Remembered},
+        context::Context,
         pass::Pass,
         schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_age, until},
         stand_aside::stand_aside,
+        supervision::BlockingWork,
         telling::{News, report, tell},
     },
     lease::Tenure,
@@ -47,27 +46,26 @@ use crate::{
     },
 };
 
-/// Runs and reports one pass. A pass never fails as a whole: problems are reported, and the rest is done.
-///
-/// # Errors
-/// None.
-pub async fn reconcile(
-    resource: Arc<SecureExporter>,
-    context: Arc<Context>,
-) -> Result<Action, Infallible> {
+/// Runs and reports one pass, and returns when the next one is due; `None` if only a change of the resource can require one.
+/// A pass never fails as a whole: problems are reported, and the rest is done.
+pub(crate) async fn reconcile(
+    resource: &SecureExporter,
+    owner: &Owner,
+    context: &Context,
+    blocking: &BlockingWork,
+) -> Option<Duration> {
     let begin = Instant::now();
-    let owner = Owner::of(&resource);
-    let (Some(owner), None) = (owner, &resource.meta().deletion_timestamp) else {
-        return Ok(Action::await_change());
-    };
+    if resource.meta().deletion_timestamp.is_some() {
+        return None;
+    }
     let tenure = match context.leases.hold(&owner.namespace).await {
         Ok(Tenure::Elsewhere { holder }) => {
-            return Ok(stand_aside(&resource, &owner, &context, &holder).await);
+            return Some(stand_aside(resource, owner, context, &holder).await);
         }
         Ok(Tenure::Ours { since }) => Ok(since),
         Err(error) => Err(Problem::lease(&error)),
     };
-    context.metrics.begun(&owner, context.clock.now());
+    context.metrics.begun(owner, context.clock.now());
     if let Err(problem) = &tenure
         && problem.is_passing()
     {
@@ -75,12 +73,12 @@ pub async fn reconcile(
         context
             .metrics
             .passed(problem.category(), begin.elapsed().as_secs_f64());
-        return Ok(Action::requeue(context.backoff.failed(&owner.uid)));
+        return Some(context.backoff.failed(&owner.uid));
     }
-    let adoption = adoption(&resource, &owner);
+    let adoption = adoption(resource, owner);
     let adopts = adoption == Adoption::Allowed;
-    let observed = observe::observe(&context.client, &owner, adopts).await;
-    let mut pass = Pass::begin(&resource, &owner, &context, &observed, adoption);
+    let observed = observe::observe(&context.client, owner, adopts).await;
+    let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
     match tenure {
         Ok(since) => pass.ours_since = Some(since),
         // Without the right to the Lease, renewal goes on: a certificate that ends is worse.
@@ -96,8 +94,8 @@ pub async fn reconcile(
     context
         .metrics
         .passed(outcome, begin.elapsed().as_secs_f64());
-    let retry = retry_after(&pass.problems, &owner, &context).unwrap_or(Duration::MAX);
-    Ok(Action::requeue(pass.due.min(retry)))
+    let retry = retry_after(&pass.problems, owner, context).unwrap_or(Duration::MAX);
+    Some(pass.due.min(retry))
 }
 
 fn adoption(resource: &SecureExporter, owner: &Owner) -> Adoption {
@@ -347,7 +345,8 @@ impl Pass<'_> {
     async fn make(&self, steps: &[Step], known: Known, spec: &ValidSpec) -> Result<Next, Problem> {
         let (steps, spec, owner, now) =
             (steps.to_vec(), spec.clone(), self.owner.clone(), self.now);
-        tokio::task::spawn_blocking(move || carry_out(&steps, known, &spec, &owner, now))
+        self.blocking
+            .run(move || carry_out(&steps, known, &spec, &owner, now))
             .await
             .map_err(|_| Problem::Interrupted)?
             .map_err(Problem::Rotation)
@@ -393,13 +392,7 @@ impl Pass<'_> {
             last_ordered: next.last_ordered,
             clock_jumps: self.clock_jumps,
         };
-        let remembered = Remembered {
-            owner: owner.clone(),
-            memory,
-        };
-        self.context
-            .remembered()
-            .insert(owner.uid.clone(), remembered);
+        self.context.remembered().insert(owner.uid.clone(), memory);
         let wanted = match (&spec.issuer, &next.order) {
             (ValidIssuer::CertManager { issuer, .. }, Some(order)) => {
                 Some(render::certificate_request(spec, owner, issuer, order))

@@ -1,6 +1,9 @@
 //! When the next pass over a resource is due.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -90,7 +93,38 @@ fn age(awaits_exporters: bool, timers: &Timers) -> Duration {
     age.unsigned_abs()
 }
 
+/// Adds up to a tenth to a pause, always the same for a resource, so that a thousand resources that were reconciled together
+/// are not all due in the same second. It is never shortened: an early pass would find nothing to do.
+pub(crate) fn spread(pause: Duration, uid: &str) -> Duration {
+    const SHARES: u32 = 1024;
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    let share = u32::try_from(hasher.finish() % u64::from(SHARES)).unwrap_or(0);
+    pause.saturating_add(pause / 10 * share / SHARES)
+}
+
 pub(crate) fn until(time: Timestamp, now: Timestamp) -> Duration {
     let left = time.duration_since(now).as_secs().max(1);
     Duration::from_secs(left.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_thousand_resources_are_not_due_in_the_same_second() {
+        let mut due = HashMap::new();
+        for number in 0..1000 {
+            let uid = format!("0d9c2a52-6f5e-4f0e-9d4e-{number:012}");
+            let pause = spread(LONGEST_PAUSE, &uid);
+            assert_eq!(pause, spread(LONGEST_PAUSE, &uid));
+            assert!((LONGEST_PAUSE..LONGEST_PAUSE * 11 / 10).contains(&pause));
+            *due.entry(pause.as_secs()).or_insert(0) += 1;
+        }
+        assert_eq!(due.len(), 60, "{due:?}");
+        assert!(due.values().all(|count| *count < 50), "{due:?}");
+    }
 }

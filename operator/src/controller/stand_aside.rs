@@ -1,6 +1,6 @@
 //! A pass over a resource that another release of the operator serves: it says so, and changes nothing.
 
-use kube::{Resource, runtime::controller::Action};
+use kube::Resource;
 use std::time::Duration;
 
 use crate::{api::SecureExporter, controller::context::Context, names::Owner, report::contention};
@@ -13,9 +13,8 @@ pub(crate) async fn stand_aside(
     owner: &Owner,
     context: &Context,
     holder: &str,
-) -> Action {
-    // What was remembered is outdated when this release serves the namespace again.
-    context.forget(&owner.namespace, &owner.name);
+) -> Duration {
+    context.leave(owner);
     let message = contention::message(context.leases.release(), holder);
     let previous = resource.status.clone().unwrap_or_default();
     let generation = resource.meta().generation;
@@ -35,5 +34,5 @@ pub(crate) async fn stand_aside(
             Err(error) => tracing::warn!(resource = resource_name, %error, message),
         }
     }
-    Action::requeue(CHECKED_EVERY)
+    CHECKED_EVERY
 }

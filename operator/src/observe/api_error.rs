@@ -1,5 +1,7 @@
 //! Failed requests to the API server. Pure.
 
+use crate::client::NoAnswer;
+
 /// The kind of failure, by the status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -15,7 +17,9 @@ pub enum Class {
     NamespaceTerminating,
     /// The API server is overloaded and asks to retry later (429).
     TooManyRequests,
-    /// The API server did not answer, or failed (5xx, timeouts, broken connections).
+    /// The API server did not answer in time.
+    Timeout,
+    /// The API server cannot be reached, or failed (5xx, broken connections).
     Unavailable,
     /// Any other status: the request itself is invalid.
     Refused,
@@ -28,6 +32,7 @@ impl Class {
             Self::Conflict
             | Self::NamespaceTerminating
             | Self::NotFound
+            | Self::Timeout
             | Self::TooManyRequests
             | Self::Unavailable => true,
             Self::Forbidden | Self::Unauthorized | Self::Refused => false,
@@ -39,6 +44,7 @@ impl Class {
 pub fn class(error: &kube::Error) -> Class {
     let status = match error {
         kube::Error::Api(status) => status,
+        kube::Error::Service(error) if error.is::<NoAnswer>() => return Class::Timeout,
         // An object that this version cannot read stays so.
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => return Class::Refused,
         _ => return Class::Unavailable,
@@ -65,6 +71,7 @@ pub fn text(error: &kube::Error) -> String {
         kube::Error::Api(status) => {
             format!("the API server answered {} {}", status.code, status.reason)
         }
+        kube::Error::Service(error) if error.is::<NoAnswer>() => error.to_string(),
         other => other.to_string(),
     }
 }

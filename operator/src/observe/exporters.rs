@@ -13,6 +13,7 @@ use k8s_openapi::api::{
 };
 use kube::{Api, Client, api::ListParams};
 use secure_exporter_pki::InspectError;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     api::Advance,
@@ -22,16 +23,19 @@ use crate::{
         samples::Samples,
     },
     rotation::{
-        evidence::{Exporter, Heard},
+        evidence::{Answer, Exporter, Heard},
         state::State,
     },
     spec::ValidSpec,
 };
 
 /// How many exporters are asked concurrently.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 64;
 /// How long an exporter may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long all exporters together may take, which leaves the pass the time to use the answers. Enough for some 400 that do
+/// not answer, and any number of those that do.
+const TOTAL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running exporter and its address.
 #[derive(Clone, Debug)]
@@ -87,7 +91,17 @@ impl Asking<'_> {
             Advance::Timed => None,
             Advance::Observed => Some(Question::new(state, spec, now)?),
         };
-        let mut exporters = ask_all(running, question.as_ref()).await;
+        // Without a question there are no answers.
+        let question = question.as_ref();
+        let ask = |address| async move {
+            let asked = ask(address, question?).await;
+            asked
+                .inspect_err(
+                    |error| tracing::debug!(%address, %error, "an exporter did not answer"),
+                )
+                .ok()
+        };
+        let mut exporters = ask_all(running, ask, TOTAL_PATIENCE).await;
         self.samples.keep(uid, daemon_set, &mut exporters);
         Ok(Heard { wanted, exporters })
     }
@@ -114,31 +128,32 @@ async fn running(
     Ok(pods.items.iter().filter(ours).filter_map(of_pod).collect())
 }
 
-/// Asks all exporters. Without a question there are no answers. [`Samples`](super::samples::Samples) adds for how long each
-/// exporter has not answered.
-async fn ask_all(running: Vec<Running>, question: Option<&Question>) -> Vec<Exporter> {
+/// Asks all exporters, those in ready pods first. [`Samples`](super::samples::Samples) adds for how long each exporter has
+/// not answered.
+async fn ask_all<F>(
+    mut running: Vec<Running>,
+    ask: impl Fn(SocketAddr) -> F,
+    total_patience: Duration,
+) -> Vec<Exporter>
+where
+    F: Future<Output = Option<Answer>>,
+{
+    running.sort_by_key(|exporter| !exporter.ready);
+    let end = Instant::now() + total_patience;
     stream::iter(running)
-        .map(|exporter| async move {
-            let answer = match (question, exporter.address) {
-                (Some(question), Some(address)) => {
-                    tokio::time::timeout(PATIENCE, ask(address, question))
-                        .await
-                        .ok()
-                        .and_then(|asked| {
-                            asked
-                                .inspect_err(|error| {
-                                    tracing::debug!(node = exporter.node, %error, "an exporter did not answer");
-                                })
-                                .ok()
-                        })
+        .map(|exporter| {
+            let asked = exporter.address.map(&ask);
+            async move {
+                let answer = match asked {
+                    Some(asked) => timeout_at(end.min(Instant::now() + PATIENCE), asked).await,
+                    None => Ok(None),
+                };
+                Exporter {
+                    node: exporter.node,
+                    ready: exporter.ready,
+                    answer: answer.ok().flatten(),
+                    silent_for: SignedDuration::ZERO,
                 }
-                _ => None,
-            };
-            Exporter {
-                node: exporter.node,
-                ready: exporter.ready,
-                answer,
-                silent_for: SignedDuration::ZERO,
             }
         })
         .buffer_unordered(AT_ONCE)
@@ -228,5 +243,33 @@ mod tests {
         assert!(!running.ready);
         let waiting = of_pod(&pod(json!({"waiting": {}}))).unwrap();
         assert_eq!((waiting.ready, waiting.address), (false, None));
+    }
+
+    #[tokio::test]
+    async fn any_number_of_silent_exporters_takes_a_limited_time() {
+        let node = |number: u8| Running {
+            node: number.to_string(),
+            ready: number == 250,
+            address: Some(SocketAddr::from(([192, 0, 2, number], 9100))),
+        };
+        let ask = |address: SocketAddr| async move {
+            if address.ip() == IpAddr::from([192, 0, 2, 250]) {
+                return Some(Answer {
+                    serial_number: "1".to_owned(),
+                    verified_by: [1].into(),
+                    accepted: Default::default(),
+                    uptime: SignedDuration::ZERO,
+                });
+            }
+            std::future::pending().await
+        };
+        let patience = Duration::from_millis(100);
+        let asked = ask_all((1..=250).map(node).collect(), ask, patience);
+        let asked = tokio::time::timeout(PATIENCE, asked).await;
+        let exporters = asked.expect("less than one exporter's time for four rounds");
+        assert_eq!(exporters.len(), 250);
+        let answered = exporters.iter().filter(|it| it.answer.is_some());
+        let answered: Vec<&str> = answered.map(|it| it.node.as_str()).collect();
+        assert_eq!(answered, ["250"], "the ready one is asked first");
     }
 }

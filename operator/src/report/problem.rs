@@ -179,6 +179,7 @@ fn of_class(class: Class, otherwise: &'static str) -> &'static str {
         Class::Unauthorized => "Unauthorized",
         Class::NamespaceTerminating => "NamespaceTerminating",
         Class::NotFound => "NotFound",
+        Class::Timeout => "ApiServerTimeout",
         Class::TooManyRequests => "ApiServerBusy",
         Class::Unavailable => "ApiServerUnavailable",
         Class::Refused => otherwise,

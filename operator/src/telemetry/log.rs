@@ -2,24 +2,24 @@
 
 use std::io::stderr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
-use crate::arguments::LogFormat;
+use crate::{arguments::LogFormat, telemetry::log_filter::LogFilter};
 
 /// Starts the log.
-///
-/// # Errors
-/// `filter` is neither a level nor a valid filter.
-pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
-    let parsed = EnvFilter::try_new(filter).map_err(|error| {
-        format!("invalid --log-level {filter:?}: {error}; use error, warn, info, debug or trace")
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(parsed)
-        .with_writer(stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
+pub fn start(format: LogFormat, filter: &LogFilter) {
+    let modules = filter.modules.iter();
+    let targets = Targets::new()
+        .with_default(filter.level)
+        .with_targets(modules.map(|(path, level)| (path.clone(), *level)));
+    let lines = fmt::layer().with_writer(stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
+        .init();
 }

@@ -36,6 +36,7 @@ pub struct Metrics {
     blocked: Family<ResourceLabels, Gauge>,
     writes: Family<KindLabels, Counter>,
     leases: Family<NamespaceLabels, Gauge>,
+    watched: Family<NamespaceLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -143,6 +144,12 @@ impl Default for Metrics {
             "1 if this release holds the Lease of the namespace and serves it, 0 if another release does",
             leases.clone(),
         );
+        let watched = Family::default();
+        registry.register(
+            "namespace_watched",
+            "1 if the operator watches the SecureExporters of this namespace (* stands for all), 0 if the API server refuses that, for example because the namespace does not exist",
+            watched.clone(),
+        );
         Self {
             registry: Mutex::new(registry),
             passes,
@@ -156,6 +163,7 @@ impl Default for Metrics {
             blocked,
             writes,
             leases,
+            watched,
         }
     }
 }
@@ -185,6 +193,14 @@ impl Metrics {
     pub fn forget_namespace(&self, namespace: &str) {
         let namespace = namespace.to_owned();
         self.leases.remove(&NamespaceLabels { namespace });
+    }
+
+    /// Records whether a namespace can be watched.
+    pub fn watches(&self, namespace: &str, is_watched: bool) {
+        let namespace = namespace.to_owned();
+        self.watched
+            .get_or_create(&NamespaceLabels { namespace })
+            .set(i64::from(is_watched));
     }
 
     /// Records when the current certificates expire. Called before anything that may fail, so that alerts have their series.

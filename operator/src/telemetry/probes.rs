@@ -1,12 +1,13 @@
 //! `/livez`, `/readyz` and `/metrics` over plain HTTP. None of them contains a secret.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -15,54 +16,80 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
     response::IntoResponse,
     routing::get,
-    serve::Listener,
 };
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use jiff::Timestamp;
-use tokio::net::TcpListener;
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::{clock::Clock, telemetry::metrics::Metrics};
+use crate::telemetry::{metrics::Metrics, passes::Passes, repeats::Repeats};
 
-/// Watches are re-established every five minutes even if nothing happens, so an API client without an answer for three
-/// times as long is dead.
-const MAX_SILENCE_SECONDS: i64 = 900;
 /// How long a client may take to send the head of a request.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many connections may be open at the same time. The client is not authenticated, and each connection is a file
+/// descriptor that the client for the API server cannot have.
+const MAX_CONNECTIONS: usize = 64;
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The state behind the probes.
 pub struct Health {
-    ready: AtomicBool,
-    last_answer: AtomicI64,
-    clock: Arc<dyn Clock>,
+    passes: Arc<Passes>,
+    was_alive: AtomicBool,
+    is_ready: AtomicBool,
+    /// The watched namespaces, and whether each could be listed, as soon as that is known.
+    namespaces: Mutex<BTreeMap<String, Option<bool>>>,
 }
 
 impl Health {
-    /// Creates the initial state: alive, but not ready.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
+    /// Creates the initial state: alive, but not ready until each of `namespaces` has been listed or refused.
+    pub fn new(passes: Arc<Passes>, namespaces: impl IntoIterator<Item = String>) -> Self {
+        let namespaces = namespaces.into_iter().map(|name| (name, None));
         Self {
-            ready: AtomicBool::new(false),
-            last_answer: AtomicI64::new(clock.now().as_second()),
-            clock,
+            passes,
+            was_alive: AtomicBool::new(true),
+            is_ready: AtomicBool::new(false),
+            namespaces: Mutex::new(namespaces.collect()),
         }
     }
 
-    /// Marks the operator as ready: the CRD is installed, and everything was listed once.
-    pub fn ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
+    /// Records whether a namespace could be listed. One that could not does not make the operator unready, because it serves
+    /// the others; but it must serve at least one. An operator that was ready stays so: it goes on with what it knows, and
+    /// its metrics are needed most when something fails.
+    pub fn answered(&self, namespace: &str, is_listed: bool) {
+        let mut namespaces = self.namespaces.lock();
+        namespaces.insert(namespace.to_owned(), Some(is_listed));
+        let are_all_known = namespaces.values().all(Option::is_some);
+        if are_all_known && namespaces.values().any(|listed| *listed == Some(true)) {
+            self.is_ready.store(true, Ordering::Relaxed);
+        }
     }
 
-    /// Records an answer of the API server.
-    pub fn answered(&self) {
-        self.last_answer
-            .store(self.clock.now().as_second(), Ordering::Relaxed);
-    }
-
-    fn is_alive(&self, now: Timestamp) -> bool {
-        now.as_second() - self.last_answer.load(Ordering::Relaxed) < MAX_SILENCE_SECONDS
+    /// Returns why the operator is not ready.
+    fn unready(&self) -> Option<String> {
+        if self.is_ready.load(Ordering::Relaxed) {
+            return None;
+        }
+        let namespaces = self.namespaces.lock();
+        let names = |listed: Option<bool>| {
+            let matching = namespaces.iter().filter(|(_, it)| **it == listed);
+            let names: Vec<&str> = matching.map(|(name, _)| name.as_str()).collect();
+            names.join(", ")
+        };
+        Some(if namespaces.values().any(Option::is_none) {
+            format!(
+                "waiting for the CustomResourceDefinition and the first list of SecureExporters in: {}\n",
+                names(None)
+            )
+        } else {
+            format!(
+                "the API server refuses to list SecureExporters in: {}\n",
+                names(Some(false))
+            )
+        })
     }
 }
 
@@ -82,19 +109,51 @@ pub async fn serve(
 }
 
 /// Serves each connection in a task of its own, so that a panic ends only that connection. `axum::serve` would do, but it
-/// sets no timeout, and a client that sends nothing would keep its connection forever.
-async fn accept(mut listener: TcpListener, router: Router) {
+/// sets no timeout and has no limit, and a client that sends nothing would keep its connection forever.
+async fn accept(listener: TcpListener, router: Router) {
     let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_TIMEOUT);
+    let (mut connections, repeats) = (Connections::default(), Repeats::default());
     loop {
-        // axum's: it logs an error, such as too many open files, and tries again after a second.
-        let (stream, _) = Listener::accept(&mut listener).await;
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
-        // A client that breaks off is no concern of ours.
-        tokio::spawn(async { drop(connection.await) });
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
+                // A client that breaks off is no concern of ours.
+                connections.push(tokio::spawn(async { drop(connection.await) }));
+            }
+            Err(error) => {
+                if repeats.is_new(&error.to_string()) {
+                    tracing::warn!(%error, "cannot accept a connection to /livez, /readyz and /metrics; retrying");
+                }
+                // Perhaps all file descriptors are in use.
+                connections.close_oldest();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// The open connections, the oldest first. A new one displaces the oldest if there are too many: a client that holds
+/// connections open cannot lock out the kubelet's probes, which are answered at once.
+#[derive(Default)]
+struct Connections(VecDeque<JoinHandle<()>>);
+
+impl Connections {
+    fn push(&mut self, connection: JoinHandle<()>) {
+        self.0.retain(|connection| !connection.is_finished());
+        if self.0.len() >= MAX_CONNECTIONS {
+            self.close_oldest();
+        }
+        self.0.push_back(connection);
+    }
+
+    fn close_oldest(&mut self) {
+        if let Some(oldest) = self.0.pop_front() {
+            oldest.abort();
+        }
     }
 }
 
@@ -108,25 +167,22 @@ fn router(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
         .fallback(async || (StatusCode::NOT_FOUND, "not found\n"))
 }
 
-async fn livez(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
-    if health.is_alive(health.clock.now()) {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the API server has not answered for 15 minutes\n",
-        )
+async fn livez(State(health): State<Arc<Health>>) -> (StatusCode, String) {
+    let overdue = health.passes.overdue(Instant::now());
+    let was_alive = health.was_alive.swap(overdue.is_none(), Ordering::Relaxed);
+    let Some(overdue) = overdue else {
+        return (StatusCode::OK, "ok\n".to_owned());
+    };
+    if was_alive {
+        tracing::error!(%overdue, "/livez fails, because the operator is stuck; the kubelet will restart it");
     }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{overdue}\n"))
 }
 
-async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
-    if health.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "waiting for the CustomResourceDefinition and the first list\n",
-        )
+async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
+    match health.unready() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why),
     }
 }
 
@@ -143,7 +199,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::names::Owner;
 
     async fn ask(address: SocketAddr, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.expect("connects");
@@ -161,8 +217,12 @@ mod tests {
         address
     }
 
+    fn passes() -> Arc<Passes> {
+        Arc::new(Passes::new(1))
+    }
+
     fn health() -> Arc<Health> {
-        Arc::new(Health::new(Arc::new(SystemClock::default())))
+        Arc::new(Health::new(passes(), ["monitoring".to_owned()]))
     }
 
     #[tokio::test]
@@ -187,7 +247,7 @@ mod tests {
             let header = format!("content-type: {content_type}\r\n");
             assert!(answer.contains(&header), "{answer}");
         }
-        health.ready();
+        health.answered("monitoring", true);
         assert!(ask(address, "/readyz").await.ends_with("\r\n\r\nok\n"));
     }
 
@@ -200,5 +260,74 @@ mod tests {
         let address = bound(router).await;
         assert_eq!(ask(address, "/panic").await, "");
         assert!(ask(address, "/livez").await.ends_with("ok\n"));
+    }
+
+    #[test]
+    fn a_refused_namespace_does_not_make_the_operator_unready() {
+        let names = || ["gone", "kept", "slow"].map(str::to_owned);
+        let health = Health::new(passes(), names());
+        health.answered("gone", false);
+        health.answered("kept", true);
+        let why = health.unready().expect("one has not answered");
+        assert!(why.ends_with("in: slow\n"), "{why}");
+        health.answered("slow", true);
+        assert_eq!(health.unready(), None);
+        for name in names() {
+            health.answered(&name, false);
+        }
+        assert_eq!(health.unready(), None, "readiness was lost");
+
+        let health = Health::new(passes(), names());
+        for name in names() {
+            health.answered(&name, false);
+        }
+        let why = health.unready().expect("none can be served");
+        assert!(why.ends_with("in: gone, kept, slow\n"), "{why}");
+        health.answered("kept", true);
+        assert_eq!(health.unready(), None);
+    }
+
+    #[tokio::test]
+    async fn livez_fails_only_while_a_pass_is_overdue() {
+        let passes = passes();
+        let address = bound(router(
+            Arc::new(Health::new(passes.clone(), [])),
+            Arc::default(),
+        ))
+        .await;
+        let owner = Owner {
+            name: "nodes".to_owned(),
+            namespace: "monitoring".to_owned(),
+            uid: "u".to_owned(),
+        };
+        passes.begin(&owner).end(Some(Duration::from_secs(600)));
+        assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200 "));
+        let long_ago = Instant::now() - Duration::from_secs(200);
+        passes.began(&owner, long_ago);
+        let answer = ask(address, "/livez").await;
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(
+            answer.contains("monitoring/nodes has not ended"),
+            "{answer}"
+        );
+        passes.begin(&owner).end(None);
+        assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn clients_that_hold_connections_open_do_not_lock_others_out() {
+        let address = bound(router(health(), Arc::default())).await;
+        let mut held = Vec::new();
+        for _ in 0..3 * MAX_CONNECTIONS {
+            held.push(TcpStream::connect(address).await.expect("connects"));
+        }
+        assert!(ask(address, "/livez").await.ends_with("ok\n"));
+        let mut closed = 0;
+        for stream in &mut held {
+            let mut byte = [0];
+            let read = tokio::time::timeout(Duration::from_millis(20), stream.read(&mut byte));
+            closed += usize::from(read.await.is_ok());
+        }
+        assert!(closed > MAX_CONNECTIONS, "only {closed} were closed");
     }
 }
