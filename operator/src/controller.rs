@@ -34,6 +34,7 @@ use crate::{
     api::SecureExporter,
     controller::{context::Context, reconcile::reconcile},
     names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
+    observe::api_error,
 };
 
 type Guarded = DeserializeGuard<SecureExporter>;
@@ -73,7 +74,11 @@ pub async fn watch(
                 Err(controller::Error::ObjectNotFound(gone)) => {
                     forgetting.forget(gone.namespace.as_deref().unwrap_or_default(), &gone.name);
                 }
-                Err(error) => tracing::warn!(%error, "a watch failed; retrying"),
+                Err(error) => {
+                    let error = api_error::within(&error)
+                        .map_or_else(|| error.to_string(), api_error::text);
+                    tracing::warn!(error, "a watch failed; retrying");
+                }
             }
             futures::future::ready(())
         })
@@ -87,7 +92,8 @@ pub async fn wait_until_listed(client: &Client, namespace: Option<&str>) {
         .list_metadata(&ListParams::default().limit(1))
         .await
     {
-        tracing::warn!(?namespace, %error, "cannot list SecureExporters; retrying");
+        let error = api_error::text(&error);
+        tracing::warn!(?namespace, error, "cannot list SecureExporters; retrying");
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }

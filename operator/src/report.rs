@@ -3,8 +3,11 @@
 pub mod announcements;
 pub mod certificate;
 pub mod conditions;
+pub mod drift;
+pub mod exporters;
 pub mod news;
 pub mod pod_problems;
+pub mod pods;
 pub mod problem;
 pub mod requests;
 pub mod rotation;

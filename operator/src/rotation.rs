@@ -10,7 +10,7 @@
 //! - the renewal of the serving certificate waits for nothing.
 
 pub mod annotations;
-mod authority;
+pub(crate) mod authority;
 pub mod because;
 pub mod carry_out;
 mod client;

@@ -12,6 +12,7 @@ use crate::{
     arguments::{RunArguments, Scope},
     clock::SystemClock,
     controller::{self, backoff::PerObject, context::Context},
+    observe::api_error,
     spec::image_policy::{ImagePolicy, ImagePolicyError},
     telemetry::{
         events::Events,
@@ -145,7 +146,10 @@ async fn wait_for_definition(client: &Client) {
             ),
             // Without permission to read definitions, resources may still be watched.
             Err(kube::Error::Api(refused)) if refused.code == 403 => return,
-            Err(error) => tracing::warn!(%error, "the API server does not answer"),
+            Err(error) => {
+                let error = api_error::text(&error);
+                tracing::warn!(error, "the API server does not answer");
+            }
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }

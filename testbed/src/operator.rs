@@ -29,7 +29,21 @@ impl Stage {
     ///
     /// # Errors
     /// The API server does not answer.
-    pub fn new(_slot: &Slot, namespace: &str) -> Result<Self> {
+    pub fn new(slot: &Slot, namespace: &str) -> Result<Self> {
+        Self::new_for(slot, namespace, None)
+    }
+
+    /// As [`Stage::new`], and the operator has the rights of the namespace's ServiceAccount `operator` alone: those that the
+    /// test grants to it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_granted_rights(slot: &Slot, namespace: &str) -> Result<Self> {
+        let user = format!("system:serviceaccount:{namespace}:operator");
+        Self::new_for(slot, namespace, Some(&user))
+    }
+
+    fn new_for(_slot: &Slot, namespace: &str, user: Option<&str>) -> Result<Self> {
         let cluster = test_clusters::control_plane()?;
         let everywhere = cluster.kubectl("");
         // Also where a test is run again on the same control plane.
@@ -37,7 +51,7 @@ impl Stage {
         everywhere.run(&["create", "namespace", namespace])?;
         Ok(Self {
             kubectl: cluster.kubectl(namespace),
-            gate: Gate::open(&everywhere)?,
+            gate: Gate::open(&everywhere, user)?,
             folder: tempfile::tempdir()?,
         })
     }

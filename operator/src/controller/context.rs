@@ -6,6 +6,7 @@ use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
+    api::HostNetwork,
     apply::Writer,
     clock::Clock,
     controller::backoff::PerObject,
@@ -53,6 +54,21 @@ impl Context {
         });
     }
 
+    /// Returns the other resources whose exporters use this port of the nodes, sorted.
+    pub(crate) fn port_rivals(&self, owner: &Owner, port: u16) -> Vec<Owner> {
+        let remembered = self.remembered();
+        let is_rival = |other: &&Remembered| {
+            let state = other.memory.stored.state.as_ref();
+            let spec = state.and_then(|state| state.accepted.as_ref());
+            other.owner.uid != owner.uid
+                && spec.is_some_and(|it| it.port == port && it.network == HostNetwork::Host)
+        };
+        let rivals = remembered.values().filter(is_rival);
+        let mut rivals: Vec<Owner> = rivals.map(|other| other.owner.clone()).collect();
+        rivals.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        rivals
+    }
+
     pub(crate) fn writer(&self) -> Writer<'_> {
         Writer {
             client: &self.client,
@@ -72,4 +88,6 @@ pub struct Remembered {
     pub(crate) owner: Owner,
     /// What was known.
     pub(crate) memory: Memory,
+    /// The generation of the resource for which every object was written; `None` if one could not be.
+    pub(crate) written_for: Option<i64>,
 }

@@ -12,14 +12,14 @@ use k8s_openapi::api::{
     core::v1::{Container, Pod},
 };
 use kube::{Api, Client, api::ListParams};
-use secure_exporter_pki::InspectError;
+use secure_exporter_pki::{InspectError, inspect::inspect};
 
 use crate::{
     api::Advance,
     names::{CONTAINER, Owner, PORT_NAME},
     observe::{
         probe::{Question, ask},
-        samples::Samples,
+        samples::{Ages, Samples, Subject},
     },
     rotation::{
         evidence::{Exporter, Heard},
@@ -65,7 +65,7 @@ pub enum HearError {
 }
 
 impl Asking<'_> {
-    /// Returns the exporters' answers, which are at most `age` old.
+    /// Returns the exporters' answers, which are at most as old as `ages` says, and in how long they must be asked for again.
     ///
     /// # Errors
     /// [`HearError`]
@@ -73,14 +73,16 @@ impl Asking<'_> {
         &self,
         state: &State,
         spec: &ValidSpec,
-        age: Duration,
+        ages: Ages,
         now: Timestamp,
-    ) -> Result<Heard, HearError> {
+    ) -> Result<(Heard, Duration), HearError> {
         let wanted = wanted(self.daemon_set);
         let uid = &self.owner.uid;
-        let daemon_set = self.daemon_set.metadata.uid.as_deref().unwrap_or_default();
-        if let Some(exporters) = self.samples.recent(uid, daemon_set, age) {
-            return Ok(Heard { wanted, exporters });
+        let serial_number = inspect(&state.leaf.certificate_pem)?.serial_number;
+        let subject = Subject::of(self.daemon_set, state.generation, serial_number);
+        let expire_in = || self.samples.expire_in(uid, &subject, ages);
+        if let Some(exporters) = self.samples.recent(uid, &subject, ages) {
+            return Ok((Heard { wanted, exporters }, expire_in()));
         }
         let running = running(self.client, self.owner, self.daemon_set).await?;
         let question = match spec.rotation.advance {
@@ -88,8 +90,8 @@ impl Asking<'_> {
             Advance::Observed => Some(Question::new(state, spec, now)?),
         };
         let mut exporters = ask_all(running, question.as_ref()).await;
-        self.samples.keep(uid, daemon_set, &mut exporters);
-        Ok(Heard { wanted, exporters })
+        self.samples.keep(uid, subject.clone(), &mut exporters);
+        Ok((Heard { wanted, exporters }, expire_in()))
     }
 }
 

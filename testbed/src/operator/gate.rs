@@ -49,14 +49,18 @@ struct State {
 }
 
 impl Gate {
-    /// An open gate to the API server of this kubectl.
+    /// An open gate to the API server of this kubectl. Whoever goes through it is taken for this user, or else for that of
+    /// kubectl.
     ///
     /// # Errors
     /// kubectl does not start.
-    pub fn open(kubectl: &Kubectl) -> Result<Self> {
+    pub fn open(kubectl: &Kubectl, user: Option<&str>) -> Result<Self> {
         let upstream = free_port()?;
         let port = format!("--port={upstream}");
-        let proxy = Process::spawn(kubectl.command()?.args(["proxy", &port]))?;
+        let mut command = kubectl.command()?;
+        command.args(["proxy", &port]);
+        command.args(user.map(|user| format!("--as={user}")));
+        let proxy = Process::spawn(&mut command)?;
         wait_until("kubectl proxy", Duration::from_secs(20), || {
             Ok(TcpStream::connect(("127.0.0.1", upstream)).ok())
         })?;

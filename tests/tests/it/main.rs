@@ -17,6 +17,7 @@ mod own_credentials;
 mod parity;
 mod pod_network;
 mod prometheus;
+mod quiet;
 mod renewal;
 mod rotation;
 mod vmagent;
