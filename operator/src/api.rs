@@ -69,6 +69,11 @@ pub use workload::{Resources, UpdateStrategy, UpdateStrategyType, WorkloadSpec};
     ),
     printcolumn(name = "Nodes", type_ = "string", json_path = ".status.nodes.summary"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.certificate.notAfter"),
+    printcolumn(
+        name = "Rotating",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Rotating\")].status"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Reason",

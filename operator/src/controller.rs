@@ -40,7 +40,7 @@ use crate::{
     client::WATCH_SECONDS,
     controller::{context::Context, reconcile::reconcile, supervision::Supervision},
     names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, Owner},
-    observe::api_error::{Class, class},
+    observe::api_error::{self, Class, class},
     telemetry::{passes::PASS_DEADLINE, repeats::Repeats},
 };
 
@@ -81,8 +81,10 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
                 }
                 Err(error) => {
                     failed.notify_one();
-                    if repeats.is_new(&error.to_string()) {
-                        tracing::warn!(namespace, %error, "a watch failed; retrying");
+                    let error = api_error::within(&error)
+                        .map_or_else(|| error.to_string(), api_error::text);
+                    if repeats.is_new(&error) {
+                        tracing::warn!(namespace, error, "a watch failed; retrying");
                     }
                 }
             }
@@ -96,7 +98,12 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
     };
     let lose = async {
         let error = lost(client, namespace, &failed).await;
-        tracing::warn!(namespace, %error, "cannot list SecureExporters any more; reconciling them again when it is possible");
+        let error = api_error::text(&error);
+        tracing::warn!(
+            namespace,
+            error,
+            "cannot list SecureExporters any more; reconciling them again when it is possible"
+        );
         ended.cancel();
         // For ever, if the first list never succeeded.
         sleep(PASS_DEADLINE).await;

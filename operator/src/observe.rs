@@ -16,9 +16,9 @@ use k8s_openapi::api::{
 use kube::{Api, Client, Resource, api::ListParams};
 
 use crate::{
-    names::{CONTAINER, Owner},
-    observe::children::{Child, Observed},
-    report::pod_problems::{self, Complaint},
+    names::Owner,
+    observe::children::{Child, Complaints, Observed},
+    report::{pod_problems, problem::Reading},
     spec::ValidSpec,
     supplied::credentials::SuppliedCredentials,
 };
@@ -78,34 +78,40 @@ pub async fn supplied_credentials(
     ))
 }
 
-/// Reads the problems of the pods. Only called if not every node has a ready one.
-async fn complaints(
-    client: &Client,
-    owner: &Owner,
-    daemon_set: Option<&DaemonSet>,
-) -> Result<Vec<Complaint>, kube::Error> {
-    let Some(status) = daemon_set.and_then(|set| set.status.as_ref()) else {
-        return Ok(Vec::new());
+/// Reads the problems of the pods, unless every node has a ready one.
+async fn complaints(client: &Client, owner: &Owner, daemon_set: Option<&DaemonSet>) -> Complaints {
+    let Some(set) = daemon_set.filter(|set| !has_ready_pods(set)) else {
+        return Complaints::default();
     };
-    if status.number_ready >= status.desired_number_scheduled && status.desired_number_scheduled > 0
-    {
-        return Ok(Vec::new());
-    }
+    let mut unread = Vec::new();
     let pods = Api::<Pod>::namespaced(client.clone(), &owner.namespace)
         .list(&ListParams::default().labels(&owner.selector_query()))
-        .await?;
+        .await;
+    let pods = pods
+        .map_err(|error| unread.push((Reading::Pods, error)))
+        .ok();
+    let fields = format!(
+        "involvedObject.kind=DaemonSet,involvedObject.name={}",
+        owner.workload()
+    );
     let events = Api::<Event>::namespaced(client.clone(), &owner.namespace)
-        .list(&ListParams::default().fields(&format!(
-            "involvedObject.kind=DaemonSet,involvedObject.name={}",
-            owner.workload()
-        )))
-        .await?;
-    let uid = daemon_set.and_then(|set| set.metadata.uid.as_deref());
-    let current = events
-        .items
-        .iter()
-        .filter(|event| event.involved_object.uid.as_deref() == uid);
-    Ok(pod_problems::find(&pods.items, current, CONTAINER))
+        .list(&ListParams::default().fields(&fields))
+        .await;
+    let events = events
+        .map_err(|error| unread.push((Reading::Events, error)))
+        .ok();
+    let pods = pods.map(|list| list.items);
+    let events = events.map(|list| list.items).unwrap_or_default();
+    let found = pod_problems::find(pods.as_deref(), &events, set);
+    Complaints { found, unread }
+}
+
+/// Whether every node has a ready pod. A DaemonSet whose controller has not looked at it yet has no problems either.
+fn has_ready_pods(set: &DaemonSet) -> bool {
+    set.status.as_ref().is_none_or(|status| {
+        let desired = status.desired_number_scheduled;
+        status.number_ready >= desired && desired > 0
+    })
 }
 
 async fn get<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>, kube::Error>

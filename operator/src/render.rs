@@ -3,6 +3,7 @@
 //!
 //! The pod template never contains a hash of a credential, because a rotation must not restart the pods.
 
+mod affinity;
 pub mod bundle;
 mod ca_config_map;
 mod certificate_request;

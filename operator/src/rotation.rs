@@ -11,7 +11,7 @@
 
 pub mod adoption;
 pub mod annotations;
-mod authority;
+pub(crate) mod authority;
 pub mod because;
 pub mod carry_out;
 mod client;

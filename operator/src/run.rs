@@ -17,6 +17,7 @@ use crate::{
     clock::SystemClock,
     controller::{backoff::PerObject, context::Context, serving::serve},
     lease::Leases,
+    observe::api_error,
     spec::image_policy::{ImagePolicy, ImagePolicyError},
     telemetry::{
         events::Events,
@@ -181,8 +182,12 @@ async fn wait_for_definition(client: &Client) {
             ),
             // Without permission to read definitions, resources may still be watched.
             Err(kube::Error::Api(refused)) if refused.code == 403 => return,
-            Err(error) if !repeats.is_new(&error.to_string()) => {}
-            Err(error) => tracing::warn!(%error, "the API server does not answer"),
+            Err(error) => {
+                let error = api_error::text(&error);
+                if repeats.is_new(&error) {
+                    tracing::warn!(error, "the API server does not answer");
+                }
+            }
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }

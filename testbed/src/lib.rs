@@ -13,6 +13,7 @@ pub mod kubectl;
 pub mod namespace;
 pub mod operator;
 pub mod paths;
+pub mod played_node;
 pub mod process;
 pub mod product;
 pub mod progress;

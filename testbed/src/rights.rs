@@ -100,7 +100,7 @@ pub fn compare(main: &Cluster, control_plane: &Cluster) -> Result<()> {
 }
 
 fn roles(kubectl: &Kubectl) -> Result<Vec<Value>> {
-    let roles = kubectl.list("clusterroles", "app.kubernetes.io/name=secure-exporter")?;
+    let roles = kubectl.list("clusterroles", "app.kubernetes.io/part-of=secure-exporter")?;
     if roles.is_empty() {
         bail!("the chart is not installed: it has no ClusterRole here");
     }

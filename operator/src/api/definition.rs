@@ -1,11 +1,18 @@
 //! The CustomResourceDefinition, generated from the types.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSON;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
+use serde_json::json;
 
 use crate::api::SecureExporter;
+
+/// Reason of the condition that a resource has until an operator has looked at it.
+pub const DEFAULT_REASON: &str = "Pending";
+/// Its message.
+const DEFAULT_MESSAGE: &str = "No operator has looked at this resource yet. If this stays so, no running operator watches its namespace: add the namespace to watchNamespaces of the operator's Helm chart, or create the resource in a namespace that is watched.";
 
 /// First lines of the generated file.
 const HEADER: &str = "# The CustomResourceDefinition of SecureExporter.\n\
@@ -28,6 +35,9 @@ pub fn crd() -> CustomResourceDefinition {
         .filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
     for schema in schemas {
         forbid_null(schema);
+        if let Some(status) = descend(schema, &["status"]) {
+            status.default = Some(default_status());
+        }
         for path in EMBEDDED {
             if let Some(embedded) = descend(schema, &path) {
                 strip_below(embedded);
@@ -45,6 +55,17 @@ pub fn crd_yaml() -> String {
         // generated file contains the error instead of a schema.
         Err(error) => format!("{HEADER}# {error}\n"),
     }
+}
+
+/// The status of a resource at which no operator has looked. The API server shows it for as long as there is no other.
+fn default_status() -> JSON {
+    JSON(json!({"conditions": [{
+        "type": "Ready",
+        "status": "Unknown",
+        "reason": DEFAULT_REASON,
+        "message": DEFAULT_MESSAGE,
+        "lastTransitionTime": "1970-01-01T00:00:00Z",
+    }]}))
 }
 
 fn descend<'a>(schema: &'a mut JSONSchemaProps, path: &[&str]) -> Option<&'a mut JSONSchemaProps> {

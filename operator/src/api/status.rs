@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SecureExporterStatus {
-    /// The generation of the resource that this status describes.
+    /// The generation of the resource that the condition Ready describes. A lower one than metadata.generation means that the
+    /// operator has not applied the current spec yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
@@ -47,7 +48,8 @@ pub struct SecureExporterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references: Option<References>,
 
-    /// Conditions of the resource. Ready summarizes the others.
+    /// Conditions of the resource. Ready summarizes the others. Until an operator has looked at the resource, there is only
+    /// Ready, with the reason Pending.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -63,9 +65,11 @@ pub struct NodesStatus {
     pub ready: i32,
     /// Number of nodes with an exporter pod of the current version.
     pub updated: i32,
-    /// Number of nodes whose exporter served the current certificate when the operator last checked, verified as
-    /// Prometheus verifies it.
-    pub verified: i32,
+    /// Number of nodes whose exporter served the published certificate, verified as Prometheus verifies it, and accepted the
+    /// published credentials when the operator last asked. Absent if the operator does not ask the exporters
+    /// (spec.rotation.advance is Timed), or must not read the pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<i32>,
     /// Ready and desired nodes, for example 12/12.
     pub summary: String,
 }

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadSpec {
-    /// Labels that a node must have for the exporter to run on it. Default: kubernetes.io/os: linux.
+    /// Labels that a node must have for the exporter to run on it. Default: kubernetes.io/os: linux. Virtual nodes
+    /// (type: virtual-kubelet) and AWS Fargate (eks.amazonaws.com/compute-type: fargate) are always left out, unless these
+    /// labels are set here or in affinity.
     #[schemars(schema_with = "super::schema::node_selector_map")]
     #[serde(default = "linux")]
     pub node_selector: BTreeMap<String, String>,
@@ -23,7 +25,8 @@ pub struct WorkloadSpec {
     #[serde(default = "any_taint")]
     pub tolerations: Vec<Toleration>,
 
-    /// Affinity of the exporter's pods, as in a pod spec.
+    /// Affinity of the exporter's pods, as in a pod spec. The operator adds what a node needs to run an exporter to each
+    /// required node selector term: Linux, no virtual node, no AWS Fargate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
 

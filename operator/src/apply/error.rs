@@ -105,6 +105,11 @@ impl ApplyError {
         }
     }
 
+    /// Whether the object could not even be read.
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Unread { .. })
+    }
+
     /// Whether another writer was faster.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Api { source, .. } if api_error::class(source) == Class::Conflict)

@@ -7,6 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 
 use crate::{
+    api::HostNetwork,
     apply::Writer,
     clock::Clock,
     controller::backoff::PerObject,
@@ -43,7 +44,7 @@ pub struct Context {
     /// The last answers of the exporters.
     pub samples: Samples,
     /// What was last known about each resource, by uid.
-    pub remembered: Mutex<HashMap<String, Memory>>,
+    pub remembered: Mutex<HashMap<String, Remembered>>,
 }
 
 impl Context {
@@ -70,6 +71,21 @@ impl Context {
         self.metrics.forget(&owner.namespace, &owner.name);
     }
 
+    /// Returns the other resources whose exporters use this port of the nodes, sorted.
+    pub(crate) fn port_rivals(&self, owner: &Owner, port: u16) -> Vec<Owner> {
+        let remembered = self.remembered();
+        let is_rival = |other: &&Remembered| {
+            let state = other.memory.stored.state.as_ref();
+            let spec = state.and_then(|state| state.accepted.as_ref());
+            other.owner.uid != owner.uid
+                && spec.is_some_and(|it| it.port == port && it.network == HostNetwork::Host)
+        };
+        let rivals = remembered.values().filter(is_rival);
+        let mut rivals: Vec<Owner> = rivals.map(|other| other.owner.clone()).collect();
+        rivals.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        rivals
+    }
+
     pub(crate) fn writer(&self) -> Writer<'_> {
         Writer {
             client: &self.client,
@@ -77,9 +93,20 @@ impl Context {
         }
     }
 
-    pub(crate) fn remembered(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+    pub(crate) fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
         self.remembered.lock()
     }
+}
+
+/// What was last known about a resource.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// The resource.
+    pub(crate) owner: Owner,
+    /// What was known.
+    pub(crate) memory: Memory,
+    /// The generation of the resource for which every object was written; `None` if one could not be.
+    pub(crate) written_for: Option<i64>,
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::{
     controller::{context::Context, schedule::LONGEST_PAUSE, supervision::BlockingWork},
     names::Owner,
     observe::children::Observed,
-    report::problem::Problem,
+    report::{drift::Drift, problem::Problem, status},
     rotation::{
         adoption::Adoption,
         annotations::Requests,
@@ -54,6 +54,14 @@ pub(crate) struct Pass<'a> {
     pub(crate) supply: Option<Supply>,
     /// The answers of the exporters.
     pub(crate) heard: Option<Heard>,
+    /// In how long the exporters must be asked again.
+    pub(crate) ask_in: Duration,
+    /// Whether the objects that the pass read had been written for this generation of the resource.
+    pub(crate) is_settled: bool,
+    /// What another client deleted or changed, and the pass restored.
+    pub(crate) restored: Vec<Drift>,
+    /// Whether everything was written when this process last wrote it, so that a difference is someone else's.
+    pub(crate) was_written: bool,
     /// Whether the pass got as far as writing.
     pub(crate) is_complete: bool,
     /// The exporters that a rotation waits for.
@@ -74,7 +82,13 @@ impl<'a> Pass<'a> {
         adoption: Adoption,
         blocking: &'a BlockingWork,
     ) -> Self {
-        let memory = context.remembered().get(&owner.uid).cloned();
+        let remembered = context.remembered().get(&owner.uid).cloned();
+        let previous = status::without_default(resource.status.clone().unwrap_or_default());
+        let generation = resource.meta().generation;
+        let written_for = match &remembered {
+            Some(remembered) => remembered.written_for,
+            None => previous.observed_generation,
+        };
         Self {
             resource,
             owner,
@@ -85,15 +99,21 @@ impl<'a> Pass<'a> {
             clock_jumps: context.clock.jumps(),
             ours_since: None,
             adoption,
-            memory,
+            is_settled: written_for == generation,
+            restored: Vec::new(),
+            was_written: remembered
+                .as_ref()
+                .is_some_and(|remembered| remembered.written_for.is_some()),
+            memory: remembered.map(|remembered| remembered.memory),
             requests: Requests::read(resource.meta().annotations.as_ref()),
-            previous: resource.status.clone().unwrap_or_default(),
+            previous,
             spec: None,
             workload: None,
             state: None,
             own: None,
             supply: None,
             heard: None,
+            ask_in: LONGEST_PAUSE,
             waiting: Waiting::NotKnown,
             is_complete: false,
             problems: Vec::new(),

@@ -12,9 +12,9 @@ use crate::{
     api::SecureExporter,
     apply::{Wanted, ownership::own},
     controller::{
-        context::Context,
+        context::{Context, Remembered},
         pass::Pass,
-        schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_age, until},
+        schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_ages, until},
         stand_aside::stand_aside,
         supervision::BlockingWork,
         telling::{News, report, tell},
@@ -27,7 +27,12 @@ use crate::{
         exporters::{Asking, HearError},
     },
     render,
-    report::{problem::Problem, seen::Served, status},
+    report::{
+        drift::{self, Drift},
+        problem::{Problem, Reading},
+        seen::Served,
+        status,
+    },
     rotation::{
         adoption::Adoption,
         annotations::read_handled,
@@ -87,6 +92,9 @@ pub(crate) async fn reconcile(
     if let Err(problem) = pass.run().await {
         pass.problems.push(problem);
     }
+    if pass.is_complete && !pass.is_settled && pass.problems.is_empty() {
+        pass.due = pass.due.min(AFTER_A_STEP);
+    }
     if let Err(error) = report(&pass).await {
         pass.problems.push(Problem::Apply(error));
     }
@@ -142,7 +150,7 @@ impl Pass<'_> {
             is_rebuilt: known.is_rebuilt,
             adopted: &observed.adopted(),
         };
-        tell(self.resource, self.context, &news).await;
+        tell(self, &news).await;
         let Some(state) = &next.state else {
             // There is nothing to serve before the first certificate.
             self.due = self.due_without_state(&next);
@@ -165,6 +173,7 @@ impl Pass<'_> {
                 is_watched,
                 &self.context.timers,
             )
+            .min(self.ask_in.max(AFTER_A_STEP))
         } else {
             AFTER_A_STEP
         };
@@ -187,9 +196,9 @@ impl Pass<'_> {
         );
         self.state = stored_state.or(remembered).cloned();
         self.note_asked(asked);
-        if let Some(Err(source)) = &observed.complaints {
-            let problem = Problem::read("the pods and events of the DaemonSet", source);
-            self.problems.push(problem);
+        let unread = observed.complaints.iter().flat_map(|read| &read.unread);
+        for (what, source) in unread {
+            self.problems.push(Problem::read(*what, source));
         }
         let stored = stored?;
         let Some(spec) = self.spec.clone() else {
@@ -260,7 +269,7 @@ impl Pass<'_> {
         let (client, namespace) = (&self.context.client, &self.owner.namespace);
         let own = observe::supplied_credentials(client, namespace, spec).await;
         let own = own.unwrap_or_else(|source| {
-            let problem = Problem::read("the Secrets in spec.authentication.basicAuth", &source);
+            let problem = Problem::read(Reading::SuppliedCredentials, &source);
             self.problems.push(problem);
             SuppliedCredentials::unreadable(spec)
         });
@@ -290,7 +299,7 @@ impl Pass<'_> {
                 Some(match read {
                     Ok(material) => check(&material, &spec.server_name, self.now),
                     Err(source) => {
-                        let problem = Problem::read("the certificate in spec.tls.issuer", &source);
+                        let problem = Problem::read(Reading::SuppliedCertificate, &source);
                         let unread = SupplyProblem::unread(problem.to_string());
                         self.problems.push(problem);
                         Err(unread)
@@ -301,7 +310,7 @@ impl Pass<'_> {
         };
         let read = observe::certificate_requests::read(&context.client, owner, spec, order).await;
         if let Some(source) = read.failure {
-            let problem = Problem::read("the CertificateRequests", &source);
+            let problem = Problem::read(Reading::CertificateRequests, &source);
             self.problems.push(problem);
         }
         Issued {
@@ -328,14 +337,22 @@ impl Pass<'_> {
             daemon_set,
             samples: &context.samples,
         };
-        let age = sample_age(state, spec, &context.timers, self.now);
-        match asking.hear(state, spec, age, self.now).await {
-            Ok(heard) => Some(heard),
+        let ages = sample_ages(state, spec, &context.timers, self.now);
+        match asking.hear(state, spec, ages, self.now).await {
+            Ok((heard, expire_in)) => {
+                self.ask_in = expire_in;
+                Some(heard)
+            }
             Err(error) => {
-                self.problems.push(match error {
-                    HearError::Pods(source) => Problem::read("the pods of the DaemonSet", &source),
+                let problem = match error {
+                    HearError::Pods(source) => Problem::read(Reading::Pods, &source),
                     HearError::Question(error) => error.into(),
-                });
+                };
+                // Where exporters are not ready, the pods were read before.
+                let is_known = self.problems.iter().any(Problem::hides_pods);
+                if !(problem.hides_pods() && is_known) {
+                    self.problems.push(problem);
+                }
                 None
             }
         }
@@ -368,6 +385,7 @@ impl Pass<'_> {
             let problem = |error| self.problems.push(Problem::Render(error));
             rendered.map_err(problem).ok()
         });
+        let drift = self.drift();
         let stored = Stored {
             state: next.state.clone(),
             order: next.order.clone(),
@@ -380,6 +398,9 @@ impl Pass<'_> {
         };
         let failed = writer.write(&wanted, observed).await;
         let is_stored = !failed.iter().any(|(child, _)| *child == ChildKind::State);
+        let is_whole = failed.is_empty();
+        let is_restored = |drift: &Drift| !failed.iter().any(|(child, _)| *child == drift.child);
+        self.restored = drift.into_iter().filter(is_restored).collect();
         let failed = failed.into_iter();
         self.problems
             .extend(failed.map(|(child, source)| Problem::child(child, source)));
@@ -392,7 +413,14 @@ impl Pass<'_> {
             last_ordered: next.last_ordered,
             clock_jumps: self.clock_jumps,
         };
-        self.context.remembered().insert(owner.uid.clone(), memory);
+        let remembered = Remembered {
+            owner: owner.clone(),
+            memory,
+            written_for: self.resource.meta().generation.filter(|_| is_whole),
+        };
+        self.context
+            .remembered()
+            .insert(owner.uid.clone(), remembered);
         let wanted = match (&spec.issuer, &next.order) {
             (ValidIssuer::CertManager { issuer, .. }, Some(order)) => {
                 Some(render::certificate_request(spec, owner, issuer, order))
@@ -402,6 +430,18 @@ impl Pass<'_> {
         let asked = writer.certificate_requests(wanted, &issued.requests).await;
         self.problems.extend(asked.err().map(Problem::from));
         Ok(true)
+    }
+
+    /// What another client changed since this process last wrote everything.
+    fn drift(&self) -> Vec<Drift> {
+        let memory = self.memory.as_ref().filter(|_| self.was_written);
+        let state = memory.and_then(|memory| memory.stored.state.as_ref());
+        let written = state.and_then(|state| Some((state, state.accepted.as_ref()?)));
+        let before =
+            written.and_then(|(state, spec)| render::children(spec, None, self.owner, state).ok());
+        before.map_or_else(Vec::new, |before| {
+            drift::drift(&before, self.observed, self.owner)
+        })
     }
 
     fn clock_jumped(&self) -> bool {
@@ -447,6 +487,8 @@ fn read_stored(data: &BTreeMap<String, ByteString>, owner: &Owner) -> Result<Sto
     }
     let damaged = |source: StateError| Problem::State {
         name: owner.state_secret(),
+        server: owner.server_secret(),
+        scrape: owner.scrape_secret(),
         source,
     };
     let order = Order::from_data(data).map_err(damaged)?;

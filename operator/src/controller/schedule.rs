@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::{
     controller::context::Context,
     names::Owner,
+    observe::samples::Ages,
     report::problem::Problem,
     rotation::{decide::awaits_exporters, state::State, timing::Timers},
     spec::ValidSpec,
@@ -74,14 +75,18 @@ pub(crate) fn pause(
         .min(longest)
 }
 
-/// Returns the maximum age of the exporters' answers.
-pub(crate) fn sample_age(
+/// Returns the maximum age of the exporters' answers. After a change of what is published or of the number of exporters, they
+/// are asked for again soon, but not at each of many changes in a row.
+pub(crate) fn sample_ages(
     state: &State,
     spec: &ValidSpec,
     timers: &Timers,
     now: Timestamp,
-) -> Duration {
-    age(awaits_exporters(state, spec, timers, now), timers)
+) -> Ages {
+    Ages {
+        steady: age(awaits_exporters(state, spec, timers, now), timers),
+        soon: timers.probe_interval.unsigned_abs().saturating_mul(4),
+    }
 }
 
 fn age(awaits_exporters: bool, timers: &Timers) -> Duration {

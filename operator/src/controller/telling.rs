@@ -6,10 +6,12 @@ use crate::{
     api::SecureExporter,
     apply::error::ApplyError,
     controller::{context::Context, pass::Pass},
-    names::ADOPT_ANNOTATION,
+    names::{ADOPT_ANNOTATION, ChildKind},
+    observe::api_error,
     report::{
         announcements::{announcement, is_warning},
         news,
+        pod_problems::Complaint,
         seen::{Seen, Served},
         status,
     },
@@ -23,13 +25,21 @@ pub(crate) struct News<'a> {
     pub(crate) adopted: &'a [String],
 }
 
-pub(crate) async fn tell(resource: &SecureExporter, context: &Context, news: &News<'_>) {
+/// Announces what a pass did.
+pub(crate) async fn tell(pass: &Pass<'_>, news: &News<'_>) {
+    let (resource, context) = (pass.resource, pass.context);
     if !news.adopted.is_empty() {
         let note = format!(
             "Adopted the restored objects: {}. The annotation {ADOPT_ANNOTATION} is used up and can be removed",
             news.adopted.join(", ")
         );
         announce(resource, context, "Adopted", &note, false).await;
+    }
+    for drift in &pass.restored {
+        // A state that was rebuilt is not the one that was lost.
+        if !(news.is_rebuilt && drift.child == ChildKind::State) {
+            announce(resource, context, "Restored", &drift.restored(), true).await;
+        }
     }
     if news.is_rebuilt {
         let note = "The state was missing or older than the published objects, so it was rebuilt from them; if the operator runs the CA, its key is lost, and a new CA follows with overlap";
@@ -66,13 +76,23 @@ pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
     log(pass);
     let served = pass.spec.as_ref().zip(pass.state.as_ref());
     let complaints = pass.observed.complaints.as_ref();
-    let complaints = complaints.and_then(|read| read.as_ref().ok());
+    let found = complaints.map_or(&[][..], |complaints| &complaints.found);
+    let port_rivals = match &pass.spec {
+        Some(spec) if found.contains(&Complaint::PortTaken) => {
+            context.port_rivals(pass.owner, spec.port)
+        }
+        _ => Vec::new(),
+    };
     let seen = Seen {
         owner: pass.owner,
         served: served.map(|(spec, state)| Served { spec, state }),
         daemon_set: &pass.observed.daemon_set,
-        complaints: complaints.map(Vec::as_slice),
+        complaints: found,
+        complaints_are_known: complaints.is_some_and(|complaints| complaints.unread.is_empty()),
+        port_rivals: &port_rivals,
         spec: pass.spec.as_ref(),
+        generation: resource.meta().generation,
+        is_settled: pass.is_settled,
         is_complete: pass.is_complete,
         exporters: pass.heard.as_ref().map(|heard| heard.exporters.as_slice()),
         waiting: &pass.waiting,
@@ -81,10 +101,11 @@ pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
         own: pass.own.as_ref(),
         supply: pass.supply.as_ref(),
         ours_since: pass.ours_since,
+        timers: &context.timers,
         problems: &pass.problems,
     };
     let previous = &pass.previous;
-    let status = status::status(previous, resource.meta().generation, &seen, pass.now);
+    let status = status::status(previous, &seen, pass.now);
     context.metrics.seen(&seen, &status, pass.now);
     let lasting = pass.problems.iter().filter(|problem| !problem.is_passing());
     let wrong = lasting.map(|problem| (problem.category(), chain(problem)));
@@ -104,8 +125,11 @@ pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
         news::newly_unaccepted(previous, &status),
         news::newly_invalid(previous, &status),
         news::newly_refused(previous, &status),
+        news::newly_troubled(previous, &status),
+        news::newly_refusing(previous, &status),
     ];
     for (reason, note) in news.into_iter().flatten() {
+        tracing::warn!(resource = %name(resource), reason, note);
         context.events.warn_once(resource, reason, note).await;
     }
     Ok(())
@@ -133,15 +157,17 @@ fn log(pass: &Pass<'_>) {
     }
 }
 
+/// The error and its causes. kube's own text of an error ends with Rust's notation of the API server's whole answer.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
+        let of_api = api_error::of(cause);
+        let cause_text = of_api.map_or_else(|| cause.to_string(), api_error::text);
         if !text.contains(&cause_text) {
             text = format!("{text}: {cause_text}");
         }
-        source = cause.source();
+        source = cause.source().filter(|_| of_api.is_none());
     }
     text
 }
@@ -153,4 +179,27 @@ fn name(resource: &SecureExporter) -> String {
         meta.namespace.as_deref().unwrap_or_default(),
         meta.name.as_deref().unwrap_or_default()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn the_text_of_an_error_is_not_rust_notation() {
+        let message = "admission webhook \"x\" denied the request";
+        let refused = kube::Error::Api(Box::new(
+            Status::failure(message, "Forbidden").with_code(403),
+        ));
+        let error = ApplyError::Api {
+            verb: "apply",
+            kind: "DaemonSet".into(),
+            name: "nodes".into(),
+            source: Box::new(refused),
+        };
+        let text = chain(&error);
+        assert_eq!(text, format!("cannot apply DaemonSet nodes: {message}"));
+    }
 }

@@ -64,6 +64,18 @@ pub fn class(error: &kube::Error) -> Class {
     }
 }
 
+/// Returns the error of the API client that `error` is.
+pub fn of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a kube::Error> {
+    let boxed = || error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+    error.downcast_ref::<kube::Error>().or_else(boxed)
+}
+
+/// Returns the error of the API client among an error and its causes. Its [`text`] is for users; the texts around it repeat
+/// it with Rust's notation of the API server's whole answer.
+pub fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a kube::Error> {
+    std::iter::successors(Some(error), |error| error.source()).find_map(of)
+}
+
 /// Returns the API server's message.
 pub fn text(error: &kube::Error) -> String {
     match error {

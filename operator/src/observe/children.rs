@@ -11,7 +11,9 @@ use k8s_openapi::{
 use kube::Resource;
 
 use crate::{
-    api::SecureExporter, names::Owner, report::pod_problems::Complaint,
+    api::SecureExporter,
+    names::Owner,
+    report::{pod_problems::Complaint, problem::Reading},
     rotation::state::published::Published,
 };
 
@@ -114,7 +116,16 @@ pub struct Observed {
     /// The DaemonSet of the exporter.
     pub daemon_set: Child<DaemonSet>,
     /// The problems of its pods; `None` if the DaemonSet could not be read.
-    pub complaints: Option<Result<Vec<Complaint>, kube::Error>>,
+    pub complaints: Option<Complaints>,
+}
+
+/// The problems of the pods, as far as they could be read.
+#[derive(Default)]
+pub struct Complaints {
+    /// The problems, each once.
+    pub found: Vec<Complaint>,
+    /// What could not be read, so that there may be other problems.
+    pub unread: Vec<(Reading, kube::Error)>,
 }
 
 impl Observed {

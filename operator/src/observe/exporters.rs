@@ -12,7 +12,7 @@ use k8s_openapi::api::{
     core::v1::{Container, Pod},
 };
 use kube::{Api, Client, api::ListParams};
-use secure_exporter_pki::InspectError;
+use secure_exporter_pki::{InspectError, inspect::inspect};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     names::{CONTAINER, Owner, PORT_NAME},
     observe::{
         probe::{Question, ask},
-        samples::Samples,
+        samples::{Ages, Samples, Subject},
     },
     rotation::{
         evidence::{Answer, Exporter, Heard},
@@ -69,7 +69,7 @@ pub enum HearError {
 }
 
 impl Asking<'_> {
-    /// Returns the exporters' answers, which are at most `age` old.
+    /// Returns the exporters' answers, which are at most as old as `ages` says, and in how long they must be asked for again.
     ///
     /// # Errors
     /// [`HearError`]
@@ -77,14 +77,16 @@ impl Asking<'_> {
         &self,
         state: &State,
         spec: &ValidSpec,
-        age: Duration,
+        ages: Ages,
         now: Timestamp,
-    ) -> Result<Heard, HearError> {
+    ) -> Result<(Heard, Duration), HearError> {
         let wanted = wanted(self.daemon_set);
         let uid = &self.owner.uid;
-        let daemon_set = self.daemon_set.metadata.uid.as_deref().unwrap_or_default();
-        if let Some(exporters) = self.samples.recent(uid, daemon_set, age) {
-            return Ok(Heard { wanted, exporters });
+        let serial_number = inspect(&state.leaf.certificate_pem)?.serial_number;
+        let subject = Subject::of(self.daemon_set, state.generation, serial_number);
+        let expire_in = || self.samples.expire_in(uid, &subject, ages);
+        if let Some(exporters) = self.samples.recent(uid, &subject, ages) {
+            return Ok((Heard { wanted, exporters }, expire_in()));
         }
         let running = running(self.client, self.owner, self.daemon_set).await?;
         let question = match spec.rotation.advance {
@@ -102,8 +104,8 @@ impl Asking<'_> {
                 .ok()
         };
         let mut exporters = ask_all(running, ask, TOTAL_PATIENCE).await;
-        self.samples.keep(uid, daemon_set, &mut exporters);
-        Ok(Heard { wanted, exporters })
+        self.samples.keep(uid, subject.clone(), &mut exporters);
+        Ok((Heard { wanted, exporters }, expire_in()))
     }
 }
 

@@ -117,7 +117,7 @@ impl Question {
 /// Asks one exporter.
 ///
 /// # Errors
-/// [`AskError`]. A refused password is an answer: the exporter accepts none of our passwords.
+/// [`AskError`]. Refused credentials are an answer without [`Answer::accepted`]: the certificate was verified before.
 pub async fn ask(address: SocketAddr, question: &Question) -> Result<Answer, AskError> {
     let name = ServerName::try_from(question.server_name.clone())
         .map_err(|_| InspectError::BadServerName(question.server_name.clone()))?;
@@ -136,13 +136,13 @@ pub async fn ask(address: SocketAddr, question: &Question) -> Result<Answer, Ask
         serial_number: serial_number(&chain)?,
         verified_by: verified_by(&chain, question),
         uptime: said.as_ref().map_or(SignedDuration::ZERO, Said::uptime),
-        accepted: said.map(Said::accepted).unwrap_or_default(),
+        accepted: said.map(Said::accepted),
     })
 }
 
 type Sender = hyper::client::conn::http1::SendRequest<Empty<Bytes>>;
 
-/// Returns `None` if the password is refused. The next password is only tried if the exporter reports that it accepts it,
+/// Returns `None` if the credentials are refused. The next password is only tried if the exporter reports that it accepts it,
 /// because a refusal would count as an attack. The attempt makes the exporter cache it before the first scraper uses it.
 async fn converse(sender: &mut Sender, question: &Question) -> Result<Option<Said>, AskError> {
     let known = question.authorization.as_ref();

@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::{
     api::{HostNetwork, PullPolicy, Resources, UpdateStrategyType},
     names::{CONTAINER, Owner, PORT_NAME},
+    render::affinity::affinity,
     spec::{ValidExporter, ValidSpec, ValidWorkload},
 };
 
@@ -100,7 +101,10 @@ fn pod(spec: &ValidSpec, workload: &ValidWorkload, owner: &Owner) -> PodSpec {
         termination_grace_period_seconds: Some(10),
         node_selector: some_map(&workload.node_selector),
         tolerations: some_list(workload.tolerations.iter().cloned()),
-        affinity: workload.affinity.clone(),
+        affinity: Some(affinity(
+            workload.affinity.as_ref(),
+            &workload.node_selector,
+        )),
         priority_class_name: workload.priority_class_name.clone(),
         image_pull_secrets: some_list(pull_secrets),
         security_context: Some(PodSecurityContext {

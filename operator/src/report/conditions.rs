@@ -11,6 +11,8 @@ pub const AVAILABLE: &str = "Available";
 pub const CERTIFICATE_VALID: &str = "CertificateValid";
 /// The published credentials and scrape configuration match the current state.
 pub const CREDENTIALS_PUBLISHED: &str = "CredentialsPublished";
+/// Every exporter serves the published certificate and accepts the published credentials, as the operator last found.
+pub const EXPORTERS_VERIFIED: &str = "ExportersVerified";
 /// Another process uses the exporter's port on at least one node.
 pub const PORT_CONFLICT: &str = "PortConflict";
 /// The CA or the password is being rotated.
@@ -27,6 +29,21 @@ pub const REQUESTS_ACCEPTED: &str = "RequestsAccepted";
 pub const CONTENDED: &str = "Contended";
 /// The operator cannot continue until a user changes something.
 pub const STALLED: &str = "Stalled";
+
+/// All of them.
+pub const ALL: [&str; 11] = [
+    READY,
+    AVAILABLE,
+    CERTIFICATE_VALID,
+    CREDENTIALS_PUBLISHED,
+    EXPORTERS_VERIFIED,
+    PORT_CONFLICT,
+    ROTATING,
+    ROTATION_BLOCKED,
+    CREDENTIALS_ACCEPTED,
+    REQUESTS_ACCEPTED,
+    STALLED,
+];
 
 /// A condition before it is merged with the previous one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,65 +2,122 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{ContainerStatus, Event, Pod},
+};
 
-/// A problem that keeps exporters from running.
+use crate::names::CONTAINER;
+
+/// What other programs say is cut to this many characters.
+const MAX_QUOTED: usize = 300;
+
+/// A problem that keeps exporters from running. The first of several is reported.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Complaint {
     /// The port is in use on a node.
     PortTaken,
+    /// The exporter may not listen on the port.
+    PortForbidden,
     /// Pod Security of the namespace forbids what the exporter needs.
     PodSecurity,
+    /// The API server refuses to create a pod, with this message.
+    Refused(String),
     /// This image cannot be pulled.
     Image(String),
     /// The container keeps exiting, with this as the last line of its log.
     Crashing(String),
+    /// The scheduler finds no place for a pod on its node, with this message.
+    Unschedulable(String),
 }
 
-/// Finds the problems in the pods' status and the DaemonSet's events, each once.
-pub fn find<'a>(
-    pods: &[Pod],
-    events: impl Iterator<Item = &'a Event>,
-    container: &str,
-) -> Vec<Complaint> {
+/// Finds the problems in the pods' status and the DaemonSet's events, each once. `pods` is `None` if they could not be read.
+pub fn find(pods: Option<&[Pod]>, events: &[Event], daemon_set: &DaemonSet) -> Vec<Complaint> {
     let mut found = BTreeSet::new();
-    // Where there are pods, Pod Security does not refuse them; the event may be older than the fix.
-    if pods.is_empty() && events.into_iter().any(is_pod_security) {
-        found.insert(Complaint::PodSecurity);
+    if let Some(pods) = pods
+        && is_short_of(pods, daemon_set)
+    {
+        found.extend(refusal(events, daemon_set));
     }
-    for pod in pods {
-        let Some(status) = &pod.status else { continue };
-        let unschedulable = status.conditions.iter().flatten().any(|condition| {
-            condition.type_ == "PodScheduled"
-                && condition.status == "False"
-                && condition
-                    .message
-                    .as_deref()
-                    .is_some_and(|message| message.contains("free ports"))
-        });
-        if unschedulable {
-            found.insert(Complaint::PortTaken);
-        }
-        let ours = |status: &&ContainerStatus| status.name == container;
-        if let Some(complaint) = status
-            .container_statuses
-            .iter()
-            .flatten()
-            .find(ours)
-            .and_then(of_container)
-        {
-            found.insert(complaint);
-        }
+    for pod in pods.into_iter().flatten() {
+        found.extend(of_scheduling(pod));
+        let status = pod.status.as_ref();
+        let statuses = status.and_then(|status| status.container_statuses.as_ref());
+        let ours = |status: &&ContainerStatus| status.name == CONTAINER;
+        let exporter = statuses.into_iter().flatten().find(ours);
+        found.extend(exporter.and_then(of_container));
     }
     found.into_iter().collect()
 }
 
-fn is_pod_security(event: &Event) -> bool {
-    event.reason.as_deref() == Some("FailedCreate")
-        && event
-            .message
-            .as_deref()
-            .is_some_and(|message| message.contains("violates PodSecurity"))
+/// Whether there are fewer pods than nodes that should have one. Otherwise an event that a pod was refused is older than the
+/// solution.
+fn is_short_of(pods: &[Pod], daemon_set: &DaemonSet) -> bool {
+    let alive = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let status = daemon_set.status.as_ref();
+    let desired = status.map_or(0, |status| status.desired_number_scheduled);
+    usize::try_from(desired).is_ok_and(|desired| alive.count() < desired)
+}
+
+/// Returns the latest refusal to create a pod of this DaemonSet.
+fn refusal(events: &[Event], daemon_set: &DaemonSet) -> Option<Complaint> {
+    let uid = daemon_set.metadata.uid.as_deref();
+    let refusals = events.iter().filter(|event| {
+        event.reason.as_deref() == Some("FailedCreate")
+            && event.involved_object.uid.as_deref() == uid
+    });
+    let message = refusals
+        .max_by_key(|event| last_seen(event))?
+        .message
+        .as_deref()?;
+    if message.contains("violates PodSecurity") {
+        return Some(Complaint::PodSecurity);
+    }
+    let name = daemon_set.metadata.name.as_deref().unwrap_or_default();
+    Some(Complaint::Refused(quoted(&without_pod_name(message, name))))
+}
+
+fn last_seen(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref();
+    let in_series = series.and_then(|series| series.last_observed_time.as_ref());
+    [
+        event.last_timestamp.as_ref().map(|time| time.0),
+        in_series.map(|time| time.0),
+        event.event_time.as_ref().map(|time| time.0),
+    ]
+    .into_iter()
+    .flatten()
+    .max()
+}
+
+/// Each attempt has another pod name. A message that changed with it would be written, and announced, each time.
+fn without_pod_name(message: &str, daemon_set: &str) -> String {
+    let message = message.strip_prefix("Error creating: ").unwrap_or(message);
+    let begin = format!("\"{daemon_set}-");
+    let parts = message.split_once(&begin);
+    let parts = parts.and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)));
+    match parts {
+        Some((before, after)) => format!("{before}{begin}…\"{after}"),
+        None => message.to_owned(),
+    }
+}
+
+fn of_scheduling(pod: &Pod) -> Option<Complaint> {
+    let status = pod.status.as_ref()?;
+    let refused = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    let message = refused.message.as_deref().unwrap_or_default();
+    if message.contains("free ports") {
+        return Some(Complaint::PortTaken);
+    }
+    (refused.reason.as_deref() == Some("Unschedulable"))
+        .then(|| Complaint::Unschedulable(quoted(message)))
 }
 
 fn of_container(status: &ContainerStatus) -> Option<Complaint> {
@@ -83,12 +140,20 @@ fn of_container(status: &ContainerStatus) -> Option<Complaint> {
     if status.ready || ended.exit_code == 0 {
         return None;
     }
-    let words = ended.message.as_deref().unwrap_or_default();
-    if words.to_lowercase().contains("address already in use") || words.contains("address in use") {
+    let log = ended.message.as_deref().unwrap_or_default();
+    let words = log.to_lowercase();
+    if words.contains("address already in use") || words.contains("address in use") {
         return Some(Complaint::PortTaken);
     }
-    let last = words.lines().last().unwrap_or("(no log output)");
-    Some(Complaint::Crashing(last.chars().take(300).collect()))
+    if words.contains("cannot listen on") && words.contains("permission denied") {
+        return Some(Complaint::PortForbidden);
+    }
+    let last = log.lines().last().unwrap_or("(no log output)");
+    Some(Complaint::Crashing(quoted(last)))
+}
+
+fn quoted(words: &str) -> String {
+    words.trim().chars().take(MAX_QUOTED).collect()
 }
 
 #[cfg(test)]
@@ -101,7 +166,21 @@ mod tests {
     }
 
     fn of(pods: &[Pod]) -> Vec<Complaint> {
-        find(pods, std::iter::empty(), "exporter")
+        find(Some(pods), &[], &DaemonSet::default())
+    }
+
+    fn set(desired: i32) -> DaemonSet {
+        serde_json::from_value(json!({"metadata": {"name": "nodes", "uid": "u"}, "status": {
+            "desiredNumberScheduled": desired, "currentNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0}}))
+        .unwrap()
+    }
+
+    fn failed_create(uid: &str, time: &str, message: &str) -> Event {
+        serde_json::from_value(
+            json!({"metadata": {}, "involvedObject": {"uid": uid}, "reason": "FailedCreate",
+            "lastTimestamp": time, "message": message}),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -138,15 +217,57 @@ mod tests {
     }
 
     #[test]
-    fn pod_security_is_read_from_the_events_while_there_are_no_pods() {
-        let event: Event = serde_json::from_value(json!({"metadata": {}, "involvedObject": {}, "reason": "FailedCreate",
-            "message": "Error creating: pods \"n-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces"}))
-        .unwrap();
+    fn a_privileged_port_is_not_a_crash() {
+        let terminated = json!({"terminated": {"exitCode": 1, "message":
+            "level=ERROR msg=\"cannot listen on [::]:22: Permission denied (os error 13); choose another with --web.listen-address\"\n"}});
+        let status = json!({"containerStatuses": [{"name": "exporter", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 2, "state": terminated}]});
+        assert_eq!(of(&[pod(status)]), [Complaint::PortForbidden]);
+    }
+
+    #[test]
+    fn a_pod_that_no_node_has_room_for() {
+        let message = "0/1 nodes are available: 1 Insufficient memory.";
+        let status = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": message}]});
         assert_eq!(
-            find(&[], [&event].into_iter(), "exporter"),
-            [Complaint::PodSecurity]
+            of(&[pod(status)]),
+            [Complaint::Unschedulable(message.into())]
         );
+    }
+
+    #[test]
+    fn a_refused_pod_is_read_from_the_latest_event_while_pods_are_missing() {
         let running = pod(json!({"phase": "Running"}));
-        assert_eq!(find(&[running], [&event].into_iter(), "exporter"), []);
+        let events = [
+            failed_create("other", "2027-01-03T00:00:00Z", "of an earlier DaemonSet"),
+            failed_create(
+                "u",
+                "2027-01-02T00:00:00Z",
+                "Error creating: pods \"nodes-x7k2p\" is forbidden: exceeded quota: pods",
+            ),
+            failed_create(
+                "u",
+                "2027-01-01T00:00:00Z",
+                "Error creating: pods \"nodes-aaaaa\" is forbidden: violates PodSecurity",
+            ),
+        ];
+        let refused =
+            Complaint::Refused("pods \"nodes-…\" is forbidden: exceeded quota: pods".into());
+        let one = std::slice::from_ref(&running);
+        let refused = [refused];
+        assert_eq!(find(Some(&[]), &events, &set(1)), refused);
+        assert_eq!(find(Some(one), &events, &set(2)), refused);
+        assert_eq!(find(Some(one), &events, &set(1)), [], "it was solved");
+        assert_eq!(find(None, &events, &set(1)), [], "not known");
+    }
+
+    #[test]
+    fn pod_security_is_read_from_the_events_while_pods_are_missing() {
+        let message = "Error creating: pods \"nodes-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces";
+        let events = [failed_create("u", "2027-01-01T00:00:00Z", message)];
+        assert_eq!(find(Some(&[]), &events, &set(1)), [Complaint::PodSecurity]);
+        let running = pod(json!({"phase": "Running"}));
+        assert_eq!(find(Some(&[running]), &events, &set(1)), []);
     }
 }

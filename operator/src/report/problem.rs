@@ -12,6 +12,10 @@ use crate::{
 };
 use secure_exporter_pki::InspectError;
 
+/// How to restore a right of the operator.
+const MISSING_RIGHT: &str =
+    "the chart's Role or ClusterRole grants this right: restore it, for example by helm upgrade";
+
 /// A problem of a pass. It only stops what depends on it.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
@@ -36,11 +40,15 @@ pub enum Problem {
     IssuerNotReady(#[source] SupplyProblem),
     /// The state Secret is damaged.
     #[error(
-        "cannot use Secret {name}: {source}. The exporters keep what they have, and nothing is renewed. Restore the Secret from a backup; if there is none, delete it, and the operator rebuilds it from the published objects or issues new credentials, which every scraper must then read again"
+        "cannot use Secret {name}: {source}. The exporters keep serving what they have, and no scrape fails, but nothing is renewed. Restore the Secret from a backup; or delete it: the operator then writes it again from memory, or, if it was restarted since, rebuilds it from the Secrets {server} and {scrape}, and a new CA follows with overlap. Do not delete those two"
     )]
     State {
         /// Its name.
         name: String,
+        /// Name of the Secret that the exporters mount.
+        server: String,
+        /// Name of the Secret that scrapers mount.
+        scrape: String,
         /// What is wrong.
         #[source]
         source: StateError,
@@ -55,10 +63,10 @@ pub enum Problem {
     #[error(transparent)]
     Render(#[from] RenderError),
     /// An object could not be read.
-    #[error("cannot read {what}: {said}")]
+    #[error("cannot read {}: {said}", what.text())]
     Read {
         /// The object or objects.
-        what: &'static str,
+        what: Reading,
         /// The kind of failure.
         class: Class,
         /// The API server's message.
@@ -91,13 +99,43 @@ pub enum Problem {
     Interrupted,
 }
 
+/// What a pass reads besides the generated objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The pods of the DaemonSet.
+    Pods,
+    /// Its events, which say why a pod could not be created.
+    Events,
+    /// The user-supplied password and users.
+    SuppliedCredentials,
+    /// The user-supplied certificate.
+    SuppliedCertificate,
+    /// The certificates that are on order from cert-manager.
+    CertificateRequests,
+}
+
+impl Reading {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Pods => "the pods of the DaemonSet",
+            Self::Events => "the events of the DaemonSet",
+            Self::SuppliedCredentials => "the Secrets in spec.authentication.basicAuth",
+            Self::SuppliedCertificate => "the certificate in spec.tls.issuer",
+            Self::CertificateRequests => "the CertificateRequests",
+        }
+    }
+}
+
 impl Problem {
     /// A failed read of `what`.
-    pub fn read(what: &'static str, source: &kube::Error) -> Self {
+    pub fn read(what: Reading, source: &kube::Error) -> Self {
         Self::Read {
             what,
             class: api_error::class(source),
-            said: api_error::text(source),
+            said: match api_error::class(source) {
+                Class::Forbidden => format!("{}; {MISSING_RIGHT}", api_error::text(source)),
+                _ => api_error::text(source),
+            },
         }
     }
 
@@ -117,6 +155,20 @@ impl Problem {
     /// Whether only a change of the spec or of the operator's policy can solve it.
     pub fn is_of_spec(&self) -> bool {
         matches!(self, Self::Spec(_) | Self::FirstSpec(_) | Self::Workload(_))
+    }
+
+    /// Whether it is not known how the pods are because of this: they, or their DaemonSet, could not be read.
+    pub fn hides_pods(&self) -> bool {
+        match self {
+            Self::Read { what, .. } => *what == Reading::Pods,
+            Self::Child { child, source } => *child == ChildKind::DaemonSet && source.is_unread(),
+            _ => false,
+        }
+    }
+
+    /// Whether the content of a generated object is not known because of this.
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Self::Child { source, .. } if source.is_unread())
     }
 
     /// Whether another writer was faster, so that reading and deciding again solves it.
@@ -183,5 +235,29 @@ fn of_class(class: Class, otherwise: &'static str) -> &'static str {
         Class::TooManyRequests => "ApiServerBusy",
         Class::Unavailable => "ApiServerUnavailable",
         Class::Refused => otherwise,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_state_says_what_happens_when_it_is_deleted() {
+        let problem = Problem::State {
+            name: "nodes-state".into(),
+            server: "nodes-server".into(),
+            scrape: "nodes-scrape".into(),
+            source: StateError::Missing {
+                key: "leaf.key".into(),
+            },
+        };
+        let text = problem.to_string();
+        assert!(
+            text.ends_with(
+                "Restore the Secret from a backup; or delete it: the operator then writes it again from memory, or, if it was restarted since, rebuilds it from the Secrets nodes-server and nodes-scrape, and a new CA follows with overlap. Do not delete those two"
+            ),
+            "{text}"
+        );
     }
 }

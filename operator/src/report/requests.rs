@@ -13,6 +13,9 @@ use crate::{
     spec::issuer::ValidIssuer,
 };
 
+/// Reason of [`conditions::REQUESTS_ACCEPTED`] if a request was declined. The step itself was announced.
+pub(crate) const DECLINED: &str = "Declined";
+
 /// Returns the condition `RequestsAccepted`; `None` if the resource has no such annotation.
 pub fn accepted(
     requests: &Requests,
@@ -77,10 +80,10 @@ pub fn accepted(
     }
     let reason = match (queued.is_empty(), declined.is_empty()) {
         (false, _) => "Queued",
-        (true, false) => "Declined",
+        (true, false) => DECLINED,
         (true, true) => "Handled",
     };
-    finding(reason != "Declined", reason, sentences.join(" "))
+    finding(reason != DECLINED, reason, sentences.join(" "))
 }
 
 /// What has become of a request.

@@ -1,6 +1,6 @@
 //! `status.rotation` and the conditions `Rotating` and `RotationBlocked`. Pure.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
@@ -8,17 +8,17 @@ use crate::{
     names::Owner,
     report::{
         conditions::{self, Finding, Verdict},
-        seen::Seen,
+        exporters::{MAX_NAMED_NODES, list},
+        seen::{Seen, Served},
     },
     rotation::{
-        evidence::{Tally, Waiting},
+        authority,
+        evidence::{Holding, Tally, Waiting},
         state::{AuthorityStage, PasswordStage, State},
+        timing::Timers,
     },
     spec::ValidSpec,
 };
-
-/// How many nodes a message names.
-const MAX_NAMED_NODES: usize = 5;
 
 /// Returns `status.rotation`; `None` between rotations.
 pub fn progress(
@@ -49,112 +49,187 @@ pub fn progress(
     })
 }
 
-/// Returns the condition `Rotating`.
-pub fn rotating(spec: &ValidSpec, state: &State, waiting: &Waiting) -> Finding {
+/// Returns the condition `Rotating`: what each rotation does now, what comes next, what that waits for, and when it can end.
+pub fn rotating(served: &Served<'_>, seen: &Seen<'_>) -> Finding {
     let finding =
         |holds, reason, message| Finding::new(conditions::ROTATING, holds, reason, message);
-    let rotations: Vec<String> = authority_rotation(spec, state)
+    let outlook = Outlook {
+        spec: served.spec,
+        state: served.state,
+        timers: seen.timers,
+    };
+    let mut sentences: Vec<String> = outlook
+        .authority()
         .into_iter()
-        .chain(password_rotation(spec, state))
+        .chain(outlook.password())
         .collect();
-    if rotations.is_empty() {
+    if sentences.is_empty() {
         let message = "No rotation of the CA or the password is in progress.".to_owned();
         return finding(false, "Steady", message);
     }
-    let timed = match waiting {
-        Waiting::For(tally) if tally.timed > 0 => {
-            " Not every exporter could be asked; for those the operator waits a fixed time instead."
+    let is_paused = served.spec.rotation.state == RotationState::Paused;
+    let pause = match seen.waiting {
+        _ if is_paused => Some("Rotations are paused, so this does not continue"),
+        Waiting::For(tally) if !tally.is_settled() => {
+            Some("It is waiting for exporters or clients that have fallen behind")
         }
-        _ => "",
+        _ => None,
     };
-    finding(
-        true,
-        "InProgress",
-        format!("{}{timed}", rotations.join(" ")),
-    )
+    sentences.extend(pause.map(|why| format!("{why}: see the condition RotationBlocked.")));
+    if let Waiting::For(tally) = seen.waiting
+        && tally.timed > 0
+    {
+        sentences.push(
+            "Not every exporter could be asked; for those the operator waits a fixed time instead."
+                .to_owned(),
+        );
+    }
+    finding(true, "InProgress", sentences.join(" "))
 }
 
-fn authority_rotation(spec: &ValidSpec, state: &State) -> Option<String> {
-    let progress = state.authority_progress?;
-    let stage = progress.stage;
-    let (meaning, end) = match stage {
-        AuthorityStage::TrustPublished => (
-            "the CA bundle contains the new CA as well as the old one, and the old one still signs",
-            "It ends when scrapers have had time to read the new CA bundle".to_owned(),
-        ),
-        AuthorityStage::LeafSwitched => (
-            "the exporters switch to a certificate of the new CA, and the CA bundle still contains the old one",
-            end_of_overlap(spec, "every exporter serves a certificate of the new CA"),
-        ),
-        AuthorityStage::ClientSwitched => (
-            "scrapers switch to a client certificate of the new CA, and exporters still trust the old one",
-            end_of_overlap(spec, "every exporter serves a certificate of the new CA"),
-        ),
-        AuthorityStage::Rebuilt => (
-            "the state was lost and rebuilt from the published objects, and every CA that exporters may still use stays in the CA bundle",
-            end_of_overlap(spec, "every exporter serves a certificate of the active CA"),
-        ),
-    };
-    let earliest = match stage {
-        AuthorityStage::TrustPublished => None,
-        _ => after_overlap(spec, progress.confirmed),
-    };
-    let confirmed = progress.confirmed.is_some();
-    let subject = format!("The CA is being rotated (stage {})", stage.name());
-    Some(sentence(&subject, meaning, &end, confirmed, earliest))
+/// What the explanation of a rotation depends on.
+struct Outlook<'a> {
+    spec: &'a ValidSpec,
+    state: &'a State,
+    timers: &'a Timers,
 }
 
-fn password_rotation(spec: &ValidSpec, state: &State) -> Option<String> {
-    let progress = state.password_progress?;
-    let stage = progress.stage;
-    let (meaning, end, earliest) = match stage {
-        PasswordStage::Accepting => (
-            "exporters accept the new password as well as the old one, and scrapers still use the old one",
-            "It ends when every exporter accepts the new password".to_owned(),
-            None,
-        ),
-        PasswordStage::ClientSwitched => (
-            "scrapers switch to the new password, and exporters still accept the old one",
-            end_of_overlap(spec, "no client uses the old password any more"),
-            after_overlap(spec, progress.confirmed),
-        ),
-    };
-    let confirmed = progress.confirmed.is_some();
-    let subject = format!("The password is being rotated (stage {})", stage.name());
-    Some(sentence(&subject, meaning, &end, confirmed, earliest))
+/// A stage of a rotation, in words.
+struct Explanation {
+    subject: String,
+    /// What exporters and scrapers do in this stage.
+    now: &'static str,
+    /// What happens at its end.
+    next: &'static str,
+    /// What that waits for.
+    until: String,
+    /// For how long this stage lasts at least.
+    wait: SignedDuration,
+    /// For how long the stage after it lasts at least; `None` if there is none.
+    then: Option<SignedDuration>,
+    confirmed: Option<Timestamp>,
 }
 
-fn sentence(
-    subject: &str,
-    meaning: &str,
-    end: &str,
-    confirmed: bool,
-    earliest: Option<Timestamp>,
-) -> String {
-    let when = match earliest {
-        Some(time) => format!(", at {time} at the earliest"),
-        None if !confirmed => {
-            ", counted from when everything of this stage is published".to_owned()
+impl Outlook<'_> {
+    fn authority(&self) -> Option<String> {
+        let progress = self.state.authority_progress?;
+        let stage = progress.stage;
+        let is_prepared = authority::is_prepared(self.state, stage);
+        let now = match stage {
+            AuthorityStage::TrustPublished => {
+                "the CA bundle contains the new CA as well as the old one, and the old one still signs"
+            }
+            AuthorityStage::LeafSwitched => {
+                "the exporters switch to a certificate of the new CA, and the CA bundle still contains the old one"
+            }
+            AuthorityStage::ClientSwitched => {
+                "scrapers switch to a client certificate of the new CA, and exporters still trust the old one"
+            }
+            AuthorityStage::Rebuilt => {
+                "the state was lost and rebuilt from the published objects, and every CA that exporters may still use stays in the CA bundle"
+            }
+        };
+        let (next, until, wait) = if is_prepared {
+            let soak = authority::soak(self.state, self.timers, self.overlap());
+            let until = "scrapers have had time to read the new CA bundle".to_owned();
+            let next = "the exporters switch to a certificate of the new CA";
+            (next, until, soak)
+        } else {
+            let until = self.end_of_overlap("every exporter serves a certificate of the active CA");
+            let next = "every other CA is removed from the CA bundle, which ends the rotation";
+            (next, until, self.overlap())
+        };
+        let explanation = Explanation {
+            subject: format!("The CA is being rotated (stage {})", stage.name()),
+            now,
+            next,
+            until,
+            wait,
+            then: is_prepared.then(|| self.overlap()),
+            confirmed: progress.confirmed,
+        };
+        Some(self.text(&explanation))
+    }
+
+    fn password(&self) -> Option<String> {
+        let progress = self.state.password_progress?;
+        let stage = progress.stage;
+        let subject = format!("The password is being rotated (stage {})", stage.name());
+        let explanation = match stage {
+            PasswordStage::Accepting => Explanation {
+                subject,
+                now: "exporters accept the new password as well as the old one, and scrapers still use the old one",
+                next: "the new password is published for the scrapers",
+                until: match self.spec.rotation.on_stragglers {
+                    Stragglers::Wait => "every exporter accepts it".to_owned(),
+                    Stragglers::Proceed => {
+                        "every exporter accepts it, or spec.rotation.clientOverlap is over"
+                            .to_owned()
+                    }
+                },
+                wait: self.timers.accept_soak,
+                then: Some(self.overlap()),
+                confirmed: progress.confirmed,
+            },
+            PasswordStage::ClientSwitched => Explanation {
+                subject,
+                now: "scrapers switch to the new password, and exporters still accept the old one",
+                next: "the old password is dropped, which ends the rotation",
+                until: self.end_of_overlap("no client uses the old password any more"),
+                wait: self.overlap(),
+                then: None,
+                confirmed: progress.confirmed,
+            },
+        };
+        Some(self.text(&explanation))
+    }
+
+    fn text(&self, it: &Explanation) -> String {
+        let next_time = after(it.confirmed, it.wait);
+        let end_time = it.then.and_then(|then| after(next_time, then));
+        let at = |time: Option<Timestamp>| {
+            time.map_or_else(String::new, |time| format!(", at {time} at the earliest"))
+        };
+        let end = match it.then {
+            Some(_) => format!(
+                " The rotation ends when spec.rotation.clientOverlap ({:#}) is over after that{}.",
+                self.overlap(),
+                at(end_time)
+            ),
+            None => String::new(),
+        };
+        let count = if it.confirmed.is_none() {
+            " All times count from when everything of this stage is published, which is not confirmed yet."
+        } else {
+            ""
+        };
+        format!(
+            "{}: {}. Next, {}, as soon as {}{}.{end}{count}",
+            it.subject,
+            it.now,
+            it.next,
+            it.until,
+            at(next_time)
+        )
+    }
+
+    /// What a stage waits for that lasts for the overlap.
+    fn end_of_overlap(&self, evidence: &str) -> String {
+        let over = format!("spec.rotation.clientOverlap ({:#}) is over", self.overlap());
+        match self.spec.rotation.on_stragglers {
+            Stragglers::Wait => format!("{over} and {evidence}"),
+            Stragglers::Proceed => over,
         }
-        None => String::new(),
-    };
-    format!("{subject}: {meaning}. {end}{when}.")
-}
+    }
 
-/// When a stage ends that lasts for the overlap.
-fn end_of_overlap(spec: &ValidSpec, evidence: &str) -> String {
-    let overlap = spec.rotation.client_overlap;
-    let overlap = format!("It ends when spec.rotation.clientOverlap ({overlap:#}) is over");
-    match spec.rotation.on_stragglers {
-        Stragglers::Wait => format!("{overlap} and {evidence}"),
-        Stragglers::Proceed => overlap,
+    fn overlap(&self) -> SignedDuration {
+        self.timers.overlap(self.spec.rotation.client_overlap)
     }
 }
 
-/// The earliest end of a stage that lasts for the overlap; `None` until the stage is confirmed.
-fn after_overlap(spec: &ValidSpec, confirmed: Option<Timestamp>) -> Option<Timestamp> {
-    let end = confirmed?.checked_add(spec.rotation.client_overlap).ok()?;
-    Timestamp::from_second(end.as_second()).ok()
+fn after(start: Option<Timestamp>, wait: SignedDuration) -> Option<Timestamp> {
+    let time = start?.checked_add(wait).ok()?;
+    Timestamp::from_second(time.as_second()).ok()
 }
 
 /// Returns the condition `RotationBlocked`.
@@ -175,7 +250,10 @@ pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Verdict {
         return finding(true, "Paused", message);
     }
     match seen.waiting {
-        Waiting::NotKnown => Verdict::AsBefore(conditions::ROTATION_BLOCKED),
+        Waiting::NotKnown => match seen.blindness() {
+            Some(problem) => seen.not_known(conditions::ROTATION_BLOCKED, problem),
+            None => Verdict::AsBefore(conditions::ROTATION_BLOCKED),
+        },
         Waiting::For(tally) if !tally.is_settled() => {
             finding(true, "Stragglers", stragglers(tally, seen.owner))
         }
@@ -184,9 +262,39 @@ pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Verdict {
 }
 
 fn stragglers(tally: &Tally, owner: &Owner) -> String {
+    let sentences: Vec<String> = clients(tally, owner)
+        .into_iter()
+        .chain(nodes(tally))
+        .collect();
+    let proceed = patch(owner, r#"{"onStragglers":"Proceed"}"#);
+    format!(
+        "The rotation is waiting, and the old credential keeps working. {} To let the rotation drop the old credential after spec.rotation.clientOverlap in any case: {proceed}",
+        sentences.join(" ")
+    )
+}
+
+/// Clients that a rotation waits for. The nodes only saw them.
+fn clients(tally: &Tally, owner: &Owner) -> Option<String> {
+    let uses = tally.holding.iter().filter_map(|(node, why)| match why {
+        Holding::OldPasswordInUse(within) => Some((node.as_str(), *within)),
+        _ => None,
+    });
+    let (mut nodes, within): (Vec<&str>, Vec<SignedDuration>) = uses.unzip();
+    let within = within.into_iter().max()?;
+    nodes.sort_unstable();
+    Some(format!(
+        "A client still uses the old password: within the last {within:#} it scraped {}. Find that client and give it the password in Secret {}; a copy that was made by hand is not updated.",
+        list(&nodes),
+        owner.scrape_secret()
+    ))
+}
+
+/// Nodes that a rotation waits for.
+fn nodes(tally: &Tally) -> Option<String> {
     let mut named: Vec<String> = tally
         .holding
         .iter()
+        .filter(|(_, why)| !matches!(why, Holding::OldPasswordInUse(_)))
         .map(|(node, why)| format!("{node}: {}", why.text()))
         .collect();
     match tally.missing {
@@ -197,20 +305,20 @@ fn stragglers(tally: &Tally, owner: &Owner) -> String {
     if tally.unknown {
         named.push("it is not known which nodes run an exporter".to_owned());
     }
+    if named.is_empty() {
+        return None;
+    }
     // The answers arrive in any order. A message that changed with it would be written at each pass.
     named.sort_unstable();
     let rest = named.len().saturating_sub(MAX_NAMED_NODES);
     named.truncate(MAX_NAMED_NODES);
-    let more = if rest > 0 {
-        format!("; and {rest} more")
-    } else {
-        String::new()
-    };
-    let proceed = patch(owner, r#"{"onStragglers":"Proceed"}"#);
-    format!(
-        "The rotation is waiting, and the old credential keeps working. Reasons: {}{more}. Fix these, or let the rotation drop the old credential after spec.rotation.clientOverlap regardless: {proceed}",
+    if rest > 0 {
+        named.push(format!("and {rest} more"));
+    }
+    Some(format!(
+        "These exporters have fallen behind: {}. Repair them, or remove their nodes.",
         named.join("; ")
-    )
+    ))
 }
 
 /// The command that changes `spec.rotation`.
@@ -243,14 +351,12 @@ fn stages(state: &State) -> Vec<Stage> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
     use serde_json::json;
 
     use super::*;
     use crate::rotation::{
         because::Because,
         carry_out::carry_out,
-        evidence::Holding,
         state::Progress,
         step::{AuthorityStep, LeafStep, PasswordStep, Step},
     };
@@ -285,40 +391,86 @@ mod tests {
         carry_out(&steps, None, &spec(), &owner(), now()).unwrap()
     }
 
+    fn explained(state: &State) -> String {
+        let outlook = Outlook {
+            spec: &spec(),
+            state,
+            timers: &Timers::default(),
+        };
+        let texts: Vec<String> = outlook
+            .authority()
+            .into_iter()
+            .chain(outlook.password())
+            .collect();
+        texts.join(" ")
+    }
+
     #[test]
-    fn a_rotation_is_explained_with_its_earliest_end() {
+    fn each_stage_says_what_comes_next_and_when_it_can_end() {
         let mut state = state();
-        let steady = rotating(&spec(), &state, &Waiting::Nobody);
-        assert_eq!((steady.holds, steady.reason), (Some(false), "Steady"));
-        let mut progress = Progress::begin(PasswordStage::ClientSwitched, now());
+        assert_eq!(explained(&state), "");
+        let mut progress = Progress::begin(PasswordStage::Accepting, now());
         state.password_progress = Some(progress);
-        let unconfirmed = rotating(&spec(), &state, &Waiting::Nobody).message;
         assert_eq!(
-            unconfirmed,
-            "The password is being rotated (stage ClientSwitched): scrapers switch to the new password, and exporters still accept the old one. It ends when spec.rotation.clientOverlap (24h) is over and no client uses the old password any more, counted from when everything of this stage is published."
+            explained(&state),
+            "The password is being rotated (stage Accepting): exporters accept the new password as well as the old one, and scrapers still use the old one. Next, the new password is published for the scrapers, as soon as every exporter accepts it. The rotation ends when spec.rotation.clientOverlap (24h) is over after that. All times count from when everything of this stage is published, which is not confirmed yet."
         );
         progress.confirmed = Some(now());
         state.password_progress = Some(progress);
-        let confirmed = rotating(&spec(), &state, &Waiting::Nobody);
         assert_eq!(
-            (confirmed.holds, confirmed.reason),
-            (Some(true), "InProgress")
+            explained(&state),
+            "The password is being rotated (stage Accepting): exporters accept the new password as well as the old one, and scrapers still use the old one. Next, the new password is published for the scrapers, as soon as every exporter accepts it, at 2027-01-01T00:00:30Z at the earliest. The rotation ends when spec.rotation.clientOverlap (24h) is over after that, at 2027-01-02T00:00:30Z at the earliest."
         );
-        let end = "any more, at 2027-01-02T00:00:00Z at the earliest.";
-        assert!(confirmed.message.ends_with(end), "{}", confirmed.message);
+        progress.stage = PasswordStage::ClientSwitched;
+        state.password_progress = Some(progress);
+        assert_eq!(
+            explained(&state),
+            "The password is being rotated (stage ClientSwitched): scrapers switch to the new password, and exporters still accept the old one. Next, the old password is dropped, which ends the rotation, as soon as spec.rotation.clientOverlap (24h) is over and no client uses the old password any more, at 2027-01-02T00:00:00Z at the earliest."
+        );
+    }
+
+    #[test]
+    fn the_stages_of_a_ca_say_so_too() {
+        let steps = [Step::Authority(AuthorityStep::Prepare { generation: 2 })];
+        let mut state = carry_out(&steps, Some(state()), &spec(), &owner(), now()).unwrap();
+        let mut progress = state.authority_progress.unwrap();
+        progress.confirmed = Some(now());
+        state.authority_progress = Some(progress);
+        assert_eq!(
+            explained(&state),
+            "The CA is being rotated (stage TrustPublished): the CA bundle contains the new CA as well as the old one, and the old one still signs. Next, the exporters switch to a certificate of the new CA, as soon as scrapers have had time to read the new CA bundle, at 2027-01-01T00:15:00Z at the earliest. The rotation ends when spec.rotation.clientOverlap (24h) is over after that, at 2027-01-02T00:15:00Z at the earliest."
+        );
+        progress.stage = AuthorityStage::LeafSwitched;
+        state.authority_progress = Some(progress);
+        assert_eq!(
+            explained(&state),
+            "The CA is being rotated (stage LeafSwitched): the exporters switch to a certificate of the new CA, and the CA bundle still contains the old one. Next, every other CA is removed from the CA bundle, which ends the rotation, as soon as spec.rotation.clientOverlap (24h) is over and every exporter serves a certificate of the active CA, at 2027-01-02T00:00:00Z at the earliest."
+        );
     }
 
     #[test]
     fn a_client_with_the_old_password_is_not_blamed_on_its_node() {
-        let hour = SignedDuration::from_hours(1);
-        let tally = Tally {
-            holding: vec![("node1".into(), Holding::OldPasswordInUse(hour))],
-            missing: 1,
+        let used = Holding::OldPasswordInUse(SignedDuration::from_hours(1));
+        let mut tally = Tally {
+            holding: vec![("node2".into(), used), ("node1".into(), used)],
             ..Tally::default()
         };
+        let proceed = "To let the rotation drop the old credential after spec.rotation.clientOverlap in any case: kubectl patch secureexporter nodes -n monitoring --type=merge -p '{\"spec\":{\"rotation\":{\"onStragglers\":\"Proceed\"}}}'";
+        let client = "A client still uses the old password: within the last 1h it scraped node1, node2. Find that client and give it the password in Secret nodes-scrape; a copy that was made by hand is not updated.";
+        let begin = "The rotation is waiting, and the old credential keeps working.";
         assert_eq!(
             stragglers(&tally, &owner()),
-            "The rotation is waiting, and the old credential keeps working. Reasons: 1 node has no exporter pod; node1: a client used the old password within the last 1h. Fix these, or let the rotation drop the old credential after spec.rotation.clientOverlap regardless: kubectl patch secureexporter nodes -n monitoring --type=merge -p '{\"spec\":{\"rotation\":{\"onStragglers\":\"Proceed\"}}}'"
+            format!("{begin} {client} {proceed}")
+        );
+        tally.missing = 1;
+        tally
+            .holding
+            .push(("node3".into(), Holding::RefusesNewPassword));
+        assert_eq!(
+            stragglers(&tally, &owner()),
+            format!(
+                "{begin} {client} These exporters have fallen behind: 1 node has no exporter pod; node3: the exporter does not accept the new password yet. Repair them, or remove their nodes. {proceed}"
+            )
         );
     }
 }

@@ -6,12 +6,17 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use crate::{
     names::Owner,
     observe::children::Child,
-    report::{pod_problems::Complaint, problem::Problem},
+    report::{
+        conditions::{Finding, Verdict},
+        pod_problems::Complaint,
+        problem::{Problem, Reading},
+    },
     rotation::{
         adoption::Adoption,
         annotations::Requests,
         evidence::{Exporter, Waiting},
         state::State,
+        timing::Timers,
     },
     spec::ValidSpec,
     supplied::{certificate::Supply, credentials::SuppliedCredentials},
@@ -25,10 +30,19 @@ pub struct Seen<'a> {
     pub served: Option<Served<'a>>,
     /// The DaemonSet as it was read.
     pub daemon_set: &'a Child<DaemonSet>,
-    /// Problems of the exporter's pods; `None` if the pods could not be read.
-    pub complaints: Option<&'a [Complaint]>,
+    /// Problems of the exporter's pods, as far as they could be read.
+    pub complaints: &'a [Complaint],
+    /// Whether everything was read that could show such a problem.
+    pub complaints_are_known: bool,
+    /// Other resources whose exporters use the same port of the nodes.
+    pub port_rivals: &'a [Owner],
     /// The spec that the pass went by; `None` if none was ever accepted.
     pub spec: Option<&'a ValidSpec>,
+    /// The generation of the resource.
+    pub generation: Option<i64>,
+    /// Whether the generated objects that the pass read were already written for this generation of the resource. Otherwise
+    /// they, and the pods, say nothing about it.
+    pub is_settled: bool,
     /// Whether the pass got as far as writing; otherwise what it did not reach stays as it was.
     pub is_complete: bool,
     /// The exporters with their last answers; `None` if they could not be asked.
@@ -45,6 +59,8 @@ pub struct Seen<'a> {
     pub supply: Option<&'a Supply>,
     /// Since when this release serves the namespace; `None` if that is not known.
     pub ours_since: Option<Timestamp>,
+    /// The timers of rotations.
+    pub timers: &'a Timers,
     /// What the pass could not do.
     pub problems: &'a [Problem],
 }
@@ -60,7 +76,35 @@ pub struct Served<'a> {
 
 impl Seen<'_> {
     /// Returns the first problem that a user or another controller must solve.
-    pub fn blocking(&self) -> Option<&Problem> {
+    pub fn lasting(&self) -> Option<&Problem> {
         self.problems.iter().find(|problem| !problem.is_passing())
+    }
+
+    /// Returns the first such problem that keeps the resource from being ready. That it is not known how the pods are does not.
+    pub fn blocking(&self) -> Option<&Problem> {
+        let lasting = |problem: &&Problem| !problem.is_passing() && !problem.hides_pods();
+        self.problems.iter().find(lasting)
+    }
+
+    /// Returns the lasting problem because of which it is not known how the pods are.
+    pub fn blindness(&self) -> Option<&Problem> {
+        let lasting = |problem: &&Problem| !problem.is_passing() && problem.hides_pods();
+        self.problems.iter().find(lasting)
+    }
+
+    /// Returns the lasting problem because of which this could not be read.
+    pub fn lasting_read(&self, wanted: Reading) -> Option<&Problem> {
+        let is_it =
+            |problem: &&Problem| matches!(problem, Problem::Read { what, .. } if *what == wanted);
+        self.problems
+            .iter()
+            .filter(|problem| !problem.is_passing())
+            .find(is_it)
+    }
+
+    /// A condition that is not known because of a lasting problem.
+    pub fn not_known(&self, type_: &'static str, problem: &Problem) -> Verdict {
+        let message = format!("This is not known: {problem}.");
+        Finding::unknown(type_, problem.category(), message).into()
     }
 }

@@ -6,7 +6,7 @@ use k8s_openapi::{api::apps::v1::DaemonSet, apimachinery::pkg::apis::meta::v1::T
 use crate::{
     api::{
         CertificateStatus, CredentialsStatus, NodesStatus, References, SecureExporterStatus,
-        TrustStatus,
+        TrustStatus, definition::DEFAULT_REASON,
     },
     names::{ChildKind, Owner},
     observe::children::Child,
@@ -14,14 +14,13 @@ use crate::{
         certificate,
         conditions::{self, Finding, Verdict},
         contention,
-        pod_problems::Complaint,
-        problem::Problem,
+        exporters::{self, Census},
+        pods,
+        problem::{Problem, Reading},
         requests, rotation,
         seen::{Seen, Served},
     },
-    rotation::{
-        annotations::write_handled, evidence::Exporter, state::State, timing::renewal_time,
-    },
+    rotation::{annotations::write_handled, state::State, timing::renewal_time},
     spec::ValidSpec,
     supplied::credentials::CredentialsProblem,
 };
@@ -60,15 +59,20 @@ pub fn certificates(
     Ok((leaf, client))
 }
 
+/// Returns a status without the condition that the API server adds to a resource at which no operator has looked yet.
+pub fn without_default(mut status: SecureExporterStatus) -> SecureExporterStatus {
+    let conditions = &mut status.conditions;
+    conditions.retain(|condition| condition.reason != DEFAULT_REASON);
+    status
+}
+
 /// Returns the status after a pass. What the pass could not determine stays as it was.
 pub fn status(
     previous: &SecureExporterStatus,
-    generation: Option<i64>,
     seen: &Seen<'_>,
     now: Timestamp,
 ) -> SecureExporterStatus {
     let mut status = SecureExporterStatus {
-        observed_generation: generation,
         references: Some(references(seen.owner)),
         ..previous.clone()
     };
@@ -84,39 +88,44 @@ pub fn status(
             rotation::progress(previous.rotation.as_ref(), served.state, seen.waiting);
         status.handled_requests = write_handled(&served.state.handled);
     }
-    if !matches!(seen.daemon_set, Child::Unknown(_)) {
-        let before = previous.nodes.as_ref().map_or(0, |nodes| nodes.verified);
-        let certificate = status.certificate.as_ref();
-        let verified = seen
-            .exporters
-            .map_or(before, |exporters| verified(exporters, certificate));
-        status.nodes = Some(nodes(seen.daemon_set.ours(), verified));
+    let census = Census::of(seen, status.certificate.as_ref());
+    status.nodes = match seen.daemon_set {
+        Child::Unknown(_) if seen.blindness().is_some() => None,
+        Child::Unknown(_) => status.nodes,
+        daemon_set => {
+            let before = previous.nodes.as_ref().and_then(|nodes| nodes.verified);
+            Some(nodes(daemon_set.ours(), &census, before))
+        }
+    };
+    let verdicts = verdicts(seen, &census, &status, now);
+    // Where it is not known whether the resource is ready, its last known status is that of an earlier generation.
+    if !verdicts.contains(&Verdict::AsBefore(conditions::READY)) {
+        status.observed_generation = seen.generation;
     }
-    let verdicts = verdicts(seen, &status, now);
-    status.conditions = conditions::merge(&previous.conditions, verdicts, generation, now);
+    status.conditions = conditions::merge(&previous.conditions, verdicts, seen.generation, now);
     status
 }
 
-fn verdicts(seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) -> Vec<Verdict> {
-    let port = seen.served.as_ref().map(|served| served.spec.port);
-    let trouble = seen
-        .complaints
-        .iter()
-        .flat_map(|complaints| complaints.iter())
-        .map(|complaint| explain(complaint, port, &seen.owner.namespace))
-        .next();
+fn verdicts(
+    seen: &Seen<'_>,
+    census: &Census<'_>,
+    status: &SecureExporterStatus,
+    now: Timestamp,
+) -> Vec<Verdict> {
+    let trouble = pods::trouble(seen);
     let certificate = certificate_verdict(seen, status, now);
     let mut verdicts = vec![
-        ready_verdict(seen, &certificate, trouble.as_ref(), status, now),
-        available_verdict(seen, status),
+        pods::ready(seen, &certificate, trouble.as_ref(), status, now),
+        pods::available(seen, status),
         certificate,
         published_verdict(seen),
-        port_verdict(seen, port),
-        stalled_verdict(seen, trouble),
+        exporters::verified(seen, census),
+        pods::port_conflict(seen),
+        pods::stalled(seen, trouble),
     ];
     match &seen.served {
         Some(served) => verdicts.extend([
-            rotation::rotating(served.spec, served.state, seen.waiting).into(),
+            rotation::rotating(served, seen).into(),
             rotation::blocked(served.spec, seen),
         ]),
         None => verdicts.extend([
@@ -155,37 +164,6 @@ fn certificate_verdict(seen: &Seen<'_>, status: &SecureExporterStatus, now: Time
     }
 }
 
-fn available_verdict(seen: &Seen<'_>, status: &SecureExporterStatus) -> Verdict {
-    let Some(nodes) = status.nodes.as_ref().filter(|_| is_known(seen.daemon_set)) else {
-        return Verdict::AsBefore(conditions::AVAILABLE);
-    };
-    let (holds, reason, message) = if nodes.ready > 0 {
-        let message = format!(
-            "The exporter is ready on {} of {} nodes.",
-            nodes.ready, nodes.desired
-        );
-        (true, "ExportersServing", message)
-    } else {
-        let message = "No node has a ready exporter, so there are no node metrics.".to_owned();
-        (false, "NoExporterServes", message)
-    };
-    Finding::new(conditions::AVAILABLE, holds, reason, message).into()
-}
-
-fn port_verdict(seen: &Seen<'_>, port: Option<u16>) -> Verdict {
-    let Some(complaints) = seen.complaints else {
-        return Verdict::AsBefore(conditions::PORT_CONFLICT);
-    };
-    let finding = if complaints.contains(&Complaint::PortTaken) {
-        let (_, message) = explain(&Complaint::PortTaken, port, &seen.owner.namespace);
-        Finding::new(conditions::PORT_CONFLICT, true, "PortTaken", message)
-    } else {
-        let message = "No node reports that the port is in use.";
-        Finding::new(conditions::PORT_CONFLICT, false, "PortFree", message)
-    };
-    finding.into()
-}
-
 /// Whether the two Secrets contain what the state prescribes.
 fn published_verdict(seen: &Seen<'_>) -> Verdict {
     const TYPE: &str = conditions::CREDENTIALS_PUBLISHED;
@@ -201,6 +179,7 @@ fn published_verdict(seen: &Seen<'_>) -> Verdict {
     };
     match seen.problems.iter().find(is_theirs) {
         Some(problem) if problem.is_passing() => Verdict::AsBefore(TYPE),
+        Some(problem) if problem.is_unread() => seen.not_known(TYPE, problem),
         Some(problem) => Finding::new(TYPE, false, problem.category(), problem.to_string()).into(),
         None if seen.served.is_none() => Verdict::AsBefore(TYPE),
         None => {
@@ -212,25 +191,10 @@ fn published_verdict(seen: &Seen<'_>) -> Verdict {
     }
 }
 
-fn stalled_verdict(seen: &Seen<'_>, trouble: Option<(&'static str, String)>) -> Verdict {
-    const TYPE: &str = conditions::STALLED;
-    if let Some(problem) = seen.blocking() {
-        return Finding::new(TYPE, true, problem.category(), problem.to_string()).into();
-    }
-    match trouble {
-        Some((reason, message)) => Finding::new(TYPE, true, reason, message).into(),
-        // Without all information the condition stays as it was.
-        None if seen.complaints.is_none() || !seen.problems.is_empty() => Verdict::AsBefore(TYPE),
-        None => {
-            let message = "Nothing needs the attention of a user.";
-            Finding::new(TYPE, false, "Progressing", message).into()
-        }
-    }
-}
-
 /// The condition `CredentialsAccepted`; `None` if the spec names no user-supplied Secret.
 fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
     const TYPE: &str = conditions::CREDENTIALS_ACCEPTED;
+    const READING: Reading = Reading::SuppliedCredentials;
     let names_secrets = seen.spec.is_some_and(ValidSpec::has_supplied_secrets);
     // Before there is anything to keep, the problem itself is reported.
     let Some(own) = seen.own.filter(|_| seen.served.is_some()) else {
@@ -251,7 +215,10 @@ fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
         ),
         (Some(password), None) => finding(false, "PasswordUnusable", password_kept(password)),
         (None, Some(users)) => finding(false, "UsersUnusable", users_kept(users)),
-        (None, None) if own.is_unreadable() => Some(Verdict::AsBefore(TYPE)),
+        (None, None) if own.is_unreadable() => Some(match seen.lasting_read(READING) {
+            Some(problem) => seen.not_known(TYPE, problem),
+            None => Verdict::AsBefore(TYPE),
+        }),
         (None, None) if names_secrets => {
             let message = "The user-supplied password and users are accepted.";
             finding(true, "Accepted", message.to_owned())
@@ -260,102 +227,23 @@ fn accepted(seen: &Seen<'_>) -> Option<Verdict> {
     }
 }
 
-fn ready_verdict(
-    seen: &Seen<'_>,
-    certificate: &Verdict,
-    trouble: Option<&(&'static str, String)>,
-    status: &SecureExporterStatus,
-    now: Timestamp,
-) -> Verdict {
-    const TYPE: &str = conditions::READY;
-    let not = |reason, message: String| Verdict::Found(Finding::new(TYPE, false, reason, message));
-    let certificates = status.certificate.iter().chain(&status.client_certificate);
-    let mut ends = certificates.map(|certificate| certificate.not_after.0);
-    if let Verdict::Found(finding) = certificate
-        && ends.any(|end| end <= now)
-    {
-        return not("CertificateExpired", finding.message.clone());
-    }
-    if let Some(problem) = seen.blocking() {
-        return not(problem.category(), problem.to_string());
-    }
-    if let Some((reason, message)) = trouble {
-        return not(reason, message.clone());
-    }
-    let is_known = is_known(seen.daemon_set) && seen.is_complete;
-    let Some(nodes) = status.nodes.as_ref().filter(|_| is_known) else {
-        return Verdict::AsBefore(TYPE);
-    };
-    if !is_observed(seen.daemon_set.ours()) {
-        return not(
-            "DaemonSetPending",
-            "The DaemonSet controller has not processed the latest DaemonSet yet.".into(),
-        );
-    }
-    if nodes.desired == 0 {
-        return not(
-            "NoNodesMatched",
-            "No node matches nodeSelector, affinity and tolerations in spec.workload, so no exporter runs.".into(),
-        );
-    }
-    let message = format!("The exporter is ready on {} nodes.", nodes.summary);
-    if nodes.ready < nodes.desired {
-        return not("DaemonSetNotReady", message);
-    }
-    Finding::new(TYPE, true, "AllNodesServing", message).into()
-}
-
-fn is_known(daemon_set: &Child<DaemonSet>) -> bool {
-    !matches!(daemon_set, Child::Unknown(_))
-}
-
-fn is_observed(daemon_set: Option<&DaemonSet>) -> bool {
-    daemon_set.is_some_and(|set| {
-        set.status.as_ref().is_some_and(|status| {
-            status.observed_generation.unwrap_or_default()
-                >= set.metadata.generation.unwrap_or_default()
-        })
-    })
-}
-
-/// Returns the reason and the message of a pod problem, including how to fix it.
-fn explain(complaint: &Complaint, port: Option<u16>, namespace: &str) -> (&'static str, String) {
-    let port = port.map_or_else(String::new, |port| format!(" {port}"));
-    match complaint {
-        Complaint::PortTaken => (
-            "PortConflict",
-            format!(
-                "Port{port} is in use on at least one node, so the exporter cannot start there. Stop the other process (often node_exporter or another SecureExporter), set spec.exporter.port to a free port, or set spec.hostAccess.network to Pod."
-            ),
-        ),
-        Complaint::PodSecurity => (
-            "PodSecurityForbidden",
-            format!(
-                "Pod Security in namespace {namespace} forbids the host access that a node exporter needs, so no exporter runs. To allow it: kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged --overwrite"
-            ),
-        ),
-        Complaint::Image(image) => (
-            "ImageUnavailable",
-            format!(
-                "The image {image} cannot be pulled, so the exporter cannot start. Check spec.image and spec.image.pullSecrets."
-            ),
-        ),
-        Complaint::Crashing(words) => (
-            "ExporterCrashing",
-            format!("The exporter keeps exiting. The last line of its log: {words}"),
-        ),
-    }
-}
-
-fn nodes(daemon_set: Option<&DaemonSet>, verified: i32) -> NodesStatus {
+/// `before` is how many exporters were verified before.
+fn nodes(daemon_set: Option<&DaemonSet>, census: &Census<'_>, before: Option<i32>) -> NodesStatus {
     let Some(status) = daemon_set.and_then(|set| set.status.as_ref()) else {
         return NodesStatus {
+            verified: Some(0),
             summary: "0/?".to_owned(),
             ..NodesStatus::default()
         };
     };
+    let verified = match census {
+        Census::Taken(counted) => i32::try_from(counted.verified).ok(),
+        Census::AsBefore => before,
+        Census::NotKnown => None,
+    };
     NodesStatus {
-        verified,
+        // Those on nodes that have gone since they were asked do not count.
+        verified: verified.map(|verified| verified.min(status.desired_number_scheduled)),
         desired: status.desired_number_scheduled,
         ready: status.number_ready,
         updated: status.updated_number_scheduled.unwrap_or_default(),
@@ -364,18 +252,6 @@ fn nodes(daemon_set: Option<&DaemonSet>, verified: i32) -> NodesStatus {
             status.number_ready, status.desired_number_scheduled
         ),
     }
-}
-
-/// The number of exporters that were observed to serve the published certificate.
-fn verified(exporters: &[Exporter], certificate: Option<&CertificateStatus>) -> i32 {
-    let Some(certificate) = certificate else {
-        return 0;
-    };
-    let serves = |exporter: &&Exporter| {
-        let answer = exporter.answer.as_ref();
-        answer.is_some_and(|answer| answer.serial_number == certificate.serial_number)
-    };
-    i32::try_from(exporters.iter().filter(serves).count()).unwrap_or(i32::MAX)
 }
 
 fn credentials(served: &Served<'_>) -> CredentialsStatus {
@@ -450,3 +326,6 @@ fn references(owner: &Owner) -> References {
 fn whole(generation: u64) -> i64 {
     i64::try_from(generation).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ use crate::{
         situation::{Situation, next, remember},
         state::{AuthorityStage, Progress, State},
         step::{AuthorityStep, ClientStep, LeafStep, Step},
-        timing::authority_due,
+        timing::{Timers, authority_due},
     },
 };
 use secure_exporter_pki::{
@@ -75,7 +75,8 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Result<Vec<St
         return Ok(Vec::new());
     }
     if is_prepared {
-        let is_over = situation.is_over(soak(state, situation), confirmed);
+        let soak = soak(state, situation.timers, situation.overlap());
+        let is_over = situation.is_over(soak, confirmed);
         return Ok(if is_over { switch(state) } else { Vec::new() });
     }
     if may_drop(state, situation, confirmed) {
@@ -134,7 +135,7 @@ pub(crate) fn deadline(
         return Ok(Some(due(state, situation)?));
     };
     let wait = if is_prepared(state, stage) {
-        soak(state, situation)
+        soak(state, situation.timers, situation.overlap())
     } else {
         situation.overlap()
     };
@@ -186,7 +187,7 @@ fn begin(
 }
 
 /// Whether the newest CA is prepared and will sign after the soak time.
-fn is_prepared(state: &State, stage: AuthorityStage) -> bool {
+pub(crate) fn is_prepared(state: &State, stage: AuthorityStage) -> bool {
     let newest = state.authorities.keys().next_back();
     let is_new = || newest.is_some_and(|it| *it != state.active_authority && state.signs(*it));
     match stage {
@@ -198,15 +199,15 @@ fn is_prepared(state: &State, stage: AuthorityStage) -> bool {
 
 /// Returns the soak time. Without a cross certificate, every scraper must have the new CA before a certificate of it is
 /// served.
-fn soak(state: &State, situation: &Situation<'_>) -> SignedDuration {
+pub(crate) fn soak(state: &State, timers: &Timers, overlap: SignedDuration) -> SignedDuration {
     let newest = state.authorities.last_key_value();
     let is_rebuilt = state
         .authority_progress
         .is_some_and(|progress| progress.stage == AuthorityStage::Rebuilt);
     if !is_rebuilt && newest.is_some_and(|(_, newest)| newest.cross_pem.is_some()) {
-        situation.timers.trust_soak
+        timers.trust_soak
     } else {
-        situation.overlap()
+        overlap
     }
 }
 

@@ -46,6 +46,31 @@ pub struct Exporter {
     pub silent_for: SignedDuration,
 }
 
+/// How an exporter compares with what is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It serves the published certificate and accepts the published credentials.
+    Verified,
+    /// It serves another certificate.
+    Outdated,
+    /// It serves the published certificate, and refuses the published credentials.
+    Refusing,
+    /// It could not be asked.
+    Unreachable,
+}
+
+impl Exporter {
+    /// Compares it with the published certificate, by its serial number, and the published credentials.
+    pub fn standing(&self, serial_number: &str) -> Standing {
+        match &self.answer {
+            None => Standing::Unreachable,
+            Some(answer) if answer.serial_number != serial_number => Standing::Outdated,
+            Some(answer) if answer.accepted.is_none() => Standing::Refusing,
+            Some(_) => Standing::Verified,
+        }
+    }
+}
+
 /// What an exporter reported about itself over a verified connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -53,9 +78,9 @@ pub struct Answer {
     pub serial_number: String,
     /// Generations of the CAs each of which alone verifies the certificate that it serves.
     pub verified_by: BTreeSet<u64>,
-    /// The passwords that it accepts, by id, and how long ago each was last used. Empty if it refused the operator's
-    /// credentials.
-    pub accepted: BTreeMap<String, Option<SignedDuration>>,
+    /// The passwords that it accepts, by id, and how long ago each was last used. `None` if it refused the operator's
+    /// credentials, which are those of the scrapers: then it proves nothing about passwords.
+    pub accepted: Option<BTreeMap<String, Option<SignedDuration>>>,
     /// How long its process has run. It knows nothing about earlier uses of a password.
     pub uptime: SignedDuration,
 }
@@ -82,6 +107,8 @@ pub enum Holding {
     ServesOldCertificate,
     /// Its exporter does not accept the new password yet.
     RefusesNewPassword,
+    /// Its exporter refuses the published credentials, so it does not report which passwords it accepts.
+    RefusesCredentials,
     /// A client used the old password within this time.
     OldPasswordInUse(SignedDuration),
     /// Its exporter has not run long enough to know whether clients still use the old password.
@@ -98,6 +125,9 @@ impl Holding {
         Cow::Borrowed(match self {
             Self::ServesOldCertificate => "the exporter still serves a certificate of the old CA",
             Self::RefusesNewPassword => "the exporter does not accept the new password yet",
+            Self::RefusesCredentials => {
+                "the exporter refuses the published credentials, so it is not known which passwords it accepts"
+            }
             Self::OldPasswordInUse(within) => {
                 return Cow::Owned(format!(
                     "a client used the old password within the last {within:#}"
@@ -190,21 +220,26 @@ pub fn serves_under(kept: &BTreeSet<u64>) -> impl Fn(&Answer) -> Option<Holding>
 
 /// Checks that an exporter accepts the password with this id.
 pub fn accepts(id: &str) -> impl Fn(&Answer) -> Option<Holding> {
-    move |answer| (!answer.accepted.contains_key(id)).then_some(Holding::RefusesNewPassword)
+    move |answer| match &answer.accepted {
+        None => Some(Holding::RefusesCredentials),
+        Some(accepted) => (!accepted.contains_key(id)).then_some(Holding::RefusesNewPassword),
+    }
 }
 
 /// Checks that no client has used the passwords with these ids at an exporter for `long`.
 pub fn unused(ids: &BTreeSet<String>, long: SignedDuration) -> impl Fn(&Answer) -> Option<Holding> {
     move |answer| {
+        let Some(accepted) = &answer.accepted else {
+            return Some(Holding::RefusesCredentials);
+        };
         let used_recently = |id| {
-            answer
-                .accepted
+            accepted
                 .get(id)
                 .is_some_and(|used| used.is_some_and(|ago| ago < long))
         };
         if ids.iter().any(used_recently) {
             Some(Holding::OldPasswordInUse(long))
-        } else if ids.iter().any(|id| answer.accepted.contains_key(id)) && answer.uptime < long {
+        } else if ids.iter().any(|id| accepted.contains_key(id)) && answer.uptime < long {
             Some(Holding::TooYoung)
         } else {
             None
@@ -222,7 +257,10 @@ mod tests {
         Answer {
             serial_number: "1".into(),
             verified_by: BTreeSet::from([2]),
-            accepted: BTreeMap::from([("old".into(), used.map(SignedDuration::from_mins))]),
+            accepted: Some(BTreeMap::from([(
+                "old".into(),
+                used.map(SignedDuration::from_mins),
+            )])),
             uptime: SignedDuration::from_mins(uptime),
         }
     }
@@ -273,10 +311,24 @@ mod tests {
         assert_eq!(verdict(&answer(None, 61)), None);
         assert_eq!(verdict(&answer(None, 59)), Some(Holding::TooYoung));
         let other = Answer {
-            accepted: BTreeMap::new(),
+            accepted: Some(BTreeMap::new()),
             ..answer(None, 1)
         };
         assert_eq!(verdict(&other), None, "it is no longer accepted");
+    }
+
+    #[test]
+    fn an_exporter_that_refuses_the_password_proves_nothing_about_passwords() {
+        let refusing = Answer {
+            accepted: None,
+            ..answer(None, 999)
+        };
+        let holding = Some(Holding::RefusesCredentials);
+        assert_eq!(accepts("new")(&refusing), holding);
+        let ids = BTreeSet::from(["old".to_owned()]);
+        assert_eq!(unused(&ids, HOUR)(&refusing), holding);
+        // Its certificate was verified all the same.
+        assert_eq!(serves_under(&BTreeSet::from([2]))(&refusing), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use kube::{
 };
 use parking_lot::Mutex;
 
-use crate::{api::SecureExporter, names::MANAGED_BY};
+use crate::{api::SecureExporter, names::MANAGED_BY, observe::api_error};
 
 /// The API server refuses longer notes.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -88,7 +88,8 @@ impl Events {
         // A new recorder each time, because a shared one repeats the first note of a reason for six minutes.
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         if let Err(error) = recorder.publish(&event, &resource.object_ref(&())).await {
-            tracing::debug!(%error, reason, "cannot publish an event");
+            let error = api_error::text(&error);
+            tracing::debug!(error, reason, "cannot publish an event");
         }
     }
 }

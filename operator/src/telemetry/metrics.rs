@@ -6,19 +6,26 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
 
 use crate::{
     api::{CertificateStatus, SecureExporterStatus},
     names::Owner,
-    report::{conditions::ROTATION_BLOCKED, seen::Seen},
-    rotation::evidence::Exporter,
+    report::{
+        conditions::{self, ROTATION_BLOCKED},
+        exporters::Census,
+        seen::Seen,
+    },
 };
 
-/// States of an exporter: it serves the published certificate, serves another one, or did not answer.
-const STATES: [&str; 3] = ["verified", "outdated", "unreachable"];
+/// States of an exporter.
+const STATES: [&str; 4] = ["verified", "outdated", "refused", "unreachable"];
+/// States of a node that should run an exporter.
+const NODE_STATES: [&str; 3] = ["desired", "ready", "updated"];
+/// Values of a condition.
+const CONDITION_STATUSES: [&str; 3] = ["True", "False", "Unknown"];
 /// What is rotated in stages.
 const SUBJECTS: [&str; 2] = ["authority", "password"];
 
@@ -31,7 +38,9 @@ pub struct Metrics {
     certificate_renewal: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
     authority_end: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
     success: Family<ResourceLabels, Gauge<f64, AtomicU64>>,
-    exporters: Family<ExporterLabels, Gauge>,
+    exporters: Family<StateLabels, Gauge>,
+    nodes: Family<StateLabels, Gauge>,
+    conditions: Family<ConditionLabels, Gauge>,
     rotation: Family<RotationLabels, Gauge<f64, AtomicU64>>,
     blocked: Family<ResourceLabels, Gauge>,
     writes: Family<KindLabels, Counter>,
@@ -55,10 +64,18 @@ struct NamespaceLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ExporterLabels {
+struct StateLabels {
     namespace: String,
     name: String,
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabels {
+    namespace: String,
+    name: String,
+    r#type: &'static str,
+    status: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -117,9 +134,23 @@ impl Default for Metrics {
         let exporters = Family::default();
         registry.register(
             "exporters",
-            "Number of exporters by their state at the operator's last check: verified (serves the published certificate), outdated (serves another one) or unreachable",
+            "Number of exporters by their state at the operator's last check: verified (serves the published certificate and accepts the published credentials), outdated (serves another certificate), refused (refuses the credentials) or unreachable",
             exporters.clone(),
         );
+        let nodes = Family::default();
+        registry.register(
+            "nodes",
+            "Number of nodes by state: desired (should run an exporter), ready (have a ready one) and updated (have one of the current version)",
+            nodes.clone(),
+        );
+        let conditions = Family::default();
+        registry.register(
+            "condition",
+            "Conditions of the resource: 1 for the current status of each type, 0 for the other two",
+            conditions.clone(),
+        );
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "Version of the operator", Info::new(version));
         let rotation = Family::default();
         registry.register(
             "rotation_stage_since_timestamp_seconds",
@@ -159,6 +190,8 @@ impl Default for Metrics {
             authority_end,
             success,
             exporters,
+            nodes,
+            conditions,
             rotation,
             blocked,
             writes,
@@ -247,9 +280,9 @@ impl Metrics {
         self.blocked
             .get_or_create(&ResourceLabels::of(&owner.namespace, &owner.name))
             .set(i64::from(blocked));
-        if let Some(exporters) = seen.exporters {
-            self.note_exporters(owner, exporters, status);
-        }
+        self.note_exporters(owner, &Census::of(seen, status.certificate.as_ref()));
+        self.note_nodes(owner, status);
+        self.note_conditions(owner, status);
         let state = seen.served.map(|served| served.state);
         let begun = [
             state.and_then(|state| Some(state.authority_progress?.since)),
@@ -283,7 +316,13 @@ impl Metrics {
         self.blocked.remove(&resource);
         for state in STATES {
             self.exporters
-                .remove(&ExporterLabels::of(namespace, name, state));
+                .remove(&StateLabels::of(namespace, name, state));
+        }
+        for state in NODE_STATES {
+            self.nodes.remove(&StateLabels::of(namespace, name, state));
+        }
+        for type_ in conditions::ALL {
+            self.set_condition(namespace, name, type_, None);
         }
         for subject in SUBJECTS {
             self.rotation
@@ -300,19 +339,75 @@ impl Metrics {
         ]
     }
 
-    fn note_exporters(&self, owner: &Owner, exporters: &[Exporter], status: &SecureExporterStatus) {
-        let verified = status.nodes.as_ref().map_or(0, |nodes| nodes.verified);
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let answered = exporters.iter().filter(|it| it.answer.is_some()).count();
-        let numbers = [
-            i64::from(verified),
-            count(answered) - i64::from(verified),
-            count(exporters.len() - answered),
-        ];
-        for (state, number) in STATES.into_iter().zip(numbers) {
-            self.exporters
-                .get_or_create(&ExporterLabels::of(&owner.namespace, &owner.name, state))
-                .set(number);
+    fn note_exporters(&self, owner: &Owner, census: &Census<'_>) {
+        let counts = match census {
+            Census::Taken(counted) => Some([
+                counted.verified,
+                counted.outdated.len(),
+                counted.refusing.len(),
+                counted.unreachable.len(),
+            ]),
+            Census::AsBefore => return,
+            // An earlier number would fire an alert, or keep it from firing.
+            Census::NotKnown => None,
+        };
+        for (index, state) in STATES.into_iter().enumerate() {
+            let labels = StateLabels::of(&owner.namespace, &owner.name, state);
+            match counts.as_ref().and_then(|counts| counts.get(index)) {
+                Some(count) => {
+                    let count = i64::try_from(*count).unwrap_or(i64::MAX);
+                    self.exporters.get_or_create(&labels).set(count);
+                }
+                None => drop(self.exporters.remove(&labels)),
+            }
+        }
+    }
+
+    fn note_nodes(&self, owner: &Owner, status: &SecureExporterStatus) {
+        let nodes = status.nodes.as_ref();
+        let counts = nodes.map(|nodes| [nodes.desired, nodes.ready, nodes.updated]);
+        for (index, state) in NODE_STATES.into_iter().enumerate() {
+            let labels = StateLabels::of(&owner.namespace, &owner.name, state);
+            match counts.as_ref().and_then(|counts| counts.get(index)) {
+                Some(count) => {
+                    let count = i64::from(*count);
+                    self.nodes.get_or_create(&labels).set(count);
+                }
+                None => drop(self.nodes.remove(&labels)),
+            }
+        }
+    }
+
+    fn note_conditions(&self, owner: &Owner, status: &SecureExporterStatus) {
+        for type_ in conditions::ALL {
+            let mut present = status.conditions.iter();
+            let present = present.find(|condition| condition.type_ == type_);
+            let present = present.map(|condition| condition.status.as_str());
+            self.set_condition(&owner.namespace, &owner.name, type_, present);
+        }
+    }
+
+    fn set_condition(
+        &self,
+        namespace: &str,
+        name: &str,
+        r#type: &'static str,
+        present: Option<&str>,
+    ) {
+        for status in CONDITION_STATUSES {
+            let labels = ConditionLabels {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                r#type,
+                status,
+            };
+            match present {
+                Some(present) => {
+                    let is_it = i64::from(present == status);
+                    self.conditions.get_or_create(&labels).set(is_it);
+                }
+                None => drop(self.conditions.remove(&labels)),
+            }
         }
     }
 
@@ -335,7 +430,7 @@ impl ResourceLabels {
     }
 }
 
-impl ExporterLabels {
+impl StateLabels {
     fn of(namespace: &str, name: &str, state: &'static str) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -360,6 +455,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_condition_has_one_status_or_no_series() {
+        let metrics = Metrics::default();
+        let value = |status: &str| {
+            let series = format!(
+                "condition{{namespace=\"n\",name=\"a\",type=\"Ready\",status=\"{status}\"}} "
+            );
+            let text = metrics.text();
+            let mut lines = text.lines().filter_map(|line| line.split_once(&series));
+            lines.next().map(|(_, value)| value.to_owned())
+        };
+        metrics.set_condition("n", "a", conditions::READY, Some("Unknown"));
+        assert_eq!(value("Unknown").as_deref(), Some("1"));
+        assert_eq!(value("True").as_deref(), Some("0"));
+        metrics.set_condition("n", "a", conditions::READY, None);
+        assert_eq!(value("Unknown"), None);
+    }
+
+    #[test]
+    fn the_version_is_told() {
+        let text = Metrics::default().text();
+        let version = env!("CARGO_PKG_VERSION");
+        let series = format!("secure_exporter_operator_build_info{{version=\"{version}\"}} 1");
+        assert!(text.contains(&series), "{text}");
+    }
+
+    #[test]
     fn a_deleted_resource_leaves_no_series() {
         let metrics = Metrics::default();
         for (namespace, name) in [("one", "gone"), ("one", "kept"), ("two", "gone")] {
@@ -369,8 +490,15 @@ mod tests {
             }
             metrics.blocked.get_or_create(&resource).set(1);
             for state in STATES {
-                let labels = ExporterLabels::of(namespace, name, state);
+                let labels = StateLabels::of(namespace, name, state);
                 metrics.exporters.get_or_create(&labels).set(1);
+            }
+            for state in NODE_STATES {
+                let labels = StateLabels::of(namespace, name, state);
+                metrics.nodes.get_or_create(&labels).set(1);
+            }
+            for type_ in conditions::ALL {
+                metrics.set_condition(namespace, name, type_, Some("True"));
             }
             for subject in SUBJECTS {
                 let labels = RotationLabels::of(namespace, name, subject);
@@ -382,7 +510,7 @@ mod tests {
             metrics.text().matches(&labels).count()
         };
         let each = series("one", "kept");
-        assert_eq!(each, 10);
+        assert_eq!(each, 14 + 3 * conditions::ALL.len());
         metrics.forget("one", "gone");
         assert_eq!(series("one", "gone"), 0);
         assert_eq!((series("one", "kept"), series("two", "gone")), (each, each));

@@ -10,6 +10,7 @@
 )]
 
 mod crd_definition;
+mod documentation;
 mod known_collectors;
 mod render_children;
 mod requests;

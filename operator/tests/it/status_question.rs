@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{PrivateKeyDer, pem::PemObject},
@@ -12,8 +12,13 @@ use secure_exporter_operator::{
     names::Owner,
     observe::probe::{Question, ask},
     rotation::{
-        annotations::Requests, carry_out::carry_out, decide, evidence::Heard, situation::Situation,
-        state::State, timing::Timers,
+        annotations::Requests,
+        carry_out::carry_out,
+        decide,
+        evidence::{Exporter, Heard, Standing},
+        situation::Situation,
+        state::State,
+        timing::Timers,
     },
     spec::ValidSpec,
     supplied::{certificate::Supply, credentials::SuppliedCredentials},
@@ -64,7 +69,7 @@ fn spec_and_state(methods: &[&str]) -> (ValidSpec, State) {
 }
 
 /// An exporter that answers one request, and records the credentials.
-async fn exporter(state: &State) -> (SocketAddr, JoinHandle<Shown>) {
+async fn exporter(state: &State, status: &'static str) -> (SocketAddr, JoinHandle<Shown>) {
     let mut roots = RootCertStore::empty();
     for authority in state.authorities.values() {
         roots.add_parsable_certificates(certificates(&authority.certificate_pem).unwrap());
@@ -96,7 +101,7 @@ async fn exporter(state: &State) -> (SocketAddr, JoinHandle<Shown>) {
         }
         let request = String::from_utf8(request).unwrap().to_lowercase();
         let answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{STATUS}",
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{STATUS}",
             STATUS.len()
         );
         stream.write_all(answer.as_bytes()).await.unwrap();
@@ -116,15 +121,34 @@ async fn the_operator_uses_the_credentials_of_the_scrapers() {
         (&["BasicAuth", "ClientCertificate"], true, true),
     ] {
         let (spec, state) = spec_and_state(methods);
-        let (address, served) = exporter(&state).await;
+        let (address, served) = exporter(&state, "200 OK").await;
         let question = Question::new(&state, &spec, Timestamp::now()).unwrap();
         let answer = ask(address, &question).await.unwrap();
         assert_eq!(answer.uptime.as_secs(), 60);
         assert!(answer.verified_by.contains(&1));
+        assert!(answer.accepted.is_some());
         let expected = Shown {
             certificate,
             password,
         };
         assert_eq!(served.await.unwrap(), expected, "{methods:?}");
     }
+}
+
+#[tokio::test]
+async fn an_exporter_that_refuses_the_password_is_not_verified() {
+    let (spec, state) = spec_and_state(&["BasicAuth"]);
+    let (address, _served) = exporter(&state, "401 Unauthorized").await;
+    let question = Question::new(&state, &spec, Timestamp::now()).unwrap();
+    let answer = ask(address, &question).await.unwrap();
+    assert!(answer.verified_by.contains(&1));
+    assert_eq!(answer.accepted, None);
+    let serial_number = answer.serial_number.clone();
+    let exporter = Exporter {
+        node: "a".into(),
+        ready: true,
+        answer: Some(answer),
+        silent_for: SignedDuration::ZERO,
+    };
+    assert_eq!(exporter.standing(&serial_number), Standing::Refusing);
 }

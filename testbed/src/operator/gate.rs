@@ -63,7 +63,8 @@ impl Drop for Gate {
 }
 
 impl Gate {
-    /// An open gate to the API server of this kubectl.
+    /// An open gate to the API server of this kubectl. Whoever goes through it is taken for this user, or else for that of
+    /// kubectl.
     ///
     /// # Errors
     /// kubectl does not start.

@@ -44,9 +44,13 @@ fn an_empty_spec_is_a_working_system() -> Result<()> {
             .lines()
             .map(|it| it.split_whitespace().collect())
             .collect();
-        assert_eq!(rows[0], ["NAME", "READY", "NODES", "EXPIRES", "AGE"]);
+        assert_eq!(
+            rows[0],
+            ["NAME", "READY", "NODES", "EXPIRES", "ROTATING", "AGE"]
+        );
         assert_eq!(rows[1][..3], ["nodes", "True", "1/1"]);
         assert_eq!(rows[1][3], resource["status"]["certificate"]["notAfter"]);
+        assert_eq!(rows[1][4], "False");
 
         let pod = exporters.pod()?;
         assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);

@@ -19,6 +19,7 @@ mod own_credentials;
 mod parity;
 mod pod_network;
 mod prometheus;
+mod quiet;
 mod renewal;
 mod restore;
 mod rotation;

@@ -90,7 +90,7 @@ fn an_old_password_that_is_still_in_use_is_not_dropped() -> Result<()> {
             ensure!(
                 message
                     .as_str()
-                    .is_some_and(|it| it.contains("a client used the old password")),
+                    .is_some_and(|it| it.contains("A client still uses the old password")),
                 "{message}"
             );
             let ready = condition(&resource["status"], "Ready")?;

@@ -408,15 +408,16 @@ impl World {
                 .get(hash)
                 .map(|used| self.now.duration_since(*used))
         };
+        // As the real one is asked with the password that is published, which it may refuse.
+        let active = state.passwords.get(&state.active_password);
+        let is_refused =
+            active.is_some_and(|active| node.served.hash_of(&active.password).is_none());
+        let accepted = node.served.hashes.iter();
+        let accepted = accepted.map(|hash| (published::id(hash), ago(hash)));
         Some(Answer {
             serial_number: node.served.chain.serial_number.clone(),
             verified_by,
-            accepted: node
-                .served
-                .hashes
-                .iter()
-                .map(|hash| (published::id(hash), ago(hash)))
-                .collect(),
+            accepted: (!is_refused).then(|| accepted.collect()),
             uptime: self.now.duration_since(node.started),
         })
     }

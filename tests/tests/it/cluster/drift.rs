@@ -60,6 +60,18 @@ fn deleted_secrets_come_back_the_same() -> Result<()> {
                 assert_eq!(new["metadata"][field], old["metadata"][field], "{name}");
             }
         }
+        wait_until("the events", Duration::from_secs(20), || {
+            let events = namespace.kubectl.run(&["get", "events", "-o", "json"])?;
+            let told = |what: &str| {
+                events.contains(&format!(
+                    "Restored Secret nodes-{what}, which had been deleted"
+                ))
+            };
+            Ok(["server", "scrape", "state"]
+                .into_iter()
+                .all(told)
+                .then_some(()))
+        })?;
         let all = exporters.secret("state")?;
         exporters.wait_reconciled()?;
         ensure!(

@@ -115,7 +115,10 @@ fn two_on_one_port_are_told_so() -> Result<()> {
         let first = Exporters::apply(namespace, "first", &spec)?;
         first.wait_ready()?;
         let second = Exporters::apply(namespace, "second", &spec)?;
-        second.wait_refused(&[&port.to_string(), "spec.exporter.port"])?;
+        let other = format!("SecureExporter {}/first", namespace.name);
+        second.wait_refused(&[&port.to_string(), "spec.exporter.port", &other])?;
+        let events = namespace.kubectl.run(&["get", "events", "-o", "json"])?;
+        ensure!(events.contains("PortConflict"), "no event: {events}");
         let conflicted = second.resource()?;
         let conditions = conflicted["status"]["conditions"]
             .as_array()

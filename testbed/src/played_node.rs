@@ -1,0 +1,89 @@
+//! A node without a kubelet, for the control plane without nodes: the DaemonSet controller and the scheduler take it for a
+//! real one, and the test plays its kubelet.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that JSON lacks is null, and a test may end there"
+)]
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::{kubectl::Kubectl, operator::Stage, test_clusters, wait::wait_until};
+
+/// The label by which only the pods of its own test come to the node. All other exporters want linux.
+const LABEL: &str = "kubernetes.io/os";
+/// Where its pods seem to run.
+const ADDRESS: &str = "127.0.0.1";
+
+/// A node of one namespace. It is removed when dropped. For less than a minute the cluster believes that it lives.
+pub struct PlayedNode {
+    name: String,
+    everywhere: Kubectl,
+}
+
+impl PlayedNode {
+    /// Joins the control plane without nodes.
+    ///
+    /// # Errors
+    /// The API server does not answer.
+    pub fn join(stage: &Stage) -> Result<Self> {
+        let everywhere = test_clusters::control_plane()?.kubectl("");
+        let name = format!("played-{}", stage.kubectl.namespace());
+        everywhere.run(&["delete", "node", &name, "--ignore-not-found"])?;
+        let node = Self { name, everywhere };
+        node.everywhere.apply(&json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": node.name, "labels": {LABEL: node.name}},
+        }))?;
+        let room = json!({"cpu": "4", "memory": "4Gi", "pods": "20"});
+        let status = json!({"status": {"capacity": room, "allocatable": room, "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Played"}]}});
+        patch_status(&node.everywhere, "node", &node.name, &status)?;
+        Ok(node)
+    }
+
+    /// The value of `spec.workload.nodeSelector` with which exporters run on this node alone.
+    pub fn selector(&self) -> Value {
+        json!({LABEL: self.name})
+    }
+
+    /// Waits for the one pod of the resource `nodes` and says that its exporter runs and is ready.
+    ///
+    /// # Errors
+    /// No pod comes.
+    pub fn run_pod(&self, stage: &Stage) -> Result<()> {
+        let pod = wait_until("a pod on the played node", Duration::from_secs(30), || {
+            let label = "app.kubernetes.io/instance=nodes";
+            let pods = stage.kubectl.list("pods", label)?;
+            Ok(pods
+                .into_iter()
+                .find(|pod| pod["spec"]["nodeName"] == self.name.as_str()))
+        })?;
+        let name = pod["metadata"]["name"].as_str().context("no name")?;
+        let image = &pod["spec"]["containers"][0]["image"];
+        let status = json!({"status": {
+            "phase": "Running", "podIP": ADDRESS, "podIPs": [{"ip": ADDRESS}],
+            "hostIP": ADDRESS, "hostIPs": [{"ip": ADDRESS}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{
+                "name": "exporter", "image": image, "imageID": "", "ready": true, "started": true,
+                "restartCount": 0, "state": {"running": {"startedAt": "2027-01-01T00:00:00Z"}}}],
+        }});
+        patch_status(&stage.kubectl, "pod", name, &status)
+    }
+}
+
+impl Drop for PlayedNode {
+    fn drop(&mut self) {
+        let delete = ["delete", "node", &self.name, "--wait=false"];
+        let _ = self.everywhere.run(&delete);
+    }
+}
+
+fn patch_status(kubectl: &Kubectl, kind: &str, name: &str, status: &Value) -> Result<()> {
+    let status = status.to_string();
+    kubectl.run(&["patch", kind, name, "--subresource=status", "-p", &status])?;
+    Ok(())
+}
