@@ -2,5 +2,6 @@
 
 pub mod events;
 pub mod log;
+pub mod log_bodies;
 pub mod metrics;
 pub mod probes;

@@ -1,5 +1,7 @@
 //! Failed requests to the API server. Pure.
 
+use kube::core::response::StatusCause;
+
 /// The kind of failure, by the status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -43,8 +45,7 @@ pub fn class(error: &kube::Error) -> Class {
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => return Class::Refused,
         _ => return Class::Unavailable,
     };
-    let mut causes = status.details.iter().flat_map(|details| &details.causes);
-    if causes.any(|cause| cause.reason == "NamespaceTerminating") {
+    if causes(error).any(|cause| cause.reason == "NamespaceTerminating") {
         return Class::NamespaceTerminating;
     }
     match status.code {
@@ -58,9 +59,25 @@ pub fn class(error: &kube::Error) -> Class {
     }
 }
 
+/// Returns the causes that the API server gave, each usually with a field of the object.
+pub fn causes(error: &kube::Error) -> impl Iterator<Item = &StatusCause> {
+    let status = match error {
+        kube::Error::Api(status) => Some(status),
+        _ => None,
+    };
+    let details = status.and_then(|status| status.details.as_ref());
+    details.into_iter().flat_map(|details| &details.causes)
+}
+
 /// Returns the API server's message.
 pub fn text(error: &kube::Error) -> String {
     match error {
+        // The text of this error repeats values of the answer, which may be secret.
+        kube::Error::SerdeError(error) => format!(
+            "the answer of the API server is not what was expected, at line {} column {}",
+            error.line(),
+            error.column()
+        ),
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Api(status) => {
             format!("the API server answered {} {}", status.code, status.reason)

@@ -2,9 +2,9 @@
 
 use std::io::stderr;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::arguments::LogFormat;
+use crate::{arguments::LogFormat, telemetry::log_bodies::without_bodies};
 
 /// Starts the log.
 ///
@@ -18,8 +18,11 @@ pub fn start(format: LogFormat, filter: &str) -> Result<(), String> {
         .with_env_filter(parsed)
         .with_writer(stderr);
     match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => log.with_ansi(false).finish().with(without_bodies()).init(),
+        LogFormat::Json => {
+            let lines = log.json().flatten_event(true).finish();
+            lines.with(without_bodies()).init();
+        }
     }
     Ok(())
 }

@@ -10,7 +10,9 @@
 )]
 
 mod crd_definition;
+mod fake_api;
 mod known_collectors;
+mod log_bodies;
 mod render_children;
 mod requests;
 mod rotation_model;

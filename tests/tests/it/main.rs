@@ -9,6 +9,7 @@ mod bare_host;
 mod cert_manager;
 mod chart;
 mod cluster;
+mod core_dumps;
 mod crashes;
 mod definition;
 mod hanging;
