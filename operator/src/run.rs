@@ -64,6 +64,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         images,
         metrics: metrics.clone(),
         backoff: PerObject::default(),
+        repairs: Default::default(),
         timers: arguments.timers.timers(),
         samples: Default::default(),
         remembered: Default::default(),

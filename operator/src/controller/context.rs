@@ -6,7 +6,7 @@ use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
-    apply::Writer,
+    apply::{Writer, repairs::Repairs},
     clock::Clock,
     controller::backoff::PerObject,
     names::Owner,
@@ -30,6 +30,8 @@ pub struct Context {
     pub events: Events,
     /// Consecutive failures of each resource.
     pub backoff: PerObject,
+    /// The repairs of generated objects that were tried.
+    pub repairs: Repairs,
     /// The timers of rotations.
     pub timers: Timers,
     /// The last answers of the exporters.
@@ -57,6 +59,7 @@ impl Context {
         Writer {
             client: &self.client,
             metrics: &self.metrics,
+            repairs: &self.repairs,
         }
     }
 

@@ -12,7 +12,7 @@ use kube::Resource;
 
 use crate::{
     api::SecureExporter, names::Owner, report::pod_problems::Complaint,
-    rotation::state::published::Published,
+    rotation::state::published::Published, secret_object::wipe,
 };
 
 /// The object with the name of a generated one.
@@ -68,7 +68,8 @@ fn is_leftover(object: &ObjectMeta, owner: &Owner) -> bool {
     object.deletion_timestamp.is_some() || controllers(object).any(is_earlier)
 }
 
-/// The generated objects of one resource, and the problems of its pods.
+/// The generated objects of one resource, and the problems of its pods. It has no `Debug`, because it contains keys and
+/// passwords, which are wiped when it is dropped.
 pub struct Observed {
     /// The Secret with the rotation state.
     pub state: Child<Secret>,
@@ -100,6 +101,16 @@ impl Observed {
             scrape: self.scrape.ours(),
             bundle: self.authority.ours(),
             bundle_is_foreign: matches!(self.authority, Child::Foreign),
+        }
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        for child in [&mut self.state, &mut self.server, &mut self.scrape] {
+            if let Child::Ours(secret) = child {
+                wipe(secret);
+            }
         }
     }
 }

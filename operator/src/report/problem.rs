@@ -142,6 +142,9 @@ fn of_apply(error: &ApplyError) -> &'static str {
         ApplyError::Taken { .. } => "ForeignObject",
         ApplyError::Leftover { .. } => "WaitingForGarbageCollector",
         ApplyError::Older { .. } => "OlderState",
+        ApplyError::Immutable { .. } => "ImmutableField",
+        ApplyError::Drift { .. } => "ForeignFields",
+        ApplyError::Overtaken { .. } => "Conflict",
         ApplyError::Unread { class, .. } => of_class(*class, "ReadFailed"),
         ApplyError::Api { source, .. } => of_api(source, "WriteFailed"),
     }

@@ -10,6 +10,7 @@
 )]
 
 mod crd_definition;
+mod drift;
 mod fake_api;
 mod known_collectors;
 mod log_bodies;
@@ -19,3 +20,5 @@ mod rotation_model;
 mod rotation_properties;
 mod status_question;
 mod trust_tables;
+mod withdrawn_order;
+mod writes;

@@ -19,5 +19,6 @@ mod parity;
 mod pod_network;
 mod prometheus;
 mod renewal;
+mod repair;
 mod rotation;
 mod vmagent;
