@@ -1,5 +1,7 @@
 //! Finds what others changed in the objects whose spec is wholly ours. Server-side apply keeps every field that others
 //! added, but such a field can give the pod the node's processes, another command, or the Service another address. Pure.
+//!
+//! A field of a later Kubernetes than the operator's types know is not seen, but goes with the next repair.
 
 use std::fmt::Debug;
 
