@@ -3,10 +3,12 @@
 
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use secure_exporter::flags::{self, Invocation};
 use secure_exporter::{commands, log, web};
 
 fn main() -> ExitCode {
+    leave_no_core_dump();
     // The only provider in the workspace; a second call could only be refused for being the second.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if commands::is_named(std::env::args_os()) {
@@ -26,6 +28,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The memory contains the private key. (`PR_SET_DUMPABLE` would give the files below `/proc/self` to root, among them
+/// `mountstats`, which a collector reads.) The systemd unit sets the same limit and forbids this call.
+fn leave_no_core_dump() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _ = setrlimit(Resource::Core, none);
 }
 
 fn run(flags: &flags::Flags) -> ExitCode {

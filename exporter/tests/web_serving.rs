@@ -50,6 +50,18 @@ fn nobody_sees_anything_without_the_password() {
 }
 
 #[test]
+fn no_core_dump_holds_the_key() {
+    let (exporter, _volume, _) = secured();
+    let limits = exporter.proc_file("limits");
+    let line = limits
+        .lines()
+        .find(|it| it.starts_with("Max core file size"));
+    let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+    // The soft and the hard limit.
+    assert_eq!(words[4..6], ["0", "0"], "{limits}");
+}
+
+#[test]
 fn the_right_password_gets_metrics_in_node_exporters_form() {
     let (exporter, _volume, _) = secured();
     for version in ["--http1.1", "--http2"] {

@@ -1,23 +1,26 @@
 //! The only module that writes to the API server. Objects that are up to date are not written.
 
+mod certificate_requests;
+pub mod drift;
 pub mod error;
-pub mod intruders;
 pub mod ownership;
+mod recreation;
+mod repair;
+pub mod repairs;
 pub mod sequence;
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Debug};
+use std::fmt::Debug;
 
 use k8s_openapi::{
-    ByteString, NamespaceResourceScope,
+    NamespaceResourceScope,
     api::{
-        apps::v1::DaemonSet,
         core::v1::{ConfigMap, Secret},
         rbac::v1::RoleBinding,
     },
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -26,21 +29,21 @@ use crate::{
     api::{SecureExporter, SecureExporterStatus},
     apply::{
         error::ApplyError,
-        intruders::expulsion,
-        ownership::{adopt_foreign_metadata, keeps, own},
+        ownership::{adopt_foreign_metadata, has_same_controller, keeps, own},
+        repairs::Repairs,
         sequence::SEQUENCE,
     },
     names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
     observe::children::{Child, Observed, controllers},
     render::{Children, Discovery},
-    supplied::cert_manager::{Asked, CertificateRequest},
+    secret_object::{SecretObject, wipe},
     telemetry::metrics::Metrics,
 };
 
 /// The objects that a pass wants to be stored.
 pub struct Wanted {
     /// The Secret with the state; `None` if the stored one is up to date.
-    pub state: Option<Secret>,
+    pub state: Option<SecretObject>,
     /// The objects that are rendered from the state; `None` before there is one.
     pub children: Option<Children>,
 }
@@ -51,6 +54,8 @@ pub struct Writer<'a> {
     pub client: &'a Client,
     /// Counts the writes.
     pub metrics: &'a Metrics,
+    /// The repairs that were tried.
+    pub repairs: &'a Repairs,
 }
 
 impl Writer<'_> {
@@ -81,13 +86,13 @@ impl Writer<'_> {
         observed: &Observed,
     ) -> Result<(), ApplyError> {
         if child == ChildKind::State {
-            let Some(state) = wanted.state.clone() else {
+            let Some(state) = &wanted.state else {
                 return Ok(());
             };
             if matches!(observed.state, Child::Absent) {
-                self.confirm_existence(&state).await?;
+                self.confirm_existence(state).await?;
             }
-            return self.generated(state, &observed.state).await;
+            return self.generated(&**state, &observed.state).await;
         }
         let Some(children) = &wanted.children else {
             return Ok(());
@@ -101,25 +106,23 @@ impl Writer<'_> {
             }
             ChildKind::Discovery => self.discovery(children.discovery.clone(), observed).await,
             ChildKind::Server => {
-                let server = children.server_secret.clone();
+                let server: &Secret = &children.server_secret;
                 self.generated(server, &observed.server).await
             }
             ChildKind::Bundle => {
-                let bundle = children.ca_config_map.clone();
+                let bundle = &children.ca_config_map;
                 self.generated(bundle, &observed.authority).await
             }
             ChildKind::Service => {
-                let applied = self
-                    .applied(children.service.clone(), &observed.service)
-                    .await;
-                applied.map(drop)
+                self.whole(children.service.clone(), &observed.service)
+                    .await
             }
             ChildKind::DaemonSet => match children.daemon_set.clone() {
-                Some(daemon_set) => self.daemon_set(daemon_set, &observed.daemon_set).await,
+                Some(daemon_set) => self.whole(daemon_set, &observed.daemon_set).await,
                 None => Ok(()),
             },
             ChildKind::Scrape => {
-                let scrape = children.scrape_secret.clone();
+                let scrape: &Secret = &children.scrape_secret;
                 self.generated(scrape, &observed.scrape).await
             }
         }
@@ -136,7 +139,7 @@ impl Writer<'_> {
         let live = api
             .get_metadata_opt(&owner.name)
             .await
-            .map_err(|source| failed("get", "SecureExporter", &owner.name, source))?;
+            .map_err(|source| ApplyError::api("create", state, source))?;
         let exists = live.is_some_and(|live| {
             live.metadata.uid.as_ref() == Some(&owner.uid)
                 && live.metadata.deletion_timestamp.is_none()
@@ -175,88 +178,6 @@ impl Writer<'_> {
         }
     }
 
-    /// Creates the wanted CertificateRequest, and deletes all other ones of the resource.
-    ///
-    /// # Errors
-    /// [`ApplyError`]
-    pub async fn certificate_requests(
-        &self,
-        wanted: Option<CertificateRequest>,
-        asked: &Asked,
-    ) -> Result<(), ApplyError> {
-        let Asked::Open(all) = asked else {
-            return Ok(());
-        };
-        let is_wanted = |one: &CertificateRequest| {
-            let wanted = wanted.as_ref();
-            wanted.is_some_and(|wanted| wanted.name_any() == one.name_any())
-        };
-        for one in all.iter().filter(|one| !is_wanted(one)) {
-            self.withdraw_request(one).await?;
-        }
-        match &wanted {
-            Some(request) if !all.iter().any(is_wanted) => self.ask(request).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Creates a CertificateRequest. Existing ones are never changed, so a foreign object of the same name is an error.
-    ///
-    /// # Errors
-    /// [`ApplyError`]
-    async fn ask(&self, wanted: &CertificateRequest) -> Result<(), ApplyError> {
-        let name = wanted.name_any();
-        let parameters = &PostParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..PostParams::default()
-        };
-        match self.requests(wanted).create(parameters, wanted).await {
-            Ok(_) => {
-                self.metrics.wrote(CertificateRequest::kind(&()));
-                Ok(())
-            }
-            Err(kube::Error::Api(refused)) if refused.code == 409 => Err(ApplyError::Taken {
-                kind: CertificateRequest::kind(&()),
-                name,
-            }),
-            Err(source) => Err(failed(
-                "create",
-                CertificateRequest::kind(&()),
-                &name,
-                source,
-            )),
-        }
-    }
-
-    /// Deletes a CertificateRequest that is completed or no longer wanted.
-    ///
-    /// # Errors
-    /// [`ApplyError`], unless it is already gone.
-    async fn withdraw_request(&self, present: &CertificateRequest) -> Result<(), ApplyError> {
-        let name = present.name_any();
-        let parameters = DeleteParams::default().preconditions(Preconditions {
-            uid: present.metadata.uid.clone(),
-            resource_version: None,
-        });
-        match self.requests(present).delete(&name, &parameters).await {
-            Ok(_) => {
-                self.metrics.wrote(CertificateRequest::kind(&()));
-                Ok(())
-            }
-            Err(kube::Error::Api(refused)) if refused.code == 404 => Ok(()),
-            Err(source) => Err(failed(
-                "delete",
-                CertificateRequest::kind(&()),
-                &name,
-                source,
-            )),
-        }
-    }
-
-    fn requests(&self, one: &CertificateRequest) -> Api<CertificateRequest> {
-        Api::namespaced(self.client.clone(), &one.namespace().unwrap_or_default())
-    }
-
     /// Writes the status if it changed.
     ///
     /// # Errors
@@ -283,12 +204,7 @@ impl Writer<'_> {
                 Ok(())
             }
             Err(kube::Error::Api(refused)) if refused.code == 404 => Ok(()),
-            Err(source) => Err(failed(
-                "patch the status of",
-                "SecureExporter",
-                &owner.name,
-                source,
-            )),
+            Err(source) => Err(ApplyError::api("patch the status of", resource, source)),
         }
     }
 
@@ -309,9 +225,7 @@ impl Writer<'_> {
         });
         api.patch_status(&owner.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
-            .map_err(|source| {
-                failed("patch the status of", "SecureExporter", &owner.name, source)
-            })?;
+            .map_err(|source| ApplyError::api("patch the status of", resource, source))?;
         self.metrics.wrote("Status");
         Ok(())
     }
@@ -322,14 +236,11 @@ impl Writer<'_> {
             return Ok(());
         }
         let name = binding.name_any();
-        let api: Api<RoleBinding> = Api::namespaced(
-            self.client.clone(),
-            &binding.namespace().unwrap_or_default(),
-        );
         let patch = json!({"metadata": {"uid": binding.metadata.uid}, "subjects": null});
-        api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+        self.api_of(binding)
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
-            .map_err(|source| failed("patch", RoleBinding::kind(&()), &name, source))?;
+            .map_err(|source| ApplyError::api("patch", binding, source))?;
         self.metrics.wrote(RoleBinding::kind(&()));
         Ok(())
     }
@@ -337,49 +248,67 @@ impl Writer<'_> {
     /// Replaces an object with generated material only in the version that was read: a blind write could lose a key.
     async fn generated<K: Generated>(
         &self,
-        mut wanted: K,
+        wanted: &K,
         present: &Child<K>,
     ) -> Result<(), ApplyError> {
         let name = wanted.name_any();
-        let present = own(present, &name)?;
-        let api: Api<K> =
-            Api::namespaced(self.client.clone(), &wanted.namespace().unwrap_or_default());
-        let parameters = &PostParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..PostParams::default()
+        let Some(present) = own(present, &name)? else {
+            return self.created(wanted).await;
         };
-        let verb = if present.is_some() {
-            "update"
-        } else {
-            "create"
-        };
-        let written = match present {
-            None => api.create(parameters, &wanted).await,
-            Some(present) => {
-                if present.content() == wanted.content() && keeps(present, &wanted) {
-                    return Ok(());
+        if present.has_content_of(wanted) && keeps(present, wanted) {
+            return Ok(());
+        }
+        let (published, ours) = (
+            published_generation(present.meta()),
+            published_generation(wanted.meta()),
+        );
+        if published > ours {
+            return Err(ApplyError::Older {
+                kind: K::kind(&()),
+                name,
+                published,
+                ours,
+            });
+        }
+        let mut next = wanted.clone();
+        adopt_foreign_metadata(&mut next, present);
+        next.meta_mut()
+            .resource_version
+            .clone_from(&present.meta().resource_version);
+        let api = self.api_of(wanted);
+        let replaced = api.replace(&name, &as_manager(), &next).await;
+        next.wipe();
+        replaced
+            .map_err(|source| ApplyError::api("update", wanted, source))?
+            .wipe();
+        self.metrics.wrote(K::kind(&()));
+        Ok(())
+    }
+
+    async fn created<K: Generated>(&self, wanted: &K) -> Result<(), ApplyError> {
+        let api = self.api_of(wanted);
+        match api.create(&as_manager(), wanted).await {
+            // If the answer to a create was lost, the client sends it again, and the second one finds the object of the first.
+            Err(source) if is_already_there(&source) => {
+                let mut found = api
+                    .get(&wanted.name_any())
+                    .await
+                    .map_err(|source| ApplyError::api("get", wanted, source))?;
+                let is_as_wanted = has_same_controller(found.meta(), wanted.meta())
+                    && found.has_content_of(wanted)
+                    && keeps(&found, wanted);
+                found.wipe();
+                if !is_as_wanted {
+                    // The next pass reads it and decides.
+                    return Err(ApplyError::api("create", wanted, source));
                 }
-                let (published, ours) = (
-                    published_generation(present.meta()),
-                    published_generation(wanted.meta()),
-                );
-                if published > ours {
-                    return Err(ApplyError::Older {
-                        kind: K::kind(&()),
-                        name,
-                        published,
-                        ours,
-                    });
-                }
-                adopt_foreign_metadata(&mut wanted, present);
-                wanted
-                    .meta_mut()
-                    .resource_version
-                    .clone_from(&present.meta().resource_version);
-                api.replace(&name, parameters, &wanted).await
             }
-        };
-        written.map_err(|source| failed(verb, K::kind(&()), &name, source))?;
+            created => {
+                created
+                    .map_err(|source| ApplyError::api("create", wanted, source))?
+                    .wipe();
+            }
+        }
         self.metrics.wrote(K::kind(&()));
         Ok(())
     }
@@ -395,45 +324,40 @@ impl Writer<'_> {
     {
         let name = wanted.name_any();
         let present = own(present, &name)?;
-        let api: Api<K> =
-            Api::namespaced(self.client.clone(), &wanted.namespace().unwrap_or_default());
         // With the uid that was read, the API server refuses an object that was recreated in between.
         if let Some(present) = present {
             wanted.meta_mut().uid.clone_from(&present.meta().uid);
         }
         let parameters = &PatchParams::apply(FIELD_MANAGER).force();
-        let written = api
+        let written = self
+            .api_of(&wanted)
             .patch(&name, parameters, &Patch::Apply(&wanted))
             .await
-            .map_err(|source| failed("apply", K::kind(&()), &name, source))?;
+            .map_err(|source| ApplyError::api("apply", &wanted, source))?;
         if present.and_then(|object| object.resource_version()) != written.resource_version() {
             self.metrics.wrote(K::kind(&()));
         }
         Ok(written)
     }
 
-    async fn daemon_set(
-        &self,
-        wanted: DaemonSet,
-        present: &Child<DaemonSet>,
-    ) -> Result<(), ApplyError> {
-        let written = self.applied(wanted.clone(), present).await?;
-        let Some(patch) = expulsion(&written, &wanted) else {
-            return Ok(());
-        };
-        let name = wanted.name_any();
-        let api: Api<DaemonSet> =
-            Api::namespaced(self.client.clone(), &wanted.namespace().unwrap_or_default());
-        let parameters = PatchParams {
-            field_manager: Some(FIELD_MANAGER.into()),
-            ..PatchParams::default()
-        };
-        api.patch(&name, &parameters, &Patch::Merge(&patch))
-            .await
-            .map_err(|source| failed("patch", DaemonSet::kind(&()), &name, source))?;
-        self.metrics.wrote(DaemonSet::kind(&()));
-        Ok(())
+    /// The API for the objects of this kind and namespace.
+    fn api_of<K>(&self, object: &K) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
     }
+}
+
+fn as_manager() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PostParams::default()
+    }
+}
+
+fn is_already_there(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(refused) if refused.is_already_exists())
 }
 
 /// Sets fields that the new status does not have to null, because a merge patch keeps what it does not name.
@@ -448,20 +372,6 @@ fn with_removals(resource: &SecureExporter, status: &SecureExporterStatus) -> se
     wanted
 }
 
-fn failed(
-    verb: &'static str,
-    kind: impl Into<Cow<'static, str>>,
-    name: &str,
-    source: kube::Error,
-) -> ApplyError {
-    ApplyError::Api {
-        verb,
-        kind: kind.into(),
-        name: name.to_owned(),
-        source: Box::new(source),
-    }
-}
-
 /// An object whose content is generated from the state.
 trait Generated:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -470,20 +380,27 @@ trait Generated:
     + Serialize
     + DeserializeOwned
 {
-    /// The part that must be exactly as rendered.
-    fn content(&self) -> BTreeMap<String, ByteString>;
+    /// Whether the part that must be exactly as rendered is the same.
+    fn has_content_of(&self, other: &Self) -> bool;
+
+    /// Overwrites what is secret, when it is no longer needed.
+    fn wipe(&mut self);
 }
 
 impl Generated for Secret {
-    fn content(&self) -> BTreeMap<String, ByteString> {
-        self.data.clone().unwrap_or_default()
+    fn has_content_of(&self, other: &Self) -> bool {
+        self.data.iter().flatten().eq(other.data.iter().flatten())
+    }
+
+    fn wipe(&mut self) {
+        wipe(self);
     }
 }
 
 impl Generated for ConfigMap {
-    fn content(&self) -> BTreeMap<String, ByteString> {
-        let data = self.data.iter().flatten();
-        data.map(|(key, value)| (key.clone(), ByteString(value.clone().into_bytes())))
-            .collect()
+    fn has_content_of(&self, other: &Self) -> bool {
+        self.data.iter().flatten().eq(other.data.iter().flatten())
     }
+
+    fn wipe(&mut self) {}
 }

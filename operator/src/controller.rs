@@ -171,6 +171,22 @@ fn is_present(store: &Store<Guarded>, owner: &Owner) -> bool {
     found.is_some_and(|found| found.meta().uid.as_ref() == Some(&owner.uid))
 }
 
+/// Runs one pass under its deadline, and returns when the next one is due; `None` if only a change can require one.
+pub async fn supervised(
+    resource: &SecureExporter,
+    owner: &Owner,
+    context: &Context,
+) -> Option<Duration> {
+    let supervision = Supervision {
+        passes: &context.passes,
+        metrics: &context.metrics,
+        backoff: &context.backoff,
+        deadline: PASS_DEADLINE,
+    };
+    let pass = async |blocking| reconcile(resource, owner, context, &blocking).await;
+    supervision.run(owner, pass).await
+}
+
 /// Runs a pass as soon as there is a permit for it.
 async fn pass(
     resource: Arc<Guarded>,
@@ -192,16 +208,7 @@ async fn pass(
     let Some((resource, owner)) = resource.as_deref().and_then(valid) else {
         return Ok(Action::await_change());
     };
-    let supervision = Supervision {
-        passes: &context.passes,
-        metrics: &context.metrics,
-        backoff: &context.backoff,
-        deadline: PASS_DEADLINE,
-    };
-    let next = supervision.run(&owner, async |blocking| {
-        reconcile(resource, &owner, &context, &blocking).await
-    });
-    Ok(next
+    Ok(supervised(resource, &owner, &context)
         .await
         .map_or_else(Action::await_change, Action::requeue))
 }

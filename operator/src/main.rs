@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use secure_exporter_operator::{
     arguments::{Arguments, Command},
-    crd_yaml, run,
+    crd_yaml, memory, run,
     telemetry::log,
 };
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    memory::keep_private();
     // The only possible error is that a provider is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let outcome = match Arguments::parse().command {

@@ -19,6 +19,7 @@ use crate::{
     names::Owner,
     observe::children::{Child, Complaints, Observed},
     report::{pod_problems, problem::Reading},
+    secret_object::SecretObject,
     spec::ValidSpec,
     supplied::credentials::SuppliedCredentials,
 };
@@ -67,14 +68,16 @@ pub async fn supplied_credentials(
         Some(place) => get::<Secret>(client, namespace, &place.name).await?,
         None => None,
     };
+    let password = password.map(SecretObject::new);
     let users = match &spec.users_secret {
         Some(name) => get::<Secret>(client, namespace, name).await?,
         None => None,
     };
+    let users = users.map(SecretObject::new);
     Ok(SuppliedCredentials::check(
         spec,
-        password.as_ref(),
-        users.as_ref(),
+        password.as_deref(),
+        users.as_deref(),
     ))
 }
 

@@ -20,11 +20,12 @@ mod service_account;
 mod state_secret;
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 
 use crate::{
     names::Owner,
     rotation::state::State,
+    secret_object::SecretObject,
     spec::{ValidSpec, ValidWorkload},
 };
 
@@ -43,9 +44,9 @@ pub struct Children {
     /// Role and RoleBinding of the scrapers; `None` if no service account is listed.
     pub discovery: Option<Discovery>,
     /// The Secret that the exporter's pods mount.
-    pub server_secret: Secret,
+    pub server_secret: SecretObject,
     /// The Secret that Prometheus mounts.
-    pub scrape_secret: Secret,
+    pub scrape_secret: SecretObject,
     /// The ConfigMap with the public CA bundle.
     pub ca_config_map: ConfigMap,
     /// The headless Service.
@@ -68,8 +69,18 @@ pub fn children(
     Ok(Children {
         service_account: service_account::service_account(owner),
         discovery: discovery::discovery(&spec.scrape, owner),
-        server_secret: server_secret::server_secret(spec, owner, state, &credentials)?,
-        scrape_secret: scrape_secret::scrape_secret(spec, owner, state, &credentials)?,
+        server_secret: SecretObject::new(server_secret::server_secret(
+            spec,
+            owner,
+            state,
+            &credentials,
+        )?),
+        scrape_secret: SecretObject::new(scrape_secret::scrape_secret(
+            spec,
+            owner,
+            state,
+            &credentials,
+        )?),
         ca_config_map: ca_config_map::ca_config_map(owner, state, &credentials),
         service: service::service(spec, owner),
         daemon_set: workload.map(|workload| daemon_set::daemon_set(spec, workload, owner)),

@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod log;
+pub mod log_bodies;
 pub mod log_filter;
 pub mod metrics;
 pub mod passes;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroize as _;
 
 /// bcrypt's own minimum; below it there is no hash.
 const MIN_COST: u32 = 4;
@@ -11,7 +12,7 @@ const MAX_COST: u32 = 16;
 /// Of the SHA-256 that names a hash; 48 bits keep the few hashes of a fleet apart.
 const ID_BYTES: usize = 6;
 
-/// A bcrypt hash in its usual text form, `$2y$12$…`. `Debug` does not show it.
+/// A bcrypt hash in its usual text form, `$2y$12$…`. `Debug` does not show it, and it is wiped when dropped.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BcryptHash {
     text: String,
@@ -59,7 +60,7 @@ impl BcryptHash {
     /// neither hash nor password: the text holds 128 bits of salt that nobody else knows.
     #[must_use]
     pub fn id(&self) -> String {
-        Sha256::digest(&self.text)
+        Sha256::digest(self.text.as_bytes())
             .iter()
             .take(ID_BYTES)
             .map(|byte| format!("{byte:02x}"))
@@ -70,6 +71,12 @@ impl BcryptHash {
     #[must_use]
     pub fn cost(&self) -> u32 {
         self.cost
+    }
+}
+
+impl Drop for BcryptHash {
+    fn drop(&mut self) {
+        self.text.zeroize();
     }
 }
 

@@ -84,6 +84,11 @@ impl Exporter {
         wait_for(text, || self.log().contains(text).then_some(()));
     }
 
+    /// A file of it in /proc.
+    pub fn proc_file(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap()
+    }
+
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args(["-s", name, &self.child.id().to_string()])

@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+
 use crate::{
+    apply::recreation::{immutable_field, recreation_command},
     names::{ADOPT_ANNOTATION, Owner},
     observe::api_error::{self, Class},
 };
@@ -78,6 +82,42 @@ pub enum ApplyError {
         /// The API server's message.
         problem: String,
     },
+    /// A field has another value than the operator writes, and can never be changed.
+    #[error(
+        "cannot change {kind} {name}: {}. To create it again: {command}",
+        api_error::text(source)
+    )]
+    Immutable {
+        /// Kind of the object.
+        kind: Cow<'static, str>,
+        /// Name of the object.
+        name: String,
+        /// The API server's answer.
+        #[source]
+        source: Box<kube::Error>,
+        /// Creates it again without a gap.
+        command: String,
+    },
+    /// Others set fields of an object that is wholly ours, and set them again after the operator removed them.
+    #[error(
+        "{kind} {name} has fields that the operator did not set, and they come back when it removes them: {fields}. An admission webhook or policy, or another controller, sets them; exclude objects with the label app.kubernetes.io/managed-by=secure-exporter-operator there"
+    )]
+    Drift {
+        /// Kind of the object.
+        kind: Cow<'static, str>,
+        /// Name of the object.
+        name: String,
+        /// The paths of the fields.
+        fields: String,
+    },
+    /// The object changed after it was read, so it was not repaired.
+    #[error("cannot repair {kind} {name} yet: it changed at the same moment")]
+    Overtaken {
+        /// Kind of the object.
+        kind: Cow<'static, str>,
+        /// Name of the object.
+        name: String,
+    },
     /// The published state is newer than the one to be written: another operator is running, or a backup was restored.
     #[error(
         "cannot write {kind} {name}: it contains generation {published} of the state, but the state is at generation {ours}, perhaps because a backup was restored; delete {name} to publish the older state"
@@ -95,6 +135,45 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// A request about `object` that the API server refused or did not answer.
+    pub(crate) fn api<K>(verb: &'static str, object: &K, source: kube::Error) -> Self
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
+        let (kind, name, source) = (K::kind(&()), object.name_any(), Box::new(source));
+        match immutable_field(&source) {
+            Some(field) => Self::Immutable {
+                command: recreation_command(object, field),
+                kind,
+                name,
+                source,
+            },
+            None => Self::Api {
+                verb,
+                kind,
+                name,
+                source,
+            },
+        }
+    }
+
+    /// A refused JSON patch. Without a field, the refusal is about the patch itself: one of its tests failed.
+    pub(crate) fn of_restoration<K>(object: &K, source: kube::Error) -> Self
+    where
+        K: Resource<DynamicType = ()> + Serialize,
+    {
+        if is_invalid(&source) && api_error::causes(&source).all(|cause| cause.field.is_empty()) {
+            let (kind, name) = (K::kind(&()), object.name_any());
+            return Self::Overtaken { kind, name };
+        }
+        Self::api("patch", object, source)
+    }
+
+    /// Whether the API server found the object invalid that results from a write.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if is_invalid(source))
+    }
+
     /// An object that could not be read.
     pub fn unread(kind: Cow<'static, str>, name: String, error: &kube::Error) -> Self {
         Self::Unread {
@@ -112,7 +191,11 @@ impl ApplyError {
 
     /// Whether another writer was faster.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api { source, .. } if api_error::class(source) == Class::Conflict)
+        match self {
+            Self::Api { source, .. } => api_error::class(source) == Class::Conflict,
+            Self::Overtaken { .. } => true,
+            _ => false,
+        }
     }
 
     /// Whether a retry may succeed without any action of a user.
@@ -126,6 +209,12 @@ impl ApplyError {
             | Self::Taken { .. }
             | Self::Restored { .. }
             | Self::Older { .. } => false,
+            Self::Immutable { .. } | Self::Drift { .. } => false,
+            Self::Overtaken { .. } => true,
         }
     }
+}
+
+fn is_invalid(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(refused) if refused.code == 422)
 }

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
-use crate::{apply::error::ApplyError, observe::children::Child};
+use crate::{
+    apply::error::ApplyError,
+    observe::children::{Child, controllers},
+};
 
 /// Returns our own object, or `None` if there is no object of this name.
 ///
@@ -61,4 +65,9 @@ pub(crate) fn adopt_foreign_metadata<K: Resource>(wanted: &mut K, present: &K) {
     let (labels, annotations) = (&present.meta().labels, &present.meta().annotations);
     merge(&mut wanted.meta_mut().labels, labels);
     merge(&mut wanted.meta_mut().annotations, annotations);
+}
+
+/// Whether the same resource controls both objects.
+pub(crate) fn has_same_controller(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    controllers(one).any(|it| controllers(other).any(|that| it.uid == that.uid))
 }

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     api::HostNetwork,
-    apply::Writer,
+    apply::{Writer, repairs::Repairs},
     clock::Clock,
     controller::backoff::PerObject,
     lease::Leases,
@@ -39,6 +39,8 @@ pub struct Context {
     pub permits: Semaphore,
     /// Consecutive failures of each resource.
     pub backoff: PerObject,
+    /// The repairs of generated objects that were tried.
+    pub repairs: Repairs,
     /// The timers of rotations.
     pub timers: Timers,
     /// The last answers of the exporters.
@@ -90,6 +92,7 @@ impl Context {
         Writer {
             client: &self.client,
             metrics: &self.metrics,
+            repairs: &self.repairs,
         }
     }
 
@@ -139,6 +142,7 @@ mod tests {
             passes: Arc::new(Passes::new(1)),
             permits: Semaphore::new(1),
             backoff: PerObject::default(),
+            repairs: Repairs::default(),
             timers: Timers::default(),
             samples: Samples::default(),
             remembered: Mutex::default(),

@@ -44,8 +44,10 @@ use crate::{
         state::{State, format::StateError},
         step::Step,
     },
+    secret_object::SecretObject,
     spec::{ParsedSpec, ValidSpec, issuer::ValidIssuer},
     supplied::{
+        cert_manager::Asked,
         certificate::{Supply, SupplyProblem, check},
         credentials::{SuppliedCredentials, UserSecret},
     },
@@ -141,9 +143,9 @@ impl Pass<'_> {
         let plan = plan(&known, &it)?;
         self.supply = Some(plan.supply.clone());
         let next = self.make(&plan.steps, known.clone(), &spec).await?;
-        if !self.apply(&spec, &known, &next, &issued).await? {
+        let Some(stored) = self.apply(&spec, &known, &next, &issued).await? else {
             return Ok(());
-        }
+        };
         self.is_complete = true;
         let news = News {
             steps: &plan.steps,
@@ -165,7 +167,7 @@ impl Pass<'_> {
         self.waiting = outlook.waiting;
         let is_watched = plan.supply == Supply::Managed && !spec.has_supplied_secrets();
         let awaits = self.waiting != Waiting::Nobody;
-        self.due = if plan.steps.is_empty() {
+        self.due = if stored == known.stored {
             pause(
                 outlook.deadline,
                 self.now,
@@ -369,15 +371,16 @@ impl Pass<'_> {
             .map_err(Problem::Rotation)
     }
 
-    /// Writes the state before everything that depends on it, and then each generated object that differs. Returns whether
-    /// the state was stored; if not, nothing has changed.
+    /// Writes the state before everything that depends on it, and then each generated object that differs. Returns what is
+    /// stored now; `None` if it could not be stored, so that nothing has changed.
     async fn apply(
         &mut self,
         spec: &ValidSpec,
         known: &Known,
         next: &Next,
         issued: &Issued,
-    ) -> Result<bool, Problem> {
+    ) -> Result<Option<Stored>, Problem> {
+        let kept_order = self.withdraw_order(spec, known, next, issued).await;
         let (owner, observed, writer) = (self.owner, self.observed, self.context.writer());
         let children = next.state.as_ref().and_then(|state| {
             let rendered = render::children(spec, self.workload.as_ref(), owner, state);
@@ -388,12 +391,14 @@ impl Pass<'_> {
         let drift = self.drift();
         let stored = Stored {
             state: next.state.clone(),
-            order: next.order.clone(),
+            order: kept_order.or_else(|| next.order.clone()),
         };
         let is_changed = stored != known.stored || observed.state.is_adopted();
         let wanted = Wanted {
-            state: is_changed
-                .then(|| render::state_secret(owner, stored.state.as_ref(), stored.order.as_ref())),
+            state: is_changed.then(|| {
+                let (state, order) = (stored.state.as_ref(), stored.order.as_ref());
+                SecretObject::new(render::state_secret(owner, state, order))
+            }),
             children,
         };
         let failed = writer.write(&wanted, observed).await;
@@ -405,11 +410,11 @@ impl Pass<'_> {
         self.problems
             .extend(failed.map(|(child, source)| Problem::child(child, source)));
         if !is_stored {
-            return Ok(false);
+            return Ok(None);
         }
         self.state.clone_from(&stored.state);
         let memory = Memory {
-            stored,
+            stored: stored.clone(),
             last_ordered: next.last_ordered,
             clock_jumps: self.clock_jumps,
         };
@@ -421,15 +426,37 @@ impl Pass<'_> {
         self.context
             .remembered()
             .insert(owner.uid.clone(), remembered);
-        let wanted = match (&spec.issuer, &next.order) {
-            (ValidIssuer::CertManager { issuer, .. }, Some(order)) => {
-                Some(render::certificate_request(spec, owner, issuer, order))
-            }
-            _ => None,
-        };
-        let asked = writer.certificate_requests(wanted, &issued.requests).await;
-        self.problems.extend(asked.err().map(Problem::from));
-        Ok(true)
+        if let ValidIssuer::CertManager { issuer, .. } = &spec.issuer {
+            let order = next.order.as_ref();
+            let wanted = order.map(|it| render::certificate_request(spec, owner, issuer, it));
+            let asked = writer.certificate_requests(wanted, &issued.requests).await;
+            self.problems.extend(asked.err().map(Problem::from));
+        }
+        Ok(Some(stored))
+    }
+
+    /// Deletes the CertificateRequests if the issuer is no cert-manager issuer any more. Returns the order if they could not
+    /// be deleted: once it is forgotten, nothing looks for them.
+    async fn withdraw_order(
+        &mut self,
+        spec: &ValidSpec,
+        known: &Known,
+        next: &Next,
+        issued: &Issued,
+    ) -> Option<Order> {
+        let is_of_cert_manager = matches!(spec.issuer, ValidIssuer::CertManager { .. });
+        let order = known.order.clone()?;
+        if is_of_cert_manager || next.order.is_some() {
+            return None;
+        }
+        if matches!(issued.requests, Asked::Unread(_)) {
+            return Some(order);
+        }
+        let writer = self.context.writer();
+        let deleted = writer.certificate_requests(None, &issued.requests).await;
+        let error = deleted.err()?;
+        self.problems.push(error.into());
+        Some(order)
     }
 
     /// What another client changed since this process last wrote everything.

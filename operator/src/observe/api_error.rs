@@ -1,5 +1,7 @@
 //! Failed requests to the API server. Pure.
 
+use kube::core::response::StatusCause;
+
 use crate::client::NoAnswer;
 
 /// The kind of failure, by the status code.
@@ -49,8 +51,7 @@ pub fn class(error: &kube::Error) -> Class {
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => return Class::Refused,
         _ => return Class::Unavailable,
     };
-    let mut causes = status.details.iter().flat_map(|details| &details.causes);
-    if causes.any(|cause| cause.reason == "NamespaceTerminating") {
+    if causes(error).any(|cause| cause.reason == "NamespaceTerminating") {
         return Class::NamespaceTerminating;
     }
     match status.code {
@@ -76,9 +77,25 @@ pub fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a ku
     std::iter::successors(Some(error), |error| error.source()).find_map(of)
 }
 
+/// Returns the causes that the API server gave, each usually with a field of the object.
+pub fn causes(error: &kube::Error) -> impl Iterator<Item = &StatusCause> {
+    let status = match error {
+        kube::Error::Api(status) => Some(status),
+        _ => None,
+    };
+    let details = status.and_then(|status| status.details.as_ref());
+    details.into_iter().flat_map(|details| &details.causes)
+}
+
 /// Returns the API server's message.
 pub fn text(error: &kube::Error) -> String {
     match error {
+        // The text of this error repeats values of the answer, which may be secret.
+        kube::Error::SerdeError(error) => format!(
+            "the answer of the API server is not what was expected, at line {} column {}",
+            error.line(),
+            error.column()
+        ),
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Api(status) => {
             format!("the API server answered {} {}", status.code, status.reason)

@@ -15,6 +15,7 @@ use crate::{
     names::Owner,
     report::{pod_problems::Complaint, problem::Reading},
     rotation::state::published::Published,
+    secret_object::wipe,
 };
 
 /// The object with the name of a generated one.
@@ -95,7 +96,8 @@ fn is_leftover(object: &ObjectMeta, owner: &Owner) -> bool {
     object.deletion_timestamp.is_some() || controllers(object).any(is_earlier)
 }
 
-/// The generated objects of one resource, and the problems of its pods.
+/// The generated objects of one resource, and the problems of its pods. It has no `Debug`, because it contains keys and
+/// passwords, which are wiped when it is dropped.
 pub struct Observed {
     /// The Secret with the rotation state.
     pub state: Child<Secret>,
@@ -160,6 +162,16 @@ impl Observed {
             adopted(&self.daemon_set),
         ];
         all.into_iter().flatten().collect()
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        for child in [&mut self.state, &mut self.server, &mut self.scrape] {
+            if let Child::Ours(secret) = child {
+                wipe(secret);
+            }
+        }
     }
 }
 

@@ -21,8 +21,10 @@ use crate::{
     spec::{ValidExporter, ValidSpec, ValidWorkload},
 };
 
-/// User and group of the exporter. Not 65534, which is `nobody` and shared by other processes of the node.
-const USER: i64 = 65_532;
+/// User and group of the exporter: its own. The exporter sees the node's `/proc`, in which the environment and the files of
+/// every process of the same user are open to it. 65532 is the user of distroless images, 65534 is `nobody`, and 29101 is the
+/// operator's.
+const USER: i64 = 29_100;
 
 /// Mount path of the Secret with certificate, key and users.
 const CREDENTIALS_PATH: &str = "/etc/secure-exporter";

@@ -7,6 +7,8 @@ use secure_exporter_web_config::{
     BcryptHash, ClientAuthType, TlsServerConfig, TlsVersion, UserHashes, WebConfig,
 };
 
+use zeroize::Zeroizing;
+
 use crate::{
     api::MinTlsVersion,
     names::Owner,
@@ -43,7 +45,7 @@ pub(crate) fn server_secret(
 }
 
 /// Renders the web configuration file in node_exporter's format, with paths relative to the file itself.
-fn web_config(spec: &ValidSpec, state: &State) -> Result<String, RenderError> {
+fn web_config(spec: &ValidSpec, state: &State) -> Result<Zeroizing<String>, RenderError> {
     let asks_certificate = spec.methods.ask_certificate();
     let basic_auth_users = if spec.methods.ask_password() {
         let mut users = state.users.clone();
@@ -70,7 +72,7 @@ fn web_config(spec: &ValidSpec, state: &State) -> Result<String, RenderError> {
         basic_auth_users,
         rate_limit: None,
     };
-    Ok(config.to_yaml())
+    Ok(Zeroizing::new(config.to_yaml()))
 }
 
 fn hashes(state: &State) -> Result<UserHashes, RenderError> {

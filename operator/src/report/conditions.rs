@@ -31,7 +31,7 @@ pub const CONTENDED: &str = "Contended";
 pub const STALLED: &str = "Stalled";
 
 /// All of them.
-pub const ALL: [&str; 11] = [
+pub const ALL: [&str; 12] = [
     READY,
     AVAILABLE,
     CERTIFICATE_VALID,
@@ -42,6 +42,7 @@ pub const ALL: [&str; 11] = [
     ROTATION_BLOCKED,
     CREDENTIALS_ACCEPTED,
     REQUESTS_ACCEPTED,
+    CONTENDED,
     STALLED,
 ];
 

@@ -215,6 +215,9 @@ fn of_apply(error: &ApplyError) -> &'static str {
         ApplyError::Restored { .. } => "RestoredObject",
         ApplyError::Leftover { .. } => "WaitingForGarbageCollector",
         ApplyError::Older { .. } => "OlderState",
+        ApplyError::Immutable { .. } => "ImmutableField",
+        ApplyError::Drift { .. } => "ForeignFields",
+        ApplyError::Overtaken { .. } => "Conflict",
         ApplyError::Unread { class, .. } => of_class(*class, "ReadFailed"),
         ApplyError::Api { source, .. } => of_api(source, "WriteFailed"),
     }

@@ -6,7 +6,10 @@ use tracing_subscriber::{
     Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::{arguments::LogFormat, telemetry::log_filter::LogFilter};
+use crate::{
+    arguments::LogFormat,
+    telemetry::{log_bodies::without_bodies, log_filter::LogFilter},
+};
 
 /// Starts the log.
 pub fn start(format: LogFormat, filter: &LogFilter) {
@@ -21,5 +24,6 @@ pub fn start(format: LogFormat, filter: &LogFilter) {
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(targets))
+        .with(without_bodies())
         .init();
 }

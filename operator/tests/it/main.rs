@@ -11,10 +11,15 @@
 
 mod crd_definition;
 mod documentation;
+mod drift;
+mod fake_api;
 mod known_collectors;
+mod log_bodies;
 mod render_children;
 mod requests;
 mod rotation_model;
 mod rotation_properties;
 mod status_question;
 mod trust_tables;
+mod withdrawn_order;
+mod writes;

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 const HASH: &str = "$2b$04$......................1rjnAsbI3oe4Ca3k6oAqGZDVDZHhQ0u";
 
-fn owner() -> Owner {
+pub(crate) fn owner() -> Owner {
     Owner {
         name: "nodes".into(),
         namespace: "monitoring".into(),
@@ -55,7 +55,7 @@ fn password(generation: u64) -> Password {
     }
 }
 
-fn state() -> State {
+pub(crate) fn state() -> State {
     State {
         generation: 5,
         authorities: BTreeMap::from([(1, authority(1))]),
@@ -82,13 +82,13 @@ fn state() -> State {
     }
 }
 
-fn valid(spec: Value) -> ParsedSpec {
+pub(crate) fn valid(spec: Value) -> ParsedSpec {
     let allowed = ["registry.example.com/mirror".to_owned()];
     let images = ImagePolicy::new("localhost/secure-exporter:dev", &allowed).unwrap();
     ParsedSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &images).unwrap()
 }
 
-fn everything() -> ParsedSpec {
+pub(crate) fn everything() -> ParsedSpec {
     valid(json!({
         "image": {
             "repository": "registry.example.com/mirror/secure-exporter", "tag": "1.2.3",
@@ -121,7 +121,7 @@ fn everything() -> ParsedSpec {
     }))
 }
 
-fn render(parsed: &ParsedSpec, state: &State) -> Children {
+pub(crate) fn render(parsed: &ParsedSpec, state: &State) -> Children {
     try_render(parsed, state).unwrap()
 }
 
@@ -213,7 +213,7 @@ fn the_state_secret() {
     });
 }
 
-fn request() -> Order {
+pub(crate) fn request() -> Order {
     Order {
         signing: SigningRequest {
             request_pem: pem("CERTIFICATE REQUEST", "request"),
@@ -385,8 +385,9 @@ fn prometheus_reads_strings_as_strings() {
     );
     let yaml_keys = secret
         .data
+        .as_ref()
         .unwrap()
-        .into_keys()
+        .keys()
         .filter(|key| key.ends_with(".yaml"));
     assert_eq!(
         yaml_keys.collect::<Vec<_>>(),
@@ -503,8 +504,8 @@ fn every_child_is_owned_and_labelled() {
         rendered.service_account.metadata,
         discovery.role.metadata,
         discovery.role_binding.metadata,
-        rendered.server_secret.metadata,
-        rendered.scrape_secret.metadata,
+        rendered.server_secret.metadata.clone(),
+        rendered.scrape_secret.metadata.clone(),
         rendered.ca_config_map.metadata,
         rendered.service.metadata,
         rendered.daemon_set.unwrap().metadata,

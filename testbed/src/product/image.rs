@@ -16,8 +16,13 @@ use tar::{Builder, EntryType, Header};
 use super::binaries;
 use crate::{paths::repository, progress::step};
 
-/// The user that our images run as: of their own, so that no other workload shares it.
-const USER: &str = "65532";
+/// The user that the image of the exporter runs as, and its group: its own, because an exporter sees the node's `/proc`, and
+/// a process may read the environment and the files of every process of the same user.
+const EXPORTER_USER: u32 = 29_100;
+/// The user that the image of the operator runs as: another one, because the operator's pod has a token for the API server.
+const OPERATOR_USER: u32 = 29_101;
+/// The user of images that only tests run.
+const OTHER_USER: u32 = 29_199;
 
 /// Builds and writes our own images.
 ///
@@ -49,6 +54,7 @@ pub fn ours(prefix: &str, tag: &str, folder: &Path) -> Result<Vec<PathBuf>> {
 pub struct Content {
     files: Vec<(String, Vec<u8>)>,
     entrypoint: String,
+    user: u32,
 }
 
 impl Content {
@@ -57,6 +63,11 @@ impl Content {
         Self {
             files: vec![(name.to_owned(), binary)],
             entrypoint: format!("/{name}"),
+            user: match name {
+                binaries::EXPORTER => EXPORTER_USER,
+                binaries::OPERATOR => OPERATOR_USER,
+                _ => OTHER_USER,
+            },
         }
     }
 }
@@ -132,8 +143,9 @@ fn layer(content: &Content) -> Result<Vec<u8>> {
         header.set_entry_type(EntryType::Directory);
         tar.append_data(&mut header, folder, std::io::empty())?;
     }
-    let passwd = format!("root:x:0:0:root:/:/none\nsecure-exporter:x:{USER}:{USER}::/:/none\n");
-    let group = format!("root:x:0:\nsecure-exporter:x:{USER}:\n");
+    let user = content.user;
+    let passwd = format!("root:x:0:0:root:/:/none\nsecure-exporter:x:{user}:{user}::/:/none\n");
+    let group = format!("root:x:0:\nsecure-exporter:x:{user}:\n");
     add(&mut tar, "etc/passwd", passwd.as_bytes(), 0o644)?;
     add(&mut tar, "etc/group", group.as_bytes(), 0o644)?;
     for (path, data) in &content.files {
@@ -147,7 +159,7 @@ fn config(content: &Content, layer: &str) -> Value {
         "architecture": architecture(),
         "os": "linux",
         "config": {
-            "User": format!("{USER}:{USER}"),
+            "User": format!("{0}:{0}", content.user),
             "Entrypoint": [content.entrypoint],
             "Labels": {
                 "org.opencontainers.image.title": content.entrypoint.trim_start_matches('/'),
@@ -201,6 +213,30 @@ fn header(size: usize, mode: u32) -> Header {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn exporter_and_operator_run_as_the_users_of_their_manifests_and_not_as_one() {
+        let user = |name: &str| Content::of(name, Vec::new()).user;
+        let (exporter, operator) = (user(binaries::EXPORTER), user(binaries::OPERATOR));
+        assert_ne!(exporter, operator);
+        let users = |manifest: &str| {
+            let text = fs::read_to_string(repository().join(manifest)).unwrap();
+            let lines = text.lines().map(str::trim);
+            let numbers = lines.filter_map(|line| {
+                let ids = ["runAsUser: ", "runAsGroup: ", "fsGroup: "];
+                let number = ids.iter().find_map(|id| line.strip_prefix(id))?;
+                Some(number.parse().unwrap())
+            });
+            numbers.collect::<Vec<u32>>()
+        };
+        let chart = users("charts/secure-exporter/templates/deployment.yaml");
+        assert_eq!(chart, [operator; 2]);
+        // What the operator renders for the exporter.
+        for snapshot in ["empty-daemon-set", "everything-daemon-set"] {
+            let rendered = users(&format!("operator/tests/it/snapshots/{snapshot}.snap"));
+            assert_eq!(rendered, [exporter; 3], "{snapshot}");
+        }
+    }
 
     #[test]
     fn the_same_binary_gives_the_same_archive_and_every_digest_is_of_its_blob() {

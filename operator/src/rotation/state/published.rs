@@ -6,7 +6,9 @@ use kube::Resource;
 use crate::{names::published_generation, render::Children};
 
 /// The published objects, each if it exists and belongs to this resource.
-#[derive(Clone, Copy, Debug)]
+///
+/// It has no `Debug`, because it contains keys and passwords.
+#[derive(Clone, Copy)]
 pub struct Published<'a> {
     /// The Secret that the exporters mount.
     pub server: Option<&'a Secret>,
@@ -33,10 +35,12 @@ impl Published<'_> {
 
     /// Whether everything was read back exactly as in `children`.
     pub fn shows(&self, children: &Children) -> bool {
-        let data = |secret: Option<&Secret>| secret.and_then(|it| it.data.clone());
+        let shows = |present: Option<&Secret>, rendered: &Secret| {
+            present.and_then(|it| it.data.as_ref()) == rendered.data.as_ref()
+        };
         let bundle = self.bundle.and_then(|it| it.data.as_ref());
-        data(self.server) == children.server_secret.data
-            && data(self.scrape) == children.scrape_secret.data
+        shows(self.server, &children.server_secret)
+            && shows(self.scrape, &children.scrape_secret)
             && (self.bundle_is_foreign || bundle == children.ca_config_map.data.as_ref())
     }
 }

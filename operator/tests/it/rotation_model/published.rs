@@ -71,9 +71,9 @@ impl Store {
     /// Whether the object is not as rendered.
     pub fn differs(&self, child: ChildKind, rendered: &Children) -> bool {
         match child {
-            ChildKind::Server => self.server.as_ref() != Some(&rendered.server_secret),
+            ChildKind::Server => self.server.as_ref() != Some(&*rendered.server_secret),
             ChildKind::Bundle => self.bundle.as_ref() != Some(&rendered.ca_config_map),
-            ChildKind::Scrape => self.scrape.as_ref() != Some(&rendered.scrape_secret),
+            ChildKind::Scrape => self.scrape.as_ref() != Some(&*rendered.scrape_secret),
             _ => false,
         }
     }
@@ -82,12 +82,12 @@ impl Store {
         match child {
             ChildKind::Server => {
                 self.served = Some(Served::of(&rendered.server_secret));
-                self.server = Some(rendered.server_secret.clone());
+                self.server = Some(Secret::clone(&rendered.server_secret));
             }
             ChildKind::Bundle => self.bundle = Some(rendered.ca_config_map.clone()),
             ChildKind::Scrape => {
                 self.given = Some(Given::of(&rendered.scrape_secret));
-                self.scrape = Some(rendered.scrape_secret.clone());
+                self.scrape = Some(Secret::clone(&rendered.scrape_secret));
             }
             _ => {}
         }

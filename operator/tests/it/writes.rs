@@ -1,0 +1,347 @@
+//! How objects are written, against an API server that refuses, repeats and changes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Service};
+use kube::Client;
+use secure_exporter_operator::{
+    apply::{Wanted, Writer, error::ApplyError, repairs::Repairs},
+    names::ChildKind,
+    observe::children::{Child, Observed},
+    render::{Children, certificate_request, state_secret},
+    secret_object::SecretObject,
+    spec::issuer::ValidIssuer,
+    supplied::cert_manager::{Asked, CertificateRequest},
+    telemetry::metrics::Metrics,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    drift::{daemon_set_defaults, service_defaults, stored},
+    fake_api::{FakeApi, Request, refusal},
+    render_children::{owner, render, request, state, valid},
+};
+
+/// The operator's memory.
+#[derive(Default)]
+struct Operator {
+    metrics: Metrics,
+    repairs: Repairs,
+}
+
+impl Operator {
+    fn writer<'a>(&'a self, client: &'a Client) -> Writer<'a> {
+        Writer {
+            client,
+            metrics: &self.metrics,
+            repairs: &self.repairs,
+        }
+    }
+}
+
+fn nothing() -> Observed {
+    Observed {
+        state: Child::Absent,
+        server: Child::Absent,
+        scrape: Child::Absent,
+        authority: Child::Absent,
+        service_account: Child::Absent,
+        role: Child::Absent,
+        role_binding: Child::Absent,
+        service: Child::Absent,
+        daemon_set: Child::Absent,
+        complaints: None,
+    }
+}
+
+fn children() -> Children {
+    render(&valid(json!({})), &state())
+}
+
+/// Stores what it gets.
+fn accept(request: &Request) -> (u16, Value) {
+    let mut object = request.body.clone();
+    object["metadata"]["uid"] = "u".into();
+    object["metadata"]["resourceVersion"] = "8".into();
+    (200, object)
+}
+
+/// The object after a JSON patch.
+fn patched(mut object: Value, patch: &Value) -> (u16, Value) {
+    object["spec"] = patch[2]["value"].clone();
+    object["metadata"]["resourceVersion"] = "9".into();
+    (200, object)
+}
+
+/// An object whose creation the API server carries out and answers with a time-out. The client sends the request again.
+async fn answer_lost(present: Value) -> FakeApi {
+    let mut creations = 0;
+    FakeApi::start(move |request| match request.verb.as_str() {
+        "POST" => {
+            creations += 1;
+            match creations {
+                1 => refusal(504, "Timeout", &[]),
+                _ => refusal(409, "AlreadyExists", &[]),
+            }
+        }
+        _ if request.path.ends_with("/certificaterequests") => {
+            (200, json!({"metadata": {}, "items": [present]}))
+        }
+        _ => (200, present.clone()),
+    })
+    .await
+}
+
+fn wanted_request() -> CertificateRequest {
+    let spec = valid(json!({"tls": {"issuer": {
+        "type": "CertManager", "certManager": {"issuerRef": {"name": "first"}}}}}))
+    .spec;
+    let ValidIssuer::CertManager { issuer, .. } = &spec.issuer else {
+        panic!("{:?}", spec.issuer);
+    };
+    certificate_request(&spec, &owner(), issuer, &request())
+}
+
+#[tokio::test]
+async fn a_certificate_request_whose_answer_was_lost_is_ours() {
+    let wanted = wanted_request();
+    let mut present = serde_json::to_value(&wanted).unwrap();
+    // What cert-manager adds.
+    present["spec"]["username"] = "operator".into();
+    let api = answer_lost(present.clone()).await;
+    let operator = Operator::default();
+    let writer = operator.writer(&api.client);
+    let asked = Asked::Open(Vec::new());
+    writer
+        .certificate_requests(Some(wanted.clone()), &asked)
+        .await
+        .unwrap();
+    assert_eq!(api.verbs("certificaterequests"), ["POST", "POST", "GET"]);
+
+    let other = |pointer: &str, value: Value| {
+        let mut other = present.clone();
+        *other.pointer_mut(pointer).unwrap() = value;
+        other
+    };
+    let foreign = other("/metadata/ownerReferences/0/uid", json!("another"));
+    let changed = other("/spec/request", json!("b3RoZXI="));
+    for not_ours in [foreign, changed] {
+        let api = answer_lost(not_ours).await;
+        let writer = operator.writer(&api.client);
+        let refused = writer
+            .certificate_requests(Some(wanted.clone()), &asked)
+            .await;
+        assert!(
+            matches!(refused, Err(ApplyError::Taken { .. })),
+            "{refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_secret_whose_answer_was_lost_is_stored() {
+    let secret = state_secret(&owner(), Some(&state()), None);
+    let present = serde_json::to_value(&secret).unwrap();
+    let wanted = || Wanted {
+        state: Some(SecretObject::new(secret.clone())),
+        children: None,
+    };
+    let operator = Operator::default();
+    let api = answer_lost(present.clone()).await;
+    let failed = operator
+        .writer(&api.client)
+        .write(&wanted(), &nothing())
+        .await;
+    assert!(failed.is_empty(), "{failed:?}");
+
+    // Another one is left to the next pass, which reads it.
+    let mut other = present;
+    other["data"] = json!({});
+    let api = answer_lost(other).await;
+    let failed = operator
+        .writer(&api.client)
+        .write(&wanted(), &nothing())
+        .await;
+    assert!(
+        matches!(&failed[..], [(ChildKind::State, error)] if error.is_conflict()),
+        "{failed:?}"
+    );
+}
+
+async fn write(operator: &Operator, api: &FakeApi, observed: &Observed) -> Vec<ApplyError> {
+    let wanted = Wanted {
+        state: None,
+        children: Some(children()),
+    };
+    let failed = operator.writer(&api.client).write(&wanted, observed).await;
+    failed.into_iter().map(|(_, error)| error).collect()
+}
+
+fn edited_service() -> Value {
+    let mut service = stored(&children().service, &service_defaults());
+    service["spec"]["ports"][0]["port"] = 9101.into();
+    service
+}
+
+/// Observed with a Service whose port was edited by hand.
+fn with_edited_service() -> Observed {
+    let service: Service = serde_json::from_value(edited_service()).unwrap();
+    let mut observed = nothing();
+    observed.service = Child::Ours(service);
+    observed
+}
+
+/// Refuses to merge our port with the edited one, until the list is replaced.
+fn port_conflict(is_repaired: &mut bool, request: &Request) -> (u16, Value) {
+    let is_service = request.path.ends_with("/services/nodes");
+    match request.verb.as_str() {
+        "APPLY" if is_service && !*is_repaired => refusal(
+            422,
+            "Invalid",
+            &[("FieldValueDuplicate", "spec.ports[1].name")],
+        ),
+        "JSON-PATCH" if is_service => {
+            *is_repaired = true;
+            patched(edited_service(), &request.body)
+        }
+        "GET" => (200, edited_service()),
+        _ => accept(request),
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_merged_is_replaced_and_nothing_is_deleted() {
+    let mut is_repaired = false;
+    let api = FakeApi::start(move |request| port_conflict(&mut is_repaired, request)).await;
+    let operator = Operator::default();
+    let failed = write(&operator, &api, &with_edited_service()).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(
+        api.verbs("/services/nodes"),
+        ["APPLY", "GET", "JSON-PATCH", "APPLY"]
+    );
+}
+
+#[tokio::test]
+async fn a_version_that_cannot_be_repaired_is_tried_once_and_reported() {
+    let api = FakeApi::start(|request| match request.verb.as_str() {
+        "JSON-PATCH" => refusal(
+            422,
+            "Invalid",
+            &[("FieldValueInvalid", "spec.ports[0].port")],
+        ),
+        _ => port_conflict(&mut false, request),
+    })
+    .await;
+    let operator = Operator::default();
+    for _ in 0..3 {
+        let failed = write(&operator, &api, &with_edited_service()).await;
+        assert!(
+            matches!(&failed[..], [error] if error.is_invalid() && !error.is_passing()),
+            "{failed:?}"
+        );
+    }
+    let verbs = api.verbs("/services/nodes");
+    let repairs = verbs.iter().filter(|verb| *verb == "JSON-PATCH").count();
+    assert_eq!(repairs, 1, "{verbs:?}");
+}
+
+#[tokio::test]
+async fn an_object_that_changes_during_its_repair_is_read_again() {
+    let api = FakeApi::start(|request| match request.verb.as_str() {
+        // As the API server answers to a failed test of a JSON patch.
+        "JSON-PATCH" => refusal(422, "Invalid", &[("UnexpectedServerResponse", "")]),
+        _ => port_conflict(&mut false, request),
+    })
+    .await;
+    let failed = write(&Operator::default(), &api, &with_edited_service()).await;
+    assert!(
+        matches!(&failed[..], [error] if error.is_conflict() && error.is_passing()),
+        "{failed:?}"
+    );
+}
+
+/// Answers with a DaemonSet into which this field of the pods was put.
+fn with_field(request: &Request, field: &str) -> (u16, Value) {
+    let (code, mut object) = accept(request);
+    for (pointer, value) in daemon_set_defaults() {
+        if let Some((parent, name)) = pointer.rsplit_once('/')
+            && let Some(Value::Object(fields)) = object.pointer_mut(parent)
+        {
+            fields.insert(name.to_owned(), value);
+        }
+    }
+    object["spec"]["template"]["spec"][field] = true.into();
+    (code, object)
+}
+
+fn with_daemon_set() -> Observed {
+    let daemon_set = stored(&children().daemon_set.unwrap(), &daemon_set_defaults());
+    let daemon_set: DaemonSet = serde_json::from_value(daemon_set).unwrap();
+    let mut observed = nothing();
+    observed.daemon_set = Child::Ours(daemon_set);
+    observed
+}
+
+#[tokio::test]
+async fn what_others_added_is_removed() {
+    let mut is_clean = false;
+    let api = FakeApi::start(move |request| {
+        let is_daemon_set = request.path.ends_with("/daemonsets/nodes");
+        match request.verb.as_str() {
+            "APPLY" if is_daemon_set && !is_clean => with_field(request, "hostPID"),
+            "JSON-PATCH" => {
+                is_clean = true;
+                let present = stored(&children().daemon_set.unwrap(), &daemon_set_defaults());
+                patched(present, &request.body)
+            }
+            _ => accept(request),
+        }
+    })
+    .await;
+    let operator = Operator::default();
+    for _ in 0..2 {
+        let failed = write(&operator, &api, &with_daemon_set()).await;
+        assert!(failed.is_empty(), "{failed:?}");
+    }
+    let verbs = api.verbs("/daemonsets/nodes");
+    assert_eq!(verbs, ["APPLY", "JSON-PATCH", "APPLY"]);
+}
+
+#[tokio::test]
+async fn what_comes_straight_back_is_reported_and_not_fought() {
+    // As a mutating admission webhook does.
+    let api = FakeApi::start(move |request| {
+        let is_daemon_set = request.path.ends_with("/daemonsets/nodes");
+        match request.verb.as_str() {
+            "JSON-PATCH" => {
+                let present = stored(&children().daemon_set.unwrap(), &daemon_set_defaults());
+                let (code, mut object) = patched(present, &request.body);
+                object["spec"]["template"]["spec"]["hostPID"] = true.into();
+                // Nothing changed.
+                object["metadata"]["resourceVersion"] = "8".into();
+                (code, object)
+            }
+            "APPLY" if is_daemon_set => with_field(request, "hostPID"),
+            _ => accept(request),
+        }
+    })
+    .await;
+    let operator = Operator::default();
+    for _ in 0..3 {
+        let failed = write(&operator, &api, &with_daemon_set()).await;
+        let [error @ ApplyError::Drift { fields, .. }] = &failed[..] else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(fields, "spec.template.spec.hostPID");
+        assert!(!error.is_passing());
+    }
+    let counts = api.verbs("/daemonsets/nodes").into_iter().fold(
+        BTreeMap::<String, usize>::new(),
+        |mut counts, verb| {
+            *counts.entry(verb).or_default() += 1;
+            counts
+        },
+    );
+    assert_eq!(counts["JSON-PATCH"], 1, "{counts:?}");
+}
