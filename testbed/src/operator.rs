@@ -80,8 +80,22 @@ impl Stage {
     /// # Errors
     /// It cannot be started.
     pub fn operator_with(&self, arguments: &[&str]) -> Result<Process> {
+        self.start(&json!({}), arguments)
+    }
+
+    /// The same as the ServiceAccount `default` of the namespace, which has no permissions but those that the test gives it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn operator_without_permissions(&self, arguments: &[&str]) -> Result<Process> {
+        let namespace = self.kubectl.namespace();
+        let account = format!("system:serviceaccount:{namespace}:default");
+        self.start(&json!({"as": account}), arguments)
+    }
+
+    fn start(&self, user: &Value, arguments: &[&str]) -> Result<Process> {
         let kubeconfig = self.folder.path().join("kubeconfig");
-        write_kubeconfig(&kubeconfig, &self.gate.address)?;
+        write_kubeconfig(&kubeconfig, &self.gate.address, user)?;
         Process::spawn(
             Command::new(binaries::built(binaries::OPERATOR)?)
                 .arg("run")
@@ -100,11 +114,11 @@ impl Stage {
     }
 }
 
-fn write_kubeconfig(file: &Path, server: &str) -> Result<()> {
+fn write_kubeconfig(file: &Path, server: &str, user: &Value) -> Result<()> {
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "gate",
         "clusters": [{"name": "gate", "cluster": {"server": server}}],
-        "users": [{"name": "nobody", "user": {}}],
+        "users": [{"name": "nobody", "user": user}],
         "contexts": [{"name": "gate", "context": {"cluster": "gate", "user": "nobody"}}],
     });
     Ok(fs::write(file, config.to_string())?)

@@ -9,8 +9,8 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -46,6 +46,11 @@ struct State {
     left: AtomicI64,
     cut_after: AtomicBool,
     closed: AtomicBool,
+    swallows: AtomicBool,
+    /// How often it has begun to swallow.
+    floods: AtomicU64,
+    /// Connections that are open, and on which nothing ever comes.
+    dead: Mutex<Vec<TcpStream>>,
 }
 
 impl Gate {
@@ -66,6 +71,9 @@ impl Gate {
             left: AtomicI64::new(i64::MAX),
             cut_after: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            swallows: AtomicBool::new(false),
+            floods: AtomicU64::new(0),
+            dead: Mutex::default(),
         });
         let address = format!("http://{}", listener.local_addr()?);
         let shared = state.clone();
@@ -96,6 +104,23 @@ impl Gate {
         self.close_at(i64::MAX, Cut::Before);
     }
 
+    /// Swallows every request until [`Self::answer`]: the connection stays open, and there is never an answer, as if the
+    /// other machine had lost its power. What is under way is lost as well, watches included.
+    pub fn swallow(&self) {
+        self.state.floods.fetch_add(1, Ordering::SeqCst);
+        self.state.swallows.store(true, Ordering::SeqCst);
+    }
+
+    /// Answers new requests again. Those that were swallowed stay so.
+    pub fn answer(&self) {
+        self.state.swallows.store(false, Ordering::SeqCst);
+    }
+
+    /// How many connections are dead by now.
+    pub fn swallowed(&self) -> usize {
+        self.state.dead().len()
+    }
+
     /// Whether it has closed.
     pub fn is_closed(&self) -> bool {
         self.state.closed.load(Ordering::SeqCst)
@@ -105,6 +130,11 @@ impl Gate {
 impl State {
     fn pass(&self, mut client: TcpStream) -> Result<()> {
         let request = read_request(&mut client)?;
+        let floods = self.floods.load(Ordering::SeqCst);
+        if self.swallows.load(Ordering::SeqCst) {
+            self.dead().push(client);
+            return Ok(());
+        }
         if self.closed.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -124,9 +154,23 @@ impl State {
             return Ok(());
         }
         // Bytes are passed on as they come: a watch never ends.
-        std::io::copy(&mut server, &mut client)?;
-        client.shutdown(Shutdown::Both)?;
-        Ok(())
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            let count = server.read(&mut buffer)?;
+            if self.floods.load(Ordering::SeqCst) != floods {
+                self.dead().push(client);
+                return Ok(());
+            }
+            if count == 0 {
+                client.shutdown(Shutdown::Both)?;
+                return Ok(());
+            }
+            client.write_all(&buffer[..count])?;
+        }
+    }
+
+    fn dead(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

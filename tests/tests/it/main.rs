@@ -10,6 +10,7 @@ mod cert_manager;
 mod chart;
 mod cluster;
 mod crashes;
+mod deadlines;
 mod definition;
 mod hanging;
 mod issuers;
