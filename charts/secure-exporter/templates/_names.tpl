@@ -42,6 +42,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/*
+The watched namespaces that do not exist, separated by commas: a Role there would make the whole release fail. Where Helm does
+not ask the cluster (`helm template`), none: `kube-system` always exists.
+*/}}
+{{- define "secure-exporter.missingNamespaces" -}}
+{{- $missing := list -}}
+{{- $others := without .Values.watchNamespaces .Release.Namespace "*" -}}
+{{- if and $others (lookup "v1" "Namespace" "" "kube-system") -}}
+{{- range $others -}}
+{{- $found := lookup "v1" "Namespace" "" . -}}
+{{- if or (not $found) (eq (dig "status" "phase" "" $found) "Terminating") -}}
+{{- $missing = append $missing . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $missing -}}
+{{- end -}}
+
 {{/* The namespaces to watch: `*`, or a list separated by commas that always contains the release's namespace. */}}
 {{- define "secure-exporter.watchNamespaces" -}}
 {{- if has "*" .Values.watchNamespaces -}}

@@ -121,6 +121,47 @@ fn the_dashboard_is_one_that_grafana_and_prometheus_understand() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_level_that_would_log_nothing_is_refused() -> Result<()> {
+    let _slot = Slot::shared();
+    let level = |level: &str| template(&["--set-string", &format!("operator.log.level={level}")]);
+    for level_that_exists in ["debug", r"info\,kube=debug"] {
+        ensure!(level(level_that_exists)?.contains("--log-level="));
+    }
+    for none in ["verbose", "kube=debug"] {
+        let refusal = format!("{:#}", level(none).err().context("it is accepted")?);
+        ensure!(refusal.contains("/operator/log/level"), "{refusal}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_namespace_that_does_not_exist_is_left_out_and_named() -> Result<()> {
+    let _slot = Slot::shared();
+    let cluster = test_clusters::control_plane()?;
+    let watched = ["--set", "watchNamespaces={kube-public,not-there}"];
+    let mut helm = Command::new(servers::ensure(&servers::HELM)?);
+    helm.arg("--kubeconfig")
+        .arg(cluster.kubeconfig())
+        .args(["install", "missing", "--namespace", "default"])
+        .arg(chart())
+        .args(["--dry-run=server", "--skip-crds"])
+        .args(watched);
+    let told = output(&mut helm)?;
+    let (objects, notes) = told.split_once("NOTES:").context("no notes")?;
+    let roles_in =
+        |text: &str, namespace: &str| text.matches(&format!("  namespace: {namespace}\n")).count();
+    ensure!(roles_in(objects, "kube-public") == 2, "{objects}");
+    ensure!(roles_in(objects, "not-there") == 0, "{objects}");
+    // The operator still waits for it.
+    ensure!(objects.contains("kube-public,not-there"), "{objects}");
+    ensure!(notes.contains("DO NOT EXIST: not-there."), "{notes}");
+
+    // Without a cluster nothing is known, and nothing left out.
+    ensure!(roles_in(&template(&watched)?, "not-there") == 2);
+    Ok(())
+}
+
 /// Every object of a text, as the API server would keep it; a field that it does not know is an error.
 fn checked(kubectl: &Kubectl, text: &str) -> Result<Vec<Value>> {
     let mut file = NamedTempFile::with_suffix(".yaml")?;

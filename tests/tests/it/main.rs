@@ -11,6 +11,7 @@ mod chart;
 mod cluster;
 mod core_dumps;
 mod crashes;
+mod deadlines;
 mod definition;
 mod faults;
 mod hanging;
