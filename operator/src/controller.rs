@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod context;
 mod pass;
+mod recall;
 pub mod reconcile;
 mod schedule;
 mod telling;

@@ -29,6 +29,9 @@ pub const ROTATE_ANNOTATION: &str = "secureexporter.dev/rotate";
 /// Annotation with which a user distrusts leaked credentials: see [`annotations`](crate::rotation::annotations).
 pub const DISTRUST_ANNOTATION: &str = "secureexporter.dev/distrust";
 
+/// Label with which a user allows resources to reference a Secret: see [`reference`](crate::supplied::reference).
+pub const USABLE_LABEL: &str = "secureexporter.dev/usable";
+
 /// Label with the application's name; its value is [`APP_NAME`].
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 /// Label with the name of the `SecureExporter`.

@@ -20,7 +20,7 @@ use crate::{
     observe::children::{Child, Observed},
     report::pod_problems::{self, Complaint},
     spec::ValidSpec,
-    supplied::credentials::SuppliedCredentials,
+    supplied::{credentials::SuppliedCredentials, reference::ReferencePolicy},
 };
 
 /// Reads the generated objects of `owner`. If one cannot be read, the others still are.
@@ -59,6 +59,7 @@ where
 /// The API server did not answer, or refused the request.
 pub async fn supplied_credentials(
     client: &Client,
+    policy: ReferencePolicy,
     namespace: &str,
     spec: &ValidSpec,
 ) -> Result<SuppliedCredentials, kube::Error> {
@@ -72,6 +73,7 @@ pub async fn supplied_credentials(
     };
     Ok(SuppliedCredentials::check(
         spec,
+        policy,
         password.as_ref(),
         users.as_ref(),
     ))

@@ -12,7 +12,7 @@ use crate::{
     arguments::{RunArguments, Scope},
     clock::SystemClock,
     controller::{self, backoff::PerObject, context::Context},
-    spec::image_policy::{ImagePolicy, ImagePolicyError},
+    spec::policy::PolicyError,
     telemetry::{
         events::Events,
         metrics::Metrics,
@@ -23,9 +23,9 @@ use crate::{
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An image flag is invalid.
+    /// A flag of the policy is invalid.
     #[error(transparent)]
-    Images(#[from] ImagePolicyError),
+    Policy(#[from] PolicyError),
     /// The configuration of the API client is missing or invalid.
     #[error(
         "cannot configure the client for the API server: {0}; in a cluster, mount the ServiceAccount token into the pod; elsewhere, set KUBECONFIG"
@@ -52,7 +52,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`]
 pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
-    let images = ImagePolicy::new(&arguments.exporter_image, &arguments.allowed_images)?;
+    let policy = arguments.policy()?;
     let clock = Arc::new(SystemClock::default());
     let health = Arc::new(Health::new(clock.clone()));
     let metrics = Arc::new(Metrics::default());
@@ -61,7 +61,8 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         events: Events::new(client.clone()),
         client: client.clone(),
         clock,
-        images,
+        policy,
+        references: arguments.references(),
         metrics: metrics.clone(),
         backoff: PerObject::default(),
         timers: arguments.timers.timers(),

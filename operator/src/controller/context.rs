@@ -12,7 +12,8 @@ use crate::{
     names::Owner,
     observe::samples::Samples,
     rotation::{recall::Memory, timing::Timers},
-    spec::image_policy::ImagePolicy,
+    spec::policy::Policy,
+    supplied::reference::ReferencePolicy,
     telemetry::{events::Events, metrics::Metrics},
 };
 
@@ -22,8 +23,10 @@ pub struct Context {
     pub client: Client,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Which images may run.
-    pub images: ImagePolicy,
+    /// What the author of a resource may put on pods.
+    pub policy: Policy,
+    /// Which Secrets a resource may reference.
+    pub references: ReferencePolicy,
     /// The operator's metrics.
     pub metrics: Arc<Metrics>,
     /// Publishes Kubernetes events.

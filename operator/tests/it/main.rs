@@ -10,7 +10,6 @@
 )]
 
 mod crd_definition;
-mod known_collectors;
 mod render_children;
 mod requests;
 mod rotation_model;
