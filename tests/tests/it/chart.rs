@@ -121,6 +121,44 @@ fn the_dashboard_is_one_that_grafana_and_prometheus_understand() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn what_authors_may_do_reaches_the_operator() -> Result<()> {
+    let _slot = Slot::shared();
+    let default = template(&[])?;
+    ensure!(
+        default.contains("- \"--max-exporter-resources=cpu=1,memory=512Mi\""),
+        "{default}"
+    );
+    for absent in ["--allowed-", "--require-reference-label"] {
+        ensure!(!default.contains(absent), "{absent} is the default");
+    }
+    let values = [
+        "allowedPodLabelPrefixes={team,example.com/}",
+        "allowedPodAnnotationPrefixes={*}",
+        "allowedPriorityClasses={monitoring}",
+        "maxExporterResources.cpu=null",
+        "requireReferenceLabel=true",
+    ];
+    let arguments: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+    let text = template(&arguments)?;
+    for flag in [
+        "\"--allowed-pod-label-prefixes=team,example.com/\"",
+        "\"--allowed-pod-annotation-prefixes=*\"",
+        "\"--allowed-priority-classes=monitoring\"",
+        "\"--max-exporter-resources=memory=512Mi\"",
+        "--require-reference-label",
+    ] {
+        ensure!(text.contains(&format!("- {flag}\n")), "no {flag} in {text}");
+    }
+    for bad in [
+        "allowedPodLabelPrefixes={example.com/*}",
+        "maxExporterResources.cpu=lots",
+    ] {
+        ensure!(template(&["--set", bad]).is_err(), "accepted: {bad}");
+    }
+    Ok(())
+}
+
 /// Every object of a text, as the API server would keep it; a field that it does not know is an error.
 fn checked(kubectl: &Kubectl, text: &str) -> Result<Vec<Value>> {
     let mut file = NamedTempFile::with_suffix(".yaml")?;
