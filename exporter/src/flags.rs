@@ -16,7 +16,7 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::Level;
 
-use crate::collectors::{HostNetwork, OptionKind, Settings, TABLE};
+use crate::collectors::{HostNetwork, OptionKind, Registry, Settings, TABLE};
 use crate::log::Format;
 use crate::web::version;
 
@@ -98,6 +98,22 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
             Ok(Invocation::Print(error.to_string()))
         }
         Err(error) => Err(refusal(&error)),
+    }
+}
+
+/// Checks a command line as the exporter does at its start, for programs that write one. Neither a file nor a device that
+/// an option names is looked at.
+///
+/// # Errors
+/// The first flag that is not understood, or an option with which a collector cannot be built.
+pub fn check(arguments: impl IntoIterator<Item = OsString>) -> Result<(), FlagError> {
+    match parse(arguments)? {
+        Invocation::Print(_) => Err(FlagError(
+            "it asks for the help or the version, with which nothing is served".into(),
+        )),
+        Invocation::Run(flags) => Registry::new(&flags.collectors)
+            .map(drop)
+            .map_err(|error| FlagError(error.to_string())),
     }
 }
 
@@ -287,6 +303,7 @@ mod tests {
             "--path.procfs=/host/proc",
             "--path.sysfs=/host/sys",
             "--path.rootfs=/host/root",
+            "--path.udev.data=/host/root/run/udev/data",
             "--log.level=info",
             "--no-collector.vmstat",
             "--collector.filesystem.mount-points-exclude=^/x$",
@@ -339,6 +356,31 @@ mod tests {
             let reason = refused(&[&format!("--collector.timeout={bad}")]);
             assert!(reason.contains("collector.timeout"), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_command_line_is_checked_with_the_options_of_the_collectors_that_would_run() {
+        let checked = |arguments: &[&str]| {
+            let words = std::iter::once("secure-exporter").chain(arguments.iter().copied());
+            check(words.map(OsString::from)).map_err(|error| error.to_string())
+        };
+        checked(&[
+            "--collector.pcidevice",
+            "--collector.pcidevice.idsfile=/does/not/exist",
+        ])
+        .unwrap();
+        let error = checked(&["--collector.netdev.device-exclude=("]).unwrap_err();
+        assert!(
+            error.contains("--collector.netdev.device-exclude"),
+            "{error}"
+        );
+        // This one starts all the same.
+        checked(&[
+            "--no-collector.netdev",
+            "--collector.netdev.device-exclude=(",
+        ])
+        .unwrap();
+        assert!(checked(&["--collector.cpuu"]).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub use authentication::{
     AuthenticationMethod, AuthenticationSpec, BasicAuthSpec, PasswordSecretRef, UsersSecretRef,
 };
 pub use duration::{DurationError, parse_duration};
-pub use exporter::{Collectors, ExporterSpec, KNOWN_COLLECTORS, LogLevel};
+pub use exporter::{Collectors, ExporterSpec, LogLevel};
 pub use host_access::{HostAccess, HostNetwork};
 pub use image::{ImageReference, ImageReferenceError, ImageSpec, PullPolicy, PullSecret};
 pub use issuer::{

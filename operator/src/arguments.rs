@@ -5,7 +5,17 @@ use std::{net::SocketAddr, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use jiff::SignedDuration;
 
-use crate::{api::parse_duration, rotation::timing::Timers, telemetry::log_filter::LogFilter};
+use crate::{
+    api::parse_duration,
+    rotation::timing::Timers,
+    spec::{
+        image_policy::ImagePolicy,
+        pod_policy::{PodPolicy, PodRules},
+        policy::{Policy, PolicyError},
+    },
+    supplied::reference::ReferencePolicy,
+    telemetry::log_filter::LogFilter,
+};
 
 /// Kubernetes operator for SecureExporter resources: encrypted, authenticated and verified node metrics.
 #[derive(Parser, Debug)]
@@ -40,6 +50,9 @@ pub struct RunArguments {
     /// each namespace with SecureExporters, so that two releases do not serve the same namespace
     #[arg(long, env = "SECURE_EXPORTER_RELEASE", value_parser = release)]
     pub release: String,
+    /// What resources may put on pods, and what they may reference
+    #[command(flatten)]
+    pub author: AuthorArguments,
 
     /// Namespaces to watch, separated by commas; `*` for all namespaces
     #[arg(
@@ -73,6 +86,33 @@ pub struct RunArguments {
     /// The timers of rotations
     #[command(flatten)]
     pub timers: TimerArguments,
+}
+
+/// What the author of a resource may put on the exporters' pods, and which Secrets a resource may reference.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "What the author of a SecureExporter may do")]
+pub struct AuthorArguments {
+    /// Beginnings of the labels that spec.workload.podLabels may set, separated by commas: `example.com/` or `team`; `*` for
+    /// all. Empty: none
+    #[arg(long, value_delimiter = ',')]
+    pub allowed_pod_label_prefixes: Vec<String>,
+
+    /// Beginnings of the annotations that spec.workload.podAnnotations may set, separated by commas; `*` for all. Empty: none
+    #[arg(long, value_delimiter = ',')]
+    pub allowed_pod_annotation_prefixes: Vec<String>,
+
+    /// Priority classes that spec.workload.priorityClassName may name, separated by commas; `*` for all. Empty: none
+    #[arg(long, value_delimiter = ',')]
+    pub allowed_priority_classes: Vec<String>,
+
+    /// Upper bounds of the requests and limits in spec.workload.resources, separated by commas. A resource that is not in the
+    /// list cannot be set
+    #[arg(long, value_delimiter = ',', default_value = "cpu=1,memory=512Mi")]
+    pub max_exporter_resources: Vec<String>,
+
+    /// Only let resources reference Secrets with the label `secureexporter.dev/usable: "true"`
+    #[arg(long)]
+    pub require_reference_label: bool,
 }
 
 /// The timers of rotations. Rotations are only safe if these are long enough: the defaults are, for every kubelet; shorter
@@ -150,6 +190,32 @@ pub enum Scope {
 }
 
 impl RunArguments {
+    /// Returns what the author of a resource may put on pods.
+    ///
+    /// # Errors
+    /// [`PolicyError`] names the flag.
+    pub fn policy(&self) -> Result<Policy, PolicyError> {
+        let author = &self.author;
+        Ok(Policy {
+            images: ImagePolicy::new(&self.exporter_image, &self.allowed_images)?,
+            pods: PodPolicy::new(&PodRules {
+                label_prefixes: author.allowed_pod_label_prefixes.clone(),
+                annotation_prefixes: author.allowed_pod_annotation_prefixes.clone(),
+                priority_classes: author.allowed_priority_classes.clone(),
+                max_resources: author.max_exporter_resources.clone(),
+            })?,
+        })
+    }
+
+    /// Returns which Secrets a resource may reference.
+    pub fn references(&self) -> ReferencePolicy {
+        if self.author.require_reference_label {
+            ReferencePolicy::Labelled
+        } else {
+            ReferencePolicy::AnyFitting
+        }
+    }
+
     /// Returns which namespaces are watched: all if one of the entries is `*` or there is none.
     pub fn scope(&self) -> Scope {
         let mut names: Vec<String> = self
@@ -242,6 +308,44 @@ mod tests {
             let (name, _) = flag.split_once('=').unwrap();
             assert!(error.contains(name) && error.contains(fix), "{error}");
         }
+    }
+
+    #[test]
+    fn the_flags_about_authors_reach_the_policy() {
+        let policy = |more: &[&str]| run(more).policy().map_err(|error| error.to_string());
+        let default = policy(&[]).unwrap();
+        let one = PodRules {
+            max_resources: vec!["cpu=1".into(), "memory=512Mi".into()],
+            ..PodRules::default()
+        };
+        assert_eq!(default.pods, PodPolicy::new(&one).unwrap());
+        assert_eq!(run(&[]).references(), ReferencePolicy::AnyFitting);
+        let every = run(&[
+            "--allowed-pod-label-prefixes=team,example.com/",
+            "--allowed-pod-annotation-prefixes=*",
+            "--allowed-priority-classes=high,higher",
+            "--max-exporter-resources=cpu=2",
+            "--require-reference-label",
+        ]);
+        let rules = PodRules {
+            label_prefixes: vec!["team".into(), "example.com/".into()],
+            annotation_prefixes: vec!["*".into()],
+            priority_classes: vec!["high".into(), "higher".into()],
+            max_resources: vec!["cpu=2".into()],
+        };
+        assert_eq!(
+            every.policy().unwrap().pods,
+            PodPolicy::new(&rules).unwrap()
+        );
+        assert_eq!(every.references(), ReferencePolicy::Labelled);
+        // An empty text, as of an unset variable, allows nothing.
+        let empty = policy(&[
+            "--allowed-pod-label-prefixes=",
+            "--allowed-priority-classes=",
+        ]);
+        assert_eq!(empty.unwrap(), default);
+        let error = policy(&["--max-exporter-resources=cpu"]).unwrap_err();
+        assert!(error.contains("--max-exporter-resources"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod context;
 mod pass;
+mod recall;
 mod reconcile;
 mod schedule;
 pub mod serving;

@@ -31,6 +31,8 @@ pub const DISTRUST_ANNOTATION: &str = "secureexporter.dev/distrust";
 
 /// Annotation with which a user lets the operator adopt restored objects: see [`adoption`](crate::rotation::adoption).
 pub const ADOPT_ANNOTATION: &str = "secureexporter.dev/adopt";
+/// Label with which a user allows resources to reference a Secret: see [`reference`](crate::supplied::reference).
+pub const USABLE_LABEL: &str = "secureexporter.dev/usable";
 
 /// Label with the application's name; its value is [`APP_NAME`].
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";

@@ -21,7 +21,7 @@ use crate::{
     report::{pod_problems, problem::Reading},
     secret_object::SecretObject,
     spec::ValidSpec,
-    supplied::credentials::SuppliedCredentials,
+    supplied::{credentials::SuppliedCredentials, reference::ReferencePolicy},
 };
 
 /// Reads the generated objects of `owner`. If one cannot be read, the others still are. `adopts`: restored objects count as
@@ -61,6 +61,7 @@ where
 /// The API server did not answer, or refused the request.
 pub async fn supplied_credentials(
     client: &Client,
+    policy: ReferencePolicy,
     namespace: &str,
     spec: &ValidSpec,
 ) -> Result<SuppliedCredentials, kube::Error> {
@@ -76,6 +77,7 @@ pub async fn supplied_credentials(
     let users = users.map(SecretObject::new);
     Ok(SuppliedCredentials::check(
         spec,
+        policy,
         password.as_deref(),
         users.as_deref(),
     ))

@@ -18,7 +18,7 @@ use crate::{
     controller::{backoff::PerObject, context::Context, serving::serve},
     lease::Leases,
     observe::api_error,
-    spec::image_policy::{ImagePolicy, ImagePolicyError},
+    spec::policy::PolicyError,
     telemetry::{
         events::Events,
         metrics::Metrics,
@@ -34,9 +34,9 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(3);
 /// Why the operator cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An image flag is invalid.
+    /// A flag of the policy is invalid.
     #[error(transparent)]
-    Images(#[from] ImagePolicyError),
+    Policy(#[from] PolicyError),
     /// The configuration of the API client is missing or invalid.
     #[error(
         "cannot configure the client for the API server: {0}; in a cluster, mount the ServiceAccount token into the pod; elsewhere, set KUBECONFIG"
@@ -63,7 +63,7 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`]
 pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
-    let images = ImagePolicy::new(&arguments.exporter_image, &arguments.allowed_images)?;
+    let policy = arguments.policy()?;
     let passes = Arc::new(Passes::new(arguments.concurrency));
     let namespaces = namespaces(arguments.scope());
     let names = namespaces.iter().map(|name| name.as_deref().unwrap_or("*"));
@@ -82,7 +82,8 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         events: Events::new(client.clone()),
         client,
         clock,
-        images,
+        policy,
+        references: arguments.references(),
         metrics: metrics.clone(),
         passes,
         permits: Semaphore::new(usize::from(arguments.concurrency)),

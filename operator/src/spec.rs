@@ -4,13 +4,17 @@ mod certificate;
 mod client;
 mod credentials;
 mod error;
+pub(crate) mod exporter;
 pub mod image_policy;
 pub mod issuer;
 pub mod methods;
+pub mod pod_policy;
+pub mod policy;
+mod quantity;
 mod served;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Affinity, Toleration};
@@ -20,17 +24,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{
-        ExporterSpec, HostNetwork, KNOWN_COLLECTORS, LogLevel, MinTlsVersion, PasswordSecretRef,
-        PullPolicy, Resources, ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec,
-        UpdateStrategy, WorkloadSpec,
+        ExporterSpec, HostNetwork, MinTlsVersion, PasswordSecretRef, PullPolicy, Resources,
+        ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, UpdateStrategy, WorkloadSpec,
     },
     names::{MAX_NAME_LENGTH, Owner},
     spec::{
         certificate::certificate,
         credentials::{basic_auth, check_supplied_secrets, rotation},
-        image_policy::ImagePolicy,
+        exporter::exporter,
         issuer::ValidIssuer,
         methods::Methods,
+        policy::Policy,
         values::{dns_name, duration, is_dns_label},
     },
 };
@@ -38,13 +42,15 @@ use crate::{
 pub use certificate::ValidCertificate;
 pub use credentials::ValidRotation;
 pub use error::SpecError;
+pub use exporter::ValidExporter;
 
 /// A spec with every value validated and every default resolved.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParsedSpec {
     /// The part that credentials, certificates and the scrape configuration depend on.
     pub spec: ValidSpec,
-    /// The part that the pods depend on, or why the operator's policy forbids it, which only affects the DaemonSet.
+    /// The part that the pods depend on, or why the operator's policy forbids it. That only affects the DaemonSet, which stays
+    /// as it is.
     pub workload: Result<ValidWorkload, SpecError>,
 }
 
@@ -71,6 +77,10 @@ pub struct ValidSpec {
     pub username: String,
     /// Cost of the bcrypt hash.
     pub bcrypt_cost: u32,
+    /// Whether the operator chose the cost, because the resource sets none. Then another one only applies to the next
+    /// password, so that a new version of the operator changes nothing that is in use.
+    #[serde(default)]
+    pub has_default_bcrypt_cost: bool,
     /// Where the user-supplied password is; `None` where it is generated.
     pub password_secret: Option<PasswordSecretRef>,
     /// Name of the Secret with additional users; `None` where there are none.
@@ -117,19 +127,6 @@ pub struct ValidImage {
     pub pull_secrets: Vec<String>,
 }
 
-/// Log level, collectors and arguments of the exporter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValidExporter {
-    /// Its log level.
-    pub log_level: LogLevel,
-    /// Collectors to run in addition to the default ones, sorted.
-    pub enabled_collectors: Vec<String>,
-    /// Default collectors that do not run, sorted.
-    pub disabled_collectors: Vec<String>,
-    /// Additional arguments, in the order of the spec.
-    pub extra_args: Vec<String>,
-}
-
 /// The scrape configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -153,15 +150,15 @@ impl ParsedSpec {
     /// rules of the installed CustomResourceDefinition.
     ///
     /// # Errors
-    /// The first invalid field. An image that only the operator's policy forbids is reported in `workload` instead.
+    /// The first invalid field. What only the operator's policy forbids is reported in `workload` instead.
     pub fn parse(
         spec: &SecureExporterSpec,
         owner: &Owner,
-        images: &ImagePolicy,
+        policy: &Policy,
     ) -> Result<Self, SpecError> {
         Ok(Self {
             spec: ValidSpec::parse(spec, owner)?,
-            workload: ValidWorkload::parse(spec, images)?,
+            workload: ValidWorkload::parse(spec, policy)?,
         })
     }
 }
@@ -188,7 +185,8 @@ impl ValidSpec {
             certificate,
             methods: Methods::parse(&spec.authentication.methods)?,
             username,
-            bcrypt_cost,
+            bcrypt_cost: bcrypt_cost.cost,
+            has_default_bcrypt_cost: bcrypt_cost.is_default,
             password_secret: basic_auth.password_secret_ref.clone(),
             users_secret: users.map(|users| users.name.clone()),
             rotation: rotation(&spec.rotation, &spec.authentication)?,
@@ -198,16 +196,18 @@ impl ValidSpec {
 }
 
 impl ValidWorkload {
-    /// Validates the part that the pods depend on. The inner error is that the image is not allowed.
+    /// Validates the part that the pods depend on. The inner error is what the operator's policy forbids.
     fn parse(
         spec: &SecureExporterSpec,
-        images: &ImagePolicy,
+        policy: &Policy,
     ) -> Result<Result<Self, SpecError>, SpecError> {
         check_workload(&spec.workload)?;
-        let exporter = exporter(&spec.exporter)?;
+        let exporter = exporter(&spec.exporter, spec.host_access.network)?;
         let workload = &spec.workload;
         let pull_secrets = spec.image.pull_secrets.iter();
-        Ok(images.resolve(&spec.image).map(|reference| Self {
+        let image = policy.images.resolve(&spec.image);
+        let allowed = image.and_then(|image| policy.pods.check(workload).map(|()| image));
+        Ok(allowed.map(|reference| Self {
             image: ValidImage {
                 reference,
                 pull_policy: spec.image.pull_policy,
@@ -261,94 +261,6 @@ fn check_name(name: &str) -> Result<(), SpecError> {
              lower-case letters, digits and '-', starting with a letter"
         ),
     ))
-}
-
-fn exporter(spec: &ExporterSpec) -> Result<ValidExporter, SpecError> {
-    let enabled_collectors = collectors("enabled", &spec.collectors.enabled)?;
-    let disabled_collectors = collectors("disabled", &spec.collectors.disabled)?;
-    if let Some(both) = enabled_collectors
-        .iter()
-        .find(|name| disabled_collectors.contains(name))
-    {
-        return Err(SpecError::new(
-            "spec.exporter.collectors",
-            format!(
-                "collector {both} is both enabled and disabled: remove it from one of the lists"
-            ),
-        ));
-    }
-    for (index, argument) in spec.extra_args.iter().enumerate() {
-        check_argument(argument).map_err(|problem| {
-            SpecError::new(format!("spec.exporter.extraArgs[{index}]"), problem)
-        })?;
-    }
-    Ok(ValidExporter {
-        log_level: spec.log_level,
-        enabled_collectors,
-        disabled_collectors,
-        extra_args: spec.extra_args.clone(),
-    })
-}
-
-fn collectors(list: &str, names: &[String]) -> Result<Vec<String>, SpecError> {
-    for (index, name) in names.iter().enumerate() {
-        check_collector(name).map_err(|problem| {
-            SpecError::new(format!("spec.exporter.collectors.{list}[{index}]"), problem)
-        })?;
-    }
-    Ok(names
-        .iter()
-        .cloned()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect())
-}
-
-fn check_collector(name: &str) -> Result<(), String> {
-    if KNOWN_COLLECTORS.contains(&name) {
-        return Ok(());
-    }
-    let similar = KNOWN_COLLECTORS
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(known, name), known))
-        .min();
-    Err(match similar {
-        Some((distance, known)) if distance <= MAX_TYPING_ERRORS => {
-            format!("unknown collector {name:?}; did you mean {known:?}?")
-        }
-        _ => format!("unknown collector {name:?}: `secure-exporter --help` lists the collectors"),
-    })
-}
-
-/// A name with more typing errors is not taken for a misspelt one.
-const MAX_TYPING_ERRORS: usize = 3;
-
-/// Allows only options of collectors and of the log, because any other flag could open the endpoint or read files of the
-/// node. Refuses an unknown collector, because the exporter would not start with it.
-fn check_argument(argument: &str) -> Result<(), String> {
-    let name = argument.split_once('=').map_or(argument, |(name, _)| name);
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-    let option = ["--collector.", "--no-collector."]
-        .iter()
-        .find_map(|prefix| name.strip_prefix(prefix));
-    match option {
-        Some("disable-defaults") => Ok(()),
-        None if name == "--log.level" => Err("set spec.exporter.logLevel instead".to_owned()),
-        Some(option) if option.chars().all(is_plain) => check_collector(
-            option
-                .split_once('.')
-                .map_or(option, |(collector, _)| collector),
-        ),
-        None if name
-            .strip_prefix("--log.")
-            .is_some_and(|o| !o.is_empty() && o.chars().all(is_plain)) =>
-        {
-            Ok(())
-        }
-        _ => Err(format!(
-            "argument {name:?} is not allowed: use only --collector.*, --no-collector.* and --log.*"
-        )),
-    }
 }
 
 fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, SpecError> {

@@ -3,3 +3,4 @@
 pub mod cert_manager;
 pub mod certificate;
 pub mod credentials;
+pub mod reference;

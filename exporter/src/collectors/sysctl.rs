@@ -43,7 +43,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
             name: name.to_owned(),
             parts: parts.map(str::to_owned).collect(),
             numeric,
-            file: KeptFile::new(context.procfs("sys").join(name.replace('.', "/"))),
+            file: KeptFile::new(context.procfs("sys").join(below(name))),
         }
     };
     let numbers = context.texts(INCLUDE).map(|text| setting(text, true));
@@ -51,6 +51,11 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     Ok(Box::new(Sysctl {
         settings: numbers.chain(texts).collect(),
     }))
+}
+
+/// The path of a setting below `/proc/sys`. Without dots and a slash at its beginning it leads nowhere else.
+fn below(name: &str) -> String {
+    name.replace('.', "/").trim_start_matches('/').to_owned()
 }
 
 impl Collector for Sysctl {
@@ -102,5 +107,36 @@ impl Setting {
             samples.add(MetricKind::Untyped, name, help, labels.as_slice(), number);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collectors::Settings;
+
+    #[test]
+    fn no_name_leads_out_of_the_settings_of_the_kernel() {
+        let procfs = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(procfs.path().join("sys/kernel")).unwrap();
+        std::fs::write(procfs.path().join("sys/kernel/ostype"), "Linux\n").unwrap();
+        let mut settings = Settings {
+            procfs: procfs.path().to_owned(),
+            ..Settings::default()
+        };
+        let mut collect = |name: &str| {
+            settings.options.insert(INCLUDE_INFO, name.to_owned());
+            let mut collector = build(&BuildContext::new(&settings, SPEC.options)).unwrap();
+            collector.collect(&mut Exposition::default())
+        };
+        collect("kernel.ostype").unwrap();
+        collect("/kernel/ostype").unwrap();
+        for name in [
+            "/etc/passwd",
+            "//etc/passwd",
+            "../../../../../../etc/passwd",
+        ] {
+            assert!(collect(name).is_err(), "{name}");
+        }
     }
 }

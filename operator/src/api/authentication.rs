@@ -55,6 +55,8 @@ pub enum AuthenticationMethod {
 /// Basic authentication.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.passwordSecretRef) || !has(self.bcryptCost) || self.bcryptCost >= 10")
+    .message("bcryptCost must be at least 10 with passwordSecretRef, because the hash of a password that a person chose can be guessed"))]
 pub struct BasicAuthSpec {
     /// User name, and common name of the client certificate: letters, digits, '.', '_' and '-'. Immutable.
     #[x_kube(
@@ -67,11 +69,12 @@ pub struct BasicAuthSpec {
     #[serde(default = "default_username")]
     pub username: String,
 
-    /// Cost of the bcrypt hash, as a power of two: each step doubles the CPU time of a first login. A low cost is safe with
-    /// a generated password, because it is random.
+    /// Cost of the bcrypt hash, as a power of two: each step doubles the CPU time of a first login. Default: 6 for a
+    /// generated password, because nobody can guess 256 random bits however fast the hash is, and 12 for a user-supplied one,
+    /// for which it must be at least 10. If the default changes in a later version, the next password is hashed with it.
     #[schemars(range(min = 4, max = 14))]
-    #[serde(default = "default_bcrypt_cost")]
-    pub bcrypt_cost: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bcrypt_cost: Option<i32>,
 
     /// How often the password is rotated, in hours, minutes and seconds, for example 2160h for 90 days; or Never, for users
     /// who copy the password by hand. The old and the new password overlap by spec.rotation.clientOverlap. Has no effect
@@ -100,8 +103,8 @@ pub struct BasicAuthSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct PasswordSecretRef {
-    /// Name of a Secret in the namespace of this resource. The operator reads it at least once a minute and never changes
-    /// it.
+    /// Name of a Secret in the namespace of this resource, of type Opaque, kubernetes.io/basic-auth or kubernetes.io/tls. The
+    /// operator reads it at least once a minute and never changes it.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
@@ -116,7 +119,7 @@ pub struct PasswordSecretRef {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct UsersSecretRef {
-    /// Name of a Secret in the namespace of this resource. Each key is a user name, and its value is one or more bcrypt
+    /// Name of a Secret in the namespace of this resource, of type Opaque. Each key is a user name, and its value is one or more bcrypt
     /// hashes, one per line: the part after the colon in the output of `htpasswd -nbBC 12 USER PASSWORD`. The operator reads
     /// the Secret at least once a minute and never changes it. A change takes effect without overlap, as soon as the kubelets
     /// have updated the exporters' files: a removed user is refused from then on. While the Secret is missing or any part of
@@ -129,7 +132,7 @@ impl Default for BasicAuthSpec {
     fn default() -> Self {
         Self {
             username: default_username(),
-            bcrypt_cost: default_bcrypt_cost(),
+            bcrypt_cost: None,
             rotation_interval: default_rotation_interval(),
             password_secret_ref: None,
             users_secret_ref: None,
@@ -139,10 +142,6 @@ impl Default for BasicAuthSpec {
 
 fn default_username() -> String {
     "prometheus".to_owned()
-}
-
-fn default_bcrypt_cost() -> i32 {
-    10
 }
 
 fn default_password_key() -> String {

@@ -4,83 +4,6 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The collectors of this version's exporter.
-pub const KNOWN_COLLECTORS: [&str; 73] = [
-    "arp",
-    "bcache",
-    "bcachefs",
-    "bonding",
-    "btrfs",
-    "buddyinfo",
-    "cgroups",
-    "conntrack",
-    "cpu",
-    "cpu_vulnerabilities",
-    "cpufreq",
-    "diskstats",
-    "dmi",
-    "dmmultipath",
-    "drbd",
-    "edac",
-    "entropy",
-    "ethtool",
-    "fibrechannel",
-    "filefd",
-    "filesystem",
-    "hwmon",
-    "infiniband",
-    "interrupts",
-    "ipvs",
-    "kernel_hung",
-    "ksmd",
-    "lnstat",
-    "loadavg",
-    "logind",
-    "mdadm",
-    "meminfo",
-    "meminfo_numa",
-    "mountstats",
-    "netclass",
-    "netdev",
-    "netstat",
-    "network_route",
-    "nfs",
-    "nfsd",
-    "nvme",
-    "os",
-    "pcidevice",
-    "powersupplyclass",
-    "pressure",
-    "processes",
-    "qdisc",
-    "rapl",
-    "schedstat",
-    "selinux",
-    "slabinfo",
-    "sockstat",
-    "softirqs",
-    "softnet",
-    "stat",
-    "swap",
-    "sysctl",
-    "systemd",
-    "tapestats",
-    "tcpstat",
-    "textfile",
-    "thermal_zone",
-    "time",
-    "timex",
-    "udp_queues",
-    "uname",
-    "vmstat",
-    "watchdog",
-    "wifi",
-    "xfrm",
-    "xfs",
-    "zfs",
-    "zoneinfo",
-];
-
 /// The exporter's port, log level and collectors.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -95,7 +18,8 @@ pub struct ExporterSpec {
     pub log_level: LogLevel,
 
     /// Additional command-line arguments of the exporter, to set options of collectors. Only --collector.*,
-    /// --no-collector.* and --log.* are allowed.
+    /// --no-collector.* and --log.* are allowed. The operator checks them as the exporter of its own version does at its start,
+    /// so that a mistake does not stop the exporters.
     #[x_kube(
         merge_strategy = ListMerge::Atomic,
         validation = Rule::new(r"self.all(a, a.matches('^--((no-)?collector|log)[.][a-z0-9][a-z0-9._-]*(=.*)?$'))")
@@ -158,8 +82,13 @@ impl LogLevel {
         "!has(self.enabled) || !has(self.disabled) || self.enabled.all(c, !(c in self.disabled))"
     ).message("a collector cannot be both enabled and disabled"))]
 pub struct Collectors {
-    /// Collectors to run in addition to the default ones, by node_exporter's names.
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    /// Collectors to run in addition to the default ones, by node_exporter's names. systemd and logind do not work in a pod,
+    /// because they need the node's message bus.
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("!('systemd' in self) && !('logind' in self)")
+            .message("the collectors systemd and logind cannot be enabled, because they need the node's message bus, which is not mounted into the pods; run secure-exporter as a service on the node for them"),
+    )]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enabled: Vec<String>,

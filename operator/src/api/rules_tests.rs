@@ -51,6 +51,10 @@ fn valid_specs_are_accepted() {
         json!({"authentication": {"basicAuth": {
             "rotationInterval": "1h", "passwordSecretRef": {"name": "mine", "key": "pw"}}}}),
         json!({"authentication": {"methods": ["BasicAuth", "ClientCertificate"]}}),
+        json!({"authentication": {"basicAuth": {"bcryptCost": 4}}}),
+        json!({"authentication": {"basicAuth": {"bcryptCost": 10, "passwordSecretRef": {"name": "mine"}}}}),
+        json!({"exporter": {"collectors": {"disabled": ["systemd", "logind"]}}}),
+        json!({"workload": {"affinity": {"nodeAffinity": {}}}}),
         json!({"workload": {"podLabels": {"team": "x", "example.com/app.kubernetes.io": "y"}}}),
     ] {
         accepts(spec);
@@ -156,6 +160,26 @@ fn invalid_specs_are_refused_with_the_reason() {
         (
             "usersSecretRef must name a Secret that you supply",
             json!({"authentication": {"basicAuth": {"usersSecretRef": {"name": "nodes-state"}}}}),
+        ),
+        (
+            "bcryptCost must be at least 10",
+            json!({"authentication": {"basicAuth": {"bcryptCost": 9, "passwordSecretRef": {"name": "mine"}}}}),
+        ),
+        (
+            "need the node's message bus",
+            json!({"exporter": {"collectors": {"enabled": ["cpu", "systemd"]}}}),
+        ),
+        (
+            "need the node's message bus",
+            json!({"exporter": {"collectors": {"enabled": ["logind"]}}}),
+        ),
+        (
+            "affinity may only contain nodeAffinity",
+            json!({"workload": {"affinity": {"podAntiAffinity": {}}}}),
+        ),
+        (
+            "affinity may only contain nodeAffinity",
+            json!({"workload": {"affinity": {"nodeAffinity": {}, "podAffinity": {}}}}),
         ),
         (
             "podLabels may not set",

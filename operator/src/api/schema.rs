@@ -19,13 +19,17 @@ pub(crate) fn quantity_map(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "maxProperties": 8,
-        "additionalProperties": { "x-kubernetes-int-or-string": true }
+        "additionalProperties": {
+            "x-kubernetes-int-or-string": true,
+            "maxLength": 32,
+            "pattern": r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?$"
+        }
     })
 }
 
-/// A number or a percentage.
+/// A number or a percentage. The bounds are those of the type: beyond them the operator could not read the resource.
 pub(crate) fn int_or_string(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "x-kubernetes-int-or-string": true })
+    json_schema!({ "x-kubernetes-int-or-string": true, "minimum": i32::MIN, "maximum": i32::MAX })
 }
 
 fn bounded_map(entries: u32, length: u32) -> Schema {

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Affinity, Toleration};
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString};
 use kube::KubeSchema;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How the exporter's pods are scheduled, updated and labelled.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -25,19 +25,21 @@ pub struct WorkloadSpec {
     #[serde(default = "any_taint")]
     pub tolerations: Vec<Toleration>,
 
-    /// Affinity of the exporter's pods, as in a pod spec. The operator adds what a node needs to run an exporter to each
+    /// Affinity of the exporter's pods, as in a pod spec; only nodeAffinity is allowed. The operator adds what a node needs to run an exporter to each
     /// required node selector term: Linux, no virtual node, no AWS Fargate.
+    #[x_kube(validation = Rule::new("!has(self.podAffinity) && !has(self.podAntiAffinity)")
+        .message("affinity may only contain nodeAffinity, because podAffinity and podAntiAffinity could keep other pods off the nodes"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
 
-    /// PriorityClass of the exporter's pods. Default: none. With system-node-critical the kubelet does not evict them from a
-    /// full node.
+    /// PriorityClass of the exporter's pods. Default: none. Must be allowed by the operator's administrator
+    /// (--allowed-priority-classes), because pods with a priority can evict others.
     #[schemars(length(min = 1, max = 253))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority_class_name: Option<String>,
 
     /// Resource requests and limits of the exporter's container. Default: requests of cpu 10m and memory 24Mi, and a memory
-    /// limit of 64Mi.
+    /// limit of 64Mi. Each must be within the bounds of the operator's administrator (--max-exporter-resources).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 
@@ -45,14 +47,16 @@ pub struct WorkloadSpec {
     #[serde(default)]
     pub update_strategy: UpdateStrategy,
 
-    /// Additional labels of the pods. Labels under app.kubernetes.io/ are reserved for the operator.
+    /// Additional labels of the pods. Each must have a prefix that the operator's administrator allows
+    /// (--allowed-pod-label-prefixes); by default there is none. Labels under app.kubernetes.io/ are reserved for the operator.
     #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/'))")
         .message("podLabels may not set labels under app.kubernetes.io/, because the DaemonSet selects its pods by them"))]
     #[schemars(schema_with = "super::schema::label_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_labels: BTreeMap<String, String>,
 
-    /// Additional annotations of the pods.
+    /// Additional annotations of the pods. Each must have a prefix that the operator's administrator allows
+    /// (--allowed-pod-annotation-prefixes); by default there is none.
     #[schemars(schema_with = "super::schema::annotation_map")]
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pod_annotations: BTreeMap<String, String>,
@@ -89,13 +93,42 @@ fn any_taint() -> Vec<Toleration> {
 pub struct Resources {
     /// What is reserved for the container, by resource: cpu, memory.
     #[schemars(schema_with = "super::schema::quantity_map")]
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "quantities",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub requests: BTreeMap<String, Quantity>,
 
     /// The maximum that the container may use, by resource: cpu, memory.
     #[schemars(schema_with = "super::schema::quantity_map")]
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "quantities",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub limits: BTreeMap<String, Quantity>,
+}
+
+/// The API server accepts a quantity that is a number, as in a pod spec; [`Quantity`] does not, and the operator could not read
+/// the resource.
+fn quantities<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Quantity>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(i64),
+        Text(String),
+    }
+    let written = BTreeMap::<String, Written>::deserialize(deserializer)?;
+    Ok(written
+        .into_iter()
+        .map(|(name, written)| match written {
+            Written::Number(number) => (name, Quantity(number.to_string())),
+            Written::Text(text) => (name, Quantity(text)),
+        })
+        .collect())
 }
 
 /// How the exporter's pods are updated.

@@ -15,7 +15,8 @@ use crate::{
     names::Owner,
     observe::samples::Samples,
     rotation::{recall::Memory, timing::Timers},
-    spec::image_policy::ImagePolicy,
+    spec::policy::Policy,
+    supplied::reference::ReferencePolicy,
     telemetry::{events::Events, metrics::Metrics, passes::Passes},
 };
 
@@ -25,8 +26,10 @@ pub struct Context {
     pub client: Client,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Which images may run.
-    pub images: ImagePolicy,
+    /// What the author of a resource may put on pods.
+    pub policy: Policy,
+    /// Which Secrets a resource may reference.
+    pub references: ReferencePolicy,
     /// The operator's metrics.
     pub metrics: Arc<Metrics>,
     /// The Leases by which only one release serves a namespace.
@@ -119,7 +122,13 @@ mod tests {
     use kube::Config;
 
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::{
+        clock::SystemClock,
+        spec::{
+            image_policy::ImagePolicy,
+            pod_policy::{PodPolicy, PodRules},
+        },
+    };
 
     fn context() -> Context {
         let nowhere = "http://127.0.0.1:9".parse().expect("is a URL");
@@ -136,7 +145,11 @@ mod tests {
             events: Events::new(client.clone()),
             client,
             clock,
-            images: ImagePolicy::new("localhost/secure-exporter:dev", &[]).expect("is valid"),
+            policy: Policy {
+                images: ImagePolicy::new("localhost/secure-exporter:dev", &[]).expect("is valid"),
+                pods: PodPolicy::new(&PodRules::default()).expect("is valid"),
+            },
+            references: ReferencePolicy::AnyFitting,
             metrics,
             leases: Arc::new(leases),
             passes: Arc::new(Passes::new(1)),

@@ -14,6 +14,7 @@ use crate::{
     controller::{
         context::{Context, Remembered},
         pass::Pass,
+        recall::recall,
         schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_ages, until},
         stand_aside::stand_aside,
         supervision::BlockingWork,
@@ -39,7 +40,7 @@ use crate::{
         evidence::{Heard, Waiting},
         order::Order,
         plan::{Circumstances, Issued, Next, carry_out, plan},
-        recall::{Known, Memory, Stored, recall},
+        recall::{Known, Memory, Stored},
         spec_in_force::spec_in_force,
         state::{State, format::StateError},
         step::Step,
@@ -118,7 +119,7 @@ fn adoption(resource: &SecureExporter, owner: &Owner) -> Adoption {
 impl Pass<'_> {
     /// Does what the resource asks for as far as possible. An error ends the pass, but it is still reported.
     async fn run(&mut self) -> Result<(), Problem> {
-        let Some((spec, known)) = self.recall()? else {
+        let Some((spec, known)) = self.recall().await? else {
             return Ok(());
         };
         let Some((own, issued)) = self.read_supplied(&spec, &known).await? else {
@@ -183,12 +184,12 @@ impl Pass<'_> {
     }
 
     /// The spec to go by, and what is known; `None` where no spec was ever accepted.
-    fn recall(&mut self) -> Result<Option<(ValidSpec, Known)>, Problem> {
+    async fn recall(&mut self) -> Result<Option<(ValidSpec, Known)>, Problem> {
         let (owner, observed) = (self.owner, self.observed);
         let stored = stored(observed, owner);
         let stored_state = stored.as_ref().ok().and_then(|it| it.state.as_ref());
         let remembered = self.memory.as_ref().and_then(|it| it.stored.state.as_ref());
-        let asked = ParsedSpec::parse(&self.resource.spec, owner, &self.context.images);
+        let asked = ParsedSpec::parse(&self.resource.spec, owner, &self.context.policy);
         self.spec = spec_in_force(
             asked.as_ref().ok().map(|asked| &asked.spec),
             stored_state,
@@ -210,10 +211,12 @@ impl Pass<'_> {
             stored,
             self.memory.as_ref(),
             &observed.published(),
-            &read_handled(&self.previous.handled_requests),
+            read_handled(&self.previous.handled_requests),
             &spec,
             self.now,
-        );
+            self.blocking,
+        )
+        .await?;
         if known.state.is_none() || known.is_rebuilt || self.memory.is_none() {
             // An object that could not be read may contain what must not be lost.
             check_readable(observed, owner)?;
@@ -269,7 +272,8 @@ impl Pass<'_> {
         known: &Known,
     ) -> Result<Option<(SuppliedCredentials, Issued)>, Problem> {
         let (client, namespace) = (&self.context.client, &self.owner.namespace);
-        let own = observe::supplied_credentials(client, namespace, spec).await;
+        let policy = self.context.references;
+        let own = observe::supplied_credentials(client, policy, namespace, spec).await;
         let own = own.unwrap_or_else(|source| {
             let problem = Problem::read(Reading::SuppliedCredentials, &source);
             self.problems.push(problem);
@@ -294,11 +298,11 @@ impl Pass<'_> {
                 secret_name,
                 bundle,
             } => {
-                let client = &context.client;
+                let (client, policy) = (&context.client, context.references);
+                let namespace = &owner.namespace;
                 let read =
-                    observe::supplied::provided(client, &owner.namespace, secret_name, bundle)
-                        .await;
-                Some(match read {
+                    observe::supplied::provided(client, policy, namespace, secret_name, bundle);
+                Some(match read.await {
                     Ok(material) => check(&material, &spec.server_name, self.now),
                     Err(source) => {
                         let problem = Problem::read(Reading::SuppliedCertificate, &source);
@@ -310,7 +314,8 @@ impl Pass<'_> {
             }
             ValidIssuer::Managed | ValidIssuer::CertManager { .. } => None,
         };
-        let read = observe::certificate_requests::read(&context.client, owner, spec, order).await;
+        let (client, policy) = (&context.client, context.references);
+        let read = observe::certificate_requests::read(client, policy, owner, spec, order).await;
         if let Some(source) = read.failure {
             let problem = Problem::read(Reading::CertificateRequests, &source);
             self.problems.push(problem);

@@ -28,7 +28,8 @@ pub(crate) struct BlockingWork {
 }
 
 impl BlockingWork {
-    fn new() -> (Self, Receiver<Infallible>) {
+    /// Creates it, with a receiver that ends when all of it has ended.
+    pub(crate) fn new() -> (Self, Receiver<Infallible>) {
         let (running, ended) = channel(1);
         (Self { running }, ended)
     }

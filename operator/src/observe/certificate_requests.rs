@@ -10,6 +10,7 @@ use crate::{
     supplied::{
         cert_manager::{Asked, CertificateRequest},
         certificate::Found,
+        reference::ReferencePolicy,
     },
 };
 
@@ -25,7 +26,13 @@ pub struct Read {
 
 /// Reads the CertificateRequests of the resource, and the CA bundle in the spec. Reads nothing if the issuer is not a
 /// cert-manager issuer and no earlier order is pending.
-pub async fn read(client: &Client, owner: &Owner, spec: &ValidSpec, order: Option<&Order>) -> Read {
+pub async fn read(
+    client: &Client,
+    policy: ReferencePolicy,
+    owner: &Owner,
+    spec: &ValidSpec,
+    order: Option<&Order>,
+) -> Read {
     let place = match &spec.issuer {
         ValidIssuer::CertManager { bundle, .. } => Some(bundle.as_ref()),
         ValidIssuer::Managed | ValidIssuer::Provided { .. } => None,
@@ -36,7 +43,7 @@ pub async fn read(client: &Client, owner: &Owner, spec: &ValidSpec, order: Optio
         failure: None,
     };
     if let Some(Some(place)) = place {
-        match find(client, &owner.namespace, place).await {
+        match find(client, policy, &owner.namespace, place).await {
             Ok(found) => read.bundle = Some(found),
             Err(error) => return read.failed(error),
         }

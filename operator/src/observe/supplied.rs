@@ -9,7 +9,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     spec::issuer::{Place, PlaceKind},
-    supplied::certificate::{Content, Found, Material},
+    supplied::{
+        certificate::{Content, Found, Material},
+        reference::ReferencePolicy,
+    },
 };
 
 /// Reads the Secret `secret_name` and the CA bundle.
@@ -18,6 +21,7 @@ use crate::{
 /// The API server did not answer, or refused the request.
 pub async fn provided(
     client: &Client,
+    policy: ReferencePolicy,
     namespace: &str,
     secret_name: &str,
     bundle: &Place,
@@ -26,7 +30,7 @@ pub async fn provided(
         .get_opt(secret_name)
         .await?;
     let of_secret = |key: &str| Found {
-        content: secret_content(secret.as_ref(), key),
+        content: secret_content(policy, secret.as_ref(), key),
         place: Place::in_secret(secret_name, key),
     };
     Ok(Material {
@@ -35,7 +39,7 @@ pub async fn provided(
         bundle: if bundle.kind == PlaceKind::Secret && bundle.name == secret_name {
             of_secret(&bundle.key)
         } else {
-            find(client, namespace, bundle).await?
+            find(client, policy, namespace, bundle).await?
         },
     })
 }
@@ -44,12 +48,17 @@ pub async fn provided(
 ///
 /// # Errors
 /// The API server did not answer, or refused the request.
-pub async fn find(client: &Client, namespace: &str, place: &Place) -> Result<Found, kube::Error> {
+pub async fn find(
+    client: &Client,
+    policy: ReferencePolicy,
+    namespace: &str,
+    place: &Place,
+) -> Result<Found, kube::Error> {
     let (name, key) = (&place.name, &place.key);
     let content = match place.kind {
         PlaceKind::Secret => {
             let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
-            secret_content(secrets.get_opt(name).await?.as_ref(), key)
+            secret_content(policy, secrets.get_opt(name).await?.as_ref(), key)
         }
         PlaceKind::ConfigMap => {
             let config_maps = Api::<ConfigMap>::namespaced(client.clone(), namespace);
@@ -63,10 +72,13 @@ pub async fn find(client: &Client, namespace: &str, place: &Place) -> Result<Fou
     })
 }
 
-fn secret_content(secret: Option<&Secret>, key: &str) -> Content {
+fn secret_content(policy: ReferencePolicy, secret: Option<&Secret>, key: &str) -> Content {
     let Some(secret) = secret else {
         return Content::NoObject;
     };
+    if let Err(problem) = policy.check(secret) {
+        return Content::Refused(problem);
+    }
     let data = secret.data.as_ref().and_then(|data| data.get(key));
     content(data.map(|ByteString(bytes)| bytes.clone()))
 }
@@ -85,4 +97,22 @@ fn content(bytes: Option<Vec<u8>>) -> Content {
     bytes.map_or(Content::NoKey, |bytes| {
         Content::Bytes(Zeroizing::new(bytes))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_taken_from_a_secret_that_may_not_be_referenced() {
+        let mut secret: Secret =
+            serde_json::from_value(json!({"metadata": {}, "data": {"tls.key": "eA=="}})).unwrap();
+        let policy = ReferencePolicy::AnyFitting;
+        let content = |secret: &Secret| secret_content(policy, Some(secret), "tls.key");
+        assert!(matches!(content(&secret), Content::Bytes(_)));
+        secret.type_ = Some("kubernetes.io/ssh-auth".to_owned());
+        assert!(matches!(content(&secret), Content::Refused(_)));
+    }
 }

@@ -18,19 +18,16 @@ use crate::{
     api::{HostNetwork, PullPolicy, Resources, UpdateStrategyType},
     names::{CONTAINER, Owner, PORT_NAME},
     render::affinity::affinity,
-    spec::{ValidExporter, ValidSpec, ValidWorkload},
+    spec::{
+        ValidSpec, ValidWorkload,
+        exporter::{CREDENTIALS_PATH, NODE_NAME, command_line},
+    },
 };
 
 /// User and group of the exporter: its own. The exporter sees the node's `/proc`, in which the environment and the files of
 /// every process of the same user are open to it. 65532 is the user of distroless images, 65534 is `nobody`, and 29101 is the
 /// operator's.
 const USER: i64 = 29_100;
-
-/// Mount path of the Secret with certificate, key and users.
-const CREDENTIALS_PATH: &str = "/etc/secure-exporter";
-
-/// Environment variable with the node's name, for pods that do not share the node's host name.
-const NODE_NAME: &str = "NODE_NAME";
 
 /// Directories of the node: volume, path on the node, path in the container.
 const HOST_PATHS: [(&str, &str, &str); 3] = [
@@ -140,7 +137,7 @@ fn container(spec: &ValidSpec, workload: &ValidWorkload) -> Container {
             }
             .to_owned(),
         ),
-        args: Some(arguments(spec, &workload.exporter)),
+        args: Some(command_line(spec.port, spec.network, &workload.exporter)),
         env: (!on_host(spec)).then(|| vec![node_name()]),
         // Declared so that the scheduler notices a port conflict on the node and scrapers discover the port.
         ports: Some(vec![ContainerPort {
@@ -178,41 +175,6 @@ fn container(spec: &ValidSpec, workload: &ValidWorkload) -> Container {
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }
-}
-
-/// Returns the exporter's command line. With `--web.require` the exporter refuses to start with a missing or empty
-/// configuration instead of serving without protection.
-fn arguments(spec: &ValidSpec, exporter: &ValidExporter) -> Vec<String> {
-    let fixed = [
-        format!("--web.config.file={CREDENTIALS_PATH}/web-config.yml"),
-        "--web.require=tls,auth".to_owned(),
-        format!("--web.listen-address=:{}", spec.port),
-        "--path.procfs=/host/proc".to_owned(),
-        "--path.sysfs=/host/sys".to_owned(),
-        "--path.rootfs=/host/root".to_owned(),
-        format!("--log.level={}", exporter.log_level.as_flag()),
-    ];
-    let apart = [
-        "--host.network=apart".to_owned(),
-        // The kubelet substitutes the value; the kernel's host name would be the pod's name.
-        format!("--host.name=$({NODE_NAME})"),
-    ];
-    let apart = apart.into_iter().filter(|_| !on_host(spec));
-    let enabled = exporter
-        .enabled_collectors
-        .iter()
-        .map(|name| format!("--collector.{name}"));
-    let disabled = exporter
-        .disabled_collectors
-        .iter()
-        .map(|name| format!("--no-collector.{name}"));
-    fixed
-        .into_iter()
-        .chain(apart)
-        .chain(enabled)
-        .chain(disabled)
-        .chain(exporter.extra_args.iter().cloned())
-        .collect()
 }
 
 fn on_host(spec: &ValidSpec) -> bool {

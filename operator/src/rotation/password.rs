@@ -33,7 +33,8 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     if active.password.is_none() {
         return restore(state, situation);
     }
-    if active.cost != situation.spec.bcrypt_cost {
+    let is_cost_set = !situation.spec.has_default_bcrypt_cost;
+    if is_cost_set && active.cost != situation.spec.bcrypt_cost {
         return vec![Step::Password(PasswordStep::HashAgain)];
     }
     let paused = situation.spec.rotation.state == RotationState::Paused;

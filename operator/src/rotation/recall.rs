@@ -8,7 +8,11 @@ use jiff::Timestamp;
 use crate::{
     rotation::{
         order::Order,
-        state::{State, published::Published, rebuild::current_state},
+        state::{
+            State,
+            published::Published,
+            rebuild::{current_state, newest_state},
+        },
     },
     spec::ValidSpec,
 };
@@ -48,6 +52,13 @@ pub struct Known {
     pub published_generation: u64,
     /// Whether the state was rebuilt from what is published.
     pub is_rebuilt: bool,
+}
+
+/// Whether [`recall`] rebuilds the state. Then it is slow, because it compares passwords with hashes: call it outside the async
+/// workers.
+pub fn is_rebuilt(stored: &Stored, memory: Option<&Memory>, published: &Published<'_>) -> bool {
+    let remembered = memory.and_then(|memory| memory.stored.state.as_ref());
+    newest_state(stored.state.as_ref(), remembered, published).is_none()
 }
 
 /// Determines the state and the order. `handled` are the handled requests in the status.

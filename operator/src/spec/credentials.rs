@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     api::{
-        Advance, AuthenticationMethod, AuthenticationSpec, RotationSpec, RotationState, Stragglers,
+        Advance, AuthenticationMethod, AuthenticationSpec, BasicAuthSpec, RotationSpec,
+        RotationState, Stragglers,
     },
     names::Owner,
     spec::{
@@ -30,7 +31,36 @@ pub struct ValidRotation {
     pub state: RotationState,
 }
 
-pub(crate) fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, u32), SpecError> {
+/// Cost of the bcrypt hash of a generated password. Its 256 random bits cannot be guessed, so a higher cost would only slow
+/// down the first scrape after a restart, and make wrong passwords more expensive for the exporters.
+const GENERATED_COST: u32 = 6;
+/// Cost of the bcrypt hash of a user-supplied password.
+const USER_SUPPLIED_COST: u32 = 12;
+/// Lowest cost for a user-supplied password.
+const MIN_USER_SUPPLIED_COST: u32 = 10;
+
+/// The cost of the bcrypt hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BcryptCost {
+    pub(crate) cost: u32,
+    /// Whether the resource sets no cost.
+    pub(crate) is_default: bool,
+}
+
+impl BcryptCost {
+    /// The cost where the resource sets none.
+    pub(crate) fn default_of(spec: &BasicAuthSpec) -> Self {
+        Self {
+            cost: match spec.password_secret_ref {
+                Some(_) => USER_SUPPLIED_COST,
+                None => GENERATED_COST,
+            },
+            is_default: true,
+        }
+    }
+}
+
+pub(crate) fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, BcryptCost), SpecError> {
     const FIELD: &str = "spec.authentication.basicAuth";
     let username = &spec.basic_auth.username;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
@@ -40,11 +70,37 @@ pub(crate) fn basic_auth(spec: &AuthenticationSpec) -> Result<(String, u32), Spe
             "must be 1 to 64 letters, digits, '.', '_' and '-'",
         ));
     }
-    let cost = u32::try_from(spec.basic_auth.bcrypt_cost)
+    Ok((username.clone(), bcrypt_cost(&spec.basic_auth)?))
+}
+
+fn bcrypt_cost(spec: &BasicAuthSpec) -> Result<BcryptCost, SpecError> {
+    let is_user_supplied = spec.password_secret_ref.is_some();
+    let Some(cost) = spec.bcrypt_cost else {
+        return Ok(BcryptCost::default_of(spec));
+    };
+    let min = if is_user_supplied {
+        MIN_USER_SUPPLIED_COST
+    } else {
+        4
+    };
+    let cost = u32::try_from(cost)
         .ok()
-        .filter(|cost| (4..=14).contains(cost))
-        .ok_or_else(|| SpecError::new(format!("{FIELD}.bcryptCost"), "must be between 4 and 14"))?;
-    Ok((username.clone(), cost))
+        .filter(|cost| (min..=14).contains(cost));
+    let cost = cost.ok_or_else(|| {
+        let suffix = if is_user_supplied {
+            " with passwordSecretRef"
+        } else {
+            ""
+        };
+        SpecError::new(
+            "spec.authentication.basicAuth.bcryptCost",
+            format!("must be between {min} and 14{suffix}"),
+        )
+    })?;
+    Ok(BcryptCost {
+        cost,
+        is_default: false,
+    })
 }
 
 pub(crate) fn check_supplied_secrets(

@@ -6,7 +6,8 @@ use crate::{
     names::Owner,
     spec::{
         SpecError, ValidCertificate, ValidSpec, basic_auth, certificate::renew_before_percentage,
-        issuer::ValidIssuer, methods::Methods, port, rotation, scrape, server_name,
+        credentials::BcryptCost, issuer::ValidIssuer, methods::Methods, port, rotation, scrape,
+        server_name,
     },
 };
 use secure_exporter_pki::{LeafParameters, inspect::inspect, issue::authority_generation};
@@ -23,8 +24,9 @@ impl ValidSpec {
         leaf_pem: &str,
     ) -> Result<Self, SpecError> {
         let default = Self::parse(&SecureExporterSpec::default(), owner)?;
+        let default_cost = BcryptCost::default_of(&spec.authentication.basic_auth);
         let (username, bcrypt_cost) =
-            basic_auth(&spec.authentication).unwrap_or((default.username, default.bcrypt_cost));
+            basic_auth(&spec.authentication).unwrap_or((default.username, default_cost));
         let basic_auth = &spec.authentication.basic_auth;
         let users = basic_auth.users_secret_ref.as_ref();
         Ok(Self {
@@ -41,7 +43,8 @@ impl ValidSpec {
             },
             methods: Methods::parse(&spec.authentication.methods).unwrap_or(default.methods),
             username,
-            bcrypt_cost,
+            bcrypt_cost: bcrypt_cost.cost,
+            has_default_bcrypt_cost: bcrypt_cost.is_default,
             // Taken over unchecked: an unusable Secret changes nothing, but a reference that is gone would.
             password_secret: basic_auth.password_secret_ref.clone(),
             users_secret: users.map(|users| users.name.clone()),

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::spec::{image_policy::ImagePolicy, pod_policy::PodPolicy};
 use secure_exporter_pki::KeyType;
 
 fn owner() -> Owner {
@@ -12,8 +13,11 @@ fn owner() -> Owner {
 }
 
 fn parse_all(spec: Value) -> Result<ParsedSpec, SpecError> {
-    let images = ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap();
-    ParsedSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &images)
+    let policy = Policy {
+        images: ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap(),
+        pods: PodPolicy::default(),
+    };
+    ParsedSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &policy)
 }
 
 fn parse(spec: Value) -> Result<ValidSpec, SpecError> {
@@ -25,11 +29,85 @@ fn workload(spec: Value) -> Result<ValidWorkload, SpecError> {
 }
 
 #[test]
-fn a_forbidden_image_only_affects_the_pods() {
-    let parsed = parse_all(json!({"image": {"repository": "registry.example.com/other"}})).unwrap();
-    let refused = parsed.workload.unwrap_err();
-    assert_eq!(refused.field, "spec.image.repository");
-    assert_eq!(parsed.spec, parse(json!({})).unwrap());
+fn what_the_policy_forbids_only_affects_the_pods() {
+    for (field, spec) in [
+        (
+            "spec.image.repository",
+            json!({"image": {"repository": "registry.example.com/other"}}),
+        ),
+        (
+            "spec.workload.podLabels[a]",
+            json!({"workload": {"podLabels": {"a": "b"}}}),
+        ),
+        (
+            "spec.workload.podAnnotations[sidecar.istio.io/inject]",
+            json!({"workload": {"podAnnotations": {"sidecar.istio.io/inject": "true"}}}),
+        ),
+        (
+            "spec.workload.priorityClassName",
+            json!({"workload": {"priorityClassName": "system-node-critical"}}),
+        ),
+        (
+            "spec.workload.resources.requests[cpu]",
+            json!({"workload": {"resources": {"requests": {"cpu": 64}}}}),
+        ),
+        (
+            "spec.workload.affinity",
+            json!({"workload": {"affinity": {"podAntiAffinity": {}}}}),
+        ),
+    ] {
+        let parsed = parse_all(spec).unwrap();
+        assert_eq!(parsed.workload.unwrap_err().field, field);
+        assert_eq!(parsed.spec, parse(json!({})).unwrap());
+    }
+}
+
+#[test]
+fn the_cost_of_the_hash_depends_on_who_chose_the_password() {
+    let cost = |basic_auth: Value| {
+        let spec = parse(json!({"authentication": {"basicAuth": basic_auth}}))?;
+        Ok::<_, SpecError>((spec.bcrypt_cost, spec.has_default_bcrypt_cost))
+    };
+    let mine = json!({"name": "mine"});
+    for (basic_auth, expected) in [
+        (json!({}), (6, true)),
+        (json!({"passwordSecretRef": mine}), (12, true)),
+        (json!({"bcryptCost": 4}), (4, false)),
+        // What the API server stored where it was the default.
+        (json!({"bcryptCost": 10}), (10, false)),
+        (
+            json!({"bcryptCost": 10, "passwordSecretRef": mine}),
+            (10, false),
+        ),
+    ] {
+        assert_eq!(cost(basic_auth.clone()).unwrap(), expected, "{basic_auth}");
+    }
+    let error = cost(json!({"bcryptCost": 9, "passwordSecretRef": mine})).unwrap_err();
+    assert_eq!(error.field, "spec.authentication.basicAuth.bcryptCost");
+    assert_eq!(
+        error.problem,
+        "must be between 10 and 14 with passwordSecretRef"
+    );
+}
+
+#[test]
+fn a_spec_that_an_earlier_version_accepted_has_a_set_cost() {
+    let spec = parse(json!({"authentication": {"basicAuth": {"bcryptCost": 10}}})).unwrap();
+    let mut stored = serde_json::to_value(&spec).unwrap();
+    stored
+        .as_object_mut()
+        .unwrap()
+        .remove("hasDefaultBcryptCost");
+    assert_eq!(serde_json::from_value::<ValidSpec>(stored).unwrap(), spec);
+}
+
+#[test]
+fn a_quantity_may_be_a_number() {
+    let resources =
+        json!({"requests": {"cpu": 1, "memory": "24Mi"}, "limits": {"memory": 4_294_967_296_i64}});
+    let read: Resources = serde_json::from_value(resources).unwrap();
+    assert_eq!(read.requests["cpu"], Quantity("1".into()));
+    assert_eq!(read.limits["memory"], Quantity("4294967296".into()));
 }
 
 #[test]
@@ -113,7 +191,7 @@ fn an_empty_spec_has_working_defaults() {
     );
     assert_eq!(
         (spec.username.as_str(), spec.bcrypt_cost),
-        ("prometheus", 10)
+        ("prometheus", 6)
     );
     assert_eq!(spec.methods, Methods::Password);
     assert_eq!(spec.scrape.job_label, "node-exporter");

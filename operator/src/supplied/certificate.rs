@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
-use crate::spec::issuer::Place;
+use crate::{spec::issuer::Place, supplied::reference::ReferenceProblem};
 use secure_exporter_pki::{
     inspect::{
         CertificateFacts, InspectError, certificates, check_key_matches, check_server_name, facts,
@@ -79,6 +79,8 @@ pub enum SupplyReason {
     KeyMissing,
     /// The object does not exist.
     SecretMissing,
+    /// The Secret may not be referenced.
+    ReferenceRefused,
     /// A certificate cannot be read.
     CertificateUnreadable,
     /// Keys of this kind cannot be served.
@@ -113,6 +115,7 @@ impl SupplyReason {
             Self::ChainInvalid => "ChainInvalid",
             Self::KeyMissing => "KeyMissing",
             Self::SecretMissing => "SecretMissing",
+            Self::ReferenceRefused => "ReferenceRefused",
             Self::CertificateUnreadable => "CertificateUnreadable",
             Self::KeyUnsupported => "KeyUnsupported",
             Self::NotRead => "NotRead",
@@ -206,6 +209,8 @@ pub enum Content {
     NoKey,
     /// The object does not exist.
     NoObject,
+    /// It is a Secret that the resource may not reference.
+    Refused(ReferenceProblem),
 }
 
 /// Checks a certificate as a scraper that verifies `server_name` does, but more strictly: refuses what any scraper would
@@ -454,6 +459,13 @@ fn present(found: &Found) -> Result<&[u8], SupplyProblem> {
             SupplyReason::SecretMissing,
             format!(
                 "{} {} does not exist in this namespace: create it, or change the reference in spec.tls.issuer",
+                place.kind, place.name
+            ),
+        )),
+        Content::Refused(problem) => Err(SupplyProblem::new(
+            SupplyReason::ReferenceRefused,
+            format!(
+                "{} {}, to which spec.tls.issuer refers, cannot be used: {problem}",
                 place.kind, place.name
             ),
         )),

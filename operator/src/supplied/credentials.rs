@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secure_exporter_web_config::{BcryptHash, BcryptHashError, UserHashes};
 
-use crate::spec::ValidSpec;
+use crate::{
+    spec::ValidSpec,
+    supplied::reference::{ReferencePolicy, ReferenceProblem},
+};
 use secure_exporter_pki::secret_text::SecretText;
 
 /// bcrypt ignores the rest of a longer password.
@@ -20,6 +23,9 @@ const MIN_PASSWORD_CHARS: usize = 12;
 const MAX_HASHES: usize = 500;
 /// Maximum length of a user name, as of `spec.authentication.basicAuth.username`.
 const MAX_USERNAME_CHARS: usize = 64;
+
+const PASSWORD_FIELD: &str = "spec.authentication.basicAuth.passwordSecretRef";
+const USERS_FIELD: &str = "spec.authentication.basicAuth.usersSecretRef";
 
 /// Additional users, each with the hashes of the passwords that they may use.
 pub type Users = BTreeMap<String, UserHashes>;
@@ -56,10 +62,11 @@ impl<T> UserSecret<T> {
         }
     }
 
-    fn of(secret: &str, checked: Result<T, Problem>) -> Self {
+    fn of(field: &'static str, secret: &str, checked: Result<T, Problem>) -> Self {
         match checked {
             Ok(usable) => Self::Usable(usable),
             Err(problem) => Self::Invalid(CredentialsProblem {
+                field,
                 secret: secret.to_owned(),
                 problem,
             }),
@@ -69,8 +76,10 @@ impl<T> UserSecret<T> {
 
 /// Why a user-supplied Secret is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Secret {secret}: {problem}")]
+#[error("{field}: Secret {secret}: {problem}")]
 pub struct CredentialsProblem {
+    /// Path of the field that references the Secret.
+    pub field: &'static str,
     /// Name of the Secret.
     pub secret: String,
     /// What is wrong with it.
@@ -83,6 +92,9 @@ pub enum Problem {
     /// The Secret does not exist.
     #[error("it does not exist: create it")]
     NoSecret,
+    /// The Secret may not be referenced.
+    #[error(transparent)]
+    Reference(#[from] ReferenceProblem),
     /// The Secret does not have the key.
     #[error("it has no key {0:?}: add it, or set passwordSecretRef.key to the key of the password")]
     NoKey(String),
@@ -158,27 +170,42 @@ impl SuppliedCredentials {
     }
 
     /// Checks the Secrets in `spec`. `None` is a Secret that does not exist.
-    pub fn check(spec: &ValidSpec, password: Option<&Secret>, users: Option<&Secret>) -> Self {
+    pub fn check(
+        spec: &ValidSpec,
+        policy: ReferencePolicy,
+        password: Option<&Secret>,
+        users: Option<&Secret>,
+    ) -> Self {
         Self {
             password: spec
                 .password_secret
                 .as_ref()
                 .map_or(UserSecret::NotConfigured, |place| {
-                    UserSecret::of(&place.name, check_password(password, &place.key))
+                    let secret = usable(password, policy);
+                    let password = secret.and_then(|it| check_password(it, &place.key));
+                    UserSecret::of(PASSWORD_FIELD, &place.name, password)
                 }),
             users: spec
                 .users_secret
                 .as_ref()
                 .map_or(UserSecret::NotConfigured, |name| {
-                    UserSecret::of(name, check_users(users, &spec.username))
+                    let secret = usable(users, policy);
+                    let users = secret.and_then(|it| check_users(it, &spec.username));
+                    UserSecret::of(USERS_FIELD, name, users)
                 }),
         }
     }
 }
 
-fn check_password(secret: Option<&Secret>, key: &str) -> Result<SecretText, Problem> {
-    let data = &secret.ok_or(Problem::NoSecret)?.data;
-    let data = data.as_ref().and_then(|data| data.get(key));
+/// Returns the Secret if the resource may use it. Nothing of another one is looked at.
+fn usable(secret: Option<&Secret>, policy: ReferencePolicy) -> Result<&Secret, Problem> {
+    let secret = secret.ok_or(Problem::NoSecret)?;
+    policy.check(secret)?;
+    Ok(secret)
+}
+
+fn check_password(secret: &Secret, key: &str) -> Result<SecretText, Problem> {
+    let data = secret.data.as_ref().and_then(|data| data.get(key));
     let ByteString(bytes) = data.ok_or_else(|| Problem::NoKey(key.to_owned()))?;
     let text = std::str::from_utf8(bytes).map_err(|_| Problem::NotText(key.to_owned()))?;
     // Editors and `kubectl create secret --from-file` leave a line break.
@@ -198,9 +225,8 @@ fn check_password(secret: Option<&Secret>, key: &str) -> Result<SecretText, Prob
     }
 }
 
-fn check_users(secret: Option<&Secret>, taken: &str) -> Result<Users, Problem> {
-    let data = &secret.ok_or(Problem::NoSecret)?.data;
-    let entries = data.iter().flatten();
+fn check_users(secret: &Secret, taken: &str) -> Result<Users, Problem> {
+    let entries = secret.data.iter().flatten();
     let users = entries
         .map(|(name, ByteString(value))| Ok((name.clone(), check_user(name, value, taken)?)))
         .collect::<Result<Users, Problem>>()?;

@@ -13,7 +13,6 @@ mod crd_definition;
 mod documentation;
 mod drift;
 mod fake_api;
-mod known_collectors;
 mod log_bodies;
 mod render_children;
 mod requests;

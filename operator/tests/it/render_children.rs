@@ -12,7 +12,13 @@ use secure_exporter_operator::{
         order::Order,
         state::{Authority, Client, Leaf, Password, State},
     },
-    spec::{ParsedSpec, image_policy::ImagePolicy, issuer::ValidIssuer},
+    spec::{
+        ParsedSpec,
+        image_policy::ImagePolicy,
+        issuer::ValidIssuer,
+        pod_policy::{PodPolicy, PodRules},
+        policy::Policy,
+    },
 };
 use secure_exporter_pki::{SigningRequest, secret_text::SecretText};
 use secure_exporter_web_config::{BcryptHash, ClientAuthType, UserHashes, WebConfig};
@@ -84,8 +90,17 @@ pub(crate) fn state() -> State {
 
 pub(crate) fn valid(spec: Value) -> ParsedSpec {
     let allowed = ["registry.example.com/mirror".to_owned()];
-    let images = ImagePolicy::new("localhost/secure-exporter:dev", &allowed).unwrap();
-    ParsedSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &images).unwrap()
+    let policy = Policy {
+        images: ImagePolicy::new("localhost/secure-exporter:dev", &allowed).unwrap(),
+        pods: PodPolicy::new(&PodRules {
+            label_prefixes: vec!["team".to_owned()],
+            annotation_prefixes: vec!["example.com/".to_owned()],
+            priority_classes: vec!["system-node-critical".to_owned()],
+            max_resources: vec!["cpu=1".to_owned(), "memory=512Mi".to_owned()],
+        })
+        .unwrap(),
+    };
+    ParsedSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &policy).unwrap()
 }
 
 pub(crate) fn everything() -> ParsedSpec {

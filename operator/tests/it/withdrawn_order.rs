@@ -12,7 +12,13 @@ use secure_exporter_operator::{
     names::Owner,
     render::{certificate_request, state_secret},
     rotation::{order::Order, timing::Timers},
-    spec::{image_policy::ImagePolicy, issuer::ValidIssuer},
+    spec::{
+        image_policy::ImagePolicy,
+        issuer::ValidIssuer,
+        pod_policy::{PodPolicy, PodRules},
+        policy::Policy,
+    },
+    supplied::reference::ReferencePolicy,
     telemetry::{events::Events, metrics::Metrics, passes::Passes},
 };
 use secure_exporter_pki::request_leaf;
@@ -105,7 +111,11 @@ fn context(client: &Client) -> Context {
         leases: Arc::new(leases),
         passes: Arc::new(Passes::new(1)),
         permits: Semaphore::new(1),
-        images: ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap(),
+        policy: Policy {
+            images: ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap(),
+            pods: PodPolicy::new(&PodRules::default()).unwrap(),
+        },
+        references: ReferencePolicy::AnyFitting,
         metrics,
         events: Events::new(client.clone()),
         backoff: PerObject::default(),

@@ -136,6 +136,44 @@ fn a_level_that_would_log_nothing_is_refused() -> Result<()> {
 }
 
 #[test]
+fn what_authors_may_do_reaches_the_operator() -> Result<()> {
+    let _slot = Slot::shared();
+    let default = template(&[])?;
+    ensure!(
+        default.contains("- \"--max-exporter-resources=cpu=1,memory=512Mi\""),
+        "{default}"
+    );
+    for absent in ["--allowed-", "--require-reference-label"] {
+        ensure!(!default.contains(absent), "{absent} is the default");
+    }
+    let values = [
+        "allowedPodLabelPrefixes={team,example.com/}",
+        "allowedPodAnnotationPrefixes={*}",
+        "allowedPriorityClasses={monitoring}",
+        "maxExporterResources.cpu=null",
+        "requireReferenceLabel=true",
+    ];
+    let arguments: Vec<&str> = values.iter().flat_map(|value| ["--set", value]).collect();
+    let text = template(&arguments)?;
+    for flag in [
+        "\"--allowed-pod-label-prefixes=team,example.com/\"",
+        "\"--allowed-pod-annotation-prefixes=*\"",
+        "\"--allowed-priority-classes=monitoring\"",
+        "\"--max-exporter-resources=memory=512Mi\"",
+        "--require-reference-label",
+    ] {
+        ensure!(text.contains(&format!("- {flag}\n")), "no {flag} in {text}");
+    }
+    for bad in [
+        "allowedPodLabelPrefixes={example.com/*}",
+        "maxExporterResources.cpu=lots",
+    ] {
+        ensure!(template(&["--set", bad]).is_err(), "accepted: {bad}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_namespace_that_does_not_exist_is_left_out_and_named() -> Result<()> {
     let _slot = Slot::shared();
     let cluster = test_clusters::control_plane()?;

@@ -74,6 +74,10 @@ fn cases() -> Vec<Refused> {
         ),
         refused(user(json!({"usersSecretRef": {"name": ""}})), "name"),
         refused(user(json!({"bcryptCost": 3})), "bcryptCost"),
+        refused(
+            user(json!({"bcryptCost": 9, "passwordSecretRef": {"name": "mine"}})),
+            "bcryptCost must be at least 10 with passwordSecretRef",
+        ),
         refused(user(json!({"bcryptCost": 15})), "bcryptCost"),
         refused(
             scrape(json!({"interval": "10s", "timeout": "11s"})),
@@ -157,6 +161,23 @@ fn cases() -> Vec<Refused> {
         ),
         refused(json!({"tls": {"serverName": "Not A Name"}}), "serverName"),
         refused(
+            json!({"exporter": {"collectors": {"enabled": ["systemd"]}}}),
+            "need the node's message bus",
+        ),
+        refused(
+            json!({"workload": {"affinity": {"podAntiAffinity": {}}}}),
+            "affinity may only contain nodeAffinity",
+        ),
+        refused(
+            json!({"workload": {"resources": {"requests": {"cpu": "lots"}}}}),
+            "spec.workload.resources.requests",
+        ),
+        // What the API server would keep and the operator could not read.
+        refused(
+            json!({"workload": {"updateStrategy": {"maxUnavailable": 1_u64 << 40}}}),
+            "spec.workload.updateStrategy.maxUnavailable",
+        ),
+        refused(
             json!({"workload": {"podLabels": {"app.kubernetes.io/name": "mine"}}}),
             "podLabels may not set labels under app.kubernetes.io/",
         ),
@@ -230,9 +251,9 @@ fn what_can_work_is_accepted() -> Result<()> {
             "workload": {
                 "nodeSelector": {"kubernetes.io/os": "linux"},
                 "tolerations": [{"operator": "Exists"}],
-                "affinity": {},
+                "affinity": {"nodeAffinity": {}},
                 "priorityClassName": "system-node-critical",
-                "resources": {"requests": {"cpu": "10m", "memory": "24Mi"}},
+                "resources": {"requests": {"cpu": "10m", "memory": "24Mi"}, "limits": {"cpu": 1, "memory": "1.5e8"}},
                 "updateStrategy": {"type": "RollingUpdate", "maxUnavailable": "25%"},
                 "podLabels": {"team": "x"},
                 "podAnnotations": {"example.com/note": "y"},

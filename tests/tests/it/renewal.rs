@@ -249,7 +249,7 @@ fn refuse_daemon_sets(stage: &Stage, namespace: &str) -> Result<()> {
             "nodes",
             "--type=merge",
             "-p",
-            r#"{"spec":{"workload":{"podLabels":{"a":"b"}}}}"#,
+            r#"{"spec":{"workload":{"updateStrategy":{"maxUnavailable":"20%"}}}}"#,
         ])
         .map(drop)
 }

@@ -49,6 +49,7 @@ fn usable(password: &str) -> SuppliedCredentials {
 fn refused() -> SuppliedCredentials {
     SuppliedCredentials {
         password: UserSecret::Invalid(CredentialsProblem {
+            field: "spec.authentication.basicAuth.passwordSecretRef",
             secret: "mine".into(),
             problem: Problem::NoSecret,
         }),
@@ -68,9 +69,18 @@ fn pass(
     requests: &Requests,
     now: Timestamp,
 ) -> (Vec<Step>, State) {
-    let spec = spec();
+    pass_with(&spec(), state, own, requests, now)
+}
+
+fn pass_with(
+    spec: &ValidSpec,
+    state: Option<State>,
+    own: &SuppliedCredentials,
+    requests: &Requests,
+    now: Timestamp,
+) -> (Vec<Step>, State) {
     let situation = Situation {
-        spec: &spec,
+        spec,
         requests,
         own,
         supply: &Supply::Managed,
@@ -82,7 +92,7 @@ fn pass(
         clock_jumped: false,
     };
     let steps = decide::decide(state.as_ref(), &situation).unwrap();
-    let state = carry_out(&steps, state, &spec, &owner(), now).unwrap();
+    let state = carry_out(&steps, state, spec, &owner(), now).unwrap();
     (steps, state)
 }
 
@@ -239,4 +249,36 @@ fn a_lost_password_is_replaced_at_once_by_one_that_can_be_published() {
             [prepare, Step::Password(PasswordStep::Switch)]
         );
     }
+}
+
+#[test]
+fn a_set_cost_is_applied_at_once_and_a_default_one_to_the_next_password() {
+    let (own, nothing) = (SuppliedCredentials::default(), Requests::default());
+    let spec = |basic_auth| {
+        let spec = json!({"authentication": {"basicAuth": basic_auth}});
+        ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner()).unwrap()
+    };
+    // As an operator with another default made it.
+    let (_, mut state) = pass_with(&spec(json!({"bcryptCost": 5})), None, &own, &nothing, now());
+    let default = spec(json!({}));
+    state.accepted = Some(default.clone());
+    assert_eq!(
+        pass_with(&default, Some(state.clone()), &own, &nothing, now()).0,
+        []
+    );
+    let requests = asked(ROTATE_ANNOTATION, "password:1");
+    let (_, rotated) = pass_with(&default, Some(state.clone()), &own, &requests, now());
+    assert_eq!(
+        (rotated.passwords[&1].cost, rotated.passwords[&2].cost),
+        (5, 6)
+    );
+    let mut set = spec(json!({"bcryptCost": 4}));
+    state.accepted = Some(set.clone());
+    let (steps, state) = pass_with(&set, Some(state), &own, &nothing, now());
+    assert_eq!(steps, [Step::Password(PasswordStep::HashAgain)]);
+    assert_eq!(active(&state).cost, 4);
+    // What a user no longer sets stays until the next password.
+    set = default;
+    let (steps, state) = pass_with(&set, Some(state), &own, &nothing, now());
+    assert_eq!((steps, active(&state).cost), (vec![Step::AcceptSpec], 4));
 }

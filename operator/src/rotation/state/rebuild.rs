@@ -41,13 +41,11 @@ pub fn current_state(
     spec: &ValidSpec,
     now: Timestamp,
 ) -> (Option<State>, bool) {
-    let remembered_generation = remembered.map_or(0, |state| state.generation);
-    let newest = published.generation().max(remembered_generation);
-    let current = |state: &&State| state.generation >= newest;
-    if let Some(state) = stored.filter(current).or(remembered.filter(current)) {
+    if let Some(state) = newest_state(stored, remembered, published) {
         return (Some(state.clone()), false);
     }
     let older = stored.or(remembered);
+    let newest = newest_generation(remembered, published);
     match rebuild(published, older, spec, newest.saturating_add(1), now) {
         Some(mut state) => {
             state.handled.extend(handled.clone());
@@ -56,6 +54,22 @@ pub fn current_state(
         // An older state is better than none. It is never published over newer objects.
         None => (older.cloned(), false),
     }
+}
+
+/// Returns the known state that is not older than what is published. `None` if the state must be rebuilt.
+pub(crate) fn newest_state<'a>(
+    stored: Option<&'a State>,
+    remembered: Option<&'a State>,
+    published: &Published<'_>,
+) -> Option<&'a State> {
+    let newest = newest_generation(remembered, published);
+    let is_current = |state: &&State| state.generation >= newest;
+    stored.filter(is_current).or(remembered.filter(is_current))
+}
+
+fn newest_generation(remembered: Option<&State>, published: &Published<'_>) -> u64 {
+    let remembered = remembered.map_or(0, |state| state.generation);
+    published.generation().max(remembered)
 }
 
 /// Rebuilds the state that `published` was rendered from. What is not published is taken from `older`, an earlier state, if

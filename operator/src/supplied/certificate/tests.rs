@@ -4,6 +4,7 @@ use rcgen::{
 };
 
 use super::*;
+use crate::supplied::reference::ReferenceProblem;
 
 const NAME: &str = "nodes.monitoring.svc";
 
@@ -332,6 +333,11 @@ fn a_missing_object_or_key_is_named() {
             Content::NoKey,
             "KeyMissing",
             "key tls.crt of Secret corporate does not exist",
+        ),
+        (
+            Content::Refused(ReferenceProblem::Generated),
+            "ReferenceRefused",
+            "Secret corporate, to which spec.tls.issuer refers, cannot be used: it was generated",
         ),
     ] {
         let material = Material {

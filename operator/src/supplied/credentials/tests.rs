@@ -5,6 +5,8 @@ use crate::names::Owner;
 
 const HASH: &str = "$2y$10$MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i";
 
+const ANY: ReferencePolicy = ReferencePolicy::AnyFitting;
+
 fn spec(basic_auth: Value) -> ValidSpec {
     let owner = Owner {
         name: "nodes".into(),
@@ -29,12 +31,12 @@ fn secret<'a>(entries: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Secret 
 
 fn password(secret: Option<&Secret>) -> UserSecret<SecretText> {
     let spec = spec(json!({"passwordSecretRef": {"name": "mine"}}));
-    SuppliedCredentials::check(&spec, secret, None).password
+    SuppliedCredentials::check(&spec, ANY, secret, None).password
 }
 
 fn users(secret: Option<&Secret>) -> UserSecret<Users> {
     let spec = spec(json!({"usersSecretRef": {"name": "people"}}));
-    SuppliedCredentials::check(&spec, None, secret).users
+    SuppliedCredentials::check(&spec, ANY, None, secret).users
 }
 
 fn problem<T>(own: &UserSecret<T>) -> Problem {
@@ -44,7 +46,7 @@ fn problem<T>(own: &UserSecret<T>) -> Problem {
 #[test]
 fn secrets_that_the_spec_does_not_name_are_not_read() {
     let found = secret([("password", &b"x"[..])]);
-    let none = SuppliedCredentials::check(&spec(json!({})), Some(&found), Some(&found));
+    let none = SuppliedCredentials::check(&spec(json!({})), ANY, Some(&found), Some(&found));
     assert_eq!(none, SuppliedCredentials::default());
 }
 
@@ -68,7 +70,7 @@ fn a_password_is_accepted_if_scrapers_send_it_unchanged() {
     }
     let spec = spec(json!({"passwordSecretRef": {"name": "mine", "key": "pw"}}));
     let found = secret([("pw", &b"correct horse battery"[..])]);
-    let checked = SuppliedCredentials::check(&spec, Some(&found), None);
+    let checked = SuppliedCredentials::check(&spec, ANY, Some(&found), None);
     assert!(checked.password.problem().is_none());
 }
 
@@ -94,7 +96,10 @@ fn an_unusable_password_is_refused_with_the_reason() {
         let refused = password(Some(&secret([("password", written)])));
         assert_eq!(problem(&refused), expected, "{written:?}");
         let message = refused.problem().unwrap().to_string();
-        assert!(message.starts_with("Secret mine: "), "{message}");
+        assert!(
+            message.starts_with("spec.authentication.basicAuth.passwordSecretRef: Secret mine: "),
+            "{message}"
+        );
         assert!(
             !message.contains("horse") && !message.contains("eleven"),
             "{message}"
@@ -164,7 +169,10 @@ fn one_invalid_user_makes_the_secret_unusable() {
         let refused = users(Some(&found));
         assert_eq!(problem(&refused), expected, "{name}");
         let message = refused.problem().unwrap().to_string();
-        assert!(message.starts_with("Secret people: "), "{message}");
+        assert!(
+            message.starts_with("spec.authentication.basicAuth.usersSecretRef: Secret people: "),
+            "{message}"
+        );
         assert!(
             !message.contains("sesame") && !message.contains("0123456789"),
             "{message}"
@@ -184,5 +192,40 @@ fn debug_shows_neither_password_nor_hash() {
     assert!(
         !shown.contains("horse") && !shown.contains("$2y$"),
         "{shown}"
+    );
+}
+
+#[test]
+fn a_secret_that_may_not_be_referenced_is_refused_before_it_is_looked_at() {
+    let spec = spec(json!({
+        "passwordSecretRef": {"name": "other-scrape"}, "usersSecretRef": {"name": "token"}}));
+    // The key does not exist: nobody may learn that.
+    let mut generated = secret([("x", &b"y"[..])]);
+    generated.metadata.annotations = Some(
+        [(
+            "secureexporter.dev/state-generation".to_owned(),
+            "1".to_owned(),
+        )]
+        .into(),
+    );
+    let mut token = secret([("alice", HASH.as_bytes())]);
+    token.type_ = Some("kubernetes.io/service-account-token".to_owned());
+    let own = SuppliedCredentials::check(&spec, ANY, Some(&generated), Some(&token));
+    assert_eq!(
+        own.password.problem().unwrap().to_string(),
+        "spec.authentication.basicAuth.passwordSecretRef: Secret other-scrape: it was generated for a SecureExporter, whose \
+         credentials must not be used by another one: reference a Secret that you supply"
+    );
+    assert_eq!(
+        own.users.problem().unwrap().to_string(),
+        "spec.authentication.basicAuth.usersSecretRef: Secret token: its type is \"kubernetes.io/service-account-token\": use \
+         a Secret of type Opaque, kubernetes.io/tls, kubernetes.io/basic-auth"
+    );
+    let policy = ReferencePolicy::Labelled;
+    let found = secret([("password", &b"correct horse battery"[..])]);
+    let own = SuppliedCredentials::check(&spec, policy, Some(&found), None);
+    assert_eq!(
+        problem(&own.password),
+        Problem::Reference(ReferenceProblem::Unlabelled)
     );
 }

@@ -6,7 +6,10 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use secure_exporter_operator::{
     api::PasswordSecretRef,
     spec::ValidSpec,
-    supplied::credentials::{SuppliedCredentials, UserSecret},
+    supplied::{
+        credentials::{SuppliedCredentials, UserSecret},
+        reference::ReferencePolicy,
+    },
 };
 
 use super::World;
@@ -83,7 +86,7 @@ impl World {
     /// What the operator reads of them now.
     pub(super) fn supplied_credentials(&self, spec: &ValidSpec) -> SuppliedCredentials {
         let (password, users) = (self.own.password.as_ref(), self.own.users.as_ref());
-        SuppliedCredentials::check(spec, password, users)
+        SuppliedCredentials::check(spec, ReferencePolicy::AnyFitting, password, users)
     }
 
     /// Whether what can be used of them is used.

@@ -1,7 +1,7 @@
 //! What people meet on the first day: said in a condition, with the mend, and without harm to anything.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::{
     exporters::{Exporters, unused_port},
     namespace::{in_labelled_namespace, in_namespace},
@@ -102,6 +102,110 @@ fn an_image_outside_the_allow_list_runs_nowhere() -> Result<()> {
             pod["spec"]["containers"][0]["image"],
             "localhost/secure-exporter:dev"
         );
+        assert_eq!(scraper.get("/metrics").send()?.status, 200);
+        Ok(())
+    })
+}
+
+#[test]
+fn pods_stay_as_they_are_when_the_author_asks_for_more_than_is_allowed() -> Result<()> {
+    in_namespace(&Slot::shared(), "author", |namespace| {
+        let port = unused_port();
+        let spec = |workload: Value| json!({"exporter": {"port": port}, "workload": workload});
+        // As in a pod spec, a number of CPUs needs no quotes.
+        let allowed = json!({"resources": {"limits": {"cpu": 1, "memory": "96Mi"}}});
+        let exporters = Exporters::apply(namespace, "nodes", &spec(allowed))?;
+        exporters.wait_ready()?;
+        let before = namespace.kubectl.get("daemonset", "nodes")?;
+        let pod = exporters.pod()?;
+        for (asked, field, flag) in [
+            (
+                json!({"podLabels": {"app": "payments"}}),
+                "spec.workload.podLabels[app]",
+                "--allowed-pod-label-prefixes",
+            ),
+            (
+                json!({"podAnnotations": {"sidecar.istio.io/inject": "true"}}),
+                "spec.workload.podAnnotations[sidecar.istio.io/inject]",
+                "--allowed-pod-annotation-prefixes",
+            ),
+            (
+                json!({"priorityClassName": "system-node-critical"}),
+                "spec.workload.priorityClassName",
+                "--allowed-priority-classes",
+            ),
+            (
+                json!({"resources": {"requests": {"cpu": 64}}}),
+                "spec.workload.resources.requests[cpu]",
+                "--max-exporter-resources",
+            ),
+        ] {
+            let exporters = Exporters::apply(namespace, "nodes", &spec(asked))?;
+            let refusal = exporters.wait_refused(&[field, flag, "stays as it is"])?;
+            assert_eq!(refusal["reason"], "WorkloadRefused");
+        }
+        let after = namespace.kubectl.get("daemonset", "nodes")?;
+        assert_eq!(after["spec"], before["spec"]);
+        assert_eq!(exporters.pod()?["metadata"]["uid"], pod["metadata"]["uid"]);
+        Exporters::apply(namespace, "nodes", &spec(json!({})))?.wait_ready()
+    })
+}
+
+#[test]
+fn the_credentials_of_another_resource_cannot_be_used() -> Result<()> {
+    in_namespace(&Slot::shared(), "references", |namespace| {
+        let first = Exporters::apply(
+            namespace,
+            "first",
+            &json!({"exporter": {"port": unused_port()}}),
+        )?;
+        first.wait_ready()?;
+        let (password, issuer) = (
+            json!({"authentication": {"basicAuth": {"passwordSecretRef": {"name": "first-scrape"}}}}),
+            json!({"tls": {"issuer": {"type": "Provided", "provided": {"secretName": "first-server"}}}}),
+        );
+        for (name, spec, secret) in [
+            ("password", password, "first-scrape"),
+            ("issuer", issuer, "first-server"),
+        ] {
+            let mut spec = spec;
+            spec["exporter"] = json!({"port": unused_port()});
+            let second = Exporters::apply(namespace, name, &spec)?;
+            second.wait_refused(&["Secret", secret, "was generated for a SecureExporter"])?;
+            for made in ["server", "scrape"] {
+                let made = format!("{name}-{made}");
+                ensure!(namespace.kubectl.find("secret", &made)?.is_none(), "{made}");
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn arguments_with_which_the_exporters_would_not_start_do_not_reach_them() -> Result<()> {
+    in_namespace(&Slot::shared(), "arguments", |namespace| {
+        let port = unused_port();
+        let spec = |arguments: Value| json!({"exporter": {"port": port, "extraArgs": arguments}});
+        let good = spec(json!(["--collector.netdev.device-exclude=^veth"]));
+        let exporters = Exporters::apply(namespace, "nodes", &good)?;
+        exporters.wait_ready()?;
+        let pod = exporters.pod()?;
+        for (arguments, index, words) in [
+            (
+                json!(["--log.format=json", "--collector.netdev.device-exclude=("]),
+                1,
+                "regular expression",
+            ),
+            (json!(["--collector.cpu.inf"]), 0, "--collector.cpu.inf"),
+            (json!(["--collector.systemd"]), 0, "message bus"),
+        ] {
+            let exporters = Exporters::apply(namespace, "nodes", &spec(arguments))?;
+            let field = format!("spec.exporter.extraArgs[{index}]");
+            let refusal = exporters.wait_refused(&[&field, words])?;
+            assert_eq!(refusal["reason"], "InvalidSpec");
+        }
+        assert_eq!(exporters.pod()?["metadata"]["uid"], pod["metadata"]["uid"]);
+        let scraper = exporters.scraper()?;
         assert_eq!(scraper.get("/metrics").send()?.status, 200);
         Ok(())
     })
