@@ -59,7 +59,8 @@ pub struct RunArguments {
         long,
         env = "SECURE_EXPORTER_WATCH_NAMESPACES",
         value_delimiter = ',',
-        default_value = "*"
+        default_value = "*",
+        value_parser = namespace
     )]
     pub watch_namespaces: Vec<String>,
 
@@ -221,8 +222,8 @@ impl RunArguments {
         let mut names: Vec<String> = self
             .watch_namespaces
             .iter()
-            .map(|name| name.trim().to_owned())
             .filter(|name| !name.is_empty())
+            .cloned()
             .collect();
         names.sort();
         names.dedup();
@@ -246,6 +247,22 @@ fn release(text: &str) -> Result<String, String> {
 
 fn duration(text: &str) -> Result<SignedDuration, String> {
     parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let is_allowed = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
+    let is_label = name.len() <= 63
+        && name.chars().all(is_allowed)
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if name == "*" || is_label {
+        Ok(name.to_owned())
+    } else {
+        Err(format!(
+            "{name:?} is not a namespace: use lower-case letters, digits and hyphens, or * for all namespaces"
+        ))
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -294,6 +311,10 @@ mod tests {
                 "use error, warn, info, debug or trace",
             ),
             ("--concurrency=0", "1..=65535"),
+            (
+                "--watch-namespaces=monitoring,Prod",
+                "\"Prod\" is not a namespace",
+            ),
         ] {
             let words = [
                 "operator",

@@ -1,4 +1,5 @@
-//! The only file that reads clocks. Everything else gets the time as an argument.
+//! The only file that reads the time of day. Everything else gets it as an argument. Durations are measured on the monotonic
+//! clock, where they are needed.
 
 use std::time::Instant;
 

@@ -87,6 +87,11 @@ async fn answer_lost(present: Value) -> FakeApi {
         _ if request.path.ends_with("/certificaterequests") => {
             (200, json!({"metadata": {}, "items": [present]}))
         }
+        // The resource still exists.
+        _ if request.path.contains("/secureexporters/") => {
+            let uid = owner().uid;
+            (200, json!({"metadata": {"name": "nodes", "uid": uid}}))
+        }
         _ => (200, present.clone()),
     })
     .await
