@@ -51,7 +51,8 @@ impl Outcome {
 
     /// A line each for a person.
     pub fn print(&self) {
-        let seconds = |time: Option<f64>| time.map_or("never".to_owned(), |it| format!("{it:.1} s"));
+        let seconds =
+            |time: Option<f64>| time.map_or("never".to_owned(), |it| format!("{it:.1} s"));
         println!(
             "{} {}, for {:.0} s",
             if self.is_good() { "✓" } else { "✗" },
@@ -118,7 +119,9 @@ pub fn drill(scene: &mut Scene, fault: &Fault, durations: &Durations) -> Result<
     }
     // Also one that began by half must end.
     let lasted = beginning.elapsed().as_secs_f64();
-    scene.end(fault).with_context(|| format!("the end of: {fault}"))?;
+    scene
+        .end(fault)
+        .with_context(|| format!("the end of: {fault}"))?;
     begun.with_context(|| format!("the beginning of: {fault}"))?;
 
     let after = after(scene, fault, &mut ledger)?;
@@ -126,12 +129,7 @@ pub fn drill(scene: &mut Scene, fault: &Fault, durations: &Durations) -> Result<
     if struck.is_some() && scene.struck(fault) == struck {
         problems.push("the fault met no request".to_owned());
     }
-    problems.extend(ledger.close(
-        &scene.kubectl,
-        fault.subjects(),
-        &scene.prometheus,
-        &clock,
-    )?);
+    problems.extend(ledger.close(&scene.kubectl, fault.subjects(), &scene.prometheus, &clock)?);
     let count = scene.prometheus.count(&clock)?;
     Ok(Outcome {
         fault: fault.clone(),
@@ -201,7 +199,11 @@ fn after(scene: &mut Scene, fault: &Fault, ledger: &mut Ledger) -> Result<After>
                 waiting(PATIENCE, || {
                     let (sight, now, _) = look(&scene.kubectl)?;
                     ensure!(now.serial != serial, "the certificate is still the same");
-                    ensure!(sight.is_ready(), "not ready: {}", sight.status["conditions"]);
+                    ensure!(
+                        sight.is_ready(),
+                        "not ready: {}",
+                        sight.status["conditions"]
+                    );
                     Ok(())
                 })
             });

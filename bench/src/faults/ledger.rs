@@ -64,7 +64,10 @@ impl Ledger {
         let Some(state) = &sight.state else { return };
         for part in parts(&sight.status) {
             let Ok(now) = state.get(&part) else { continue };
-            let first = self.made.entry(part.clone()).or_insert_with(|| now.to_owned());
+            let first = self
+                .made
+                .entry(part.clone())
+                .or_insert_with(|| now.to_owned());
             if first != now {
                 self.problems.push(format!("{part} was made twice"));
                 now.clone_into(first);
@@ -89,7 +92,12 @@ impl Ledger {
         let asked = |word| u64::from(subjects.split(',').any(|part| part == word));
         for (what, before, now, more) in [
             ("CA", self.before.authority, now.authority, asked("ca")),
-            ("password", self.before.password, now.password, asked("password")),
+            (
+                "password",
+                self.before.password,
+                now.password,
+                asked("password"),
+            ),
         ] {
             if now != before + more {
                 self.problems.push(format!(

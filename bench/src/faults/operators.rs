@@ -68,7 +68,9 @@ impl Operators {
     pub fn of(cluster: &Cluster) -> Result<Self> {
         let kubectl = cluster.kubectl(NAMESPACE);
         let deployments = kubectl.list("deployments", LABEL)?;
-        let deployment = deployments.first().context("the operator has no Deployment")?;
+        let deployment = deployments
+            .first()
+            .context("the operator has no Deployment")?;
         let name = deployment["metadata"]["name"].as_str();
         Ok(Self {
             name: name.context("a Deployment without a name")?.to_owned(),
@@ -312,11 +314,13 @@ fn say_as_in_pod(command: &mut Command, container: &Value, port: u16) {
 
 /// The operator as `cargo build` makes it: what we ship is linked statically, and takes no other clock.
 fn dynamic() -> Result<PathBuf> {
-    visibly(
-        Command::new(env!("CARGO"))
-            .current_dir(repository())
-            .args(["build", "--quiet", "--locked", "--package", OPERATOR]),
-    )?;
+    visibly(Command::new(env!("CARGO")).current_dir(repository()).args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--package",
+        OPERATOR,
+    ]))?;
     Ok(target().join("debug").join(OPERATOR))
 }
 

@@ -194,7 +194,9 @@ impl Scene {
         wait_until(&format!("{what} to begin"), REST, || {
             let sight = Sight::take(&self.kubectl)?;
             let stages = sight.stages().context("nothing rotates")?;
-            Ok(stage.is_none_or(|stage| stages.contains(stage)).then_some(()))
+            Ok(stage
+                .is_none_or(|stage| stages.contains(stage))
+                .then_some(()))
         })
     }
 

@@ -60,7 +60,9 @@ impl Told {
     /// For the file of figures.
     pub fn to_json(&self) -> Value {
         let parts = self.parts();
-        let parts = parts.iter().map(|(kind, lines)| ((*kind).to_owned(), json!(lines)));
+        let parts = parts
+            .iter()
+            .map(|(kind, lines)| ((*kind).to_owned(), json!(lines)));
         Value::Object(parts.collect())
     }
 }
@@ -78,7 +80,10 @@ impl Witness {
         Ok(Self {
             conditions: conditions(&sight.status),
             events: events(kubectl)?,
-            logs: logs.into_iter().map(|(name, text)| (name, text.len())).collect(),
+            logs: logs
+                .into_iter()
+                .map(|(name, text)| (name, text.len()))
+                .collect(),
             metrics: complaints(&metrics.unwrap_or_default()),
             pods: restarts(operators)?,
             metrics_address,
@@ -156,7 +161,10 @@ impl Witness {
                 let Some(complaint) = complaint(line) else {
                     continue;
                 };
-                let kind: String = complaint.chars().filter(|it| !it.is_ascii_digit()).collect();
+                let kind: String = complaint
+                    .chars()
+                    .filter(|it| !it.is_ascii_digit())
+                    .collect();
                 match found.iter_mut().find(|(same, ..)| *same == kind) {
                     Some((.., count)) => *count += 1,
                     None => found.push((kind, complaint, 1)),
@@ -177,7 +185,9 @@ fn restarts(operators: &Operators) -> Result<Vec<String>> {
         let last = &container["lastState"]["terminated"];
         let (reason, code) = (last["reason"].as_str()?, last["exitCode"].as_i64()?);
         let count = container["restartCount"].as_u64()?;
-        Some(format!("restarts: {count}, the last after {reason}, exit code {code}"))
+        Some(format!(
+            "restarts: {count}, the last after {reason}, exit code {code}"
+        ))
     };
     Ok(operators.pods()?.iter().filter_map(restart).collect())
 }
@@ -212,7 +222,15 @@ fn events(kubectl: &Kubectl) -> Result<BTreeMap<String, u64>> {
 fn complaints(text: &str) -> BTreeMap<String, String> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     let named = |name: &str| {
-        let words = ["blocked", "error", "fail", "refused", "panic", "timeout", "condition"];
+        let words = [
+            "blocked",
+            "error",
+            "fail",
+            "refused",
+            "panic",
+            "timeout",
+            "condition",
+        ];
         let other_outcome = name.contains("outcome=") && !name.contains("outcome=\"Success\"");
         other_outcome || words.iter().any(|word| name.contains(word))
     };
@@ -226,7 +244,9 @@ fn complaints(text: &str) -> BTreeMap<String, String> {
 /// What a line of the log warns of, without its time and what it was about to do.
 fn complaint(line: &str) -> Option<String> {
     let levels = [" WARN ", " ERROR "];
-    let (at, level) = levels.iter().find_map(|it| Some((line.find(it)?, it.trim())))?;
+    let (at, level) = levels
+        .iter()
+        .find_map(|it| Some((line.find(it)?, it.trim())))?;
     let text = line.get(at..)?.trim_start().strip_prefix(level)?;
     let text = text.rsplit_once("}: ").map_or(text, |(_, words)| words);
     Some(cut(&format!("{level} {}", text.trim())))
@@ -255,7 +275,8 @@ mod tests {
 
     #[test]
     fn complaints_are_told_from_what_goes_well() {
-        let line = "2026-11-29T05:00:00Z stderr F 2026-11-29T05:00:00Z  WARN pass{of=c}: a::b: no answer";
+        let line =
+            "2026-11-29T05:00:00Z stderr F 2026-11-29T05:00:00Z  WARN pass{of=c}: a::b: no answer";
         assert_eq!(complaint(line).unwrap(), "WARN a::b: no answer");
         assert_eq!(complaint("2026-11-29T05:00:00Z  INFO a: b"), None);
         let text = "# HELP a b\nreconciles_total{outcome=\"Success\"} 3\nreconciles_total{outcome=\"Forbidden\"} 2\n";

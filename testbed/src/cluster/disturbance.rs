@@ -108,9 +108,7 @@ impl Cluster {
             let (member, kind) = (&alarm["memberID"], &alarm["alarm"]);
             self.alarms(&json!({"action": "DEACTIVATE", "memberID": member, "alarm": kind}))?;
         }
-        wait_until("etcd to take a write", SOON, || {
-            self.try_write().map(Some)
-        })
+        wait_until("etcd to take a write", SOON, || self.try_write().map(Some))
     }
 
     /// Kills every process of a program in the containers of the cluster, as the kernel does when memory runs out, and says

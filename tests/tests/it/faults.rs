@@ -129,7 +129,11 @@ fn a_right_that_is_missing_is_named_and_what_it_held_up_goes_on() -> Result<()> 
     let account = "operator";
     allow(&stage, account, &rules()?)?;
     let rotation = Rotation::begin_on(stage.restricted_to(account)?)?;
-    allow(&rotation.stage, account, &without(&rules()?, "secrets", "update"))?;
+    allow(
+        &rotation.stage,
+        account,
+        &without(&rules()?, "secrets", "update"),
+    )?;
     // A rotation ends by writing Secrets.
     let told = wait_until("the condition", RECOVERY, || {
         let status = rotation.stage.status()?;
@@ -202,7 +206,10 @@ impl Rotation {
 
     fn wait_for(&self, generation: u64) -> Result<()> {
         wait_until(&format!("generation {generation} alone"), RECOVERY, || {
-            let status = self.stage.status().with_context(|| self.said().unwrap_or_default())?;
+            let status = self
+                .stage
+                .status()
+                .with_context(|| self.said().unwrap_or_default())?;
             let steady = status["rotation"].is_null()
                 && status["trust"]["bundledGenerations"] == json!([generation])
                 && status["credentials"]["acceptedGenerations"] == json!([generation]);
@@ -215,7 +222,10 @@ impl Rotation {
 /// The rules that the chart gives its operator.
 fn rules() -> Result<Value> {
     let everywhere = test_clusters::main()?.kubectl("");
-    let roles = everywhere.list("clusterroles", "app.kubernetes.io/name=secure-exporter-operator")?;
+    let roles = everywhere.list(
+        "clusterroles",
+        "app.kubernetes.io/name=secure-exporter-operator",
+    )?;
     let of_operator = |role: &Value| role["rules"].to_string().contains("secureexporters/status");
     let role = roles.into_iter().find(of_operator);
     Ok(role.context("the chart's ClusterRole is not there")?["rules"].clone())
@@ -224,7 +234,9 @@ fn rules() -> Result<Value> {
 fn without(rules: &Value, resource: &str, verb: &str) -> Value {
     let mut rules = rules.clone();
     for rule in rules.as_array_mut().into_iter().flatten() {
-        if rule["resources"].to_string().contains(&format!("\"{resource}\""))
+        if rule["resources"]
+            .to_string()
+            .contains(&format!("\"{resource}\""))
             && let Some(verbs) = rule["verbs"].as_array_mut()
         {
             verbs.retain(|it| it != verb);
