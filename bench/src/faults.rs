@@ -1,6 +1,5 @@
-//! What befalls a cluster sooner or later, one fault after the other, each during a rotation on three nodes under a real
-//! Prometheus: whether the operator is at work again soon after, whether anything was lost or made twice, what a person saw
-//! meanwhile, and whether a scrape failed.
+//! Fault drills, one after the other, each during a rotation on three nodes under a real Prometheus: does the operator work
+//! again soon after the fault, was anything lost or generated twice, what did a person see meanwhile, and did a scrape fail?
 #![allow(
     clippy::indexing_slicing,
     reason = "a field that JSON lacks is null, and a drill ends there"
@@ -37,7 +36,7 @@ const LAG: u16 = 3;
 
 #[derive(Args, Clone)]
 pub struct Options {
-    /// Only the faults whose names have one of these texts in them, for example `etcd` or `403`
+    /// Only the faults whose names contain this, for example `etcd` or `403`; may be repeated
     #[arg(long)]
     only: Vec<String>,
     /// How many nodes
@@ -82,7 +81,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     ensure!(
         figures["recovered"] == figures["drills"],
-        "an operator was not at work again within {} s, or something was lost or made twice",
+        "in at least one drill the operator did not work again within {} s, or something was lost or generated twice",
         LIMIT.as_secs()
     );
     ensure!(figures["failed_scrapes"] == 0, "scrapes failed");
@@ -94,7 +93,10 @@ fn drills(options: &Options) -> Result<Value> {
     install::operator(&cluster, &install::SHORT_WAITS)?;
     let mut scene = Scene::set(cluster, LAG)?;
     let faults = chosen(fault::all(scene.rights()), &options.only);
-    ensure!(!faults.is_empty(), "no fault has such a name");
+    ensure!(
+        !faults.is_empty(),
+        "no fault has such a name; without --only, all are drilled"
+    );
     if faults.iter().any(|it| matches!(it, Fault::WrongClock(_))) {
         scene.operators.prepare_clock()?;
     }

@@ -24,7 +24,7 @@ struct Arguments {
 enum Bench {
     /// The exporter beside the real node_exporter: CPU, latency, memory, a large host, and a stranger who tries passwords
     Exporter(exporter::Options),
-    /// What may befall a cluster, one fault after the other, each during a rotation under a real Prometheus
+    /// Fault drills, each during a rotation under a real Prometheus: what recovers, how soon, and what a person sees
     Faults(faults::Options),
     /// Rotations, interleaved, under a real Prometheus that is never told, with the operator killed and Secrets deleted
     Rotation(rotation::Options),

@@ -24,9 +24,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub use disturbance::Program;
 pub use extent::Extent;
 pub use layout::{Layout, Node};
+pub use programs::Program;
 pub use shape::Shape;
 
 use holder::Server;

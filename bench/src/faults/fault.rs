@@ -171,10 +171,10 @@ impl fmt::Display for Fault {
         match self {
             Self::ApiServerStopped => formatter.write_str("API server stopped"),
             Self::ApiServerGoneSilently => {
-                formatter.write_str("API server killed, connections swallowed")
+                formatter.write_str("API server killed while connections hang")
             }
             Self::EtcdRestarted => formatter.write_str("etcd restarted"),
-            Self::DiskFull => formatter.write_str("etcd's disk full"),
+            Self::DiskFull => formatter.write_str("disk of etcd full"),
             Self::WatchesExpired => formatter.write_str("410 Gone after a cut"),
             Self::TooManyRequests => formatter.write_str("429 for every request"),
             Self::Latency => formatter.write_str("2 s of latency"),

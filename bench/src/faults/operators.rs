@@ -31,7 +31,7 @@ const LABEL: &str = "app.kubernetes.io/name=secure-exporter-operator";
 /// How long it may take to come or to go.
 const SOON: Duration = Duration::from_secs(120);
 /// What shifts the clock of a program that is linked dynamically, and of no other.
-const FAKETIME: &str = "/usr/lib/*/faketime/libfaketime.so.1";
+const FAKETIME: &str = "/usr/lib/*/faketime/libfaketimeMT.so.1";
 
 /// The operator, wherever it runs.
 pub struct Operators {

@@ -30,7 +30,7 @@ pub struct Witness {
 pub struct Told {
     /// Conditions that were others than before.
     pub conditions: Vec<String>,
-    /// Events about the resource.
+    /// Warnings among the events about the resource.
     pub events: Vec<String>,
     /// Warnings and errors of the operator.
     pub log: Vec<String>,
@@ -202,15 +202,15 @@ fn conditions(status: &Value) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// How often each event about the resource was seen.
+/// How often each warning about the resource was seen.
 fn events(kubectl: &Kubectl) -> Result<BTreeMap<String, u64>> {
-    let selector = "--field-selector=involvedObject.kind=SecureExporter";
+    let selector = "--field-selector=involvedObject.kind=SecureExporter,type=Warning";
     let text = kubectl.run(&["get", "events", selector, "-o", "json"])?;
     let list: Value = serde_json::from_str(&text)?;
     let mut events = BTreeMap::new();
     for event in list["items"].as_array().into_iter().flatten() {
         let text = |field: &str| event[field].as_str().unwrap_or_default();
-        let words = format!("{} {}: {}", text("type"), text("reason"), text("message"));
+        let words = format!("{}: {}", text("reason"), text("message"));
         let count = event["series"]["count"].as_u64();
         let count = count.or(event["count"].as_u64()).unwrap_or(1);
         *events.entry(words).or_default() += count;
@@ -241,13 +241,14 @@ fn complaints(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What a line of the log warns of, without its time.
+/// What a line of the log warns of, without its time and what it was about to do.
 fn complaint(line: &str) -> Option<String> {
     let levels = [" WARN ", " ERROR "];
     let (at, level) = levels
         .iter()
         .find_map(|it| Some((line.find(it)?, it.trim())))?;
     let text = line.get(at..)?.trim_start().strip_prefix(level)?;
+    let text = text.rsplit_once("}: ").map_or(text, |(_, words)| words);
     Some(cut(&format!("{level} {}", text.trim())))
 }
 
@@ -274,7 +275,8 @@ mod tests {
 
     #[test]
     fn complaints_are_told_from_what_goes_well() {
-        let line = "2026-11-29T05:00:00Z stderr F 2026-11-29T05:00:00Z  WARN a::b: no answer";
+        let line =
+            "2026-11-29T05:00:00Z stderr F 2026-11-29T05:00:00Z  WARN pass{of=c}: a::b: no answer";
         assert_eq!(complaint(line).unwrap(), "WARN a::b: no answer");
         assert_eq!(complaint("2026-11-29T05:00:00Z  INFO a: b"), None);
         let text = "# HELP a b\nreconciles_total{outcome=\"Success\"} 3\nreconciles_total{outcome=\"Forbidden\"} 2\n";

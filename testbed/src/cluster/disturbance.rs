@@ -1,4 +1,8 @@
 //! What may befall a cluster: a part of its control plane stands still or dies, its disk is full, a container is killed.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that JSON lacks is null, and a test may end there"
+)]
 
 use std::{slice, time::Duration};
 
@@ -6,27 +10,11 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Cluster, control_plane, programs};
+use super::{
+    Cluster, control_plane,
+    programs::{self, Program},
+};
 use crate::{process::output, servers, wait::wait_until};
-
-/// A program of the control plane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Program {
-    /// Keeps all objects.
-    Etcd,
-    /// What everybody talks to.
-    ApiServer,
-}
-
-impl Program {
-    /// Its name, which is that of its file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Etcd => "etcd",
-            Self::ApiServer => "kube-apiserver",
-        }
-    }
-}
 
 /// How long a program may take to start or to end.
 const SOON: Duration = Duration::from_secs(60);

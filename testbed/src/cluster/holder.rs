@@ -250,3 +250,39 @@ fn alive(pid: u32) -> bool {
         .and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
     state.is_some_and(|state| state != "Z" && state != "X")
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::Signal;
+
+    use super::*;
+
+    #[test]
+    fn what_was_stopped_inside_holds_up_no_end() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let holder = Holder {
+            of: "a test".into(),
+            folder: folder.path().join("run"),
+            logs: folder.path().join("log"),
+            // Needs least, and is as good for root.
+            extent: Extent::ControlPlane,
+        };
+        holder.start("", None)?;
+        let mut server = holder.spawn("sleep", Path::new("/bin/sleep"), &["1000".into()])?;
+        let soon = Duration::from_secs(10);
+        let sleeping = wait_until("the program to run", soon, || {
+            server.check()?;
+            let found = programs::held(&holder.folder, "sleep");
+            Ok((!found.is_empty()).then_some(found))
+        })?;
+        programs::signal(&sleeping, Signal::STOP)?;
+        wait_until("what waits for it to stop as well", soon, || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", server.child.id()))?;
+            Ok(stat.contains(") T ").then_some(()))
+        })?;
+        holder.stop()?;
+        wait_until("its end outside", soon, || {
+            Ok(server.check().is_err().then_some(()))
+        })
+    }
+}

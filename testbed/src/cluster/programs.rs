@@ -10,6 +10,25 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
+/// A program of the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Keeps all objects.
+    Etcd,
+    /// What everybody talks to.
+    ApiServer,
+}
+
+impl Program {
+    /// Its name, which is that of its file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Etcd => "etcd",
+            Self::ApiServer => "kube-apiserver",
+        }
+    }
+}
+
 /// The environment variable by which programs that a holder started are recognised: its folder.
 pub const HELD_IN: &str = "SECURE_EXPORTER_HELD_IN";
 

@@ -89,22 +89,7 @@ impl Gate {
         wait_until("kubectl proxy", Duration::from_secs(20), || {
             Ok(TcpStream::connect(("127.0.0.1", upstream)).ok())
         })?;
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let state = Arc::new(State {
-            upstream,
-            left: AtomicI64::new(i64::MAX),
-            cut_after: AtomicBool::new(false),
-            closed: AtomicBool::new(false),
-            sky: Sky::default(),
-        });
-        let address = format!("http://{}", listener.local_addr()?);
-        let shared = state.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let state = shared.clone();
-                thread::spawn(move || drop(state.pass(client)));
-            }
-        });
+        let (address, state) = listen(upstream)?;
         Ok(Self {
             address,
             state,
@@ -145,6 +130,27 @@ impl Gate {
     pub fn is_closed(&self) -> bool {
         self.state.closed.load(Ordering::SeqCst)
     }
+}
+
+/// Begins to let requests pass to a port of this machine, and says where.
+fn listen(upstream: u16) -> Result<(String, Arc<State>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let state = Arc::new(State {
+        upstream,
+        left: AtomicI64::new(i64::MAX),
+        cut_after: AtomicBool::new(false),
+        closed: AtomicBool::new(false),
+        sky: Sky::default(),
+    });
+    let address = format!("http://{}", listener.local_addr()?);
+    let shared = state.clone();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let state = shared.clone();
+            thread::spawn(move || drop(state.pass(client)));
+        }
+    });
+    Ok((address, state))
 }
 
 impl State {
@@ -272,4 +278,80 @@ fn is_write(request: &[u8]) -> bool {
     let line = String::from_utf8_lossy(line);
     let writes = ["POST ", "PUT ", "PATCH "];
     writes.iter().any(|method| line.starts_with(method)) && !line.contains("/events")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(400);
+
+    /// Answers each request with one word at once, and the second when it has come by the channel, after which it ends.
+    fn server() -> Result<(u16, std::sync::mpsc::Sender<()>)> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let (go_on, waits) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let _ = read_request(&mut client);
+                let _ = client.write_all(b"one");
+                let _ = waits.recv();
+                let _ = client.write_all(b"two");
+            }
+        });
+        Ok((port, go_on))
+    }
+
+    fn ask(address: &str) -> Result<TcpStream> {
+        let address = address.strip_prefix("http://").context("no http")?;
+        let mut client = TcpStream::connect(address)?;
+        client.set_read_timeout(Some(SOON))?;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
+        Ok(client)
+    }
+
+    /// What comes soon; `None` where nothing comes and the connection does not end either.
+    fn hears(client: &mut TcpStream) -> Option<String> {
+        let mut buffer = [0; 256];
+        let count = client.read(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..count]).into_owned())
+    }
+
+    #[test]
+    fn weather_does_what_it_says() -> Result<()> {
+        let (upstream, go_on) = server()?;
+        let (address, state) = listen(upstream)?;
+        let mut before = ask(&address)?;
+        assert_eq!(hears(&mut before).as_deref(), Some("one"));
+
+        state.sky.change(Weather::BlackHole);
+        go_on.send(())?;
+        let mut meanwhile = ask(&address)?;
+        assert_eq!(hears(&mut before), None, "neither a word nor an end");
+        assert_eq!(hears(&mut meanwhile), None);
+        state.sky.change(Weather::Clear);
+        assert_eq!(hears(&mut before), None, "it is lost for ever");
+        assert_eq!(hears(&mut meanwhile), None);
+
+        let mut after = ask(&address)?;
+        assert_eq!(hears(&mut after).as_deref(), Some("one"));
+        state.sky.change(Weather::TooMany);
+        let refused = hears(&mut ask(&address)?).unwrap_or_default();
+        assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+        go_on.send(())?;
+        assert_eq!(
+            hears(&mut after).as_deref(),
+            Some("two"),
+            "what goes on goes on"
+        );
+
+        state.sky.change(Weather::Clear);
+        let mut cut = ask(&address)?;
+        assert_eq!(hears(&mut cut).as_deref(), Some("one"));
+        state.sky.change(Weather::Cut);
+        assert_eq!(hears(&mut cut).as_deref(), Some(""));
+        state.sky.end();
+        assert_eq!(hears(&mut before).as_deref(), Some(""));
+        Ok(())
+    }
 }
