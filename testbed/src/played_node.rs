@@ -57,9 +57,10 @@ impl PlayedNode {
         let pod = wait_until("a pod on the played node", Duration::from_secs(30), || {
             let label = "app.kubernetes.io/instance=nodes";
             let pods = stage.kubectl.list("pods", label)?;
-            Ok(pods
-                .into_iter()
-                .find(|pod| pod["spec"]["nodeName"] == self.name.as_str()))
+            Ok(pods.into_iter().find(|pod| {
+                let is_leaving = !pod["metadata"]["deletionTimestamp"].is_null();
+                pod["spec"]["nodeName"] == self.name.as_str() && !is_leaving
+            }))
         })?;
         let name = pod["metadata"]["name"].as_str().context("no name")?;
         let image = &pod["spec"]["containers"][0]["image"];

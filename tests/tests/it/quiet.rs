@@ -125,11 +125,11 @@ fn a_pod_that_a_quota_refuses_is_told() -> Result<()> {
     ensure!(stage.condition("Stalled")?["status"] == "True");
     wait_event(&stage, "PodsRefused")?;
 
-    // The mend, with the command that the message names.
+    // The mend, and a change for which the DaemonSet controller tries again at once.
     stage.kubectl.delete("resourcequota", "none")?;
     stage
         .kubectl
-        .run(&["rollout", "restart", "daemonset/nodes"])?;
+        .annotate("daemonset", "nodes", "example.com/again=1")?;
     node.run_pod(&stage)?;
     wait_ready(&stage, "True", "AllNodesServing")?;
     Ok(())
@@ -150,8 +150,10 @@ fn an_exporter_that_refuses_the_password_is_not_verified() -> Result<()> {
     let start = || {
         Process::spawn(
             Command::new(binaries::built(binaries::EXPORTER)?)
-                .arg("--web.config.file")
-                .arg(folder.path().join("web-config.yml"))
+                .arg(format!(
+                    "--web.config.file={}",
+                    folder.path().join("web-config.yml").display()
+                ))
                 .arg(format!("--web.listen-address=127.0.0.1:{port}")),
         )
     };
