@@ -1,4 +1,5 @@
 //! What the operator may do and what it does: the chart's rules, and the audit logs of the clusters.
+#![allow(clippy::indexing_slicing, reason = "a field that JSON lacks is null")]
 
 use std::{collections::BTreeSet, fmt, fs, path::Path};
 
