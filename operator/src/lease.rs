@@ -1,7 +1,7 @@
 //! The Lease by which only one release serves a namespace, and by which people and alerts see that somebody does.
 //!
 //! The holder is the release and not the pod, so that a new pod of the same release goes on without waiting. A namespace gets
-//! a Lease with its first pass, keeps it while there are passes, and is free again after a clean stop.
+//! a Lease with its first pass, keeps it while it has resources, and is free again after a clean stop.
 
 pub mod claim;
 
@@ -32,10 +32,8 @@ pub const NAME: &str = "secure-exporter-operator";
 
 /// How often a Lease is renewed.
 const RENEWED_EVERY: Duration = Duration::from_secs(5 * 60);
-/// How often it is checked which ones must be renewed.
-const CHECKED_EVERY: Duration = Duration::from_secs(60);
-/// Each resource has a pass at least every ten minutes, so a namespace without one for twice as long has no resource any more.
-const UNUSED_AFTER: Duration = Duration::from_secs(20 * 60);
+/// How often it is checked which ones must be renewed, and which ones are no longer needed.
+const CHECKED_EVERY: Duration = Duration::from_secs(15);
 
 /// Who serves a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +65,6 @@ struct Known {
     seen: Option<(Option<String>, Instant)>,
     /// Our Lease as it was last written, and when.
     held: Option<(Lease, Instant)>,
-    /// When the last pass asked for it.
-    used: Instant,
 }
 
 impl Known {
@@ -122,17 +118,16 @@ impl Leases {
     pub async fn hold(&self, namespace: &str) -> Result<Tenure, kube::Error> {
         let known = self.known(namespace);
         let mut known = known.lock().await;
-        known.used = Instant::now();
         self.renew(namespace, &mut known).await
     }
 
-    /// Renews the Leases of the namespaces that have resources, and frees those of the others, for as long as it is polled.
-    pub async fn keep(&self) {
+    /// Renews the Leases of the namespaces that have resources, and deletes those of the others, for as long as it is polled.
+    pub async fn keep(&self, has_resources: impl Fn(&str) -> bool) {
         loop {
             tokio::time::sleep(CHECKED_EVERY).await;
             for (namespace, known) in self.all() {
                 let mut known = known.lock().await;
-                if known.used.elapsed() > UNUSED_AFTER {
+                if !has_resources(&namespace) {
                     self.remove(&namespace, &mut known).await;
                     self.namespaces.lock().remove(&namespace);
                     self.metrics.forget_namespace(&namespace);
@@ -157,7 +152,6 @@ impl Leases {
             Arc::new(AsyncMutex::new(Known {
                 seen: None,
                 held: None,
-                used: Instant::now(),
             }))
         };
         all.entry(namespace.to_owned()).or_insert_with(new).clone()

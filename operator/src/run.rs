@@ -100,8 +100,11 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         health.clone(),
         metrics,
     ));
-    let renewing = leases.clone();
-    let keeping = tokio::spawn(async move { renewing.keep().await });
+    let (renewing, passes) = (leases.clone(), context.passes.clone());
+    let keeping = tokio::spawn(async move {
+        let has_resources = |namespace: &str| passes.has_some_in(namespace);
+        renewing.keep(has_resources).await;
+    });
     let work = tokio::spawn(work(context, health, namespaces, stop.clone()));
     let ended = tokio::select! {
         served = served => outcome("serves the probes", served)

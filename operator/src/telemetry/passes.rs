@@ -132,6 +132,13 @@ impl Passes {
         owners.any(|owner| owner.namespace == namespace && owner.name == name)
     }
 
+    /// Whether there is a resource in this namespace.
+    pub fn has_some_in(&self, namespace: &str) -> bool {
+        let known = self.known.lock();
+        let mut owners = known.values().map(|known| &known.owner);
+        owners.any(|owner| owner.namespace == namespace)
+    }
+
     /// Returns the pass that is late by most, if one is by more than [`PATIENCE`]. Passes that are due at the same time wait
     /// for each other, so the more there are, the later one may begin.
     pub fn overdue(&self, now: Instant) -> Option<Overdue> {

@@ -63,7 +63,7 @@ fn the_metrics_of_the_rules_are_told() -> Result<()> {
         ensure!(told.contains(&series), "no series of the resource");
         namespace.kubectl.delete("secureexporter", "nodes")?;
         // Else its last success would be alerted on until the operator's end.
-        wait_until("the end of its series", Duration::from_secs(60), || {
+        wait_until("the end of its series", Duration::from_secs(90), || {
             Ok((!installed::metrics()?.contains(&series)).then_some(()))
         })
     })
