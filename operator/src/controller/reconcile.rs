@@ -89,7 +89,7 @@ pub(crate) async fn reconcile(
     let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
     match tenure {
         Ok(since) => pass.ours_since = Some(since),
-        // Without the right to the Lease, renewal goes on: a certificate that ends is worse.
+        // Without the right to the Lease the pass continues, because an expired certificate would be worse.
         Err(problem) => pass.problems.push(problem),
     }
     if let Err(problem) = pass.run().await {
