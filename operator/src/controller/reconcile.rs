@@ -430,11 +430,7 @@ mod tests {
 
     #[test]
     fn an_empty_secret_is_no_damaged_state() {
-        let owner = Owner {
-            name: "nodes".into(),
-            namespace: "monitoring".into(),
-            uid: "u".into(),
-        };
+        let owner = Owner::nodes();
         let stored = read_stored(&BTreeMap::new(), &owner).unwrap();
         assert_eq!(stored, Stored::default());
         let damaged = BTreeMap::from([("ca-1.crt".to_owned(), ByteString(Vec::new()))]);

@@ -146,11 +146,7 @@ mod tests {
                 passes: Passes::new(1),
                 metrics: Metrics::default(),
                 backoff: PerObject::default(),
-                owner: Owner {
-                    name: "nodes".to_owned(),
-                    namespace: "monitoring".to_owned(),
-                    uid: "u".to_owned(),
-                },
+                owner: Owner::nodes(),
             }
         }
 

@@ -295,11 +295,7 @@ mod tests {
             Arc::default(),
         ))
         .await;
-        let owner = Owner {
-            name: "nodes".to_owned(),
-            namespace: "monitoring".to_owned(),
-            uid: "u".to_owned(),
-        };
+        let owner = Owner::nodes();
         passes.begin(&owner).end(Some(Duration::from_secs(600)));
         assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200 "));
         let long_ago = Instant::now() - Duration::from_secs(200);
