@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use testbed::kubectl::Kubectl;
 
 use super::{
     consistency::ConsistencyCheck,
@@ -128,7 +127,7 @@ pub fn drill(
         .with_context(|| format!("cannot end the fault: {fault}"))?;
     begun.with_context(|| format!("cannot start the fault: {fault}"))?;
 
-    let after = after(environment, fault, &mut consistency)?;
+    let after = after(environment, fault, &mut consistency);
     let mut problems = after.problems;
     if requests_hit.is_some() && environment.requests_hit(fault) == requests_hit {
         problems.push("the fault affected no request".to_owned());
@@ -188,65 +187,82 @@ fn after(
     environment: &mut Environment,
     fault: &Fault,
     consistency: &mut ConsistencyCheck,
-) -> Result<After> {
-    let end = Instant::now();
+) -> After {
+    let mut waiting = Waiting {
+        environment,
+        fault,
+        consistency,
+        end: Instant::now(),
+    };
+    let outcomes = [waiting.for_certificate(), waiting.for_rotation()];
     let mut problems = Vec::new();
-    let mut look = |kubectl: &Kubectl| {
-        let snapshot = Snapshot::take(kubectl)?;
-        consistency.record(&snapshot);
-        let now = Generations::of(&snapshot.status)?;
-        anyhow::Ok((snapshot, now, consistency.before().clone()))
-    };
-    // The operator must have seen the previous request first, because the next one replaces it.
-    let waits_for_request = matches!(fault.begins(), Begin::WithRequest);
-    let serial_before = retry_until(MAX_RECOVERY, || {
-        let (snapshot, now, before) = look(&environment.kubectl)?;
-        let begun = snapshot.stages().is_some() || now.moved(&before, fault.subjects());
-        ensure!(begun || !waits_for_request, "the rotation has not begun");
-        Ok(now.serial)
+    let [recovery, rotation] = outcomes.map(|outcome| {
+        let problem = |error| problems.push(format!("{error:#}"));
+        outcome.map_err(problem).ok()
     });
-    let recovery = match serial_before {
-        Ok(serial) => {
-            let asked = retry_until(LIMIT, || environment.request_rotation("certificate"));
-            let published = asked.and_then(|()| {
-                retry_until(MAX_RECOVERY, || {
-                    let (snapshot, now, _) = look(&environment.kubectl)?;
-                    ensure!(now.serial != serial, "the certificate is still the same");
-                    ensure!(
-                        snapshot.is_ready(),
-                        "not ready: {}",
-                        snapshot.status["conditions"]
-                    );
-                    Ok(())
-                })
-            });
-            published.map(|()| end.elapsed().as_secs_f64())
-        }
-        Err(error) => Err(error),
-    };
-    let rotation = retry_until(MAX_ROTATION, || {
-        let (snapshot, now, before) = look(&environment.kubectl)?;
-        ensure!(
-            snapshot.stages().is_none() && now.moved(&before, fault.subjects()),
-            "the rotation is not over: {}; {}",
-            snapshot.status["rotation"],
-            snapshot.status["conditions"]
-        );
-        Ok(end.elapsed().as_secs_f64())
-    });
-    let mut seconds = |outcome: Result<f64>| match outcome {
-        Ok(seconds) => Some(seconds),
-        Err(error) => {
-            problems.push(format!("{error:#}"));
-            None
-        }
-    };
-    let (recovery, rotation) = (seconds(recovery), seconds(rotation));
-    Ok(After {
+    After {
         recovery,
         rotation,
         problems,
-    })
+    }
+}
+
+/// Waits after the end of a fault, and keeps checking the consistency. The results are seconds since the end.
+struct Waiting<'a> {
+    environment: &'a mut Environment,
+    fault: &'a Fault,
+    consistency: &'a mut ConsistencyCheck,
+    end: Instant,
+}
+
+impl Waiting<'_> {
+    /// Requests a certificate, and waits until it is published and the resource is ready.
+    fn for_certificate(&mut self) -> Result<f64> {
+        // The operator must have seen the previous request first, because the next one replaces it.
+        let waits_for_request = matches!(self.fault.begins(), Begin::WithRequest);
+        let serial = retry_until(MAX_RECOVERY, || {
+            let (snapshot, now) = self.look()?;
+            let begun = snapshot.stages().is_some() || self.has_rotated(&now);
+            ensure!(begun || !waits_for_request, "the rotation has not begun");
+            Ok(now.serial)
+        })?;
+        retry_until(LIMIT, || self.environment.request_rotation("certificate"))?;
+        retry_until(MAX_RECOVERY, || {
+            let (snapshot, now) = self.look()?;
+            ensure!(now.serial != serial, "the certificate is still the same");
+            ensure!(
+                snapshot.is_ready(),
+                "not ready: {}",
+                snapshot.status["conditions"]
+            );
+            Ok(self.end.elapsed().as_secs_f64())
+        })
+    }
+
+    /// Waits for the end of the rotation.
+    fn for_rotation(&mut self) -> Result<f64> {
+        retry_until(MAX_ROTATION, || {
+            let (snapshot, now) = self.look()?;
+            ensure!(
+                snapshot.stages().is_none() && self.has_rotated(&now),
+                "the rotation is not over: {}; {}",
+                snapshot.status["rotation"],
+                snapshot.status["conditions"]
+            );
+            Ok(self.end.elapsed().as_secs_f64())
+        })
+    }
+
+    fn look(&mut self) -> Result<(Snapshot, Generations)> {
+        let snapshot = Snapshot::take(&self.environment.kubectl)?;
+        self.consistency.record(&snapshot);
+        let now = Generations::of(&snapshot.status)?;
+        Ok((snapshot, now))
+    }
+
+    fn has_rotated(&self, now: &Generations) -> bool {
+        now.moved(self.consistency.before(), self.fault.subjects())
+    }
 }
 
 /// Tries until it succeeds or the time is over.

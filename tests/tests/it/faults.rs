@@ -135,7 +135,7 @@ fn a_missing_permission_is_named_and_the_rotation_continues_once_it_is_granted()
     let slot = Slot::group(NETWORK_FAULTS);
     let stage = Stage::new(&slot, "fault-rights")?;
     let account = "operator";
-    let allow = |kubectl: &Kubectl, rules| rights::grant(kubectl, account, account, rules);
+    let allow = |kubectl: &Kubectl, rules: &Value| rights::grant(kubectl, account, account, rules);
     allow(&stage.kubectl, &rules()?)?;
     let rotation = Rotation::begin_on(stage.restricted_to(account)?)?;
     let kubectl = &rotation.stage.kubectl;
