@@ -1,18 +1,18 @@
-//! Fault drills, one after the other, each during a rotation on three nodes under a real Prometheus: does the operator work
-//! again soon after the fault, was anything lost or generated twice, what did a person see meanwhile, and did a scrape fail?
+//! Fault drills, one after the other, each during a rotation on three nodes that a real Prometheus scrapes: does the operator
+//! work again soon after the fault, was anything lost or generated twice, what could a user see meanwhile, did a scrape fail?
 #![allow(
     clippy::indexing_slicing,
     reason = "a field that JSON lacks is null, and a drill ends there"
 )]
 
+mod consistency;
 mod drill;
+mod environment;
 mod fault;
-mod ledger;
 mod operators;
 mod rights;
-mod scene;
-mod sight;
-mod witness;
+mod snapshot;
+mod symptoms;
 
 use std::{fs, path::PathBuf, process::ExitCode, thread, time::Duration};
 
@@ -21,8 +21,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use drill::{LIMIT, Outcome, drill};
+use environment::Environment;
 use fault::{Durations, Fault};
-use scene::Scene;
 use testbed::{
     cluster::{Cluster, Layout, Shape},
     product::install,
@@ -31,29 +31,29 @@ use testbed::{
 
 use crate::nodes::{self, count::Clock};
 
-/// A changed Secret arrives late by up to this many seconds.
+/// The maximum delay, in seconds, until a changed Secret reaches a pod.
 const LAG: u16 = 3;
 
 #[derive(Args, Clone)]
 pub struct Options {
-    /// Only the faults whose names contain this, for example `etcd` or `403`; may be repeated
+    /// Run only the faults whose names contain this, for example `etcd` or `403`; may be repeated
     #[arg(long)]
     only: Vec<String>,
-    /// How many nodes
+    /// Number of nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
     #[command(flatten)]
     durations: Durations,
-    /// Write the figures to a file
+    /// Write the results to this file as JSON
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
-/// Runs all drills and says what came of each.
+/// Runs the drills and prints the outcome of each.
 ///
 /// # Errors
-/// A part could not be started, the operator was not at work again in time, something was lost or made twice, or a scrape
-/// failed.
+/// A program could not be started, the operator did not work again in time, something was lost or generated twice, or a
+/// scrape failed.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let shape = Shape {
         nodes: options.nodes,
@@ -91,34 +91,34 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 fn drills(options: &Options) -> Result<Value> {
     let cluster = Cluster::named("faults");
     install::operator(&cluster, &install::SHORT_WAITS)?;
-    let mut scene = Scene::set(cluster, LAG)?;
-    let faults = chosen(fault::all(scene.rights()), &options.only);
+    let mut environment = Environment::start(cluster, LAG)?;
+    let faults = chosen(fault::all(environment.rights()), &options.only);
     ensure!(
         !faults.is_empty(),
-        "no fault has such a name; without --only, all are drilled"
+        "--only matches no fault; without it, all are drilled"
     );
     if faults.iter().any(|it| matches!(it, Fault::WrongClock(_))) {
-        scene.operators.prepare_clock()?;
+        environment.operators.prepare_clock()?;
     }
     let clock = Clock::start();
     let mut outcomes: Vec<Result<Outcome>> = Vec::new();
     for fault in &faults {
         println!();
-        let outcome = drill(&mut scene, fault, &options.durations);
+        let outcome = drill(&mut environment, fault, &options.durations);
         match &outcome {
             Ok(outcome) => outcome.print(),
             Err(error) => println!("✗ {fault}\n    WRONG: {error:#}"),
         }
         if !outcome.as_ref().is_ok_and(Outcome::is_good) {
-            // The next one is to find an operator that does its work.
-            scene.operators.new_pod()?;
+            // The next drill must start with an operator that works.
+            environment.operators.replace_pod()?;
         }
         outcomes.push(outcome);
     }
-    // What was published last is still on its way to the last node.
+    // Wait until what was published last has reached every node.
     thread::sleep(Duration::from_secs(LAG.into()));
-    let count = scene.prometheus.count(&clock)?;
-    let fresh = scene.fresh.stop()?;
+    let count = environment.prometheus.count(&clock)?;
+    let fresh = environment.fresh.stop()?;
     Ok(json!({
         "drills": outcomes.len(),
         "recovered": outcomes.iter().flatten().filter(|it| it.is_good()).count(),
@@ -141,7 +141,7 @@ fn chosen(faults: Vec<Fault>, only: &[String]) -> Vec<Fault> {
     faults.into_iter().filter(wanted).collect()
 }
 
-/// To a tenth of a second.
+/// Returns the slowest recovery, rounded to a tenth of a second.
 fn slowest(outcomes: &[Result<Outcome>]) -> Option<f64> {
     let recoveries = outcomes.iter().flatten().filter_map(|it| it.recovery);
     let slowest = recoveries.max_by(f64::total_cmp)?;

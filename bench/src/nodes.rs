@@ -1,5 +1,5 @@
-//! Nodes whose exporters are scraped every second by a real Prometheus, which is never reloaded: what the measurements of
-//! rotations and faults have in common.
+//! Nodes whose exporters a real Prometheus scrapes every second without ever being reloaded, for the benchmarks of rotations and
+//! faults.
 #![allow(
     clippy::indexing_slicing,
     reason = "a field that JSON lacks is null, and a measurement ends there"
@@ -32,7 +32,7 @@ spec:
     serviceAccounts: [{namespace: monitoring, name: prometheus}]
 "#;
 
-/// By what scrapers are known.
+/// How scrapers authenticate.
 #[derive(Clone, Copy)]
 pub enum Methods {
     /// A password.
@@ -41,13 +41,13 @@ pub enum Methods {
     PasswordAndCertificate,
 }
 
-/// Applies the resource, starts Prometheus, and waits until it scrapes every node. `lag` is how many seconds a changed
-/// Secret may take to a pod.
+/// Applies the resource, starts Prometheus, and waits until it scrapes every node. `lag` is the maximum number of
+/// seconds until a changed Secret reaches a pod.
 ///
 /// # Errors
-/// One of them does not start.
+/// The exporters or Prometheus do not start.
 pub fn start(cluster: &Cluster, lag: u16, methods: Methods) -> Result<Prometheus> {
-    // Longer than the slowest copy: the kubelet of Prometheus' node, and a second to spare.
+    // Longer than the slowest update of a Secret, which is that of Prometheus' pod.
     let overlap = format!("{}s", lag + 4);
     let file = tempfile::NamedTempFile::new()?;
     let methods = match methods {
@@ -70,7 +70,7 @@ pub fn start(cluster: &Cluster, lag: u16, methods: Methods) -> Result<Prometheus
     })
 }
 
-/// Prints what a person would look at first.
+/// Prints objects and logs that help to find out what went wrong.
 pub fn explain(cluster: &Cluster) {
     let kubectl = cluster.kubectl(NAMESPACE);
     for arguments in [

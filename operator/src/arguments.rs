@@ -93,12 +93,12 @@ pub struct RunArguments {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "What the author of a SecureExporter may do")]
 pub struct AuthorArguments {
-    /// Beginnings of the labels that spec.workload.podLabels may set, separated by commas: `example.com/` or `team`; `*` for
-    /// all. Empty: none
+    /// Prefixes of the labels that spec.workload.podLabels may set, separated by commas: `example.com/` or `team`; `*` for all.
+    /// Empty: none
     #[arg(long, value_delimiter = ',')]
     pub allowed_pod_label_prefixes: Vec<String>,
 
-    /// Beginnings of the annotations that spec.workload.podAnnotations may set, separated by commas; `*` for all. Empty: none
+    /// Prefixes of the annotations that spec.workload.podAnnotations may set, separated by commas; `*` for all. Empty: none
     #[arg(long, value_delimiter = ',')]
     pub allowed_pod_annotation_prefixes: Vec<String>,
 
@@ -116,7 +116,7 @@ pub struct AuthorArguments {
     pub require_reference_label: bool,
 }
 
-/// The timers of rotations. Rotations are only safe if these are long enough: the defaults are, for every kubelet; shorter
+/// The timers of rotations. Rotations are only safe if these are long enough. The defaults are, with every kubelet; shorter
 /// ones are for tests.
 #[derive(Args, Debug)]
 #[command(

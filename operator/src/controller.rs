@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod context;
+mod inputs;
 mod pass;
 mod recall;
 mod reconcile;

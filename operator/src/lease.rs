@@ -1,7 +1,7 @@
-//! The Lease by which only one release serves a namespace, and by which people and alerts see that somebody does.
+//! The Lease by which only one release serves a namespace, and which shows users and alerts that a release does.
 //!
-//! The holder is the release and not the pod, so that a new pod of the same release goes on without waiting. A namespace gets
-//! a Lease with its first pass, keeps it while it has resources, and is free again after a clean stop.
+//! The holder is the release and not the pod, so that a new pod of the same release continues without waiting. The first pass
+//! in a namespace creates the Lease. It is kept while the namespace has resources, and a clean stop frees it.
 
 pub mod claim;
 
@@ -110,8 +110,8 @@ impl Leases {
         &self.release
     }
 
-    /// Returns who serves the namespace; this release does if nobody else does. Asks the API server only when a renewal is
-    /// due or somebody else holds the Lease.
+    /// Returns which release serves the namespace; this one does if no other one does. Asks the API server only when a renewal
+    /// is due or another release holds the Lease.
     ///
     /// # Errors
     /// The API server did not answer or refused the request, and it is not known any more who holds the Lease.
@@ -138,7 +138,7 @@ impl Leases {
         }
     }
 
-    /// Frees all, because the operator stops.
+    /// Frees all Leases, because the operator stops.
     pub async fn release_all(&self) {
         for (namespace, known) in self.all() {
             let mut known = known.lock().await;
@@ -203,14 +203,14 @@ impl Leases {
                         since: self.clock.now(),
                     }));
                 }
-                // Another writer was faster: it is read again whom it belongs to.
+                // Another writer was faster: read again which release holds it.
                 Err(kube::Error::Api(refused)) if refused.code == 409 => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Frees a Lease unless somebody else, such as the next pod of this release, has written it in the meantime.
+    /// Frees a Lease unless another process, such as the next pod of this release, has written it in the meantime.
     async fn free(&self, namespace: &str, known: &mut Known) {
         let Some((mut lease, _)) = known.held.take() else {
             return;
@@ -218,7 +218,7 @@ impl Leases {
         lease.spec = lease.spec.as_ref().map(released);
         let parameters = parameters();
         let written = self.api(namespace).replace(NAME, &parameters, &lease).await;
-        tell_failure(namespace, written.map(drop));
+        log_failure(namespace, written.map(drop));
     }
 
     /// Deletes the Lease of a namespace without resources: there is nothing to serve, and nothing to alert about.
@@ -231,7 +231,7 @@ impl Leases {
             resource_version: lease.resource_version(),
         });
         let deleted = self.api(namespace).delete(NAME, &parameters).await;
-        tell_failure(namespace, deleted.map(drop));
+        log_failure(namespace, deleted.map(drop));
     }
 
     fn api(&self, namespace: &str) -> Api<Lease> {
@@ -239,10 +239,10 @@ impl Leases {
     }
 }
 
-fn tell_failure(namespace: &str, freed: Result<(), kube::Error>) {
+fn log_failure(namespace: &str, freed: Result<(), kube::Error>) {
     match freed {
         Ok(()) => {}
-        // It is somebody else's by now, or gone.
+        // Another process has written or deleted it.
         Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => {}
         Err(error) => tracing::warn!(namespace, %error, "cannot free the Lease {NAME}"),
     }

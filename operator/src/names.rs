@@ -199,6 +199,18 @@ pub fn published_generation(meta: &ObjectMeta) -> u64 {
 }
 
 #[cfg(test)]
+impl Owner {
+    /// The resource `nodes` in the namespace `monitoring`, for tests.
+    pub(crate) fn nodes() -> Self {
+        Self {
+            name: "nodes".to_owned(),
+            namespace: "monitoring".to_owned(),
+            uid: "u".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -1,8 +1,8 @@
 //! An operator of the test's own, on the control plane without nodes: it can be killed.
 
+pub mod disruption;
 pub mod gate;
 pub mod installed;
-pub mod weather;
 
 use std::{fs, path::Path, process::Command};
 

@@ -1,4 +1,4 @@
-//! What the operator may do and what it does: the chart's rules, and the audit logs of the clusters.
+//! The rights of operators: what the chart grants, what a test grants, and what the audit logs show that operators used.
 #![allow(clippy::indexing_slicing, reason = "a field that JSON lacks is null")]
 
 use std::{collections::BTreeSet, fmt, fs, path::Path};
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use crate::{cluster::Cluster, kubectl::Kubectl, product::install};
 
-/// The namespace and name of the ServiceAccount in whose name operators of the tests' own act.
+/// The namespace and name of the ServiceAccount that operators act as when a test runs them.
 pub const ACCOUNT: (&str, &str) = ("operators", "operator");
 
-/// Rights that no request shows: why each is granted all the same.
-const HELD: [(&str, &str, &str); 4] = [
-    // Clusters that protect owner references ask for it when an object is created that names its owner.
+/// Rights that are needed although no request in the audit logs shows them, and why.
+const NEEDED_UNSEEN: [(&str, &str, &str); 4] = [
+    // Clusters that protect owner references (OwnerReferencesPermissionEnforcement) require it to create an owned object.
     ("secureexporter.dev", "secureexporters/finalizers", "update"),
-    // Held only because nobody can grant what he does not have: the scrapers' Role contains them.
+    // The operator grants them to scrapers in a Role, and can only grant what it may do itself.
     ("", "pods", "get"),
     ("", "pods", "list"),
     ("", "pods", "watch"),
@@ -45,8 +45,8 @@ impl fmt::Display for Right {
     }
 }
 
-/// Gives operators of the tests' own on the cluster without nodes what the chart gives to its operator on the other one, so
-/// that every test shows whether it is enough.
+/// Grants to the operators that tests run on the cluster without nodes what the chart grants to its operator on the other
+/// cluster, so that every test shows whether it is enough.
 ///
 /// # Errors
 /// The chart is not installed, or an API server does not answer.
@@ -69,10 +69,10 @@ pub fn copy(from: &Cluster, to: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Compares what the chart grants with what operators did in all tests together.
+/// Compares what the chart grants with what operators used in all tests together.
 ///
 /// # Errors
-/// A right was never used, or one was used that nobody granted.
+/// A right was never used, or a cluster does not answer.
 pub fn compare(main: &Cluster, control_plane: &Cluster) -> Result<()> {
     let granted = granted(&main.kubectl(""))?;
     let (namespace, account) = ACCOUNT;
@@ -82,28 +82,45 @@ pub fn compare(main: &Cluster, control_plane: &Cluster) -> Result<()> {
         namespace,
         account,
     )?);
-    let held: BTreeSet<Right> = HELD
+    let needed_unseen: BTreeSet<Right> = NEEDED_UNSEEN
         .iter()
         .map(|(group, resource, verb)| right(group, resource, verb))
         .collect();
     let unused: Vec<String> = granted
         .difference(&used)
-        .filter(|right| !held.contains(right))
+        .filter(|right| !needed_unseen.contains(right))
         .map(Right::to_string)
         .collect();
     if !unused.is_empty() {
         bail!(
-            "the chart grants the operator rights that it used in no test: {}; take them out of charts/secure-exporter/templates/_rules.tpl, or test what needs them",
+            "the chart grants the operator rights that it used in no test: {}; remove them from charts/secure-exporter/templates/_rules.tpl, or test what needs them",
             unused.join(", ")
         );
     }
     Ok(())
 }
 
+/// Grants these rules to a ServiceAccount of the namespace, by a Role and a RoleBinding of this name.
+///
+/// # Errors
+/// The API server refused.
+pub fn grant(kubectl: &Kubectl, account: &str, name: &str, rules: &Value) -> Result<()> {
+    let group = "rbac.authorization.k8s.io";
+    let version = format!("{group}/v1");
+    kubectl.apply(&json!({
+        "apiVersion": version, "kind": "Role", "metadata": {"name": name}, "rules": rules,
+    }))?;
+    kubectl.apply(&json!({
+        "apiVersion": version, "kind": "RoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": kubectl.namespace()}],
+    }))
+}
+
 fn roles(kubectl: &Kubectl) -> Result<Vec<Value>> {
     let roles = kubectl.list("clusterroles", "app.kubernetes.io/part-of=secure-exporter")?;
     if roles.is_empty() {
-        bail!("the chart is not installed: it has no ClusterRole here");
+        bail!("the chart is not installed: there is no ClusterRole of it");
     }
     Ok(roles)
 }
@@ -112,9 +129,9 @@ fn granted(kubectl: &Kubectl) -> Result<BTreeSet<Right>> {
     let mut granted = BTreeSet::new();
     for role in roles(kubectl)? {
         for rule in role["rules"].as_array().into_iter().flatten() {
-            for group in words(&rule["apiGroups"]) {
-                for resource in words(&rule["resources"]) {
-                    for verb in words(&rule["verbs"]) {
+            for group in strings(&rule["apiGroups"]) {
+                for resource in strings(&rule["resources"]) {
+                    for verb in strings(&rule["verbs"]) {
                         granted.insert(right(group, resource, verb));
                     }
                 }
@@ -124,14 +141,15 @@ fn granted(kubectl: &Kubectl) -> Result<BTreeSet<Right>> {
     Ok(granted)
 }
 
-fn words(list: &Value) -> impl Iterator<Item = &str> {
+/// Returns the strings of a JSON list.
+pub fn strings(list: &Value) -> impl Iterator<Item = &str> {
     list.as_array()
         .into_iter()
         .flatten()
         .filter_map(Value::as_str)
 }
 
-/// What a ServiceAccount did and was allowed to do, by an audit log.
+/// Returns the rights that a ServiceAccount used, according to an audit log.
 fn used(log: &Path, namespace: &str, account: &str) -> Result<BTreeSet<Right>> {
     let user = format!("system:serviceaccount:{namespace}:{account}");
     let text = fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
@@ -162,7 +180,7 @@ fn used(log: &Path, namespace: &str, account: &str) -> Result<BTreeSet<Right>> {
             continue;
         }
         used.insert(right(group, &resource, verb));
-        // Server-side apply asks for this right, too, when it creates the object.
+        // Server-side apply also needs this right when it creates the object.
         if verb == "patch" && code == Some(201) {
             used.insert(right(group, &resource, "create"));
         }
@@ -183,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_the_account_did_counts() {
+    fn only_granted_requests_of_the_account_count() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("audit.log");
         let event = |verb: &str, who: Value, code: i64| {

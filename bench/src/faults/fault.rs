@@ -1,21 +1,21 @@
-//! The faults, and how each is drilled.
+//! The faults, and how each one is drilled.
 
 use std::{fmt, time::Duration};
 
 use clap::Args;
 
-/// One of them.
+/// A fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The API server stands still: connections stay open, and nothing is answered.
+    /// The API server is stopped: connections stay open, and nothing is answered.
     ApiServerStopped,
-    /// The API server is killed while the way to it swallows everything, so that nobody learns of it.
-    ApiServerGoneSilently,
+    /// The API server is killed while the connections to it hang, so that no client sees them close.
+    ApiServerKilledSilently,
     /// etcd is killed and started again.
     EtcdRestarted,
-    /// etcd refuses writes for want of space.
+    /// etcd refuses writes because it has no space left.
     DiskFull,
-    /// The operator was cut off until the API server no longer had the versions from which it watched.
+    /// The operator is cut off until the API server no longer has the versions from which it watched.
     WatchesExpired,
     /// Every request is answered 429.
     TooManyRequests,
@@ -26,15 +26,15 @@ pub enum Fault {
     /// The operator is killed.
     Killed(Moment),
     /// The operator starts with a clock that is an hour wrong.
-    WrongClock(Wrong),
+    WrongClock(ClockError),
 }
 
 /// A verb of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Right {
-    /// Which rule, from 0.
+    /// The index of the rule in the Role.
     pub rule: usize,
-    /// What it is for.
+    /// The resources of the rule, for output.
     pub resources: String,
     /// The verb.
     pub verb: String,
@@ -43,20 +43,20 @@ pub struct Right {
 /// When the operator is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// When a rotation was asked for and nothing is written yet.
-    Asked,
+    /// When a rotation was requested, and nothing is written yet.
+    Requested,
     /// In this stage of a CA's rotation.
-    OfAuthority(&'static str),
+    CaStage(&'static str),
     /// In this stage of a password's rotation.
-    OfPassword(&'static str),
+    PasswordStage(&'static str),
 }
 
-/// How wrong a clock is.
+/// The error of a clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wrong {
-    /// By an hour.
+pub enum ClockError {
+    /// An hour ahead.
     Ahead,
-    /// By an hour.
+    /// An hour behind.
     Behind,
 }
 
@@ -66,55 +66,55 @@ pub enum Place {
     /// In its pod, as the chart installed it.
     Pod,
     /// On this machine, with the gate between it and the API server.
-    BehindTheGate,
+    BehindGate,
 }
 
 /// When the fault begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Begin {
-    /// Before the rotation is asked for.
-    BeforeTheRequest,
-    /// As soon as it is asked for.
-    WithTheRequest,
-    /// When a rotation is on its way.
+    /// Before the rotation is requested.
+    BeforeRequest,
+    /// As soon as the rotation is requested.
+    WithRequest,
+    /// When the rotation has begun.
     WhenRotating,
-    /// In this stage.
+    /// In this stage of the rotation.
     InStage(&'static str),
 }
 
 /// How long faults last.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Durations {
-    /// For how many seconds the API server is stopped
+    /// Seconds for which the API server is stopped
     #[arg(long, default_value_t = 300)]
     pub outage: u64,
-    /// For how many seconds one verb is forbidden
+    /// Seconds for which a verb is forbidden
     #[arg(long, default_value_t = 10)]
     pub forbidden: u64,
-    /// For how many seconds every other fault lasts that does not pass at once
+    /// Seconds for which the other faults last, except those that are over at once
     #[arg(long, default_value_t = 40)]
     pub others: u64,
 }
 
-/// Every fault; those of rights by the rights that there are.
+/// Returns every fault, with one for each of these rights.
 pub fn all(rights: Vec<Right>) -> Vec<Fault> {
     let moments = [
-        Moment::Asked,
-        Moment::OfAuthority("TrustPublished"),
-        Moment::OfAuthority("LeafSwitched"),
-        Moment::OfPassword("Accepting"),
-        Moment::OfPassword("ClientSwitched"),
+        Moment::Requested,
+        Moment::CaStage("TrustPublished"),
+        Moment::CaStage("LeafSwitched"),
+        Moment::PasswordStage("Accepting"),
+        Moment::PasswordStage("ClientSwitched"),
     ];
     let mut all = vec![
         Fault::ApiServerStopped,
-        Fault::ApiServerGoneSilently,
+        Fault::ApiServerKilledSilently,
         Fault::EtcdRestarted,
         Fault::DiskFull,
         Fault::WatchesExpired,
         Fault::TooManyRequests,
         Fault::Latency,
-        Fault::WrongClock(Wrong::Ahead),
-        Fault::WrongClock(Wrong::Behind),
+        Fault::WrongClock(ClockError::Ahead),
+        Fault::WrongClock(ClockError::Behind),
     ];
     all.extend(moments.map(Fault::Killed));
     all.extend(rights.into_iter().map(Fault::Forbidden));
@@ -122,40 +122,40 @@ pub fn all(rights: Vec<Right>) -> Vec<Fault> {
 }
 
 impl Fault {
-    /// What is rotated while it lasts.
+    /// What is rotated during the fault, separated by commas.
     pub fn subjects(&self) -> &'static str {
         match self {
-            Self::Killed(Moment::OfAuthority(_)) => "ca",
-            Self::Killed(Moment::OfPassword(_)) => "password",
+            Self::Killed(Moment::CaStage(_)) => "ca",
+            Self::Killed(Moment::PasswordStage(_)) => "password",
             _ => "ca,password",
         }
     }
 
-    /// Where the operator runs when it begins.
+    /// Where the operator runs when the fault begins.
     pub fn place(&self) -> Place {
         match self {
-            Self::ApiServerGoneSilently
+            Self::ApiServerKilledSilently
             | Self::WatchesExpired
             | Self::TooManyRequests
-            | Self::Latency => Place::BehindTheGate,
+            | Self::Latency => Place::BehindGate,
             _ => Place::Pod,
         }
     }
 
-    /// When it begins.
+    /// When the fault begins.
     pub fn begins(&self) -> Begin {
         match self {
-            // What is confirmed by the wrong clock is what may last an hour.
-            Self::WrongClock(_) => Begin::BeforeTheRequest,
-            Self::Killed(Moment::Asked) => Begin::WithTheRequest,
-            Self::Killed(Moment::OfAuthority(stage) | Moment::OfPassword(stage)) => {
+            // The rotation must record times of the wrong clock: waiting for those could take an hour.
+            Self::WrongClock(_) => Begin::BeforeRequest,
+            Self::Killed(Moment::Requested) => Begin::WithRequest,
+            Self::Killed(Moment::CaStage(stage) | Moment::PasswordStage(stage)) => {
                 Begin::InStage(stage)
             }
             _ => Begin::WhenRotating,
         }
     }
 
-    /// How long it lasts after it has begun.
+    /// How long the fault lasts.
     pub fn lasts(&self, durations: &Durations) -> Duration {
         Duration::from_secs(match self {
             Self::ApiServerStopped => durations.outage,
@@ -170,7 +170,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ApiServerStopped => formatter.write_str("API server stopped"),
-            Self::ApiServerGoneSilently => {
+            Self::ApiServerKilledSilently => {
                 formatter.write_str("API server killed while connections hang")
             }
             Self::EtcdRestarted => formatter.write_str("etcd restarted"),
@@ -181,17 +181,19 @@ impl fmt::Display for Fault {
             Self::Forbidden(right) => {
                 write!(formatter, "403: no {} of {}", right.verb, right.resources)
             }
-            Self::Killed(Moment::Asked) => formatter.write_str("operator killed at the request"),
-            Self::Killed(Moment::OfAuthority(stage)) => {
+            Self::Killed(Moment::Requested) => {
+                formatter.write_str("operator killed right after the request")
+            }
+            Self::Killed(Moment::CaStage(stage)) => {
                 write!(formatter, "operator killed in {stage} of the CA")
             }
-            Self::Killed(Moment::OfPassword(stage)) => {
+            Self::Killed(Moment::PasswordStage(stage)) => {
                 write!(formatter, "operator killed in {stage} of the password")
             }
-            Self::WrongClock(Wrong::Ahead) => {
+            Self::WrongClock(ClockError::Ahead) => {
                 formatter.write_str("operator started with a clock an hour ahead")
             }
-            Self::WrongClock(Wrong::Behind) => {
+            Self::WrongClock(ClockError::Behind) => {
                 formatter.write_str("operator started with a clock an hour behind")
             }
         }

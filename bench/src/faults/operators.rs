@@ -1,5 +1,5 @@
-//! The operator: in its pod as the chart installed it, or on this machine, run in the same way, where there can be a gate
-//! between it and the API server, and a clock of its own.
+//! The operator: in its pod as the chart installed it, or as a process on this machine with the same arguments, with a gate
+//! between it and the API server or with a wrong clock.
 
 use std::{
     collections::BTreeMap,
@@ -28,9 +28,9 @@ use testbed::{
 };
 
 const LABEL: &str = "app.kubernetes.io/name=secure-exporter-operator";
-/// How long it may take to come or to go.
-const SOON: Duration = Duration::from_secs(120);
-/// What shifts the clock of a program that is linked dynamically, and of no other.
+/// How long the operator may take to start or to stop.
+const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// The library that shifts the clock of a dynamically linked program.
 const FAKETIME: &str = "/usr/lib/*/faketime/libfaketimeMT.so.1";
 
 /// The operator, wherever it runs.
@@ -41,27 +41,27 @@ pub struct Operators {
     /// Where the nodes' kubelets keep the logs of pods.
     pod_logs: Vec<PathBuf>,
     stage: Stage,
-    here: Option<Here>,
+    local: Option<LocalProcess>,
     clock: Option<Clock>,
-    /// What those said that have ended.
-    said: Vec<String>,
+    /// The logs of the local processes that have ended.
+    old_logs: Vec<String>,
 }
 
-/// What it takes to run one whose clock is wrong.
+/// The files that are needed to run an operator with a wrong clock.
 #[derive(Clone)]
 struct Clock {
     library: PathBuf,
     program: PathBuf,
 }
 
-/// One on this machine.
-struct Here {
+/// An operator on this machine.
+struct LocalProcess {
     process: Process,
     port: u16,
 }
 
 impl Operators {
-    /// That of the chart, which runs.
+    /// The operator that the chart installed.
     ///
     /// # Errors
     /// It is not installed.
@@ -81,23 +81,23 @@ impl Operators {
                 .collect(),
             stage: Stage::of(cluster, NAMESPACE)?,
             kubectl,
-            here: None,
+            local: None,
             clock: None,
-            said: Vec::new(),
+            old_logs: Vec::new(),
         })
     }
 
-    /// The gate of the one on this machine.
+    /// The gate between the API server and an operator on this machine.
     pub fn gate(&self) -> &Gate {
         &self.stage.gate
     }
 
-    /// Has it run in its pod.
+    /// Runs the operator in its pod.
     ///
     /// # Errors
     /// It does not start.
     pub fn in_pod(&mut self) -> Result<()> {
-        self.end_here()?;
+        self.stop_local()?;
         self.scale(1)?;
         self.kubectl.run(&[
             "rollout",
@@ -108,80 +108,80 @@ impl Operators {
         Ok(())
     }
 
-    /// Has it run on this machine.
+    /// Runs the operator on this machine, behind the gate.
     ///
     /// # Errors
     /// As [`Self::in_pod`].
-    pub fn behind_the_gate(&mut self) -> Result<()> {
-        if self.here.is_some() {
+    pub fn behind_gate(&mut self) -> Result<()> {
+        if self.local.is_some() {
             return Ok(());
         }
         let program = binaries::built(OPERATOR)?;
-        self.start_here(&program, &[])
+        self.start_local(&program, &[])
     }
 
-    /// Has it run on this machine with a clock that differs by so much, as `+1h`.
+    /// Runs the operator on this machine with a clock that is wrong by this offset, such as `+1h`.
     ///
     /// # Errors
     /// As [`Self::in_pod`].
     pub fn with_clock(&mut self, offset: &str) -> Result<()> {
-        let clock = self.clock.clone().context("no clock was prepared")?;
+        let clock = self.clock.clone().context("prepare_clock was not called")?;
         let settings = [
             ("LD_PRELOAD", clock.library.display().to_string()),
             ("FAKETIME", offset.to_owned()),
-            // Waits and timeouts are not to jump: only what it takes for the time of day is wrong.
+            // Only the time of day is wrong; waits and timeouts use the monotonic clock.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
         ];
-        self.end_here()?;
-        self.start_here(&clock.program, &settings)
+        self.stop_local()?;
+        self.start_local(&clock.program, &settings)
     }
 
     /// Prepares [`Self::with_clock`].
     ///
     /// # Errors
-    /// The operator or the library that shifts its clock is not to be had.
+    /// The operator cannot be built, or the library cannot be installed.
     pub fn prepare_clock(&mut self) -> Result<()> {
         debian::ensure_faketime()?;
         self.clock = Some(Clock {
-            library: glob_one(FAKETIME)?,
-            program: step("build the operator, linked dynamically", dynamic)?,
+            library: find_file(FAKETIME)?,
+            program: step("build the operator, linked dynamically", build_dynamic)?,
         });
         Ok(())
     }
 
-    /// Deletes its pod, and waits for nothing.
+    /// Deletes the pod without waiting.
     ///
     /// # Errors
     /// The API server does not answer.
-    pub fn lose_pod(&self) -> Result<()> {
+    pub fn delete_pod(&self) -> Result<()> {
         self.kubectl
             .run(&["delete", "pods", "-l", LABEL, "--wait=false"])?;
         Ok(())
     }
 
-    /// Has a new pod take the place of the present one, so that the kubelet remembers no crashes.
+    /// Replaces the pod by a new one, whose start the kubelet does not delay because of earlier crashes.
     ///
     /// # Errors
     /// As [`Self::in_pod`].
-    pub fn new_pod(&mut self) -> Result<()> {
-        self.end_here()?;
+    pub fn replace_pod(&mut self) -> Result<()> {
+        self.stop_local()?;
         self.scale(0)?;
         self.wait_gone()?;
         self.in_pod()
     }
 
-    /// Everything that it has said, by who said it.
+    /// Returns the logs of all pods and local processes, by name.
     ///
     /// # Errors
     /// A log cannot be read.
     pub fn logs(&self) -> Result<BTreeMap<String, String>> {
         let mut logs = BTreeMap::new();
-        let mut here = self.said.clone();
-        if let Some(running) = &self.here {
-            here.push(running.process.log()?);
+        let mut local = self.old_logs.clone();
+        if let Some(running) = &self.local {
+            local.push(running.process.log()?);
         }
-        for (index, text) in here.into_iter().enumerate() {
-            logs.insert(format!("here-{index}"), text);
+        for (index, text) in local.into_iter().enumerate() {
+            logs.insert(format!("local-{index}"), text);
         }
         for folder in &self.pod_logs {
             for file in files_below(folder) {
@@ -195,13 +195,13 @@ impl Operators {
         Ok(logs)
     }
 
-    /// What it tells at `/metrics`, asked without the API server.
+    /// Reads `/metrics` directly, without the API server.
     ///
     /// # Errors
     /// It does not answer.
     pub fn metrics(&self, address: Option<&str>) -> Result<String> {
-        let address = match (&self.here, address) {
-            (Some(here), _) => format!("127.0.0.1:{}", here.port),
+        let address = match (&self.local, address) {
+            (Some(local), _) => format!("127.0.0.1:{}", local.port),
             (None, Some(address)) => address.to_owned(),
             (None, None) => self.pod_address()?,
         };
@@ -210,7 +210,7 @@ impl Operators {
         Ok(answer.body)
     }
 
-    /// Where its pod serves its metrics.
+    /// The address at which the pod serves its metrics.
     ///
     /// # Errors
     /// It has no pod.
@@ -221,7 +221,7 @@ impl Operators {
         Ok(format!("{address}:{port}"))
     }
 
-    /// Its pods.
+    /// The operator's pods.
     ///
     /// # Errors
     /// The API server does not answer.
@@ -229,42 +229,42 @@ impl Operators {
         self.kubectl.list("pods", LABEL)
     }
 
-    fn start_here(&mut self, program: &Path, environment: &[(&str, String)]) -> Result<()> {
+    fn start_local(&mut self, program: &Path, environment: &[(&str, String)]) -> Result<()> {
         self.scale(0)?;
         self.wait_gone()?;
         let deployment = self.kubectl.get("deployment", &self.name)?;
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         let port = free_port()?;
         let mut command = self.stage.command(program)?;
-        say_as_in_pod(&mut command, container, port);
+        configure_as_in_pod(&mut command, container, port);
         for (name, value) in environment {
             command.env(name, value);
         }
         let mut process = Process::spawn(&mut command)?;
-        wait_until("the operator on this machine", SOON, || {
+        wait_until("the operator on this machine", START_TIMEOUT, || {
             process.check()?;
             let ready = Request::get(&format!("http://127.0.0.1:{port}/readyz")).send()?;
             Ok((ready.status == 200).then_some(()))
         })
         .with_context(|| process.log().unwrap_or_default())?;
-        self.here = Some(Here { process, port });
+        self.local = Some(LocalProcess { process, port });
         Ok(())
     }
 
-    /// Stops it as the kubelet does, so that it gives back what it holds.
-    fn end_here(&mut self) -> Result<()> {
-        let Some(mut here) = self.here.take() else {
+    /// Stops the local process as the kubelet stops a container, so that it releases its Lease.
+    fn stop_local(&mut self) -> Result<()> {
+        let Some(mut local) = self.local.take() else {
             return Ok(());
         };
-        if let Some(process) = i32::try_from(here.process.id())
+        if let Some(process) = i32::try_from(local.process.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw)
         {
             let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
         }
-        // One that does not end is killed when it is dropped.
-        let _ = here.process.ended(Duration::from_secs(25));
-        self.said.push(here.process.log()?);
+        // A process that does not end is killed when it is dropped.
+        let _ = local.process.ended(Duration::from_secs(25));
+        self.old_logs.push(local.process.log()?);
         Ok(())
     }
 
@@ -276,14 +276,14 @@ impl Operators {
     }
 
     fn wait_gone(&self) -> Result<()> {
-        wait_until("the operator's pod to go", SOON, || {
+        wait_until("the operator's pod to go", START_TIMEOUT, || {
             Ok(self.pods()?.is_empty().then_some(()))
         })
     }
 }
 
-/// Arguments and environment of a container, but for where it serves its metrics.
-fn say_as_in_pod(command: &mut Command, container: &Value, port: u16) {
+/// Gives the command the arguments and environment of a container, except for the address of the metrics.
+fn configure_as_in_pod(command: &mut Command, container: &Value, port: u16) {
     let variables: Vec<(String, String)> = container["env"]
         .as_array()
         .into_iter()
@@ -292,7 +292,7 @@ fn say_as_in_pod(command: &mut Command, container: &Value, port: u16) {
             let name = it["name"].as_str()?.to_owned();
             let value = match it["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
                 Some("metadata.namespace") => NAMESPACE,
-                Some(_) => "here",
+                Some(_) => "local",
                 None => it["value"].as_str().unwrap_or_default(),
             };
             Some((name, value.to_owned()))
@@ -312,8 +312,8 @@ fn say_as_in_pod(command: &mut Command, container: &Value, port: u16) {
     command.envs(variables);
 }
 
-/// The operator as `cargo build` makes it: what we ship is linked statically, and takes no other clock.
-fn dynamic() -> Result<PathBuf> {
+/// Builds a dynamically linked operator, because libfaketime cannot change the clock of a static program.
+fn build_dynamic() -> Result<PathBuf> {
     visibly(Command::new(env!("CARGO")).current_dir(repository()).args([
         "build",
         "--quiet",
@@ -324,9 +324,9 @@ fn dynamic() -> Result<PathBuf> {
     Ok(target().join("debug").join(OPERATOR))
 }
 
-/// The one file whose path has one unknown folder in it.
-fn glob_one(pattern: &str) -> Result<PathBuf> {
-    let (before, after) = pattern.split_once('*').context("no unknown folder")?;
+/// Returns the file whose path matches a pattern with one `*`.
+fn find_file(pattern: &str) -> Result<PathBuf> {
+    let (before, after) = pattern.split_once('*').context("the pattern has no *")?;
     let mut folders = fs::read_dir(before)?.flatten();
     let found = folders.find_map(|folder| {
         let file = folder.path().join(after.trim_start_matches('/'));

@@ -1,25 +1,25 @@
-//! The rights of the operator, taken away one by one.
+//! Takes away the rights of the operator one by one.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use testbed::kubectl::Kubectl;
+use testbed::{kubectl::Kubectl, rights::strings};
 
 use super::fault::Right;
 
-/// What a rotation here has no use for.
+/// The API group that these rotations do not use.
 const UNUSED: &str = "cert-manager.io";
 
-/// The Role that the chart installed, as it should be.
+/// The Role that the chart installed, unchanged.
 pub struct Role {
     name: String,
     rules: Value,
 }
 
 impl Role {
-    /// Reads it.
+    /// Reads the Role.
     ///
     /// # Errors
-    /// There is none.
+    /// It does not exist.
     pub fn read(kubectl: &Kubectl, name: &str) -> Result<Self> {
         let mut role = kubectl.get("role", name)?;
         Ok(Self {
@@ -28,15 +28,15 @@ impl Role {
         })
     }
 
-    /// Every verb of every rule that is used here.
+    /// Returns every verb of every rule that these rotations use.
     pub fn rights(&self) -> Vec<Right> {
         let rules = self.rules.as_array().into_iter().flatten();
-        let used = |rule: &&Value| !texts(&rule["apiGroups"]).contains(&UNUSED);
+        let used = |rule: &&Value| !strings(&rule["apiGroups"]).any(|group| group == UNUSED);
         let rights = rules.enumerate().filter(|(_, rule)| used(rule));
         rights
             .flat_map(|(index, rule)| {
-                let resources = texts(&rule["resources"]).join(", ");
-                texts(&rule["verbs"]).into_iter().map(move |verb| Right {
+                let resources = strings(&rule["resources"]).collect::<Vec<_>>().join(", ");
+                strings(&rule["verbs"]).map(move |verb| Right {
                     rule: index,
                     resources: resources.clone(),
                     verb: verb.to_owned(),
@@ -45,7 +45,7 @@ impl Role {
             .collect()
     }
 
-    /// Takes one verb away.
+    /// Takes one verb away from the operator.
     ///
     /// # Errors
     /// The API server refused.
@@ -56,13 +56,13 @@ impl Role {
             .context("a rule without verbs")?;
         verbs.retain(|verb| *verb != right.verb.as_str());
         if verbs.is_empty() {
-            // The API server wants a rule to have one. Nobody asks for this one.
+            // A rule must have a verb. Nobody uses this one.
             verbs.push(json!("none"));
         }
         self.write(kubectl, &rules)
     }
 
-    /// Gives everything back.
+    /// Gives every right back.
     ///
     /// # Errors
     /// As [`Self::forbid`].
@@ -75,9 +75,4 @@ impl Role {
         kubectl.run(&["patch", "role", &self.name, "--type=json", "-p", &patch])?;
         Ok(())
     }
-}
-
-fn texts(list: &Value) -> Vec<&str> {
-    let all = list.as_array().into_iter().flatten();
-    all.filter_map(Value::as_str).collect()
 }

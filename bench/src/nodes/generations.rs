@@ -1,4 +1,4 @@
-//! What is in force by the status of the resource, and whether a rotation has come to its end.
+//! The generations in force according to the status of the resource, and whether a rotation has ended.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -8,17 +8,17 @@ use serde_json::Value;
 pub struct Generations {
     /// The serial number of the certificate that is published.
     pub serial: Value,
-    /// That of the authority that signs.
+    /// The generation of the CA that signs.
     pub authority: u64,
-    /// That of the password that scrapers get.
+    /// The generation of the password that scrapers get.
     pub password: u64,
 }
 
 impl Generations {
-    /// Those of a status.
+    /// Reads the generations in a status.
     ///
     /// # Errors
-    /// It has none yet.
+    /// There are none yet.
     pub fn of(status: &Value) -> Result<Self> {
         let number = |value: &Value| value.as_u64().context("no generation in the status");
         Ok(Self {
@@ -28,7 +28,7 @@ impl Generations {
         })
     }
 
-    /// Whether all that was asked for, separated by commas, is another one than before.
+    /// Whether everything in a list of subjects, separated by commas, is newer than before.
     pub fn moved(&self, before: &Self, subjects: &str) -> bool {
         let asked = |word| subjects.split(',').any(|part| part == word);
         (!asked("certificate") || self.serial != before.serial)

@@ -1,21 +1,21 @@
-{{/* What the operator may do in each namespace that it serves; one reason beside each rule. Nothing here deletes: the garbage collector does, by ownerReferences. */}}
+{{/* The operator's permissions in each namespace that it serves, each with its reason. The operator only deletes Leases and CertificateRequests; the garbage collector deletes generated objects, by their ownerReferences. */}}
 {{- define "secure-exporter.rules" -}}
-# What is asked for. (Get: before a lost state is created anew, it is read whether its SecureExporter still exists.)
+# The resources. (Get: before the operator creates a lost state again, it reads whether its SecureExporter still exists.)
 - apiGroups: [secureexporter.dev]
   resources: [secureexporters]
   verbs: [get, list, watch]
-# What is reported back; it is a subresource, so the right to it gives none to the spec.
+# Their status. It is a subresource, so this allows no change of the spec.
 - apiGroups: [secureexporter.dev]
   resources: [secureexporters/status]
   verbs: [patch]
-# Children name their SecureExporter as blocking owner, which clusters that enforce owner permissions
-# (OpenShift does) allow only to those who may update its finalizers.
+# Generated objects name their SecureExporter as blocking owner. Clusters that enforce owner permissions, such as OpenShift,
+# only allow this to clients that may update its finalizers.
 - apiGroups: [secureexporter.dev]
   resources: [secureexporters/finalizers]
   verbs: [update]
-# State, server and scrape Secrets, and the public CA bundle; of others, it reads those that spec.tls.issuer names.
-# No resourceNames: the names follow the SecureExporters, and list, watch and create cannot be bound to names.
-# No delete: losing the state Secret loses the authority.
+# The generated Secrets and the ConfigMap with the CA bundle, and the user-supplied ones that a spec references.
+# No resourceNames: the names depend on the SecureExporters, and list, watch and create cannot be restricted to names.
+# No delete: the key of the CA would be lost with the state Secret.
 - apiGroups: [""]
   resources: [secrets, configmaps]
   verbs: [get, list, watch, create, update]
@@ -45,8 +45,8 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
-# The Lease in each namespace that holds a SecureExporter, by which only one release serves it; it is deleted when there is none
-# any more. (Create cannot be bound to a name.)
+# The Lease by which only one release serves a namespace. It is deleted when the namespace has no SecureExporter any more.
+# (Create cannot be restricted to a name.)
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [create]

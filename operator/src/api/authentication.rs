@@ -70,7 +70,7 @@ pub struct BasicAuthSpec {
     pub username: String,
 
     /// Cost of the bcrypt hash, as a power of two: each step doubles the CPU time of a first login. Default: 6 for a
-    /// generated password, because nobody can guess 256 random bits however fast the hash is, and 12 for a user-supplied one,
+    /// generated password, because 256 random bits cannot be guessed even if the hash is fast, and 12 for a user-supplied one,
     /// for which it must be at least 10. If the default changes in a later version, the next password is hashed with it.
     #[schemars(range(min = 4, max = 14))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,11 +119,11 @@ pub struct PasswordSecretRef {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct UsersSecretRef {
-    /// Name of a Secret in the namespace of this resource, of type Opaque. Each key is a user name, and its value is one or more bcrypt
-    /// hashes, one per line: the part after the colon in the output of `htpasswd -nbBC 12 USER PASSWORD`. The operator reads
-    /// the Secret at least once a minute and never changes it. A change takes effect without overlap, as soon as the kubelets
-    /// have updated the exporters' files: a removed user is refused from then on. While the Secret is missing or any part of
-    /// it is unusable, the previous users stay in use and the condition CredentialsAccepted says why.
+    /// Name of a Secret in the namespace of this resource, of type Opaque. Each key is a user name, and its value is one or
+    /// more bcrypt hashes, one per line: the part after the colon in the output of `htpasswd -nbBC 12 USER PASSWORD`. The
+    /// operator reads the Secret at least once a minute and never changes it. A change takes effect without overlap, as soon as
+    /// the kubelets have updated the exporters' files: a removed user is refused from then on. While the Secret is missing or
+    /// any part of it is unusable, the previous users stay in use and the condition CredentialsAccepted says why.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }

@@ -9,10 +9,10 @@ use serde_json::json;
 
 use crate::api::SecureExporter;
 
-/// Reason of the condition that a resource has until an operator has looked at it.
+/// Reason of the condition that a resource has until an operator has processed it.
 pub const DEFAULT_REASON: &str = "Pending";
-/// Its message.
-const DEFAULT_MESSAGE: &str = "No operator has looked at this resource yet. If this stays so, no running operator watches its namespace: add the namespace to watchNamespaces of the operator's Helm chart, or create the resource in a namespace that is watched.";
+/// Message of that condition.
+const DEFAULT_MESSAGE: &str = "No operator has processed this resource yet. If this does not change, no running operator watches its namespace: add the namespace to watchNamespaces of the operator's Helm chart, or create the resource in a namespace that is watched.";
 
 /// First lines of the generated file.
 const HEADER: &str = "# The CustomResourceDefinition of SecureExporter.\n\
@@ -57,7 +57,7 @@ pub fn crd_yaml() -> String {
     }
 }
 
-/// The status of a resource at which no operator has looked. The API server shows it for as long as there is no other.
+/// Returns the status of a resource that no operator has processed. The API server shows it until there is another one.
 fn default_status() -> JSON {
     JSON(json!({"conditions": [{
         "type": "Ready",

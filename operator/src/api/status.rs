@@ -48,7 +48,7 @@ pub struct SecureExporterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references: Option<References>,
 
-    /// Conditions of the resource. Ready summarizes the others. Until an operator has looked at the resource, there is only
+    /// Conditions of the resource. Ready summarizes the others. Until an operator has processed the resource, there is only
     /// Ready, with the reason Pending.
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -25,8 +25,8 @@ pub struct WorkloadSpec {
     #[serde(default = "any_taint")]
     pub tolerations: Vec<Toleration>,
 
-    /// Affinity of the exporter's pods, as in a pod spec; only nodeAffinity is allowed. The operator adds what a node needs to run an exporter to each
-    /// required node selector term: Linux, no virtual node, no AWS Fargate.
+    /// Affinity of the exporter's pods, as in a pod spec; only nodeAffinity is allowed. The operator adds what a node needs to
+    /// run an exporter to each required node selector term: Linux, no virtual node, no AWS Fargate.
     #[x_kube(validation = Rule::new("!has(self.podAffinity) && !has(self.podAntiAffinity)")
         .message("affinity may only contain nodeAffinity, because podAffinity and podAntiAffinity could keep other pods off the nodes"))]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,8 @@
-//! Finds what others changed in the objects whose spec is wholly ours. Server-side apply keeps every field that others
-//! added, but such a field can give the pod the node's processes, another command, or the Service another address. Pure.
+//! Finds what other clients changed in the objects whose spec belongs entirely to the operator. Server-side apply keeps every
+//! field that others added, but such a field can give the pod the node's processes or another command, or the Service another
+//! address. Pure.
 //!
-//! A field of a later Kubernetes than the operator's types know is not seen, but goes with the next repair.
+//! A field of a later Kubernetes version that the operator's types do not contain is not found, but the next repair removes it.
 
 use std::fmt::Debug;
 
@@ -13,7 +14,7 @@ use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-/// An object whose whole spec is ours.
+/// An object whose whole spec belongs to the operator.
 pub trait Whole:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
@@ -26,7 +27,7 @@ pub trait Whole:
 }
 
 impl Whole for DaemonSet {
-    // Not ours are further labels and annotations of the pods, such as `kubectl rollout restart` sets.
+    // Other clients may add labels and annotations of the pods, as `kubectl rollout restart` does.
     const THEIRS: &'static [&'static str] = &[
         "/template/metadata/labels",
         "/template/metadata/annotations",

@@ -1,5 +1,5 @@
-//! Writes the objects whose spec is wholly ours, and takes out what others put into them. Nothing is deleted for a repair: a
-//! deleted DaemonSet would be a gap on every node.
+//! Writes the objects whose spec belongs entirely to the operator, and removes what other clients put into them. No object is
+//! deleted for a repair: without its DaemonSet every node would lose its exporter.
 
 use std::time::Instant;
 

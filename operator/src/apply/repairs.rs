@@ -1,5 +1,5 @@
-//! Which repairs were tried. A field that comes straight back is reported, and not removed again and again: each removal from
-//! a pod template restarts every pod.
+//! Which repairs were tried. A field that comes back at once is reported and not removed again and again, because each removal
+//! from a pod template restarts every pod.
 
 use std::{
     collections::HashMap,

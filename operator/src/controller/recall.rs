@@ -80,14 +80,6 @@ mod tests {
         bundle_is_foreign: false,
     };
 
-    fn owner() -> Owner {
-        Owner {
-            name: "nodes".into(),
-            namespace: "monitoring".into(),
-            uid: "u".into(),
-        }
-    }
-
     fn first_state(spec: &ValidSpec, now: Timestamp) -> State {
         let issued = Issued {
             provided: None,
@@ -98,7 +90,7 @@ mod tests {
             &Known::default(),
             &Circumstances {
                 spec,
-                owner: &owner(),
+                owner: &Owner::nodes(),
                 requests: &Requests::default(),
                 own: &SuppliedCredentials::default(),
                 issued: &issued,
@@ -110,7 +102,7 @@ mod tests {
             },
         )
         .unwrap();
-        let next = carry_out(&plan.steps, Known::default(), spec, &owner(), now).unwrap();
+        let next = carry_out(&plan.steps, Known::default(), spec, &Owner::nodes(), now).unwrap();
         next.state.unwrap()
     }
 
@@ -118,10 +110,11 @@ mod tests {
     #[tokio::test]
     async fn passwords_are_compared_with_hashes_outside_the_async_workers() {
         let spec = json!({"authentication": {"basicAuth": {"bcryptCost": 10}}});
-        let spec = ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner()).unwrap();
+        let spec =
+            ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &Owner::nodes()).unwrap();
         let now = "2027-01-01T00:00:00Z".parse().unwrap();
         let state = first_state(&spec, now);
-        let children = children(&spec, None, &owner(), &state).unwrap();
+        let children = children(&spec, None, &Owner::nodes(), &state).unwrap();
         let published = Published {
             server: Some(&children.server_secret),
             scrape: Some(&children.scrape_secret),

@@ -15,29 +15,25 @@ use crate::{
         context::{Context, Remembered},
         pass::Pass,
         recall::recall,
-        schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, sample_ages, until},
+        schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, until},
         stand_aside::stand_aside,
         supervision::BlockingWork,
         telling::{News, report, tell},
     },
     lease::Tenure,
     names::{ChildKind, Owner},
-    observe::{
-        self,
-        children::{Child, Observed},
-        exporters::{Asking, HearError},
-    },
+    observe::{self, children::Observed},
     render,
     report::{
         drift::{self, Drift},
-        problem::{Problem, Reading},
+        problem::Problem,
         seen::Served,
         status,
     },
     rotation::{
         adoption::Adoption,
         annotations::read_handled,
-        evidence::{Heard, Waiting},
+        evidence::Waiting,
         order::Order,
         plan::{Circumstances, Issued, Next, carry_out, plan},
         recall::{Known, Memory, Stored},
@@ -47,11 +43,7 @@ use crate::{
     },
     secret_object::SecretObject,
     spec::{ParsedSpec, ValidSpec, issuer::ValidIssuer},
-    supplied::{
-        cert_manager::Asked,
-        certificate::{Supply, SupplyProblem, check},
-        credentials::{SuppliedCredentials, UserSecret},
-    },
+    supplied::{cert_manager::Asked, certificate::Supply},
 };
 
 /// Runs and reports one pass, and returns when the next one is due; `None` if only a change of the resource can require one.
@@ -89,7 +81,7 @@ pub(crate) async fn reconcile(
     let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
     match tenure {
         Ok(since) => pass.ours_since = Some(since),
-        // Without the right to the Lease, renewal goes on: a certificate that ends is worse.
+        // Without the right to the Lease the pass continues, because an expired certificate would be worse.
         Err(problem) => pass.problems.push(problem),
     }
     if let Err(problem) = pass.run().await {
@@ -265,106 +257,6 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Reads what users and other issuers supply; `None` if the pass cannot continue without it.
-    async fn read_supplied(
-        &mut self,
-        spec: &ValidSpec,
-        known: &Known,
-    ) -> Result<Option<(SuppliedCredentials, Issued)>, Problem> {
-        let (client, namespace) = (&self.context.client, &self.owner.namespace);
-        let policy = self.context.references;
-        let own = observe::supplied_credentials(client, policy, namespace, spec).await;
-        let own = own.unwrap_or_else(|source| {
-            let problem = Problem::read(Reading::SuppliedCredentials, &source);
-            self.problems.push(problem);
-            SuppliedCredentials::unreadable(spec)
-        });
-        self.own = Some(own.clone());
-        match (&known.state, &own.password) {
-            (None, UserSecret::Invalid(problem)) => {
-                return Err(Problem::NoPassword(problem.clone()));
-            }
-            (None, UserSecret::Unreadable) => return Ok(None),
-            _ => {}
-        }
-        let issued = self.read_issued(spec, known.order.as_ref()).await;
-        Ok(Some((own, issued)))
-    }
-
-    async fn read_issued(&mut self, spec: &ValidSpec, order: Option<&Order>) -> Issued {
-        let (context, owner) = (self.context, self.owner);
-        let provided = match &spec.issuer {
-            ValidIssuer::Provided {
-                secret_name,
-                bundle,
-            } => {
-                let (client, policy) = (&context.client, context.references);
-                let namespace = &owner.namespace;
-                let read =
-                    observe::supplied::provided(client, policy, namespace, secret_name, bundle);
-                Some(match read.await {
-                    Ok(material) => check(&material, &spec.server_name, self.now),
-                    Err(source) => {
-                        let problem = Problem::read(Reading::SuppliedCertificate, &source);
-                        let unread = SupplyProblem::unread(problem.to_string());
-                        self.problems.push(problem);
-                        Err(unread)
-                    }
-                })
-            }
-            ValidIssuer::Managed | ValidIssuer::CertManager { .. } => None,
-        };
-        let (client, policy) = (&context.client, context.references);
-        let read = observe::certificate_requests::read(client, policy, owner, spec, order).await;
-        if let Some(source) = read.failure {
-            let problem = Problem::read(Reading::CertificateRequests, &source);
-            self.problems.push(problem);
-        }
-        Issued {
-            provided,
-            requests: read.requests,
-            bundle: read.bundle,
-        }
-    }
-
-    /// Asks the exporters: often if a rotation waits for them, otherwise rarely. `None` if they could not be asked.
-    async fn hear(&mut self, spec: &ValidSpec, known: &Known) -> Option<Heard> {
-        let context = self.context;
-        let state = known.state.as_ref()?;
-        let daemon_set = match &self.observed.daemon_set {
-            Child::Ours(daemon_set) => daemon_set,
-            Child::Unknown(_) => return None,
-            Child::Absent | Child::Foreign | Child::Restored(_) | Child::Leftover => {
-                return Some(Heard::default());
-            }
-        };
-        let asking = Asking {
-            client: &context.client,
-            owner: self.owner,
-            daemon_set,
-            samples: &context.samples,
-        };
-        let ages = sample_ages(state, spec, &context.timers, self.now);
-        match asking.hear(state, spec, ages, self.now).await {
-            Ok((heard, expire_in)) => {
-                self.ask_in = expire_in;
-                Some(heard)
-            }
-            Err(error) => {
-                let problem = match error {
-                    HearError::Pods(source) => Problem::read(Reading::Pods, &source),
-                    HearError::Question(error) => error.into(),
-                };
-                // Where exporters are not ready, the pods were read before.
-                let is_known = self.problems.iter().any(Problem::hides_pods);
-                if !(problem.hides_pods() && is_known) {
-                    self.problems.push(problem);
-                }
-                None
-            }
-        }
-    }
-
     /// Generates keys and hashes outside the async workers.
     async fn make(&self, steps: &[Step], known: Known, spec: &ValidSpec) -> Result<Next, Problem> {
         let (steps, spec, owner, now) =
@@ -538,11 +430,7 @@ mod tests {
 
     #[test]
     fn an_empty_secret_is_no_damaged_state() {
-        let owner = Owner {
-            name: "nodes".into(),
-            namespace: "monitoring".into(),
-            uid: "u".into(),
-        };
+        let owner = Owner::nodes();
         let stored = read_stored(&BTreeMap::new(), &owner).unwrap();
         assert_eq!(stored, Stored::default());
         let damaged = BTreeMap::from([("ca-1.crt".to_owned(), ByteString(Vec::new()))]);

@@ -1,5 +1,5 @@
-//! What surrounds every pass: its deadline, and what becomes of a panic. Neither may end or block the passes over other
-//! resources.
+//! Limits the effects of every pass: one that takes too long is cut off, and one that panics is retried. Neither may end or
+//! block the passes over other resources.
 
 use std::{
     any::Any,
@@ -20,15 +20,15 @@ use crate::{
     telemetry::{metrics::Metrics, passes::Passes},
 };
 
-/// The work of one pass that blocks a thread, such as the generation of keys. It cannot be cut, so the pass that follows a
-/// cut one waits for it.
+/// The work of one pass that blocks a thread, such as the generation of keys. It cannot be cut off, so the pass after one
+/// that was cut off waits for it.
 #[derive(Clone)]
 pub(crate) struct BlockingWork {
     running: Sender<Infallible>,
 }
 
 impl BlockingWork {
-    /// Creates it, with a receiver that ends when all of it has ended.
+    /// Creates it, with a receiver that ends when all of this work has ended.
     pub(crate) fn new() -> (Self, Receiver<Infallible>) {
         let (running, ended) = channel(1);
         (Self { running }, ended)
@@ -146,11 +146,7 @@ mod tests {
                 passes: Passes::new(1),
                 metrics: Metrics::default(),
                 backoff: PerObject::default(),
-                owner: Owner {
-                    name: "nodes".to_owned(),
-                    namespace: "monitoring".to_owned(),
-                    uid: "u".to_owned(),
-                },
+                owner: Owner::nodes(),
             }
         }
 

@@ -50,7 +50,7 @@ pub fn claim(
     })
 }
 
-/// The Lease of a release that has stopped: nobody holds it, and its last renewal can still be seen.
+/// Returns the Lease of a release that has stopped: it has no holder, and still shows its last renewal.
 pub fn released(held: &LeaseSpec) -> LeaseSpec {
     LeaseSpec {
         holder_identity: None,

@@ -12,7 +12,7 @@ use crate::{
 /// How long the condition stays after it was set.
 const LASTS: SignedDuration = SignedDuration::from_mins(15);
 
-/// What a release says that keeps its hands off a namespace.
+/// Returns the message of a release that leaves the namespace to another one.
 pub fn message(release: &str, holder: &str) -> String {
     format!(
         "The operator of release {holder} serves this namespace: it holds the Lease secure-exporter-operator. The operator of release {release} watches the namespace, too, but changes nothing in it. Remove the namespace from the watchNamespaces of one of them. If {holder} was removed without having stopped cleanly, {release} takes over 15 minutes after the Lease was last renewed; to take over at once, delete the Lease"

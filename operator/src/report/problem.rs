@@ -16,7 +16,7 @@ use secure_exporter_pki::InspectError;
 const MISSING_RIGHT: &str =
     "the chart's Role or ClusterRole grants this right: restore it, for example by helm upgrade";
 
-/// A problem of a pass. It only stops what depends on it.
+/// A problem of a pass. It only stops the steps that depend on it.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The spec is invalid, and an earlier one was accepted.
@@ -72,7 +72,7 @@ pub enum Problem {
         /// The API server's message.
         said: String,
     },
-    /// It is not known who serves the namespace.
+    /// It is not known which release serves the namespace.
     #[error(
         "cannot hold the Lease secure-exporter-operator, by which only one release of the operator serves the namespace: {said}"
     )]
@@ -157,7 +157,7 @@ impl Problem {
         matches!(self, Self::Spec(_) | Self::FirstSpec(_) | Self::Workload(_))
     }
 
-    /// Whether it is not known how the pods are because of this: they, or their DaemonSet, could not be read.
+    /// Whether the state of the pods is unknown because of this: they, or their DaemonSet, could not be read.
     pub fn hides_pods(&self) -> bool {
         match self {
             Self::Read { what, .. } => *what == Reading::Pods,

@@ -1,7 +1,7 @@
 //! Adoption of objects that were restored from a backup. Pure.
 //!
 //! A backup tool such as Velero restores objects with their labels and annotations, but without their ownerReferences, and the
-//! resource with another uid. Labels and names prove nothing, because whoever can create Secrets could plant a CA, so the
+//! resource with another uid. Labels and names prove nothing, because any user who can create Secrets could plant a CA, so the
 //! operator adopts such objects only if the resource says so: `secureexporter.dev/adopt: <uid of this resource>`. That counts
 //! once. To adopt again, remove the annotation and set it again.
 

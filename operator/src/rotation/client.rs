@@ -123,17 +123,9 @@ mod tests {
         supplied::{certificate::Supply, credentials::SuppliedCredentials},
     };
 
-    fn owner() -> Owner {
-        Owner {
-            name: "nodes".into(),
-            namespace: "monitoring".into(),
-            uid: "u".into(),
-        }
-    }
-
     fn spec(methods: &[&str]) -> ValidSpec {
         let spec = json!({"authentication": {"methods": methods, "basicAuth": {"bcryptCost": 4}}});
-        ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner()).unwrap()
+        ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &Owner::nodes()).unwrap()
     }
 
     fn next_state(spec: &ValidSpec, state: Option<State>, now: Timestamp) -> State {
@@ -151,7 +143,7 @@ mod tests {
             clock_jumped: false,
         };
         let steps = decide::decide(state.as_ref(), &situation).unwrap();
-        carry_out(&steps, state, spec, &owner(), now).unwrap()
+        carry_out(&steps, state, spec, &Owner::nodes(), now).unwrap()
     }
 
     #[test]
@@ -182,7 +174,7 @@ mod tests {
         assert_eq!(second.key_pem, first.key_pem);
         let because = Because::NewAuthority;
         let steps = [Step::Client(ClientStep::Issue { because })];
-        let replaced = carry_out(&steps, Some(state), &spec, &owner(), begin).unwrap();
+        let replaced = carry_out(&steps, Some(state), &spec, &Owner::nodes(), begin).unwrap();
         assert_ne!(replaced.client.unwrap().key_pem, first.key_pem);
     }
 }

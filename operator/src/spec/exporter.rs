@@ -32,7 +32,7 @@ pub(crate) const NODE_NAME: &str = "NODE_NAME";
 /// access to the node than metrics need.
 const NEED_MESSAGE_BUS: [&str; 2] = ["logind", "systemd"];
 
-/// A name with more typing errors is not taken for a misspelt one.
+/// How many typing errors a suggested name may differ by.
 const MAX_TYPING_ERRORS: usize = 3;
 
 /// Returns the exporter's command line. With `--web.require` the exporter refuses to start with a missing or empty
@@ -199,7 +199,7 @@ fn check_as_exporter(exporter: &ValidExporter, network: HostNetwork) -> Result<(
     ))
 }
 
-/// What the exporter says to its command line with the first `count` additional arguments; `None` if it accepts it.
+/// Returns the exporter's error for its command line with the first `count` additional arguments; `None` if it accepts it.
 fn refusal(exporter: &ValidExporter, network: HostNetwork, count: usize) -> Option<String> {
     let extra_args = exporter.extra_args.iter().take(count).cloned().collect();
     let exporter = ValidExporter {

@@ -1,7 +1,7 @@
 //! Which labels, annotations, priority classes and resources the exporters' pods may have.
 //!
-//! Annotations and labels are executed by injectors and select pods for Services and NetworkPolicies; a priority class evicts
-//! other pods; requests reserve a part of every node.
+//! Injectors act on annotations and labels, and labels select pods for Services and NetworkPolicies; a pod with a priority
+//! class evicts others; requests reserve a part of every node.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{
     spec::{error::SpecError, quantity::Amount},
 };
 
-/// Allows everything, where a list contains it.
+/// The entry of a list that allows everything.
 const ANY: &str = "*";
 
 /// The flags about pods, as the administrator wrote them.
@@ -28,7 +28,7 @@ pub struct PodRules {
     pub max_resources: Vec<String>,
 }
 
-/// What the exporters' pods may have, besides what every pod of the operator has. The default allows nothing.
+/// What the exporters' pods may have in addition to what the operator always sets. The default allows nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodPolicy {
     label_prefixes: Allowed,

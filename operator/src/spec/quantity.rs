@@ -9,8 +9,8 @@ const ONE: u128 = 1_000_000_000;
 
 impl Amount {
     /// Parses a quantity in the format of the
-    /// [Kubernetes API](https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/). What is finer than
-    /// a billionth is rounded up. `None` for anything else, for a negative one, and for one that is too large to compare.
+    /// [Kubernetes API](https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/). Fractions of
+    /// a billionth are rounded up. `None` for anything else, for a negative one, and for one that is too large to compare.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix('+').unwrap_or(text);
         let end = text

@@ -4,20 +4,16 @@ use super::*;
 use crate::spec::{image_policy::ImagePolicy, pod_policy::PodPolicy};
 use secure_exporter_pki::KeyType;
 
-fn owner() -> Owner {
-    Owner {
-        name: "nodes".into(),
-        namespace: "monitoring".into(),
-        uid: "1".into(),
-    }
-}
-
 fn parse_all(spec: Value) -> Result<ParsedSpec, SpecError> {
     let policy = Policy {
         images: ImagePolicy::new("localhost/secure-exporter:dev", &[]).unwrap(),
         pods: PodPolicy::default(),
     };
-    ParsedSpec::parse(&serde_json::from_value(spec).unwrap(), &owner(), &policy)
+    ParsedSpec::parse(
+        &serde_json::from_value(spec).unwrap(),
+        &Owner::nodes(),
+        &policy,
+    )
 }
 
 fn parse(spec: Value) -> Result<ValidSpec, SpecError> {
@@ -167,7 +163,7 @@ fn an_invalid_spec_takes_names_key_and_lifetime_from_the_serving_certificate() {
         }
         assert!(parse(invalid.clone()).is_err(), "{}", broken.0);
         let raw = serde_json::from_value(invalid).unwrap();
-        let derived = ValidSpec::of_served(&raw, &owner(), &leaf.certificate_pem).unwrap();
+        let derived = ValidSpec::of_served(&raw, &Owner::nodes(), &leaf.certificate_pem).unwrap();
         assert_eq!(derived, spec, "{}", broken.0);
     }
 }
@@ -505,7 +501,7 @@ fn an_invalid_name_is_refused() {
     for name in ["1nodes", "no.des", "Nodes", "nodes-", &"n".repeat(53)] {
         let owner = Owner {
             name: name.to_owned(),
-            ..owner()
+            ..Owner::nodes()
         };
         let error = ValidSpec::parse(&SecureExporterSpec::default(), &owner).unwrap_err();
         assert_eq!(error.field, "metadata.name", "{name}");

@@ -1,7 +1,7 @@
 //! Which Secrets a resource may reference. Pure.
 //!
 //! The operator reads Secrets with its own permissions, so the author of a resource can use a Secret that only the operator
-//! may read. Nothing of a Secret that may not be referenced is looked at, so that no message tells what is in it.
+//! may read. The content of a Secret that may not be referenced is not read, so that no message reveals it.
 
 use k8s_openapi::api::core::v1::Secret;
 
@@ -14,7 +14,7 @@ const USABLE_TYPES: [&str; 3] = ["Opaque", "kubernetes.io/tls", "kubernetes.io/b
 /// Which Secrets a resource may reference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReferencePolicy {
-    /// Every user-supplied Secret of a type that fits.
+    /// Every user-supplied Secret of an allowed type.
     #[default]
     AnyFitting,
     /// Of these, only those with the label [`USABLE_LABEL`].
@@ -29,7 +29,7 @@ pub enum ReferenceProblem {
         "it was generated for a SecureExporter, whose credentials must not be used by another one: reference a Secret that you supply"
     )]
     Generated,
-    /// It has a type that does not fit.
+    /// Its type is not allowed.
     #[error("its type is {0:?}: use a Secret of type {types}", types = USABLE_TYPES.join(", "))]
     Type(String),
     /// It does not have the label that the operator's administrator requires.

@@ -6,7 +6,7 @@ use tracing::level_filters::LevelFilter;
 
 /// A level for everything, and other levels for some modules.
 ///
-/// `EnvFilter` would take a word that is no level for the name of a module, and log nothing at all.
+/// `EnvFilter` would take an unknown level for the name of a module, and log nothing at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter {
     /// The level of all modules that are not named.
@@ -18,10 +18,10 @@ pub struct LogFilter {
 /// Why a filter is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LogFilterError {
-    /// A level is none.
+    /// A level is unknown.
     #[error("{0:?} is not a level: use error, warn, info, debug or trace")]
     Level(String),
-    /// What follows the level names no module.
+    /// An entry after the first level does not name a module.
     #[error(
         "{0:?} is not MODULE=LEVEL: use a level, then other levels for modules, such as `info,kube=debug`"
     )]

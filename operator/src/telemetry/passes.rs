@@ -1,5 +1,5 @@
-//! Which passes run and which are due, for `/livez`: an operator that runs none of the passes that are due, or never ends
-//! one, must be restarted. One that has nothing to do, or whose API server is gone, must not.
+//! Which passes run and which are due, for `/livez`: an operator must be restarted if it does not start passes that are due, or
+//! if a pass never ends, but not if it has nothing to do or the API server is down.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::names::Owner;
 
-/// How long a pass may take. One that takes longer is cut.
+/// How long a pass may take until it is cut off.
 pub const PASS_DEADLINE: Duration = Duration::from_secs(60);
 /// How much later than planned a pass may begin or end.
 const PATIENCE: Duration = Duration::from_secs(3 * PASS_DEADLINE.as_secs());

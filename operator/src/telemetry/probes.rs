@@ -57,8 +57,8 @@ impl Health {
     }
 
     /// Records whether a namespace could be listed. One that could not does not make the operator unready, because it serves
-    /// the others; but it must serve at least one. An operator that was ready stays so: it goes on with what it knows, and
-    /// its metrics are needed most when something fails.
+    /// the others; but it must serve at least one. An operator that was ready stays ready: it continues with what it
+    /// knows, and its metrics are needed most when something fails.
     pub fn answered(&self, namespace: &str, is_listed: bool) {
         let mut namespaces = self.namespaces.lock();
         namespaces.insert(namespace.to_owned(), Some(is_listed));
@@ -108,7 +108,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves each connection in a task of its own, so that a panic ends only that connection. `axum::serve` would do, but it
+/// Serves each connection in its own task, so that a panic ends only that connection. `axum::serve` would do, but it
 /// sets no timeout and has no limit, and a client that sends nothing would keep its connection forever.
 async fn accept(listener: TcpListener, router: Router) {
     let service = TowerToHyperService::new(router);
@@ -121,7 +121,7 @@ async fn accept(listener: TcpListener, router: Router) {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let connection = builder.serve_connection(TokioIo::new(stream), service.clone());
-                // A client that breaks off is no concern of ours.
+                // A client may close its connection at any time.
                 connections.push(tokio::spawn(async { drop(connection.await) }));
             }
             Err(error) => {
@@ -295,11 +295,7 @@ mod tests {
             Arc::default(),
         ))
         .await;
-        let owner = Owner {
-            name: "nodes".to_owned(),
-            namespace: "monitoring".to_owned(),
-            uid: "u".to_owned(),
-        };
+        let owner = Owner::nodes();
         passes.begin(&owner).end(Some(Duration::from_secs(600)));
         assert!(ask(address, "/livez").await.starts_with("HTTP/1.1 200 "));
         let long_ago = Instant::now() - Duration::from_secs(200);

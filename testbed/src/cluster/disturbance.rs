@@ -1,4 +1,4 @@
-//! What may befall a cluster: a part of its control plane stands still or dies, its disk is full, a container is killed.
+//! Faults of a cluster: a program of its control plane is stopped or killed, the disk of etcd is full, a container is killed.
 #![allow(
     clippy::indexing_slicing,
     reason = "a field that JSON lacks is null, and a test may end there"
@@ -17,8 +17,8 @@ use super::{
 use crate::{process::output, servers, wait::wait_until};
 
 /// How long a program may take to start or to end.
-const SOON: Duration = Duration::from_secs(60);
-/// So few bytes that etcd refuses every write, as it does when its disk is full.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// An option of etcd with which it refuses every write, as it does when its space is used up.
 const NO_SPACE: (&str, &str) = ("quota-backend-bytes", "1");
 
 impl Cluster {
@@ -30,29 +30,29 @@ impl Cluster {
         self.signal(program, Signal::STOP)
     }
 
-    /// Lets it go on.
+    /// Lets a stopped program continue.
     ///
     /// # Errors
     /// It does not run.
     pub fn thaw(&self, program: Program) -> Result<()> {
-        programs::wake_those_who_wait(&self.layout.run);
+        programs::continue_starters(&self.layout.run);
         self.signal(program, Signal::CONT)
     }
 
-    /// Kills it, and waits until it is gone.
+    /// Kills a program, and waits until it has ended.
     ///
     /// # Errors
     /// It does not run, or does not go away.
     pub fn kill(&self, program: Program) -> Result<()> {
         self.signal(program, Signal::KILL)?;
-        wait_until("its end", SOON, || {
+        wait_until("its end", TIMEOUT, || {
             let left = programs::held(&self.layout.run, program.name());
             Ok(left.is_empty().then_some(()))
         })
         .with_context(|| format!("{} was killed", program.name()))
     }
 
-    /// Starts it after it was killed, and waits until the API server is ready.
+    /// Starts a program that was killed, and waits until the API server is ready.
     ///
     /// # Errors
     /// It does not start.
@@ -67,15 +67,15 @@ impl Cluster {
         self.wait_for_api(slice::from_mut(&mut server))
     }
 
-    /// Starts etcd anew in such a way that it refuses every write for want of space.
+    /// Restarts etcd so that it refuses every write because it has no space left.
     ///
     /// # Errors
-    /// It does not start, or still takes writes.
+    /// It does not start, or still accepts writes.
     pub fn fill_disk(&self) -> Result<()> {
         self.kill(Program::Etcd)?;
         let mut server = control_plane::start_etcd(&self.layout, &[NO_SPACE])?;
         self.wait_for_api(slice::from_mut(&mut server))?;
-        wait_until("etcd to refuse a write", SOON, || {
+        wait_until("etcd to refuse a write", TIMEOUT, || {
             match self.try_write() {
                 Ok(()) => bail!("it was accepted"),
                 Err(error) => ensure!(format!("{error:#}").contains("space exceeded"), error),
@@ -84,10 +84,10 @@ impl Cluster {
         })
     }
 
-    /// Gives etcd its space back, and takes the alarm back as an administrator does.
+    /// Restarts etcd with space, and clears its alarm as an administrator does.
     ///
     /// # Errors
-    /// It does not start, or takes no writes.
+    /// It does not start, or refuses writes.
     pub fn free_disk(&self) -> Result<()> {
         self.kill(Program::Etcd)?;
         self.start_again(Program::Etcd)?;
@@ -96,11 +96,13 @@ impl Cluster {
             let (member, kind) = (&alarm["memberID"], &alarm["alarm"]);
             self.alarms(&json!({"action": "DEACTIVATE", "memberID": member, "alarm": kind}))?;
         }
-        wait_until("etcd to take a write", SOON, || self.try_write().map(Some))
+        wait_until("etcd to accept a write", TIMEOUT, || {
+            self.try_write().map(Some)
+        })
     }
 
-    /// Kills every process of a program in the containers of the cluster, as the kernel does when memory runs out, and says
-    /// how many there were.
+    /// Kills every process of a program in the containers of the cluster, as the kernel does when memory runs out, and
+    /// returns how many there were.
     ///
     /// # Errors
     /// The kernel refused.
@@ -121,7 +123,7 @@ impl Cluster {
         programs::signal(&found, signal)
     }
 
-    /// A write that changes nothing of importance.
+    /// Tries a write that changes nothing important.
     fn try_write(&self) -> Result<()> {
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let annotation = format!("secureexporter.dev/test={}", time.as_micros());
@@ -129,7 +131,7 @@ impl Cluster {
             .annotate("namespace", "default", &annotation)
     }
 
-    /// What etcd answers to a request about its alarms.
+    /// Sends a request about alarms to etcd, and returns the answer.
     fn alarms(&self, request: &Value) -> Result<Value> {
         let (clients, _) = self.layout.etcd_ports();
         let answer = output(self.layout.holder().command("curl")?.args([

@@ -118,7 +118,7 @@ impl Holder {
                 &format!("the processes of {} gone", self.of),
                 Duration::from_secs(10),
                 || {
-                    programs::wake_those_who_wait(&self.folder);
+                    programs::continue_starters(&self.folder);
                     Ok((!alive(pid)).then_some(()))
                 },
             )?;

@@ -1,4 +1,4 @@
-//! The programs of a cluster, found among all processes of this machine, and signals to them.
+//! Finds the programs of a cluster among all processes of the machine, and sends signals to them.
 
 use std::{
     ffi::OsStr,
@@ -13,14 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 /// A program of the control plane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// Keeps all objects.
+    /// The store of all objects.
     Etcd,
-    /// What everybody talks to.
+    /// The API server.
     ApiServer,
 }
 
 impl Program {
-    /// Its name, which is that of its file.
+    /// Its name, which is the name of its file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
@@ -29,13 +29,13 @@ impl Program {
     }
 }
 
-/// The environment variable by which programs that a holder started are recognised: its folder.
+/// The environment variable that a holder sets for the programs that it starts, to its folder.
 pub const HELD_IN: &str = "SECURE_EXPORTER_HELD_IN";
 
-/// What a program is started by, which waits for its end outside. It stops when the program stops.
-const STARTED_BY: &str = "nsenter";
+/// The program that starts the others in the namespaces of a holder and waits for their end. It stops when they are stopped.
+const STARTER: &str = "nsenter";
 
-/// The running processes of a program that was started in the holder of this folder, or in one within it.
+/// Returns the running processes of a program that was started by the holder with this folder, or with one below it.
 pub fn held(folder: &Path, program: &str) -> Vec<Pid> {
     of_program(program, |process| {
         let environment = fs::read(process.join("environ")).unwrap_or_default();
@@ -46,7 +46,7 @@ pub fn held(folder: &Path, program: &str) -> Vec<Pid> {
     })
 }
 
-/// The running processes of a program in cgroups whose path has this in it, as those of a cluster's containers have.
+/// Returns the running processes of a program whose cgroup path contains this text, as those of a cluster's containers do.
 pub fn contained(cgroup: &str, program: &str) -> Vec<Pid> {
     of_program(program, |process| {
         let cgroups = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
@@ -54,15 +54,15 @@ pub fn contained(cgroup: &str, program: &str) -> Vec<Pid> {
     })
 }
 
-/// Lets those go on which stopped with the programs of this folder that were stopped, and wait for their end. Nobody else
-/// does, and as long as they do not, what has ended is not gone.
-pub fn wake_those_who_wait(folder: &Path) {
-    for process in held(folder, STARTED_BY) {
+/// Continues the starters of the stopped programs of this folder, which were stopped with them. Unless they continue, a
+/// program that has ended stays as a zombie.
+pub fn continue_starters(folder: &Path) {
+    for process in held(folder, STARTER) {
         let _ = kill_process(process, Signal::CONT);
     }
 }
 
-/// Sends a signal to each.
+/// Sends a signal to each process.
 ///
 /// # Errors
 /// The kernel refused one, other than because the process has ended.

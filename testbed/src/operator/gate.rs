@@ -1,6 +1,5 @@
-//! A gate between an operator and the API server. It lets so many writes pass and then none: as if the process had died
-//! right there. And it makes the weather on the way. Requests go one by one through connections of their own, and on by
-//! `kubectl proxy`.
+//! A gate between an operator and the API server. It lets a number of writes pass and then none, as if the process had died
+//! right there, and it injects network faults. Each request has its own connection, and is passed on to `kubectl proxy`.
 #![allow(
     clippy::indexing_slicing,
     reason = "a request that is cut short ends the test"
@@ -19,30 +18,30 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::weather::{Fate, Since, Sky, Weather};
+use super::disruption::{ConnectionState, Disruption, DisruptionState, Opened};
 use crate::{
     kubectl::Kubectl,
     process::{Process, free_port},
     wait::wait_until,
 };
 
-/// How soon a connection learns of other weather.
-const GLANCE: Duration = Duration::from_millis(100);
-/// What an API server answers whom it has too many requests of.
-const TOO_MANY: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Too many requests, please try again later.","reason":"TooManyRequests","details":{"retryAfterSeconds":1},"code":429}"#;
+/// How soon a connection notices a changed disruption.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The answer of an API server that has too many requests.
+const TOO_MANY_REQUESTS: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Too many requests, please try again later.","reason":"TooManyRequests","details":{"retryAfterSeconds":1},"code":429}"#;
 
-/// Where the last write is cut off.
+/// When the last write is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// Before the API server has it.
+    /// Before the API server has received it.
     Before,
-    /// When the API server has it, and the operator has no answer.
+    /// After the API server has carried it out, and before the operator has the answer.
     After,
 }
 
 /// The gate, and the proxy behind it.
 pub struct Gate {
-    /// Where the operator finds the API server.
+    /// The address of the API server for the operator.
     pub address: String,
     state: Arc<State>,
     _proxy: Process,
@@ -53,18 +52,17 @@ struct State {
     left: AtomicI64,
     cut_after: AtomicBool,
     closed: AtomicBool,
-    sky: Sky,
+    disruption: DisruptionState,
 }
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.state.sky.end();
+        self.state.disruption.end();
     }
 }
 
 impl Gate {
-    /// An open gate to the API server of this kubectl. Whoever goes through it is taken for this user, or else for that of
-    /// kubectl.
+    /// Opens a gate to the API server of this kubectl. Requests that pass it have the rights of the kubectl user.
     ///
     /// # Errors
     /// kubectl does not start.
@@ -72,7 +70,7 @@ impl Gate {
         Self::open_with(kubectl, &[])
     }
 
-    /// The same for a user who may do less: what passes is done in the name of this ServiceAccount.
+    /// Like [`Self::open`], with the rights of this ServiceAccount.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -97,7 +95,7 @@ impl Gate {
         })
     }
 
-    /// Lets `writes` more pass but the last, at which it closes.
+    /// Closes the gate at the last one of the next `writes` writes.
     pub fn close_at(&self, writes: i64, cut: Cut) {
         self.state
             .cut_after
@@ -111,19 +109,19 @@ impl Gate {
         self.close_at(i64::MAX, Cut::Before);
     }
 
-    /// Changes the weather.
-    pub fn change(&self, weather: Weather) {
-        self.state.sky.change(weather);
+    /// Replaces the current disruption; [`Disruption::None`] ends it.
+    pub fn disrupt(&self, disruption: Disruption) {
+        self.state.disruption.set(disruption);
     }
 
-    /// How many requests have met other weather than a clear sky.
-    pub fn touched(&self) -> u64 {
-        self.state.sky.touched()
+    /// Returns how many requests came during a disruption.
+    pub fn disrupted_requests(&self) -> u64 {
+        self.state.disruption.disrupted_requests()
     }
 
-    /// How often the API server said that a watch begins at a version which it no longer has.
-    pub fn expired(&self) -> u64 {
-        self.state.sky.expired()
+    /// Returns how many watches the API server answered 410, because they started from a version which it no longer has.
+    pub fn expired_watches(&self) -> u64 {
+        self.state.disruption.expired_watches()
     }
 
     /// Whether it has closed.
@@ -132,7 +130,7 @@ impl Gate {
     }
 }
 
-/// Begins to let requests pass to a port of this machine, and says where.
+/// Starts to pass requests on to a port of this machine, and returns the address of the gate.
 fn listen(upstream: u16) -> Result<(String, Arc<State>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let state = Arc::new(State {
@@ -140,7 +138,7 @@ fn listen(upstream: u16) -> Result<(String, Arc<State>)> {
         left: AtomicI64::new(i64::MAX),
         cut_after: AtomicBool::new(false),
         closed: AtomicBool::new(false),
-        sky: Sky::default(),
+        disruption: DisruptionState::default(),
     });
     let address = format!("http://{}", listener.local_addr()?);
     let shared = state.clone();
@@ -159,16 +157,16 @@ impl State {
         if self.closed.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let (weather, since) = self.sky.meets();
-        match weather {
-            Weather::Clear => {}
-            Weather::Slow(delay) => thread::sleep(delay),
-            Weather::TooMany => return refuse(&mut client),
-            Weather::BlackHole => {
-                self.hold(since);
+        let (disruption, opened) = self.disruption.new_request();
+        match disruption {
+            Disruption::None => {}
+            Disruption::Delay(delay) => thread::sleep(delay),
+            Disruption::TooManyRequests => return refuse(&mut client),
+            Disruption::Hang => {
+                self.hold(opened);
                 return Ok(());
             }
-            Weather::Cut => return Ok(()),
+            Disruption::Cut => return Ok(()),
         }
         let last = is_write(&request) && self.left.fetch_sub(1, Ordering::SeqCst) <= 1;
         let cut_after = self.cut_after.load(Ordering::SeqCst);
@@ -181,34 +179,34 @@ impl State {
         let mut server = TcpStream::connect(("127.0.0.1", self.upstream))?;
         server.write_all(&request)?;
         if last {
-            // Read to the end, so that it was surely done, and told to nobody.
+            // The answer is read to its end, so that the write is certainly done, and is sent to nobody.
             server.read_to_end(&mut Vec::new())?;
             return Ok(());
         }
-        self.relay(&mut server, &mut client, since)
+        self.relay(&mut server, &mut client, opened)
     }
 
-    /// Passes bytes on as they come, for a watch never ends.
-    fn relay(&self, server: &mut TcpStream, client: &mut TcpStream, since: Since) -> Result<()> {
-        server.set_read_timeout(Some(GLANCE))?;
+    /// Passes bytes on as they arrive, because a watch does not end.
+    fn relay(&self, server: &mut TcpStream, client: &mut TcpStream, opened: Opened) -> Result<()> {
+        server.set_read_timeout(Some(POLL_INTERVAL))?;
         let mut buffer = [0; 16 * 1024];
         loop {
             let read = server.read(&mut buffer);
-            match self.sky.fate(since) {
-                Fate::Open => {}
-                Fate::Swallowed => {
-                    self.hold(since);
+            match self.disruption.connection(opened) {
+                ConnectionState::Open => {}
+                ConnectionState::Hanging => {
+                    self.hold(opened);
                     break;
                 }
-                Fate::Ended => break,
+                ConnectionState::Closed => break,
             }
             match read {
                 Ok(0) => break,
                 Ok(count) => {
-                    self.sky.look_for_expiry(&buffer[..count]);
+                    self.disruption.count_expired_watch(&buffer[..count]);
                     client.write_all(&buffer[..count])?;
                 }
-                Err(error) if is_a_glance(error.kind()) => {}
+                Err(error) if is_timeout(error.kind()) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -216,15 +214,15 @@ impl State {
         Ok(())
     }
 
-    /// Keeps a connection that nothing comes through any more.
-    fn hold(&self, since: Since) {
-        while self.sky.fate(since) == Fate::Swallowed {
-            thread::sleep(GLANCE);
+    /// Keeps a connection open on which nothing passes.
+    fn hold(&self, opened: Opened) {
+        while self.disruption.connection(opened) == ConnectionState::Hanging {
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
-fn is_a_glance(kind: ErrorKind) -> bool {
+fn is_timeout(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
@@ -232,16 +230,16 @@ fn is_a_glance(kind: ErrorKind) -> bool {
 }
 
 fn refuse(client: &mut TcpStream) -> Result<()> {
-    let length = TOO_MANY.len();
+    let length = TOO_MANY_REQUESTS.len();
     write!(
         client,
-        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{TOO_MANY}"
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{TOO_MANY_REQUESTS}"
     )?;
     client.shutdown(Shutdown::Write)?;
     Ok(())
 }
 
-/// A request with its body, changed to be the only one of its connection.
+/// Reads a request with its body, and changes it so that the connection is closed after it.
 fn read_request(client: &mut TcpStream) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
@@ -269,7 +267,7 @@ fn read_request(client: &mut TcpStream) -> Result<Vec<u8>> {
     Ok([head.as_bytes(), &bytes[end..]].concat())
 }
 
-/// Events do not count: nothing depends on them.
+/// Whether a request writes an object. Events do not count, because nothing depends on them.
 fn is_write(request: &[u8]) -> bool {
     let line = request
         .split(|byte| *byte == b'\r')
@@ -286,11 +284,11 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(400);
 
-    /// Answers each request with one word at once, and the second when it has come by the channel, after which it ends.
+    /// Answers each request with `one` at once and with `two` after a message on the channel, and then closes the connection.
     fn server() -> Result<(u16, std::sync::mpsc::Sender<()>)> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
-        let (go_on, waits) = std::sync::mpsc::channel();
+        let (finish, waits) = std::sync::mpsc::channel();
         thread::spawn(move || {
             for mut client in listener.incoming().flatten() {
                 let _ = read_request(&mut client);
@@ -299,7 +297,7 @@ mod tests {
                 let _ = client.write_all(b"two");
             }
         });
-        Ok((port, go_on))
+        Ok((port, finish))
     }
 
     fn ask(address: &str) -> Result<TcpStream> {
@@ -310,48 +308,52 @@ mod tests {
         Ok(client)
     }
 
-    /// What comes soon; `None` where nothing comes and the connection does not end either.
-    fn hears(client: &mut TcpStream) -> Option<String> {
+    /// Returns what arrives soon, or `None` if nothing arrives and the connection is not closed either.
+    fn receive(client: &mut TcpStream) -> Option<String> {
         let mut buffer = [0; 256];
         let count = client.read(&mut buffer).ok()?;
         Some(String::from_utf8_lossy(&buffer[..count]).into_owned())
     }
 
     #[test]
-    fn weather_does_what_it_says() -> Result<()> {
-        let (upstream, go_on) = server()?;
+    fn each_disruption_does_what_it_says() -> Result<()> {
+        let (upstream, finish) = server()?;
         let (address, state) = listen(upstream)?;
         let mut before = ask(&address)?;
-        assert_eq!(hears(&mut before).as_deref(), Some("one"));
+        assert_eq!(receive(&mut before).as_deref(), Some("one"));
 
-        state.sky.change(Weather::BlackHole);
-        go_on.send(())?;
-        let mut meanwhile = ask(&address)?;
-        assert_eq!(hears(&mut before), None, "neither a word nor an end");
-        assert_eq!(hears(&mut meanwhile), None);
-        state.sky.change(Weather::Clear);
-        assert_eq!(hears(&mut before), None, "it is lost for ever");
-        assert_eq!(hears(&mut meanwhile), None);
+        state.disruption.set(Disruption::Hang);
+        finish.send(())?;
+        let mut during = ask(&address)?;
+        assert_eq!(
+            receive(&mut before),
+            None,
+            "it is neither answered nor closed"
+        );
+        assert_eq!(receive(&mut during), None);
+        state.disruption.set(Disruption::None);
+        assert_eq!(receive(&mut before), None, "it hangs for ever");
+        assert_eq!(receive(&mut during), None);
 
         let mut after = ask(&address)?;
-        assert_eq!(hears(&mut after).as_deref(), Some("one"));
-        state.sky.change(Weather::TooMany);
-        let refused = hears(&mut ask(&address)?).unwrap_or_default();
+        assert_eq!(receive(&mut after).as_deref(), Some("one"));
+        state.disruption.set(Disruption::TooManyRequests);
+        let refused = receive(&mut ask(&address)?).unwrap_or_default();
         assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
-        go_on.send(())?;
+        finish.send(())?;
         assert_eq!(
-            hears(&mut after).as_deref(),
+            receive(&mut after).as_deref(),
             Some("two"),
-            "what goes on goes on"
+            "a request that is being answered continues"
         );
 
-        state.sky.change(Weather::Clear);
+        state.disruption.set(Disruption::None);
         let mut cut = ask(&address)?;
-        assert_eq!(hears(&mut cut).as_deref(), Some("one"));
-        state.sky.change(Weather::Cut);
-        assert_eq!(hears(&mut cut).as_deref(), Some(""));
-        state.sky.end();
-        assert_eq!(hears(&mut before).as_deref(), Some(""));
+        assert_eq!(receive(&mut cut).as_deref(), Some("one"));
+        state.disruption.set(Disruption::Cut);
+        assert_eq!(receive(&mut cut).as_deref(), Some(""));
+        state.disruption.end();
+        assert_eq!(receive(&mut before).as_deref(), Some(""));
         Ok(())
     }
 }

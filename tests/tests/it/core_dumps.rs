@@ -1,4 +1,4 @@
-//! No program of ours leaves its memory, with the keys in it, on a disk.
+//! A core dump would write the keys in memory to a disk, so there must be none.
 
 use std::{fs, time::Duration};
 

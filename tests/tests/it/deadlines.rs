@@ -1,5 +1,5 @@
-//! The operator as a process: connections that never answer, clients that never leave, namespaces that come and go. Nothing of
-//! that stops it from serving the rest.
+//! Connections to the API server that hang, clients that never disconnect, and namespaces that are deleted or created: none of
+//! them stops the operator from serving the other resources.
 
 use std::{
     collections::VecDeque,
@@ -16,22 +16,22 @@ use testbed::{
     curl::Request,
     exporters::{condition, resource},
     kubectl::Kubectl,
-    operator::{Stage, weather::Weather},
+    operator::{Stage, disruption::Disruption},
     process::{Process, free_port, output},
     slot::Slot,
     test_clusters,
     wait::wait_until,
 };
 
-/// How long a new resource may take.
+/// How long it may take until a new resource is published.
 const SOON: Duration = Duration::from_secs(30);
-/// A dead request ends after 10 s, and a dead watch after 50.
+/// The same for a new resource when all watches hang: a request times out after 10 s, and a watch after 50.
 const RECOVERY: Duration = Duration::from_secs(90);
-/// How long until the operator gives a namespace up: its watches end, and it is refused for half a minute.
-const FAREWELL: Duration = Duration::from_secs(150);
+/// How long it may take until the operator gives up a deleted namespace: its watches end, and it is refused for 30 s.
+const GIVE_UP: Duration = Duration::from_secs(150);
 
 #[test]
-fn dead_connections_neither_hold_passes_nor_stop_the_operator() -> Result<()> {
+fn hanging_connections_neither_block_passes_nor_stop_the_operator() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "deadlines")?;
     let probes = Probes::new()?;
@@ -44,17 +44,17 @@ fn dead_connections_neither_hold_passes_nor_stop_the_operator() -> Result<()> {
         wait_published(&stage.kubectl, name, SOON, &operator)?;
     }
 
-    stage.gate.change(Weather::BlackHole);
-    // Each pass waits for one request, and more than four do not run.
+    stage.gate.disrupt(Disruption::Hang);
+    // Each pass waits for one request, and at most four passes run at the same time.
     wait_until("requests without an answer", SOON, || {
-        Ok((stage.gate.touched() >= 4).then_some(()))
+        Ok((stage.gate.disrupted_requests() >= 4).then_some(()))
     })?;
     thread::sleep(Duration::from_secs(3));
     ensure!(
         probes.get("/livez")?.0 == 200,
         "an absent API server is no reason for a restart"
     );
-    stage.gate.change(Weather::Clear);
+    stage.gate.disrupt(Disruption::None);
 
     let before = probes.passes("Success")?;
     wait_until("passes to succeed again", SOON, || {
@@ -63,9 +63,9 @@ fn dead_connections_neither_hold_passes_nor_stop_the_operator() -> Result<()> {
     .with_context(|| operator.log().unwrap_or_default())?;
     ensure!(
         probes.passes("ApiServerTimeout")? > 0,
-        "nobody was told of it"
+        "no timeout was counted"
     );
-    // All watches are dead as well.
+    // All watches hang as well.
     stage.kubectl.apply(&resource("late", &json!({})))?;
     wait_published(&stage.kubectl, "late", RECOVERY, &operator)?;
     for path in ["/livez", "/readyz"] {
@@ -76,7 +76,7 @@ fn dead_connections_neither_hold_passes_nor_stop_the_operator() -> Result<()> {
 }
 
 #[test]
-fn clients_that_never_leave_do_not_take_the_operators_connections() -> Result<()> {
+fn clients_that_never_disconnect_do_not_use_up_the_operators_sockets() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "connections")?;
     let probes = Probes::new()?;
@@ -102,7 +102,7 @@ fn clients_that_never_leave_do_not_take_the_operators_connections() -> Result<()
     })
 }
 
-/// Keeps so many connections open, the newest ones.
+/// Keeps opening connections, and holds the newest `count` of them open.
 fn hold_connections(port: u16, count: usize, is_over: &AtomicBool) {
     let mut held = VecDeque::new();
     while !is_over.load(Ordering::SeqCst) {
@@ -117,7 +117,7 @@ fn hold_connections(port: u16, count: usize, is_over: &AtomicBool) {
 }
 
 #[test]
-fn a_namespace_may_vanish_and_another_come_while_the_rest_is_served() -> Result<()> {
+fn a_namespace_may_be_deleted_and_another_created_while_the_others_are_served() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "stays")?.restricted_to("default")?;
     let cluster = test_clusters::control_plane()?;
@@ -142,11 +142,11 @@ fn a_namespace_may_vanish_and_another_come_while_the_rest_is_served() -> Result<
     ensure!(probes.metric("namespace_watched{namespace=\"comes\"} 0")?);
     ensure!(
         operator.log()?.contains("namespace=\"comes\""),
-        "it is not named"
+        "the log does not name the missing namespace"
     );
 
     everywhere.run(&["delete", "namespace", "goes"])?;
-    wait_until("the namespace to be given up", FAREWELL, || {
+    wait_until("the namespace to be given up", GIVE_UP, || {
         Ok(probes
             .metric("namespace_watched{namespace=\"goes\"} 0")?
             .then_some(()))
@@ -154,7 +154,7 @@ fn a_namespace_may_vanish_and_another_come_while_the_rest_is_served() -> Result<
     .with_context(|| operator.log().unwrap_or_default())?;
     ensure!(
         !probes.metric("{namespace=\"goes\",name=\"nodes\"}")?,
-        "its series are left"
+        "series of the deleted namespace are left"
     );
     stage.kubectl.apply(&resource("more", &json!({})))?;
     wait_published(&stage.kubectl, "more", SOON, &operator)?;
@@ -197,7 +197,7 @@ fn wait_published(
     .with_context(|| operator.log().unwrap_or_default())
 }
 
-/// What an operator says at its port.
+/// The HTTP endpoints of an operator.
 struct Probes {
     port: u16,
 }
@@ -220,7 +220,7 @@ impl Probes {
         Ok(self.get("/metrics")?.1.contains(text))
     }
 
-    /// How many passes had this outcome.
+    /// Returns how many passes had this outcome.
     fn passes(&self, outcome: &str) -> Result<u64> {
         let series = format!("secure_exporter_operator_reconciles_total{{outcome=\"{outcome}\"}} ");
         let text = self.get("/metrics")?.1;

@@ -1,7 +1,7 @@
-//! The API server hangs, etcd dies, the operator is cut off or refused, each during a rotation: somebody is told, and soon
-//! after the fault has ended the rotation ends too. All faults, on nodes and under a Prometheus: `cargo xtask bench faults`.
+//! The API server hangs, etcd is killed, the operator is cut off or refused, each during a rotation: the fault is reported,
+//! and the rotation ends soon after it. `cargo xtask bench faults` tests more faults, on nodes that a Prometheus scrapes.
 //!
-//! Tests that disturb a whole control plane run alone.
+//! Tests that affect a whole control plane run alone.
 
 use std::{thread, time::Duration};
 
@@ -10,17 +10,19 @@ use serde_json::{Value, json};
 use testbed::{
     cluster::{Cluster, Layout, Program, Shape},
     exporters::{resource, rotate},
-    operator::{Stage, weather::Weather},
+    kubectl::Kubectl,
+    operator::{Stage, disruption::Disruption},
     process::Process,
+    rights,
     slot::Slot,
     test_clusters,
     wait::wait_until,
 };
 
-/// How long it may take until the operator is at work again, and the rotation, whose waits are nothing, is over.
+/// How long it may take until the operator works again and the rotation, which has no minimum waits, is over.
 const RECOVERY: Duration = Duration::from_secs(60);
-/// Tests that disturb only the connection of one operator to the API server.
-const ON_THE_WAY: &str = "faults";
+/// The group of tests that only affect the connections of one operator to the API server.
+const NETWORK_FAULTS: &str = "faults";
 
 #[test]
 fn a_cluster_with_stopped_programs_goes_down() -> Result<()> {
@@ -29,7 +31,7 @@ fn a_cluster_with_stopped_programs_goes_down() -> Result<()> {
     let stopped = [Program::ApiServer, Program::Etcd]
         .into_iter()
         .try_for_each(|program| cluster.freeze(program));
-    // What is stopped is so a moment later, and what waits for it another moment later.
+    // It takes a moment until the programs are stopped, and another one until those that wait for them are.
     thread::sleep(Duration::from_millis(500));
     cluster.down()?;
     stopped?;
@@ -42,17 +44,17 @@ fn an_api_server_that_hangs_is_reported_and_waited_for() -> Result<()> {
     let slot = Slot::alone();
     let rotation = Rotation::begin(&slot, "fault-stopped")?;
     let cluster = test_clusters::control_plane()?;
-    let before = rotation.said()?.len();
+    let before = rotation.log()?.len();
     cluster.freeze(Program::ApiServer)?;
     thread::sleep(Duration::from_secs(20));
-    let said = rotation.said();
+    let log = rotation.log();
     cluster.thaw(Program::ApiServer)?;
-    let said = said?;
+    let log = log?;
     ensure!(
-        said.get(before..).unwrap_or_default().contains(" WARN "),
+        log.get(before..).unwrap_or_default().contains(" WARN "),
         "20 s without an answer, and the log warns of nothing"
     );
-    rotation.ends()
+    rotation.wait_end()
 }
 
 #[test]
@@ -62,7 +64,7 @@ fn etcd_may_be_killed_and_started_again() -> Result<()> {
     let cluster = test_clusters::control_plane()?;
     cluster.kill(Program::Etcd)?;
     cluster.start_again(Program::Etcd)?;
-    rotation.ends()
+    rotation.wait_end()
 }
 
 #[test]
@@ -71,15 +73,19 @@ fn a_full_disk_is_reported_and_blocks_nothing_later() -> Result<()> {
     let rotation = Rotation::begin(&slot, "fault-full")?;
     let cluster = test_clusters::control_plane()?;
     let full = cluster.fill_disk();
-    let told = wait_until("a word about it", Duration::from_secs(30), || {
-        let said = rotation.said()?;
-        ensure!(said.contains("space exceeded"), "{said}");
-        Ok(Some(()))
-    });
+    let reported = wait_until(
+        "the full disk to be reported",
+        Duration::from_secs(30),
+        || {
+            let log = rotation.log()?;
+            ensure!(log.contains("space exceeded"), "{log}");
+            Ok(Some(()))
+        },
+    );
     cluster.free_disk()?;
     full?;
-    told?;
-    rotation.ends()
+    reported?;
+    rotation.wait_end()
 }
 
 #[test]
@@ -88,56 +94,54 @@ fn a_watch_that_has_expired_starts_again() -> Result<()> {
     let rotation = Rotation::begin(&slot, "fault-gone")?;
     let gate = &rotation.stage.gate;
     let cluster = test_clusters::control_plane()?;
-    gate.change(Weather::Cut);
-    // One that has just started knows no versions of before.
+    gate.disrupt(Disruption::Cut);
+    // An API server that has just started does not have the earlier versions.
     let restarted = cluster
         .kill(Program::ApiServer)
         .and_then(|()| cluster.start_again(Program::ApiServer));
-    gate.change(Weather::Clear);
+    gate.disrupt(Disruption::None);
     restarted?;
-    rotation.ends()?;
-    ensure!(gate.expired() > 0, "no watch was answered 410");
+    rotation.wait_end()?;
+    ensure!(gate.expired_watches() > 0, "no watch was answered 410");
     Ok(())
 }
 
 #[test]
 fn connections_that_died_silently_block_nothing() -> Result<()> {
-    let slot = Slot::group(ON_THE_WAY);
+    let slot = Slot::group(NETWORK_FAULTS);
     let rotation = Rotation::begin(&slot, "fault-silent")?;
     let gate = &rotation.stage.gate;
-    gate.change(Weather::BlackHole);
+    gate.disrupt(Disruption::Hang);
     thread::sleep(Duration::from_secs(15));
-    gate.change(Weather::Clear);
-    ensure!(gate.touched() > 0, "no request was swallowed");
-    rotation.ends()
+    gate.disrupt(Disruption::None);
+    ensure!(gate.disrupted_requests() > 0, "no request hung");
+    rotation.wait_end()
 }
 
 #[test]
 fn a_busy_or_slow_api_server_only_delays() -> Result<()> {
-    let slot = Slot::group(ON_THE_WAY);
-    let rotation = Rotation::begin(&slot, "fault-weather")?;
+    let slot = Slot::group(NETWORK_FAULTS);
+    let rotation = Rotation::begin(&slot, "fault-busy")?;
     let gate = &rotation.stage.gate;
-    gate.change(Weather::TooMany);
+    gate.disrupt(Disruption::TooManyRequests);
     thread::sleep(Duration::from_secs(8));
-    gate.change(Weather::Slow(Duration::from_millis(200)));
-    ensure!(gate.touched() > 0, "no request was refused");
-    rotation.ends()
+    gate.disrupt(Disruption::Delay(Duration::from_millis(200)));
+    ensure!(gate.disrupted_requests() > 0, "no request was refused");
+    rotation.wait_end()
 }
 
 #[test]
-fn a_missing_permission_is_named_and_what_it_blocked_goes_on() -> Result<()> {
-    let slot = Slot::group(ON_THE_WAY);
+fn a_missing_permission_is_named_and_the_rotation_continues_once_it_is_granted() -> Result<()> {
+    let slot = Slot::group(NETWORK_FAULTS);
     let stage = Stage::new(&slot, "fault-rights")?;
     let account = "operator";
-    allow(&stage, account, &rules()?)?;
+    let allow = |kubectl: &Kubectl, rules: &Value| rights::grant(kubectl, account, account, rules);
+    allow(&stage.kubectl, &rules()?)?;
     let rotation = Rotation::begin_on(stage.restricted_to(account)?)?;
-    allow(
-        &rotation.stage,
-        account,
-        &without(&rules()?, "secrets", "update"),
-    )?;
-    // A rotation ends by writing Secrets.
-    let told = wait_until("the condition", RECOVERY, || {
+    let kubectl = &rotation.stage.kubectl;
+    allow(kubectl, &without(&rules()?, "secrets", "update"))?;
+    // The rotation must write Secrets to end.
+    let reported = wait_until("the condition", RECOVERY, || {
         let status = rotation.stage.status()?;
         let conditions = status["conditions"].as_array().into_iter().flatten();
         let messages = conditions.filter_map(|it| it["message"].as_str());
@@ -148,12 +152,12 @@ fn a_missing_permission_is_named_and_what_it_blocked_goes_on() -> Result<()> {
         ensure!(messages.into_iter().any(named), "{status}");
         Ok(Some(()))
     });
-    allow(&rotation.stage, account, &rules()?)?;
-    told?;
-    rotation.ends()
+    allow(kubectl, &rules()?)?;
+    reported?;
+    rotation.wait_end()
 }
 
-/// An operator, and a rotation that is on its way.
+/// An operator and a rotation that has begun.
 struct Rotation {
     stage: Stage,
     operator: Process,
@@ -166,7 +170,7 @@ impl Rotation {
 
     fn begin_on(stage: Stage) -> Result<Self> {
         let operator = stage.operator()?;
-        // Long enough for the fault to begin meanwhile.
+        // Long enough for the fault to begin during the rotation.
         let spec = json!({"rotation": {"clientOverlap": "10s"}});
         stage.kubectl.apply(&resource("nodes", &spec))?;
         let rotation = Self { stage, operator };
@@ -179,21 +183,21 @@ impl Rotation {
         Ok(rotation)
     }
 
-    fn said(&self) -> Result<String> {
+    fn log(&self) -> Result<String> {
         self.operator.log()
     }
 
-    /// Waits for its end, and for a certificate that is asked for now: not all may hang on what was known before.
-    fn ends(&self) -> Result<()> {
+    /// Waits for the end of the rotation, and for a certificate that is requested then: new requests must be seen, too.
+    fn wait_end(&self) -> Result<()> {
         self.wait_for(2)?;
         let serial = |status: &Value| status["certificate"]["serialNumber"].clone();
         let before = serial(&self.stage.status()?);
         rotate(&self.stage.kubectl, "nodes", "certificate:2")?;
-        wait_until("a certificate that is asked for", RECOVERY, || {
+        wait_until("the requested certificate", RECOVERY, || {
             ensure!(
                 serial(&self.stage.status()?) != before,
                 "it is still the same; {}",
-                self.said()?
+                self.log()?
             );
             Ok(Some(()))
         })?;
@@ -201,7 +205,7 @@ impl Rotation {
         ensure!(
             status["trust"]["activeGeneration"] == 2
                 && status["credentials"]["activeGeneration"] == 2,
-            "something was made twice: {status}"
+            "something was generated twice: {status}"
         );
         Ok(())
     }
@@ -211,17 +215,17 @@ impl Rotation {
             let status = self
                 .stage
                 .status()
-                .with_context(|| self.said().unwrap_or_default())?;
+                .with_context(|| self.log().unwrap_or_default())?;
             let steady = status["rotation"].is_null()
                 && status["trust"]["bundledGenerations"] == json!([generation])
                 && status["credentials"]["acceptedGenerations"] == json!([generation]);
-            ensure!(steady, "{status}; {}", self.said()?);
+            ensure!(steady, "{status}; {}", self.log()?);
             Ok(Some(()))
         })
     }
 }
 
-/// The rules that the chart gives its operator.
+/// The rules that the chart grants to its operator.
 fn rules() -> Result<Value> {
     let everywhere = test_clusters::main()?.kubectl("");
     let roles = everywhere.list(
@@ -230,7 +234,7 @@ fn rules() -> Result<Value> {
     )?;
     let of_operator = |role: &Value| role["rules"].to_string().contains("secureexporters/status");
     let role = roles.into_iter().find(of_operator);
-    Ok(role.context("the chart's ClusterRole is not there")?["rules"].clone())
+    Ok(role.context("there is no ClusterRole of the chart")?["rules"].clone())
 }
 
 fn without(rules: &Value, resource: &str, verb: &str) -> Value {
@@ -245,21 +249,4 @@ fn without(rules: &Value, resource: &str, verb: &str) -> Value {
         }
     }
     rules
-}
-
-fn allow(stage: &Stage, account: &str, rules: &Value) -> Result<()> {
-    let namespace = stage.kubectl.namespace();
-    let group = "rbac.authorization.k8s.io";
-    stage.kubectl.apply(&json!({
-        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account},
-    }))?;
-    stage.kubectl.apply(&json!({
-        "apiVersion": format!("{group}/v1"), "kind": "Role",
-        "metadata": {"name": account}, "rules": rules,
-    }))?;
-    stage.kubectl.apply(&json!({
-        "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": account},
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": account},
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
-    }))
 }

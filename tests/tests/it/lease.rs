@@ -1,4 +1,4 @@
-//! Only one release serves a namespace: another one says so and changes nothing, until the first one stops.
+//! Only one release serves a namespace. Another one reports that and changes nothing until the first one has stopped.
 
 use std::{process::Command, thread, time::Duration};
 
@@ -18,13 +18,16 @@ const FIRST: &str = "a/first";
 const SECOND: &str = "b/second";
 
 #[test]
-fn a_second_release_says_whose_namespace_it_is_and_takes_over_after_a_clean_stop() -> Result<()> {
+fn a_second_release_names_the_first_one_and_takes_over_after_a_clean_stop() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "lease")?;
     let first = operator(&stage, FIRST, free_port()?)?;
     stage.kubectl.apply(&exporter(9100))?;
     wait_published(&stage)?;
-    ensure!(holder(&stage.kubectl)? == json!(FIRST), "not held");
+    ensure!(
+        holder(&stage.kubectl)? == json!(FIRST),
+        "the first release does not hold the Lease"
+    );
     let before = served(&stage)?;
 
     let port = free_port()?;
@@ -55,26 +58,36 @@ fn a_second_release_says_whose_namespace_it_is_and_takes_over_after_a_clean_stop
     })?;
     ensure!(
         condition(&stage.status()?, "Contended").is_ok(),
-        "the holder removed it"
+        "the holder removed the condition too early"
     );
     stop(first)?;
-    ensure!(holder(&stage.kubectl)?.is_null(), "not released");
+    ensure!(
+        holder(&stage.kubectl)?.is_null(),
+        "the Lease was not released"
+    );
     stage.kubectl.apply(&exporter(9112))?;
     wait_until("the second release", Duration::from_secs(60), || {
         Ok((served(&stage)? != changed).then_some(()))
     })?;
-    ensure!(holder(&stage.kubectl)? == json!(SECOND), "not taken over");
-    wait_until("an end of the condition", Duration::from_secs(10), || {
-        Ok(condition(&stage.status()?, "Contended")
-            .is_err()
-            .then_some(()))
-    })
+    ensure!(
+        holder(&stage.kubectl)? == json!(SECOND),
+        "the Lease was not taken over"
+    );
+    wait_until(
+        "the condition to be removed",
+        Duration::from_secs(10),
+        || {
+            Ok(condition(&stage.status()?, "Contended")
+                .is_err()
+                .then_some(()))
+        },
+    )
 }
 
 #[test]
-fn the_lease_of_a_release_that_has_gone_ends_by_itself() -> Result<()> {
+fn the_lease_of_a_release_that_has_disappeared_expires() -> Result<()> {
     let slot = Slot::shared();
-    let stage = Stage::new(&slot, "lease-of-the-gone")?;
+    let stage = Stage::new(&slot, "lease-expired")?;
     stage.kubectl.apply(&json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": "secure-exporter-operator"},
@@ -87,10 +100,13 @@ fn the_lease_of_a_release_that_has_gone_ends_by_itself() -> Result<()> {
     })?;
     ensure!(
         stage.secret("state").is_err(),
-        "written behind a foreign Lease"
+        "written although another release holds the Lease"
     );
     wait_published(&stage)?;
-    ensure!(holder(&stage.kubectl)? == json!(FIRST), "not taken over");
+    ensure!(
+        holder(&stage.kubectl)? == json!(FIRST),
+        "the Lease was not taken over"
+    );
 
     // A namespace without resources needs no Lease, and nobody should be alerted about it.
     stage.kubectl.delete("secureexporter", "nodes")?;
@@ -107,7 +123,7 @@ fn operator(stage: &Stage, release: &str, port: u16) -> Result<Process> {
     ])
 }
 
-/// Ends an operator as the kubelet does.
+/// Stops an operator as the kubelet does.
 fn stop(mut operator: Process) -> Result<()> {
     visibly(Command::new("kill").args(["-TERM", &operator.id().to_string()]))?;
     let status = operator.ended(Duration::from_secs(20))?;
@@ -126,12 +142,14 @@ fn holder(kubectl: &Kubectl) -> Result<Value> {
     Ok(lease["spec"]["holderIdentity"].clone())
 }
 
-/// What depends on the port.
+/// The fields of Service and DaemonSet that depend on the port.
 fn served(stage: &Stage) -> Result<(Value, Value)> {
     let service = stage.kubectl.get("service", "nodes")?;
     let set = stage.kubectl.get("daemonset", "nodes")?;
     let ports = service["spec"]["ports"].clone();
-    let generation = set["metadata"].get("generation").context("has none")?;
+    let generation = set["metadata"]
+        .get("generation")
+        .context("the DaemonSet has no generation")?;
     Ok((ports, generation.clone()))
 }
 

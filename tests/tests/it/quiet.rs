@@ -1,4 +1,5 @@
-//! What nobody knows, or what is wrong where no pod fails, is told: a resource never looks well by silence.
+//! What the operator cannot know, and what is wrong although no pod fails, is reported: a resource never looks healthy only
+//! because nothing was reported.
 
 use std::{process::Command, time::Duration};
 
@@ -10,19 +11,20 @@ use testbed::{
     played_node::PlayedNode,
     process::{Process, free_port},
     product::binaries,
+    rights,
     slot::Slot,
     wait::wait_until,
 };
 
-/// How long the operator may take to tell it.
-const ANSWER: Duration = Duration::from_secs(30);
-/// The operator asks the exporters every second.
-const CURIOUS: [&str; 2] = ["--listen-address=127.0.0.1:0", "--sample-interval=1s"];
-/// htpasswd -nbBC 6 alice 'wonderland is open'
+/// How long the operator may take to report something.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Arguments with which the operator asks the exporters every second.
+const FREQUENT_SAMPLES: [&str; 2] = ["--listen-address=127.0.0.1:0", "--sample-interval=1s"];
+/// Output of `htpasswd -nbBC 6 alice 'wonderland is open'`
 const ANOTHER_HASH: &str = "$2y$06$H0g7c9.qaKp4qEbNd2QNi.jU.5WJ4AA4HH3FOKtVWJ2PDTlUvRFhi";
 
 #[test]
-fn a_resource_at_which_no_operator_looks_says_so() -> Result<()> {
+fn a_resource_that_no_operator_watches_says_so() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "unwatched")?;
     stage.kubectl.apply(&resource("nodes", &json!({})))?;
@@ -40,7 +42,7 @@ fn a_resource_at_which_no_operator_looks_says_so() -> Result<()> {
     );
 
     let _operator = stage.operator()?;
-    wait_until("another condition", ANSWER, || {
+    wait_until("another condition", REPORT_TIMEOUT, || {
         let status = stage.status()?;
         let ready = condition(&status, "Ready")?;
         // There is no node.
@@ -55,7 +57,7 @@ fn a_resource_at_which_no_operator_looks_says_so() -> Result<()> {
 }
 
 #[test]
-fn pods_that_may_not_be_read_are_not_known() -> Result<()> {
+fn without_the_right_to_read_pods_their_state_is_unknown() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "blind")?.restricted_to("operator")?;
     grant(
@@ -75,7 +77,7 @@ fn pods_that_may_not_be_read_are_not_known() -> Result<()> {
         json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]);
     grant(&stage, "pods", &pods)?;
     let node = PlayedNode::join(&stage)?;
-    let _operator = stage.operator_with(&CURIOUS)?;
+    let _operator = stage.operator_with(&FREQUENT_SAMPLES)?;
     stage
         .kubectl
         .apply(&resource("nodes", &spec(&node, 9100)))?;
@@ -103,14 +105,14 @@ fn pods_that_may_not_be_read_are_not_known() -> Result<()> {
 }
 
 #[test]
-fn a_pod_that_a_quota_refuses_is_told() -> Result<()> {
+fn a_pod_that_a_quota_refuses_is_reported() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "refused-pods")?;
     stage.kubectl.apply(&json!({
         "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
         "spec": {"hard": {"pods": "0"}},
     }))?;
-    wait_until("the quota", ANSWER, || {
+    wait_until("the quota", REPORT_TIMEOUT, || {
         let quota = stage.kubectl.get("resourcequota", "none")?;
         Ok((quota["status"]["hard"]["pods"] == "0").then_some(()))
     })?;
@@ -125,7 +127,7 @@ fn a_pod_that_a_quota_refuses_is_told() -> Result<()> {
     ensure!(stage.condition("Stalled")?["status"] == "True");
     wait_event(&stage, "PodsRefused")?;
 
-    // The mend, and a change for which the DaemonSet controller tries again at once.
+    // The fix, and a change of the DaemonSet after which its controller tries again at once.
     stage.kubectl.delete("resourcequota", "none")?;
     stage
         .kubectl
@@ -140,7 +142,7 @@ fn an_exporter_that_refuses_the_password_is_not_verified() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "refused-password")?;
     let node = PlayedNode::join(&stage)?;
-    let _operator = stage.operator_with(&CURIOUS)?;
+    let _operator = stage.operator_with(&FREQUENT_SAMPLES)?;
     let port = free_port()?;
     stage
         .kubectl
@@ -163,7 +165,7 @@ fn an_exporter_that_refuses_the_password_is_not_verified() -> Result<()> {
     let verified = wait_verified(&stage, "True", "AllVerified")?;
     ensure!(verified["nodes"]["verified"] == 1, "{verified}");
 
-    // As where a kubelet does not bring the new Secret: its certificate is still good.
+    // As on a node whose kubelet does not update the Secret: the certificate is still valid.
     drop(exporter);
     let config = served.get("web-config.yml")?;
     let hash = config.split_whitespace().find(|it| it.starts_with("$2b$"));
@@ -189,37 +191,31 @@ fn spec(node: &PlayedNode, port: u16) -> Value {
     json!({"exporter": {"port": port}, "workload": {"nodeSelector": node.selector()}})
 }
 
-/// Lets the operator of the stage do what the rules allow.
+/// Grants these rules to the operator of the stage.
 fn grant(stage: &Stage, name: &str, rules: &Value) -> Result<()> {
-    let group = "rbac.authorization.k8s.io";
-    let version = format!("{group}/v1");
-    stage.kubectl.apply(&json!({
-        "apiVersion": version, "kind": "Role", "metadata": {"name": name}, "rules": rules,
-    }))?;
-    stage.kubectl.apply(&json!({
-        "apiVersion": version, "kind": "RoleBinding", "metadata": {"name": name},
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
-        "subjects": [{
-            "kind": "ServiceAccount", "name": "operator", "namespace": stage.kubectl.namespace()}],
-    }))
+    rights::grant(&stage.kubectl, "operator", name, rules)
 }
 
 fn wait_ready(stage: &Stage, status: &str, reason: &str) -> Result<Value> {
-    wait_until(&format!("Ready to be {status}, {reason}"), ANSWER, || {
-        let all = stage.status()?;
-        let ready = condition(&all, "Ready")?;
-        ensure!(
-            ready["status"] == status && ready["reason"] == reason,
-            "{all}"
-        );
-        Ok(Some(ready.clone()))
-    })
+    wait_until(
+        &format!("Ready to be {status}, {reason}"),
+        REPORT_TIMEOUT,
+        || {
+            let all = stage.status()?;
+            let ready = condition(&all, "Ready")?;
+            ensure!(
+                ready["status"] == status && ready["reason"] == reason,
+                "{all}"
+            );
+            Ok(Some(ready.clone()))
+        },
+    )
 }
 
-/// Returns the status in which the condition `ExportersVerified` is so.
+/// Waits until the condition `ExportersVerified` has this status and reason, and returns the status of the resource.
 fn wait_verified(stage: &Stage, status: &str, reason: &str) -> Result<Value> {
     let what = format!("ExportersVerified to be {status}, {reason}");
-    wait_until(&what, ANSWER, || {
+    wait_until(&what, REPORT_TIMEOUT, || {
         let all = stage.status()?;
         let verified = condition(&all, "ExportersVerified")?;
         ensure!(
@@ -231,7 +227,7 @@ fn wait_verified(stage: &Stage, status: &str, reason: &str) -> Result<Value> {
 }
 
 fn wait_event(stage: &Stage, reason: &str) -> Result<()> {
-    wait_until(&format!("the event {reason}"), ANSWER, || {
+    wait_until(&format!("the event {reason}"), REPORT_TIMEOUT, || {
         let events = stage.kubectl.run(&["get", "events", "-o", "json"])?;
         Ok(events
             .contains(&format!("\"reason\": \"{reason}\""))

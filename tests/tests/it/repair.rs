@@ -1,5 +1,5 @@
-//! Edits by hand of the objects that are wholly the operator's. They are undone, nothing is deleted for it, and it comes to
-//! an end.
+//! Manual edits of the objects that are wholly the operator's are undone without deleting anything, and the operator stops
+//! writing afterwards.
 
 use std::{process::Command, time::Duration};
 
@@ -78,7 +78,7 @@ fn every_edit_of_the_daemon_set_is_undone() -> Result<()> {
             another_port,
             json!([{"op": "add", "path": "/spec/minReadySeconds", "value": 5}]),
         ];
-        undone(namespace, &exporters, "daemonset", &edits)?;
+        wait_undone(namespace, &exporters, "daemonset", &edits)?;
         exporters.wait_ready()
     })
 }
@@ -105,7 +105,7 @@ fn every_edit_of_the_service_and_of_the_permissions_is_undone() -> Result<()> {
             add("/spec/internalTrafficPolicy", json!("Local")),
             named,
         ];
-        undone(namespace, &exporters, "service", &edits)?;
+        wait_undone(namespace, &exporters, "service", &edits)?;
 
         let everything = json!({"apiGroups": ["*"], "resources": ["secrets"], "verbs": ["get"]});
         let anybody = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "system:authenticated"});
@@ -138,14 +138,14 @@ fn every_edit_of_the_service_and_of_the_permissions_is_undone() -> Result<()> {
 }
 
 #[test]
-fn what_a_policy_puts_back_is_reported_and_not_fought() -> Result<()> {
+fn a_field_that_a_policy_sets_again_is_reported_and_left() -> Result<()> {
     in_namespace(&Slot::shared(), "repair-policy", |namespace| {
         const FIELD: &str = "/spec/template/spec/shareProcessNamespace";
         let exporters = ready(namespace)?;
         let kubectl = &namespace.kubectl;
         let policy = Policy::create(namespace)?;
         policy.wait(true)?;
-        // Any write of the DaemonSet from now on has the field.
+        // From now on, every write of the DaemonSet sets the field.
         kubectl.annotate("daemonset", "nodes", "example.com/touched=1")?;
         let refusal = exporters.wait_refused(&["spec.template.spec.shareProcessNamespace"])?;
         assert_eq!(refusal["reason"], "ForeignFields", "{refusal}");
@@ -154,13 +154,17 @@ fn what_a_policy_puts_back_is_reported_and_not_fought() -> Result<()> {
             assert_eq!(
                 set.pointer(FIELD),
                 Some(&json!(true)),
-                "it is not about the policy"
+                "the policy did not set the field"
             );
             Ok(set["metadata"]["generation"].clone())
         };
         let before = generation()?;
         exporters.wait_reconciled()?;
-        assert_eq!(generation()?, before, "the operator fights the policy");
+        assert_eq!(
+            generation()?,
+            before,
+            "the operator keeps fighting the policy"
+        );
         let ready = condition(&exporters.resource()?["status"], "Ready")?.clone();
         assert_eq!(ready["status"], "False", "{ready}");
 
@@ -175,7 +179,7 @@ fn what_a_policy_puts_back_is_reported_and_not_fought() -> Result<()> {
 }
 
 #[test]
-fn an_immutable_secret_is_reported_with_the_command_that_helps() -> Result<()> {
+fn an_immutable_secret_is_reported_with_the_command_that_fixes_it() -> Result<()> {
     in_namespace(&Slot::shared(), "repair-secret", |namespace| {
         let exporters = ready(namespace)?;
         let before = exporters.secret("scrape")?;
@@ -198,8 +202,8 @@ fn an_immutable_secret_is_reported_with_the_command_that_helps() -> Result<()> {
     })
 }
 
-/// Makes each edit, a JSON patch, and waits until the object is as before. Finally nothing changes any more.
-fn undone(
+/// Makes each edit, a JSON patch, and waits until the object is as before; at the end it must not change any more.
+fn wait_undone(
     namespace: &Namespace,
     exporters: &Exporters<'_>,
     kind: &str,
@@ -227,7 +231,7 @@ fn undone(
         || Ok::<_, anyhow::Error>(kubectl.get(kind, "nodes")?["metadata"]["generation"].clone());
     let settled = generation()?;
     exporters.wait_reconciled()?;
-    assert_eq!(generation()?, settled, "it goes on to be written");
+    assert_eq!(generation()?, settled, "the operator keeps writing it");
     Ok(())
 }
 
@@ -237,7 +241,7 @@ fn edit(kubectl: &Kubectl, kind: &str, name: &str, patch: &Value) -> Result<()> 
     Ok(())
 }
 
-/// Exporters whose pods are not restarted by edits.
+/// Exporters whose pods are not restarted when the DaemonSet is edited.
 fn ready(namespace: &Namespace) -> Result<Exporters<'_>> {
     let spec = json!({
         "exporter": {"port": unused_port()},
@@ -293,7 +297,7 @@ impl<'a> Policy<'a> {
         Ok(())
     }
 
-    /// Waits until the API server does what it says, or no longer does: it takes a moment to notice a policy.
+    /// Waits until the API server applies the policy, or no longer applies it: it takes a moment to notice a change.
     fn wait(&self, applies: bool) -> Result<()> {
         let without = json!({"spec": {"template": {"spec": {"shareProcessNamespace": null}}}});
         let what = format!("the policy to apply: {applies}");

@@ -1,5 +1,5 @@
-//! Objects that a backup tool restores have labels and annotations, but no owner. The operator takes them back when the resource
-//! says so, and nothing that clients know is lost; what somebody plants later stays foreign.
+//! Objects that a backup tool restores have labels and annotations, but no owner. The operator adopts them when an annotation
+//! of the resource allows it, and clients keep their credentials. An object that is planted later stays foreign.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{exporters::resource, operator::Stage, slot::Slot, wait::wait_until};
 
-/// Everything that the operator generates here.
+/// The objects that the operator generates in this test.
 const CHILDREN: [(&str, &str); 8] = [
     ("secret", "nodes-state"),
     ("secret", "nodes-server"),
@@ -44,9 +44,12 @@ fn restored_objects_are_adopted_once_and_keep_their_credentials() -> Result<()> 
         Ok(stalled.filter(|it| it["reason"] == "RestoredObject"))
     })?;
     ensure!(credentials(&stage)? == known, "changed before the adoption");
-    ensure!(unowned(&stage)?.len() == CHILDREN.len(), "adopted unasked");
+    ensure!(
+        unowned(&stage)?.len() == CHILDREN.len(),
+        "adopted without permission"
+    );
 
-    // What the message says is what one does.
+    // Run the command in the message.
     let message = stalled["message"].as_str().unwrap_or_default();
     let (_, command) = message.split_once("kubectl ").context("no command")?;
     let (command, _) = command.split_once(" --overwrite").context("no end")?;
@@ -57,7 +60,7 @@ fn restored_objects_are_adopted_once_and_keep_their_credentials() -> Result<()> 
         let is_done = unowned(&stage)?.is_empty() && stalled["status"] == "False";
         Ok(is_done.then_some(()))
     })?;
-    ensure!(credentials(&stage)? == known, "adopted and changed");
+    ensure!(credentials(&stage)? == known, "changed by the adoption");
     let events = stage
         .kubectl
         .run(&["get", "events", "-o", "jsonpath={..reason}"])?;
@@ -65,12 +68,16 @@ fn restored_objects_are_adopted_once_and_keep_their_credentials() -> Result<()> 
         events.split(' ').any(|reason| reason == "Adopted"),
         "{events}"
     );
-    wait_until("the answer", Duration::from_secs(10), || {
-        let handled = stage.status()?["handledRequests"].to_string();
-        Ok(handled.contains("adopt=").then_some(()))
-    })?;
+    wait_until(
+        "the annotation to be handled",
+        Duration::from_secs(10),
+        || {
+            let handled = stage.status()?["handledRequests"].to_string();
+            Ok(handled.contains("adopt=").then_some(()))
+        },
+    )?;
 
-    // The permission is used up: what is planted while nobody looks stays foreign.
+    // The permission counts once: an object that is planted while no operator runs stays foreign.
     drop(operator);
     let planted = backup.get(2).context("nodes-scrape")?;
     stage.kubectl.delete("secret", "nodes-scrape")?;
@@ -91,7 +98,7 @@ fn exporter() -> Value {
     )
 }
 
-/// What a backup tool restores of an object.
+/// Returns an object as a backup tool restores it.
 fn restorable(object: &Value) -> Value {
     let mut object = object.clone();
     let metadata = &object["metadata"];
@@ -105,7 +112,7 @@ fn restorable(object: &Value) -> Value {
     object
 }
 
-/// Everything is gone, and comes back with other uids.
+/// Deletes everything and restores it from the backup, with other uids.
 fn restore(stage: &Stage, backup: &[Value]) -> Result<()> {
     stage.kubectl.run(&["delete", "secexp", "nodes"])?;
     for (kind, name) in CHILDREN.iter().chain(&[("rolebinding", "nodes-discovery")]) {

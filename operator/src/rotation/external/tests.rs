@@ -30,14 +30,6 @@ use secure_exporter_pki::{IssuedPair, Serial, cross_sign, issue_authority, issue
 const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
-fn owner() -> Owner {
-    Owner {
-        name: "nodes".into(),
-        namespace: "monitoring".into(),
-        uid: "u".into(),
-    }
-}
-
 /// One resource, pass after pass. Everything is read back at once, and there are no exporters to wait for.
 struct Passes {
     spec: ValidSpec,
@@ -55,7 +47,7 @@ impl Passes {
         });
         let spec = serde_json::from_value(spec).unwrap();
         let mut passes = Self {
-            spec: ValidSpec::parse(&spec, &owner()).unwrap(),
+            spec: ValidSpec::parse(&spec, &Owner::nodes()).unwrap(),
             state: None,
             requests: Requests::default(),
             now: "2027-01-01T00:00:00Z".parse().unwrap(),
@@ -88,7 +80,8 @@ impl Passes {
         let steps = decide::decide(self.state.as_ref(), &situation).unwrap();
         if !steps.is_empty() {
             let state = self.state.take();
-            self.state = Some(carry_out(&steps, state, &self.spec, &owner(), self.now).unwrap());
+            self.state =
+                Some(carry_out(&steps, state, &self.spec, &Owner::nodes(), self.now).unwrap());
         }
         // That the spec is stored whenever it changes is no subject here.
         let others = steps.into_iter().filter(|step| *step != Step::AcceptSpec);
@@ -107,7 +100,7 @@ impl Passes {
     /// Goes on from what is published alone; what was known until then.
     fn lose_state(&mut self) -> State {
         let before = self.state.take().unwrap();
-        let children = render::children(&self.spec, None, &owner(), &before).unwrap();
+        let children = render::children(&self.spec, None, &Owner::nodes(), &before).unwrap();
         let published = Published {
             server: Some(&children.server_secret),
             scrape: Some(&children.scrape_secret),

@@ -22,17 +22,9 @@ use crate::{
 
 const MINE: &str = "correct horse battery";
 
-fn owner() -> Owner {
-    Owner {
-        name: "nodes".into(),
-        namespace: "monitoring".into(),
-        uid: "u".into(),
-    }
-}
-
 fn spec() -> ValidSpec {
     let spec = json!({"authentication": {"basicAuth": {"bcryptCost": 4}}});
-    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner()).unwrap()
+    ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &Owner::nodes()).unwrap()
 }
 
 fn text(text: &str) -> SecretText {
@@ -92,7 +84,7 @@ fn pass_with(
         clock_jumped: false,
     };
     let steps = decide::decide(state.as_ref(), &situation).unwrap();
-    let state = carry_out(&steps, state, spec, &owner(), now).unwrap();
+    let state = carry_out(&steps, state, spec, &Owner::nodes(), now).unwrap();
     (steps, state)
 }
 
@@ -256,7 +248,7 @@ fn a_set_cost_is_applied_at_once_and_a_default_one_to_the_next_password() {
     let (own, nothing) = (SuppliedCredentials::default(), Requests::default());
     let spec = |basic_auth| {
         let spec = json!({"authentication": {"basicAuth": basic_auth}});
-        ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner()).unwrap()
+        ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &Owner::nodes()).unwrap()
     };
     // As an operator with another default made it.
     let (_, mut state) = pass_with(&spec(json!({"bcryptCost": 5})), None, &own, &nothing, now());

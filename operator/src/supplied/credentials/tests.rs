@@ -8,11 +8,7 @@ const HASH: &str = "$2y$10$MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i
 const ANY: ReferencePolicy = ReferencePolicy::AnyFitting;
 
 fn spec(basic_auth: Value) -> ValidSpec {
-    let owner = Owner {
-        name: "nodes".into(),
-        namespace: "monitoring".into(),
-        uid: "1".into(),
-    };
+    let owner = Owner::nodes();
     let spec = json!({"authentication": {"basicAuth": basic_auth}});
     ValidSpec::parse(&serde_json::from_value(spec).unwrap(), &owner).unwrap()
 }

@@ -26,11 +26,7 @@ struct World {
 
 impl World {
     fn new(issuer: &Value) -> Self {
-        let owner = Owner {
-            name: "nodes".into(),
-            namespace: "monitoring".into(),
-            uid: "u".into(),
-        };
+        let owner = Owner::nodes();
         let now = "2027-01-01T00:00:00Z".parse().unwrap();
         Self {
             spec: spec(&owner, issuer),

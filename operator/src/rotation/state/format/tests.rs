@@ -18,11 +18,7 @@ fn authority(byte: u8) -> Authority {
 }
 
 fn accepted() -> ValidSpec {
-    let owner = Owner {
-        name: "nodes".into(),
-        namespace: "monitoring".into(),
-        uid: "u".into(),
-    };
+    let owner = Owner::nodes();
     ValidSpec::parse(&SecureExporterSpec::default(), &owner).unwrap()
 }
 

@@ -1,4 +1,4 @@
-//! What can be seen of the resource at one moment.
+//! The resource and its Secrets at one moment.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,22 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use testbed::{exporters::condition, kubectl::Kubectl, secret::SecretData};
 
-/// How long a look may take: an API server that stands still is no reason to stand still too.
-const PATIENCE: &str = "--request-timeout=5s";
+/// How long kubectl may wait for an API server that is stopped.
+const REQUEST_TIMEOUT: &str = "--request-timeout=5s";
 const SECRETS: [&str; 3] = ["nodes-state", "nodes-server", "nodes-scrape"];
 
-/// A look.
-pub struct Sight {
+/// A snapshot of them.
+pub struct Snapshot {
     /// The resource's status.
     pub status: Value,
-    /// The generation of the state that each Secret was made of.
+    /// The generation of the state from which each Secret was rendered, by the name of the Secret.
     pub generations: BTreeMap<String, u64>,
-    /// The state, where it is there.
+    /// The state Secret, if it exists.
     pub state: Option<SecretData>,
 }
 
-impl Sight {
-    /// Looks.
+impl Snapshot {
+    /// Reads them.
     ///
     /// # Errors
     /// The API server does not answer.
@@ -29,7 +29,7 @@ impl Sight {
         let mut arguments = vec!["get", "secureexporter/nodes"];
         let secrets = SECRETS.map(|name| format!("secret/{name}"));
         arguments.extend(secrets.iter().map(String::as_str));
-        arguments.extend(["-o", "json", "--ignore-not-found", PATIENCE]);
+        arguments.extend(["-o", "json", "--ignore-not-found", REQUEST_TIMEOUT]);
         let list: Value = serde_json::from_str(&kubectl.run(&arguments)?)?;
         let objects = list["items"].as_array().context("no list")?;
         let named = |name: &str| objects.iter().find(|it| it["metadata"]["name"] == name);
@@ -45,12 +45,12 @@ impl Sight {
         })
     }
 
-    /// The stages of the rotation on its way, separated by commas; `None` between rotations.
+    /// The stages of the current rotation, separated by commas; `None` between rotations.
     pub fn stages(&self) -> Option<&str> {
         self.status["rotation"]["stage"].as_str()
     }
 
-    /// Whether it is said to be ready.
+    /// Whether the condition `Ready` is True.
     pub fn is_ready(&self) -> bool {
         condition(&self.status, "Ready").is_ok_and(|ready| ready["status"] == "True")
     }

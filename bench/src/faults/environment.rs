@@ -1,4 +1,4 @@
-//! The cluster that faults befall: three nodes, a real Prometheus, and the operator, in its pod or behind the gate.
+//! What a drill runs in: a cluster of three nodes, a real Prometheus, and the operator, in its pod or behind the gate.
 
 use std::{thread, time::Duration};
 
@@ -7,16 +7,16 @@ use testbed::{
     cluster::{Cluster, Program},
     exporters::rotate,
     kubectl::Kubectl,
-    operator::weather::Weather,
+    operator::disruption::Disruption,
     product::{binaries::OPERATOR, install::NAMESPACE},
     wait::wait_until,
 };
 
 use super::{
-    fault::{Fault, Place, Right, Wrong},
+    fault::{ClockError, Fault, Place, Right},
     operators::Operators,
     rights::Role,
-    sight::Sight,
+    snapshot::Snapshot,
 };
 use crate::nodes::{
     self, Methods,
@@ -24,18 +24,18 @@ use crate::nodes::{
     fresh::{self, Fresh},
 };
 
-/// How long it may take until nothing rotates and all is well.
-const REST: Duration = Duration::from_secs(180);
+/// How long it may take until the resource is ready and nothing is rotated.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// What is disturbed.
-pub struct Scene {
+/// The cluster and the programs of the drills.
+pub struct Environment {
     /// The cluster.
     pub cluster: Cluster,
     /// kubectl for the namespace.
     pub kubectl: Kubectl,
-    /// What scrapes.
+    /// Prometheus, which scrapes every node.
     pub prometheus: Prometheus,
-    /// A second client on the same files, which makes a new connection each time.
+    /// A second client with the same files, which opens a new connection for each request.
     pub fresh: Fresh,
     /// The operator.
     pub operators: Operators,
@@ -43,12 +43,12 @@ pub struct Scene {
     requests: u32,
 }
 
-impl Scene {
-    /// Sets it in a cluster with the chart installed.
+impl Environment {
+    /// Starts everything in a cluster with the chart installed.
     ///
     /// # Errors
     /// A part does not start.
-    pub fn set(cluster: Cluster, lag: u16) -> Result<Self> {
+    pub fn start(cluster: Cluster, lag: u16) -> Result<Self> {
         let prometheus = nodes::start(&cluster, lag, Methods::PasswordAndCertificate)?;
         let operators = Operators::of(&cluster)?;
         let kubectl = cluster.kubectl(NAMESPACE);
@@ -63,38 +63,38 @@ impl Scene {
         })
     }
 
-    /// Every right that can be taken away.
+    /// Returns every right that can be taken away.
     pub fn rights(&self) -> Vec<Right> {
         self.role.rights()
     }
 
-    /// Has the operator run in the right place, and waits until nothing rotates.
+    /// Runs the operator where the fault needs it, and waits until nothing is rotated.
     ///
     /// # Errors
-    /// It does not come to rest.
-    pub fn rest(&mut self, fault: &Fault) -> Result<()> {
+    /// The operator does not settle.
+    pub fn settle(&mut self, fault: &Fault) -> Result<()> {
         match fault.place() {
-            // One that was killed before would be started late.
-            Place::Pod if matches!(fault, Fault::Killed(_)) => self.operators.new_pod()?,
+            // The kubelet would wait before it restarts one that was killed before.
+            Place::Pod if matches!(fault, Fault::Killed(_)) => self.operators.replace_pod()?,
             Place::Pod => self.operators.in_pod()?,
-            Place::BehindTheGate => self.operators.behind_the_gate()?,
+            Place::BehindGate => self.operators.behind_gate()?,
         }
-        wait_until("nothing to rotate", REST, || {
-            let sight = Sight::take(&self.kubectl)?;
+        wait_until("nothing to rotate", SETTLE_TIMEOUT, || {
+            let snapshot = Snapshot::take(&self.kubectl)?;
             ensure!(
-                sight.is_ready() && sight.stages().is_none(),
-                "its status: {}",
-                sight.status
+                snapshot.is_ready() && snapshot.stages().is_none(),
+                "not settled: {}",
+                snapshot.status
             );
             Ok(Some(()))
         })
     }
 
-    /// Asks for a rotation that was not asked for before.
+    /// Requests a rotation, with a value that was not used before.
     ///
     /// # Errors
     /// The API server does not answer.
-    pub fn ask(&mut self, subjects: &str) -> Result<()> {
+    pub fn request_rotation(&mut self, subjects: &str) -> Result<()> {
         self.requests += 1;
         rotate(
             &self.kubectl,
@@ -103,16 +103,16 @@ impl Scene {
         )
     }
 
-    /// Lets a fault begin.
+    /// Starts a fault.
     ///
     /// # Errors
-    /// It could not be brought about.
+    /// It could not be started.
     pub fn begin(&mut self, fault: &Fault) -> Result<()> {
         let gate = self.operators.gate();
         match fault {
             Fault::ApiServerStopped => self.cluster.freeze(Program::ApiServer),
-            Fault::ApiServerGoneSilently => {
-                gate.change(Weather::BlackHole);
+            Fault::ApiServerKilledSilently => {
+                gate.disrupt(Disruption::Hang);
                 self.cluster.kill(Program::ApiServer)
             }
             Fault::EtcdRestarted => {
@@ -121,24 +121,24 @@ impl Scene {
             }
             Fault::DiskFull => self.cluster.fill_disk(),
             Fault::WatchesExpired => {
-                gate.change(Weather::Cut);
-                // One that has just started knows no versions of before.
+                gate.disrupt(Disruption::Cut);
+                // An API server that has just started does not have the earlier versions.
                 self.cluster.kill(Program::ApiServer)?;
                 self.cluster.start_again(Program::ApiServer)
             }
             Fault::TooManyRequests => {
-                gate.change(Weather::TooMany);
+                gate.disrupt(Disruption::TooManyRequests);
                 Ok(())
             }
             Fault::Latency => {
-                gate.change(Weather::Slow(Duration::from_secs(2)));
+                gate.disrupt(Disruption::Delay(Duration::from_secs(2)));
                 Ok(())
             }
             Fault::Forbidden(right) => {
                 self.role.forbid(&self.kubectl, right)?;
-                // What watches already goes on for minutes: only one that starts needs these.
+                // A watch that runs continues for minutes; only an operator that starts needs these verbs.
                 if ["list", "watch"].contains(&right.verb.as_str()) {
-                    self.operators.lose_pod()?;
+                    self.operators.delete_pod()?;
                 }
                 Ok(())
             }
@@ -147,19 +147,19 @@ impl Scene {
                 ensure!(killed > 0, "no operator runs in a container");
                 Ok(())
             }
-            Fault::WrongClock(Wrong::Ahead) => self.operators.with_clock("+1h"),
-            Fault::WrongClock(Wrong::Behind) => self.operators.with_clock("-1h"),
+            Fault::WrongClock(ClockError::Ahead) => self.operators.with_clock("+1h"),
+            Fault::WrongClock(ClockError::Behind) => self.operators.with_clock("-1h"),
         }
     }
 
-    /// Ends it.
+    /// Ends a fault.
     ///
     /// # Errors
     /// It could not be ended.
     pub fn end(&mut self, fault: &Fault) -> Result<()> {
         match fault {
             Fault::ApiServerStopped => self.cluster.thaw(Program::ApiServer)?,
-            Fault::ApiServerGoneSilently => self.cluster.start_again(Program::ApiServer)?,
+            Fault::ApiServerKilledSilently => self.cluster.start_again(Program::ApiServer)?,
             Fault::DiskFull => self.cluster.free_disk()?,
             Fault::Forbidden(_) => self.role.restore(&self.kubectl)?,
             Fault::WrongClock(_) => self.operators.in_pod()?,
@@ -169,42 +169,42 @@ impl Scene {
             | Fault::Latency
             | Fault::Killed(_) => {}
         }
-        self.operators.gate().change(Weather::Clear);
+        self.operators.gate().disrupt(Disruption::None);
         Ok(())
     }
 
-    /// What the gate has counted of this fault; nothing where the gate is not in the way.
-    pub fn struck(&self, fault: &Fault) -> Option<u64> {
+    /// Returns how many requests the gate has disrupted by this fault; `None` for a fault without the gate.
+    pub fn requests_hit(&self, fault: &Fault) -> Option<u64> {
         let gate = self.operators.gate();
         match fault {
-            Fault::WatchesExpired => Some(gate.expired()),
-            Fault::ApiServerGoneSilently | Fault::TooManyRequests | Fault::Latency => {
-                Some(gate.touched())
+            Fault::WatchesExpired => Some(gate.expired_watches()),
+            Fault::ApiServerKilledSilently | Fault::TooManyRequests | Fault::Latency => {
+                Some(gate.disrupted_requests())
             }
             _ => None,
         }
     }
 
-    /// Waits until the operator has begun with a rotation that was asked for, or is in a stage of it.
+    /// Waits until the operator has begun the requested rotation, or has reached this stage of it.
     ///
     /// # Errors
-    /// It does not get there.
+    /// It does not.
     pub fn wait_for_stage(&self, stage: Option<&str>) -> Result<()> {
         let what = stage.unwrap_or("the rotation");
-        wait_until(&format!("{what} to begin"), REST, || {
-            let sight = Sight::take(&self.kubectl)?;
-            let stages = sight.stages().context("nothing rotates")?;
+        wait_until(&format!("{what} to begin"), SETTLE_TIMEOUT, || {
+            let snapshot = Snapshot::take(&self.kubectl)?;
+            let stages = snapshot.stages().context("nothing rotates")?;
             Ok(stage
                 .is_none_or(|stage| stages.contains(stage))
                 .then_some(()))
         })
     }
 
-    /// Sleeps, and calls `look` every two seconds.
-    pub fn hold(&self, time: Duration, mut look: impl FnMut(&Kubectl)) {
+    /// Waits while the fault lasts, and calls `look` every two seconds.
+    pub fn wait_with_fault(&self, time: Duration, mut look: impl FnMut(&Kubectl)) {
         let begin = std::time::Instant::now();
         while let Some(left) = time.checked_sub(begin.elapsed()) {
-            // A look at an API server that stands still takes seconds.
+            // With a stopped API server `look` takes seconds.
             if left > Duration::from_secs(8) {
                 look(&self.kubectl);
             }

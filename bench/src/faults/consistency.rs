@@ -1,4 +1,4 @@
-//! Whether anything was lost, went back, or was made twice.
+//! Checks that during a drill nothing was lost, went back to an earlier version or was generated twice.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 use testbed::kubectl::Kubectl;
 
-use super::sight::Sight;
+use super::snapshot::Snapshot;
 use crate::nodes::{
     count::{Clock, Prometheus, Samples},
     generations::Generations,
@@ -15,44 +15,44 @@ use crate::nodes::{
 const PODS: &str = "app.kubernetes.io/name=secure-exporter,app.kubernetes.io/instance=nodes";
 const SERIALS: &str = "secure_exporter_certificate_info";
 
-/// What there was, and what was found wrong since.
-pub struct Ledger {
+/// The state before a drill, and what went wrong since.
+pub struct ConsistencyCheck {
     before: Generations,
     daemon_set: Value,
     pods: BTreeMap<String, String>,
     highest: BTreeMap<String, u64>,
-    /// The first that was seen of each key and password: each is made once. Never printed.
-    made: BTreeMap<String, String>,
+    /// The first value of each key and password, which are generated once. Never printed.
+    generated: BTreeMap<String, String>,
     problems: Vec<String>,
 }
 
-impl Ledger {
-    /// Begins with what there is.
+impl ConsistencyCheck {
+    /// Records the present state.
     ///
     /// # Errors
     /// The API server does not answer.
-    pub fn open(kubectl: &Kubectl) -> Result<Self> {
-        let sight = Sight::take(kubectl)?;
-        let mut ledger = Self {
-            before: Generations::of(&sight.status)?,
+    pub fn start(kubectl: &Kubectl) -> Result<Self> {
+        let snapshot = Snapshot::take(kubectl)?;
+        let mut consistency = Self {
+            before: Generations::of(&snapshot.status)?,
             daemon_set: daemon_set(kubectl)?,
             pods: pods(kubectl)?,
             highest: BTreeMap::new(),
-            made: BTreeMap::new(),
+            generated: BTreeMap::new(),
             problems: Vec::new(),
         };
-        ledger.note(&sight);
-        Ok(ledger)
+        consistency.record(&snapshot);
+        Ok(consistency)
     }
 
-    /// What was in force in the beginning.
+    /// The generations in force at the start.
     pub fn before(&self) -> &Generations {
         &self.before
     }
 
-    /// Notes what is seen now.
-    pub fn note(&mut self, sight: &Sight) {
-        for (secret, generation) in &sight.generations {
+    /// Compares a snapshot with the earlier ones.
+    pub fn record(&mut self, snapshot: &Snapshot) {
+        for (secret, generation) in &snapshot.generations {
             let highest = self.highest.entry(secret.clone()).or_default();
             if generation < highest {
                 self.problems.push(format!(
@@ -61,34 +61,34 @@ impl Ledger {
             }
             *highest = (*highest).max(*generation);
         }
-        let Some(state) = &sight.state else { return };
-        for part in parts(&sight.status) {
+        let Some(state) = &snapshot.state else { return };
+        for part in parts(&snapshot.status) {
             let Ok(now) = state.get(&part) else { continue };
             let first = self
-                .made
+                .generated
                 .entry(part.clone())
                 .or_insert_with(|| now.to_owned());
             if first != now {
-                self.problems.push(format!("{part} was made twice"));
+                self.problems.push(format!("{part} was generated twice"));
                 now.clone_into(first);
             }
         }
     }
 
-    /// Compares what there is at the end with what there should be, and returns all that is wrong.
+    /// Compares the state at the end of the drill with the expected one, and returns everything that went wrong.
     ///
     /// # Errors
     /// The API server or Prometheus does not answer.
-    pub fn close(
+    pub fn finish(
         mut self,
         kubectl: &Kubectl,
         subjects: &str,
         prometheus: &Prometheus,
         clock: &Clock,
     ) -> Result<Vec<String>> {
-        let sight = Sight::take(kubectl)?;
-        self.note(&sight);
-        let now = Generations::of(&sight.status)?;
+        let snapshot = Snapshot::take(kubectl)?;
+        self.record(&snapshot);
+        let now = Generations::of(&snapshot.status)?;
         let asked = |word| u64::from(subjects.split(',').any(|part| part == word));
         for (what, before, now, more) in [
             ("CA", self.before.authority, now.authority, asked("ca")),
@@ -113,12 +113,12 @@ impl Ledger {
                 .push("an exporter's pod was replaced or restarted".to_owned());
         }
         let served = prometheus.samples(SERIALS, clock)?;
-        self.problems.extend(returned(&served));
+        self.problems.extend(served_again(&served));
         Ok(self.problems)
     }
 }
 
-/// Keys and passwords of the generations that a status speaks of, and of the next.
+/// The keys of the state Secret that hold keys and passwords of the generations in the status and of the next ones.
 fn parts(status: &Value) -> Vec<String> {
     let Ok(now) = Generations::of(status) else {
         return Vec::new();
@@ -135,7 +135,7 @@ fn daemon_set(kubectl: &Kubectl) -> Result<Value> {
     Ok(kubectl.get("daemonset", "nodes")?["metadata"]["generation"].clone())
 }
 
-/// By name: which pod it is, and how often it was restarted.
+/// Returns the uid and the number of restarts of each pod, by name.
 fn pods(kubectl: &Kubectl) -> Result<BTreeMap<String, String>> {
     let pods = kubectl.list("pods", PODS)?;
     let described = pods.iter().map(|pod| {
@@ -146,8 +146,8 @@ fn pods(kubectl: &Kubectl) -> Result<BTreeMap<String, String>> {
     Ok(described.collect())
 }
 
-/// Certificates that an exporter served again after it had served another one.
-fn returned(served: &[Samples]) -> Vec<String> {
+/// Returns the certificates that an exporter served again after another one.
+fn served_again(served: &[Samples]) -> Vec<String> {
     let mut by_exporter: BTreeMap<String, Vec<(f64, f64, String)>> = BTreeMap::new();
     for series in served {
         let (Some((first, _)), Some((last, _))) = (series.points.first(), series.points.last())
@@ -189,10 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_comes_back_is_noticed() {
+    fn a_certificate_that_is_served_again_is_found() {
         let (a, b) = (series("a", &[1.0, 2.0]), series("b", &[3.0, 4.0]));
-        assert_eq!(returned(&[b, a]), Vec::<String>::new());
+        assert_eq!(served_again(&[b, a]), Vec::<String>::new());
         let (a, b) = (series("a", &[1.0, 5.0]), series("b", &[3.0, 4.0]));
-        assert_eq!(returned(&[a, b]).len(), 1);
+        assert_eq!(served_again(&[a, b]).len(), 1);
     }
 }

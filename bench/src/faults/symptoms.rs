@@ -1,4 +1,4 @@
-//! What a person can see of a fault: conditions, events, the operator's log and metrics, and its pod.
+//! What a user can see of a fault: conditions, events, the operator's log and metrics, and its pod.
 
 use std::collections::BTreeMap;
 
@@ -6,42 +6,42 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use testbed::kubectl::Kubectl;
 
-use super::{operators::Operators, sight::Sight};
+use super::{operators::Operators, snapshot::Snapshot};
 
-/// How much of each kind is told.
-const MOST: usize = 6;
-/// How much of a line is told.
-const WIDTH: usize = 400;
+/// How many symptoms of each kind are printed.
+const MAX_LINES: usize = 6;
+/// How many characters of a symptom are printed.
+const MAX_LINE_CHARS: usize = 400;
 
-/// What there was to be seen before.
-pub struct Witness {
+/// What could be seen before the fault.
+pub struct Observer {
     conditions: BTreeMap<String, String>,
     events: BTreeMap<String, u64>,
     logs: BTreeMap<String, usize>,
     metrics: BTreeMap<String, String>,
     pods: Vec<String>,
-    /// Where to ask for the metrics while the API server cannot say.
+    /// The address of the metrics, for the time without an API server.
     metrics_address: Option<String>,
-    during: Told,
+    symptoms: Symptoms,
 }
 
-/// What was to be seen since, one line each.
+/// What a user could see of a fault, one line each.
 #[derive(Default)]
-pub struct Told {
-    /// Conditions that were others than before.
+pub struct Symptoms {
+    /// Conditions that changed.
     pub conditions: Vec<String>,
-    /// Warnings among the events about the resource.
+    /// Warning events about the resource.
     pub events: Vec<String>,
-    /// Warnings and errors of the operator.
+    /// Warnings and errors in the operator's log.
     pub log: Vec<String>,
-    /// Metrics of the operator that speak of failure.
+    /// Changed metrics of the operator that count or report failures.
     pub metrics: Vec<String>,
-    /// Of the operator's pod.
+    /// Restarts of the operator's pod.
     pub pods: Vec<String>,
 }
 
-impl Told {
-    /// Kind and lines.
+impl Symptoms {
+    /// Returns the symptoms with the name of their kind.
     pub fn parts(&self) -> [(&'static str, &[String]); 5] {
         [
             ("condition", &self.conditions),
@@ -52,12 +52,12 @@ impl Told {
         ]
     }
 
-    /// Whether a person who looks at the resource, its events, the log or the metrics could not know.
-    pub fn is_silent(&self) -> bool {
+    /// Whether nothing could be seen.
+    pub fn is_empty(&self) -> bool {
         self.parts().iter().all(|(_, lines)| lines.is_empty())
     }
 
-    /// For the file of figures.
+    /// Returns the symptoms for the JSON file.
     pub fn to_json(&self) -> Value {
         let parts = self.parts();
         let parts = parts
@@ -67,72 +67,76 @@ impl Told {
     }
 }
 
-impl Witness {
-    /// Remembers what there is.
+impl Observer {
+    /// Records the present state.
     ///
     /// # Errors
     /// The API server does not answer.
-    pub fn begin(kubectl: &Kubectl, operators: &Operators) -> Result<Self> {
-        let sight = Sight::take(kubectl)?;
+    pub fn start(kubectl: &Kubectl, operators: &Operators) -> Result<Self> {
+        let snapshot = Snapshot::take(kubectl)?;
         let logs = operators.logs()?;
         let metrics_address = operators.pod_address().ok();
         let metrics = operators.metrics(metrics_address.as_deref());
         Ok(Self {
-            conditions: conditions(&sight.status),
+            conditions: conditions(&snapshot.status),
             events: events(kubectl)?,
             logs: logs
                 .into_iter()
                 .map(|(name, text)| (name, text.len()))
                 .collect(),
-            metrics: complaints(&metrics.unwrap_or_default()),
+            metrics: failure_metrics(&metrics.unwrap_or_default()),
             pods: restarts(operators)?,
             metrics_address,
-            during: Told::default(),
+            symptoms: Symptoms::default(),
         })
     }
 
-    /// Looks while the fault lasts, just before its end.
-    pub fn look(&mut self, kubectl: &Kubectl, operators: &Operators) {
-        self.during.conditions = match Sight::take(kubectl) {
-            Ok(sight) => self.other_conditions(&sight.status),
+    /// Records conditions and metrics during the fault, just before its end.
+    pub fn observe_fault(&mut self, kubectl: &Kubectl, operators: &Operators) {
+        self.symptoms.conditions = match Snapshot::take(kubectl) {
+            Ok(snapshot) => self.changed_conditions(&snapshot.status),
             Err(error) => {
                 let text = format!("{error:#}");
                 let last = text.lines().last().unwrap_or_default();
-                vec![cut(&format!("kubectl says: {last}"))]
+                vec![cut(&format!("kubectl: {last}"))]
             }
         };
-        self.during.metrics = match operators.metrics(self.metrics_address.as_deref()) {
-            Ok(text) => self.other_metrics(&text),
-            Err(error) => vec![cut(&format!("its metrics cannot be read: {error:#}"))],
+        self.symptoms.metrics = match operators.metrics(self.metrics_address.as_deref()) {
+            Ok(text) => self.changed_metrics(&text),
+            Err(error) => vec![cut(&format!("cannot read the metrics: {error:#}"))],
         };
     }
 
-    /// Tells all, when it is over.
+    /// Returns all symptoms, when the drill is over.
     ///
     /// # Errors
     /// The API server does not answer, or a log cannot be read.
-    pub fn tell(mut self, kubectl: &Kubectl, operators: &Operators) -> Result<Told> {
-        let mut told = std::mem::take(&mut self.during);
+    pub fn finish(mut self, kubectl: &Kubectl, operators: &Operators) -> Result<Symptoms> {
+        let mut symptoms = std::mem::take(&mut self.symptoms);
         for (event, count) in events(kubectl)? {
             let before = self.events.get(&event).copied().unwrap_or_default();
             if count > before {
-                told.events.push(times(&event, count - before));
+                symptoms.events.push(times(&event, count - before));
             }
         }
-        told.log = self.complaints_in_logs(operators)?;
-        told.pods = restarts(operators)?;
-        told.pods.retain(|pod| !self.pods.contains(pod));
-        for lines in [&mut told.events, &mut told.log, &mut told.metrics] {
-            let more = lines.len().saturating_sub(MOST);
-            lines.truncate(MOST);
+        symptoms.log = self.warnings_in_logs(operators)?;
+        symptoms.pods = restarts(operators)?;
+        symptoms.pods.retain(|pod| !self.pods.contains(pod));
+        for lines in [
+            &mut symptoms.events,
+            &mut symptoms.log,
+            &mut symptoms.metrics,
+        ] {
+            let more = lines.len().saturating_sub(MAX_LINES);
+            lines.truncate(MAX_LINES);
             if more > 0 {
                 lines.push(format!("and {more} more"));
             }
         }
-        Ok(told)
+        Ok(symptoms)
     }
 
-    fn other_conditions(&self, status: &Value) -> Vec<String> {
+    fn changed_conditions(&self, status: &Value) -> Vec<String> {
         conditions(status)
             .into_iter()
             .filter(|(kind, text)| self.conditions.get(kind) != Some(text))
@@ -141,8 +145,8 @@ impl Witness {
             .collect()
     }
 
-    fn other_metrics(&self, text: &str) -> Vec<String> {
-        complaints(text)
+    fn changed_metrics(&self, text: &str) -> Vec<String> {
+        failure_metrics(text)
             .into_iter()
             .filter(|(name, value)| self.metrics.get(name).map_or("0", String::as_str) != value)
             .map(|(name, value)| {
@@ -152,22 +156,19 @@ impl Witness {
             .collect()
     }
 
-    /// Those that differ in numbers alone are one.
-    fn complaints_in_logs(&self, operators: &Operators) -> Result<Vec<String>> {
+    /// Lines that only differ in numbers count as one.
+    fn warnings_in_logs(&self, operators: &Operators) -> Result<Vec<String>> {
         let mut found: Vec<(String, String, u64)> = Vec::new();
         for (name, text) in operators.logs()? {
             let known = self.logs.get(&name).copied().unwrap_or_default();
             for line in text.get(known..).unwrap_or_default().lines() {
-                let Some(complaint) = complaint(line) else {
+                let Some(warning) = warning(line) else {
                     continue;
                 };
-                let kind: String = complaint
-                    .chars()
-                    .filter(|it| !it.is_ascii_digit())
-                    .collect();
+                let kind: String = warning.chars().filter(|it| !it.is_ascii_digit()).collect();
                 match found.iter_mut().find(|(same, ..)| *same == kind) {
                     Some((.., count)) => *count += 1,
-                    None => found.push((kind, complaint, 1)),
+                    None => found.push((kind, warning, 1)),
                 }
             }
         }
@@ -178,7 +179,7 @@ impl Witness {
     }
 }
 
-/// What the operator's pods say of their restarts.
+/// Returns the restarts of the operator's pods.
 fn restarts(operators: &Operators) -> Result<Vec<String>> {
     let restart = |pod: &Value| {
         let container = &pod["status"]["containerStatuses"][0];
@@ -218,8 +219,8 @@ fn events(kubectl: &Kubectl) -> Result<BTreeMap<String, u64>> {
     Ok(events)
 }
 
-/// Metrics whose names say that they speak of failure: passes that did not succeed, rotations that are blocked.
-fn complaints(text: &str) -> BTreeMap<String, String> {
+/// Returns the metrics that count or report failures, such as passes that did not succeed and blocked rotations.
+fn failure_metrics(text: &str) -> BTreeMap<String, String> {
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     let named = |name: &str| {
         let words = [
@@ -241,8 +242,8 @@ fn complaints(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What a line of the log warns of, without its time and what it was about to do.
-fn complaint(line: &str) -> Option<String> {
+/// Returns the message of a warning or an error in the log, without its time and span.
+fn warning(line: &str) -> Option<String> {
     let levels = [" WARN ", " ERROR "];
     let (at, level) = levels
         .iter()
@@ -263,10 +264,10 @@ fn times(text: &str, count: u64) -> String {
 
 fn cut(text: &str) -> String {
     let text = text.replace('\n', " ");
-    if text.chars().count() <= WIDTH {
+    if text.chars().count() <= MAX_LINE_CHARS {
         return text;
     }
-    format!("{}…", text.chars().take(WIDTH).collect::<String>())
+    format!("{}…", text.chars().take(MAX_LINE_CHARS).collect::<String>())
 }
 
 #[cfg(test)]
@@ -274,13 +275,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn complaints_are_told_from_what_goes_well() {
+    fn only_warnings_and_failures_are_symptoms() {
         let line =
             "2026-11-29T05:00:00Z stderr F 2026-11-29T05:00:00Z  WARN pass{of=c}: a::b: no answer";
-        assert_eq!(complaint(line).unwrap(), "WARN a::b: no answer");
-        assert_eq!(complaint("2026-11-29T05:00:00Z  INFO a: b"), None);
+        assert_eq!(warning(line).unwrap(), "WARN a::b: no answer");
+        assert_eq!(warning("2026-11-29T05:00:00Z  INFO a: b"), None);
         let text = "# HELP a b\nreconciles_total{outcome=\"Success\"} 3\nreconciles_total{outcome=\"Forbidden\"} 2\n";
-        let found = complaints(text);
+        let found = failure_metrics(text);
         assert_eq!(found.len(), 1, "{found:?}");
     }
 }
