@@ -14,6 +14,7 @@ mod documentation;
 mod drift;
 mod fake_api;
 mod log_bodies;
+mod observation;
 mod render_children;
 mod requests;
 mod rotation_model;
