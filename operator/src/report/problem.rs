@@ -171,6 +171,33 @@ impl Problem {
         matches!(self, Self::Child { source, .. } if source.is_unread())
     }
 
+    /// Whether the two published Secrets may not contain what the state prescribes because of this.
+    pub fn is_of_publication(&self) -> bool {
+        match self {
+            Self::Child { child, .. } => matches!(
+                child,
+                ChildKind::State | ChildKind::Server | ChildKind::Scrape
+            ),
+            Self::Rotation(_) | Self::Render(_) | Self::State { .. } | Self::Inspect(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether no rotation can continue because of this: each stage begins when everything of it is published.
+    pub fn stops_rotations(&self) -> bool {
+        match self {
+            // Nobody reads the CA bundle from another's ConfigMap, so nothing waits for it.
+            Self::Child {
+                child: ChildKind::Bundle,
+                source,
+            } => !matches!(
+                source,
+                ApplyError::Taken { .. } | ApplyError::Restored { .. }
+            ),
+            _ => self.is_of_publication(),
+        }
+    }
+
     /// Whether another writer was faster, so that reading and deciding again solves it.
     pub fn is_conflict(&self) -> bool {
         match self {
