@@ -75,7 +75,7 @@ pub(crate) async fn reconcile(
     };
     context.metrics.begun(owner, context.clock.now());
     if let Err(problem) = &tenure
-        && problem.is_passing()
+        && problem.hides_holder()
     {
         // Until the API server answers again, it is not known who serves the namespace.
         context
@@ -89,7 +89,8 @@ pub(crate) async fn reconcile(
     let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
     match tenure {
         Ok(since) => pass.ours_since = Some(since),
-        // Without the right to the Lease, renewal goes on: a certificate that ends is worse.
+        // Where nobody else holds the Lease, or only a user can make it readable, renewal goes on: a certificate that ends is
+        // worse.
         Err(problem) => pass.problems.push(problem),
     }
     if let Err(problem) = pass.run().await {
