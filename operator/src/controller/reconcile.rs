@@ -110,6 +110,10 @@ pub(crate) async fn reconcile(
     Some(pass.due.min(retry))
 }
 
+fn discovers(spec: &ValidSpec) -> bool {
+    !spec.scrape.service_accounts.is_empty()
+}
+
 fn adoption(resource: &SecureExporter, owner: &Owner) -> Adoption {
     let status = resource.status.as_ref();
     let handled = status.map(|status| read_handled(&status.handled_requests));
@@ -152,7 +156,7 @@ impl Pass<'_> {
         let news = News {
             steps: &plan.steps,
             is_rebuilt: known.is_rebuilt,
-            adopted: &observed.adopted(),
+            adopted: &observed.adopted(discovers(&spec)),
         };
         tell(self, &news).await;
         let Some(state) = &next.state else {
@@ -224,7 +228,8 @@ impl Pass<'_> {
         }
         // The permission is used up when everything restored has its owner.
         if let Some(state) = &mut known.state
-            && observed.adopted().is_empty()
+            && observed.is_read()
+            && observed.adopted(discovers(&spec)).is_empty()
         {
             self.adoption.remember(owner, &mut state.handled);
         }

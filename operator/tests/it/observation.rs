@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, http::StatusCode};
+use axum::{
+    Router,
+    http::{StatusCode, header::CONTENT_TYPE},
+};
 use kube::{Client, Config};
 use secure_exporter_operator::observe::{children::Child, observe};
 use tokio::{net::TcpListener, sync::Barrier, time::timeout};
 
-use crate::render_children::owner;
+use crate::{fake_api::refusal, render_children::owner};
 
 /// The generated objects.
 const OBJECTS: usize = 9;
@@ -19,7 +22,9 @@ async fn answers_all_together() -> Client {
         let all_asked = all_asked.clone();
         async move {
             all_asked.wait().await;
-            StatusCode::NOT_FOUND
+            let (_, body) = refusal(404, "NotFound", &[]);
+            let content_type = [(CONTENT_TYPE, "application/json")];
+            (StatusCode::NOT_FOUND, content_type, body.to_string())
         }
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

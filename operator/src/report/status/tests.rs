@@ -187,8 +187,7 @@ fn pods_that_must_not_be_read_are_not_known() {
 fn a_daemon_set_that_must_not_be_read_is_not_known() {
     let mut world = World::new();
     world.daemon_set = Child::Unknown(failure(403));
-    let unread =
-        ApplyError::unread("DaemonSet".into(), "nodes".into(), &failure(403));
+    let unread = ApplyError::unread("DaemonSet".into(), "nodes".into(), &failure(403));
     world.problems = vec![Problem::child(ChildKind::DaemonSet, unread)];
     world.exporters = None;
     world.is(conditions::READY, "Unknown", "Forbidden");
@@ -200,8 +199,7 @@ fn a_daemon_set_that_must_not_be_read_is_not_known() {
 fn a_passing_failure_keeps_what_was_known_and_the_generation_that_it_is_about() {
     let mut world = World::new();
     world.daemon_set = Child::Unknown(failure(503));
-    let unread =
-        ApplyError::unread("DaemonSet".into(), "nodes".into(), &failure(503));
+    let unread = ApplyError::unread("DaemonSet".into(), "nodes".into(), &failure(503));
     world.problems = vec![Problem::child(ChildKind::DaemonSet, unread)];
     world.exporters = None;
     let status = world.status(3);
