@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     lease::claim::{Claim, VALIDITY, claim, released},
     names::{APP_NAME, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
+    observe::api_error,
     telemetry::metrics::Metrics,
 };
 
@@ -34,6 +35,8 @@ pub const NAME: &str = "secure-exporter-operator";
 const RENEWED_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How often it is checked which ones must be renewed, and which ones are no longer needed.
 const CHECKED_EVERY: Duration = Duration::from_secs(15);
+/// How often the Lease is read again after another writer was faster.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// Who serves a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,17 @@ pub enum Tenure {
         /// Its namespace and name.
         holder: String,
     },
+}
+
+/// Why a Lease could not be held.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// It could not be read, so it is not known who serves the namespace.
+    #[error("cannot read the Lease {NAME}: {}", api_error::text(.0))]
+    Unread(#[source] kube::Error),
+    /// Nobody else holds it, and it could not be written.
+    #[error("cannot write the Lease {NAME}: {}", api_error::text(.0))]
+    Unwritten(#[source] kube::Error),
 }
 
 /// The Leases of the namespaces that this release serves or would like to serve.
@@ -114,8 +128,8 @@ impl Leases {
     /// is due or another release holds the Lease.
     ///
     /// # Errors
-    /// The API server did not answer or refused the request, and it is not known any more who holds the Lease.
-    pub async fn hold(&self, namespace: &str) -> Result<Tenure, kube::Error> {
+    /// [`LeaseError`], unless this release has renewed the Lease a short time ago.
+    pub async fn hold(&self, namespace: &str) -> Result<Tenure, LeaseError> {
         let known = self.known(namespace);
         let mut known = known.lock().await;
         self.renew(namespace, &mut known).await
@@ -164,14 +178,14 @@ impl Leases {
             .collect()
     }
 
-    async fn renew(&self, namespace: &str, known: &mut Known) -> Result<Tenure, kube::Error> {
+    async fn renew(&self, namespace: &str, known: &mut Known) -> Result<Tenure, LeaseError> {
         if let Some(ours) = known.tenure(RENEWED_EVERY) {
             return Ok(ours);
         }
         let tenure = match self.negotiate(namespace, known).await {
             Ok(tenure) => tenure,
             Err(error) => {
-                tracing::warn!(namespace, %error, "cannot renew the Lease {NAME}");
+                tracing::warn!(namespace, %error, "the Lease of the namespace is not renewed");
                 return known.tenure(VALIDITY).ok_or(error);
             }
         };
@@ -180,32 +194,35 @@ impl Leases {
         Ok(tenure)
     }
 
-    async fn negotiate(&self, namespace: &str, known: &mut Known) -> Result<Tenure, kube::Error> {
+    async fn negotiate(&self, namespace: &str, known: &mut Known) -> Result<Tenure, LeaseError> {
         let api = self.api(namespace);
+        let mut attempts = 0;
         loop {
-            let present = api.get_opt(NAME).await?;
+            let present = api.get_opt(NAME).await.map_err(LeaseError::Unread)?;
             let version = present.as_ref().and_then(ResourceExt::resource_version);
             let unchanged = known.saw(version);
             let before = present.as_ref().and_then(|lease| lease.spec.as_ref());
-            let wanted = match claim(before, &self.release, unchanged, self.clock.now()) {
+            let now = self.clock.now();
+            let wanted = match claim(before, &self.release, unchanged, now) {
                 Claim::Hold(spec) => spec,
                 Claim::LeaveTo(holder) => {
                     known.held = None;
                     return Ok(Tenure::Elsewhere { holder });
                 }
             };
+            // Others count from when they see it, which is not before.
+            let asked = Instant::now();
+            attempts += 1;
             match write(&api, present, wanted).await {
                 Ok(lease) => {
                     known.saw(lease.resource_version());
-                    known.held = Some((lease, Instant::now()));
+                    known.held = Some((lease, asked));
                     let since = known.tenure(VALIDITY);
-                    return Ok(since.unwrap_or(Tenure::Ours {
-                        since: self.clock.now(),
-                    }));
+                    return Ok(since.unwrap_or(Tenure::Ours { since: now }));
                 }
                 // Another writer was faster: read again which release holds it.
-                Err(kube::Error::Api(refused)) if refused.code == 409 => {}
-                Err(error) => return Err(error),
+                Err(error) if is_overtaken(&error) && attempts < MAX_ATTEMPTS => {}
+                Err(error) => return Err(LeaseError::Unwritten(error)),
             }
         }
     }
@@ -243,9 +260,17 @@ fn log_failure(namespace: &str, freed: Result<(), kube::Error>) {
     match freed {
         Ok(()) => {}
         // Another process has written or deleted it.
-        Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => {}
-        Err(error) => tracing::warn!(namespace, %error, "cannot free the Lease {NAME}"),
+        Err(error) if is_overtaken(&error) => {}
+        Err(error) => {
+            let error = api_error::text(&error);
+            tracing::warn!(namespace, error, "cannot free the Lease {NAME}");
+        }
     }
+}
+
+/// Whether the Lease was changed, created or deleted after it was read.
+fn is_overtaken(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(refused) if matches!(refused.code, 404 | 409))
 }
 
 async fn write(

@@ -24,35 +24,85 @@ use crate::{
     supplied::{credentials::SuppliedCredentials, reference::ReferencePolicy},
 };
 
-/// Reads the generated objects of `owner`. If one cannot be read, the others still are. `adopts`: restored objects count as
-/// those of `owner`.
+/// Reads the generated objects of `owner`, all at the same time: if each read waited for the one before, a slow API server
+/// would use up the deadline of the pass. If one cannot be read, the others still are. `adopts`: restored objects count as those
+/// of `owner`.
 pub async fn observe(client: &Client, owner: &Owner, adopts: bool) -> Observed {
-    let daemon_set = child(client, owner, &owner.workload(), adopts).await;
+    let reads = Reads {
+        client,
+        owner,
+        adopts,
+    };
+    let (state, server, scrape) = (
+        owner.state_secret(),
+        owner.server_secret(),
+        owner.scrape_secret(),
+    );
+    let (authority, discovery) = (owner.ca_config_map(), owner.discovery());
+    let workload = owner.workload();
+    let (
+        (daemon_set, complaints),
+        state,
+        server,
+        scrape,
+        authority,
+        service_account,
+        role,
+        role_binding,
+        service,
+    ) = tokio::join!(
+        reads.daemon_set(&workload),
+        reads.child(&state),
+        reads.child(&server),
+        reads.child(&scrape),
+        reads.child(&authority),
+        reads.child(&workload),
+        reads.child(&discovery),
+        reads.child(&discovery),
+        reads.child(&workload),
+    );
     Observed {
-        complaints: match &daemon_set {
-            Child::Unknown(_) => None,
-            daemon_set => Some(complaints(client, owner, daemon_set.ours()).await),
-        },
-        state: child(client, owner, &owner.state_secret(), adopts).await,
-        server: child(client, owner, &owner.server_secret(), adopts).await,
-        scrape: child(client, owner, &owner.scrape_secret(), adopts).await,
-        authority: child(client, owner, &owner.ca_config_map(), adopts).await,
-        service_account: child(client, owner, &owner.workload(), adopts).await,
-        role: child(client, owner, &owner.discovery(), adopts).await,
-        role_binding: child(client, owner, &owner.discovery(), adopts).await,
-        service: child(client, owner, &owner.workload(), adopts).await,
+        state,
+        server,
+        scrape,
+        authority,
+        service_account,
+        role,
+        role_binding,
+        service,
         daemon_set,
+        complaints,
     }
 }
 
-async fn child<K>(client: &Client, owner: &Owner, name: &str, adopts: bool) -> Child<K>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    Child::of(get(client, &owner.namespace, name).await, owner, adopts)
+/// The reads of the generated objects.
+struct Reads<'a> {
+    client: &'a Client,
+    owner: &'a Owner,
+    adopts: bool,
+}
+
+impl Reads<'_> {
+    async fn child<K>(&self, name: &str) -> Child<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let read = get(self.client, &self.owner.namespace, name).await;
+        Child::of(read, self.owner, self.adopts)
+    }
+
+    /// The DaemonSet, and then the problems of its pods.
+    async fn daemon_set(&self, name: &str) -> (Child<DaemonSet>, Option<Complaints>) {
+        let daemon_set = self.child(name).await;
+        let complaints = match &daemon_set {
+            Child::Unknown(_) => None,
+            known => Some(complaints(self.client, self.owner, known.ours()).await),
+        };
+        (daemon_set, complaints)
+    }
 }
 
 /// Reads and checks the user-supplied Secrets in the spec.
@@ -65,16 +115,11 @@ pub async fn supplied_credentials(
     namespace: &str,
     spec: &ValidSpec,
 ) -> Result<SuppliedCredentials, kube::Error> {
-    let password = match &spec.password_secret {
-        Some(place) => get::<Secret>(client, namespace, &place.name).await?,
-        None => None,
-    };
-    let password = password.map(SecretObject::new);
-    let users = match &spec.users_secret {
-        Some(name) => get::<Secret>(client, namespace, name).await?,
-        None => None,
-    };
-    let users = users.map(SecretObject::new);
+    let (password, users) = (spec.password_secret.as_ref(), spec.users_secret.as_deref());
+    let (password, users) = tokio::try_join!(
+        secret(client, namespace, password.map(|place| place.name.as_str())),
+        secret(client, namespace, users),
+    )?;
     Ok(SuppliedCredentials::check(
         spec,
         policy,
@@ -83,25 +128,36 @@ pub async fn supplied_credentials(
     ))
 }
 
+async fn secret(
+    client: &Client,
+    namespace: &str,
+    name: Option<&str>,
+) -> Result<Option<SecretObject>, kube::Error> {
+    let Some(name) = name else {
+        return Ok(None);
+    };
+    let read = get::<Secret>(client, namespace, name).await?;
+    Ok(read.map(SecretObject::new))
+}
+
 /// Reads the problems of the pods, unless every node has a ready one.
 async fn complaints(client: &Client, owner: &Owner, daemon_set: Option<&DaemonSet>) -> Complaints {
     let Some(set) = daemon_set.filter(|set| !has_ready_pods(set)) else {
         return Complaints::default();
     };
-    let mut unread = Vec::new();
-    let pods = Api::<Pod>::namespaced(client.clone(), &owner.namespace)
-        .list(&ListParams::default().labels(&owner.selector_query()))
-        .await;
-    let pods = pods
-        .map_err(|error| unread.push((Reading::Pods, error)))
-        .ok();
-    let fields = format!(
+    let of_daemon_set = format!(
         "involvedObject.kind=DaemonSet,involvedObject.name={}",
         owner.workload()
     );
-    let events = Api::<Event>::namespaced(client.clone(), &owner.namespace)
-        .list(&ListParams::default().fields(&fields))
-        .await;
+    let pods = Api::<Pod>::namespaced(client.clone(), &owner.namespace);
+    let events = Api::<Event>::namespaced(client.clone(), &owner.namespace);
+    let ours = ListParams::default().labels(&owner.selector_query());
+    let about = ListParams::default().fields(&of_daemon_set);
+    let (pods, events) = tokio::join!(pods.list(&ours), events.list(&about));
+    let mut unread = Vec::new();
+    let pods = pods
+        .map_err(|error| unread.push((Reading::Pods, error)))
+        .ok();
     let events = events
         .map_err(|error| unread.push((Reading::Events, error)))
         .ok();

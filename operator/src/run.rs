@@ -201,7 +201,7 @@ async fn wait_for_definition(client: &Client) {
 /// Ends with the work, or at the deadline after the signal, because kube's graceful shutdown waits forever if the first
 /// list never succeeded.
 async fn bounded(
-    work: JoinHandle<()>,
+    mut work: JoinHandle<()>,
     stop: CancellationToken,
     deadline: Duration,
 ) -> Result<(), RunError> {
@@ -210,8 +210,11 @@ async fn bounded(
         tokio::time::sleep(deadline).await;
     };
     tokio::select! {
-        ended = work => outcome("watches the SecureExporters", ended),
+        ended = &mut work => outcome("watches the SecureExporters", ended),
         () = late => {
+            // Nothing may be written any more when the Leases are free, and none be acquired again.
+            work.abort();
+            let _ = work.await;
             tracing::warn!("the shutdown deadline has passed; running passes are aborted and will be repeated after the next start");
             Ok(())
         }
@@ -239,6 +242,8 @@ fn stop_signal() -> std::io::Result<(CancellationToken, JoinHandle<()>)> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc::error::TryRecvError;
+
     use super::*;
 
     const A_MINUTE: Duration = Duration::from_secs(60);
@@ -275,5 +280,21 @@ mod tests {
         let work = tokio::spawn(pending());
         let ended = tokio::time::timeout(A_MINUTE, bounded(work, stop, Duration::ZERO)).await;
         assert!(matches!(ended, Ok(Ok(()))), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_written_beside_the_next_holder_of_a_lease() {
+        let (running, mut ended) = tokio::sync::mpsc::channel::<()>(1);
+        let work = tokio::spawn(async move {
+            let _running = running;
+            pending().await
+        });
+        let stop = CancellationToken::new();
+        stop.cancel();
+        bounded(work, stop, Duration::ZERO).await.expect("stops");
+        assert!(
+            matches!(ended.try_recv(), Err(TryRecvError::Disconnected)),
+            "the work goes on"
+        );
     }
 }

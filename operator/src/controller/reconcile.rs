@@ -67,7 +67,7 @@ pub(crate) async fn reconcile(
     };
     context.metrics.begun(owner, context.clock.now());
     if let Err(problem) = &tenure
-        && problem.is_passing()
+        && problem.hides_holder()
     {
         // Until the API server answers again, it is not known who serves the namespace.
         context
@@ -81,7 +81,8 @@ pub(crate) async fn reconcile(
     let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
     match tenure {
         Ok(since) => pass.ours_since = Some(since),
-        // Without the right to the Lease the pass continues, because an expired certificate would be worse.
+        // Where no other release holds the Lease, or only a user can make it readable, the pass continues, because an expired
+        // certificate would be worse.
         Err(problem) => pass.problems.push(problem),
     }
     if let Err(problem) = pass.run().await {
@@ -99,6 +100,10 @@ pub(crate) async fn reconcile(
         .passed(outcome, begin.elapsed().as_secs_f64());
     let retry = retry_after(&pass.problems, owner, context).unwrap_or(Duration::MAX);
     Some(pass.due.min(retry))
+}
+
+fn discovers(spec: &ValidSpec) -> bool {
+    !spec.scrape.service_accounts.is_empty()
 }
 
 fn adoption(resource: &SecureExporter, owner: &Owner) -> Adoption {
@@ -143,7 +148,7 @@ impl Pass<'_> {
         let news = News {
             steps: &plan.steps,
             is_rebuilt: known.is_rebuilt,
-            adopted: &observed.adopted(),
+            adopted: &observed.adopted(discovers(&spec)),
         };
         tell(self, &news).await;
         let Some(state) = &next.state else {
@@ -215,7 +220,8 @@ impl Pass<'_> {
         }
         // The permission is used up when everything restored has its owner.
         if let Some(state) = &mut known.state
-            && observed.adopted().is_empty()
+            && observed.is_read()
+            && observed.adopted(discovers(&spec)).is_empty()
         {
             self.adoption.remember(owner, &mut state.handled);
         }

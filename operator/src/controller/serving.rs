@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     controller::{context::Context, is_refused, list, watch},
+    observe::api_error,
     telemetry::{probes::Health, repeats::Repeats},
 };
 
@@ -40,13 +41,14 @@ async fn wait_until_listed(context: &Context, health: &Health, namespace: Option
             health.answered(name, false);
             context.metrics.watches(name, false);
         }
-        if repeats.is_new(&error.to_string()) {
+        let error = api_error::text(&error);
+        if repeats.is_new(&error) {
             let problem = if is_refused && namespace.is_some() {
                 "cannot list SecureExporters: the namespace or the operator's Role in it does not exist; the other namespaces are not affected. Create the namespace and run `helm upgrade`, or remove it from watchNamespaces"
             } else {
                 "cannot list SecureExporters; retrying"
             };
-            tracing::warn!(namespace = name, %error, "{problem}");
+            tracing::warn!(namespace = name, error, "{problem}");
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }

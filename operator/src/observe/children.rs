@@ -48,6 +48,10 @@ impl<K> Child<K> {
             | Self::Unknown(_) => None,
         }
     }
+
+    fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
 }
 
 impl<K: Resource> Child<K> {
@@ -141,8 +145,9 @@ impl Observed {
         }
     }
 
-    /// Returns the objects that are ours by adoption: they have no owner yet.
-    pub(crate) fn adopted(&self) -> Vec<String> {
+    /// Returns the objects that are ours by adoption: they have no owner yet. Those for the discovery only if it is wanted:
+    /// otherwise they are not written, and never get one.
+    pub(crate) fn adopted(&self, discovers: bool) -> Vec<String> {
         fn adopted<K: Resource<DynamicType = ()>>(child: &Child<K>) -> Option<String> {
             let object = child.ours()?.meta();
             let name = object.name.as_deref().unwrap_or_default();
@@ -156,12 +161,28 @@ impl Observed {
             adopted(&self.scrape),
             adopted(&self.authority),
             adopted(&self.service_account),
-            adopted(&self.role),
-            adopted(&self.role_binding),
+            adopted(&self.role).filter(|_| discovers),
+            adopted(&self.role_binding).filter(|_| discovers),
             adopted(&self.service),
             adopted(&self.daemon_set),
         ];
         all.into_iter().flatten().collect()
+    }
+
+    /// Whether every object could be read that may be a restored one.
+    pub(crate) fn is_read(&self) -> bool {
+        let unread = [
+            self.state.is_unknown(),
+            self.server.is_unknown(),
+            self.scrape.is_unknown(),
+            self.authority.is_unknown(),
+            self.service_account.is_unknown(),
+            self.role.is_unknown(),
+            self.role_binding.is_unknown(),
+            self.service.is_unknown(),
+            self.daemon_set.is_unknown(),
+        ];
+        !unread.contains(&true)
     }
 }
 
@@ -181,4 +202,39 @@ pub(crate) fn controllers(object: &ObjectMeta) -> impl Iterator<Item = &OwnerRef
         .iter()
         .flatten()
         .filter(|reference| reference.controller == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored_role() -> Observed {
+        Observed {
+            state: Child::Absent,
+            server: Child::Absent,
+            scrape: Child::Absent,
+            authority: Child::Absent,
+            service_account: Child::Absent,
+            role: Child::Ours(Role::default()),
+            role_binding: Child::Absent,
+            service: Child::Absent,
+            daemon_set: Child::Absent,
+            complaints: None,
+        }
+    }
+
+    #[test]
+    fn an_object_that_is_never_written_does_not_keep_the_permission_to_adopt_open() {
+        let observed = restored_role();
+        assert_eq!(observed.adopted(true), ["Role "]);
+        assert!(observed.adopted(false).is_empty());
+    }
+
+    #[test]
+    fn an_object_that_could_not_be_read_may_be_a_restored_one() {
+        let mut observed = restored_role();
+        assert!(observed.is_read());
+        observed.server = Child::Unknown(kube::Error::LinesCodecMaxLineLengthExceeded);
+        assert!(!observed.is_read());
+    }
 }

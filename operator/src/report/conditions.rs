@@ -17,8 +17,8 @@ pub const EXPORTERS_VERIFIED: &str = "ExportersVerified";
 pub const PORT_CONFLICT: &str = "PortConflict";
 /// The CA or the password is being rotated.
 pub const ROTATING: &str = "Rotating";
-/// A rotation waits for exporters or clients that have fallen behind, or it is paused. No scrape fails: the old credential
-/// keeps working.
+/// A rotation waits for exporters or clients that have fallen behind, cannot be published, or is paused. No scrape fails: the
+/// old credential keeps working.
 pub const ROTATION_BLOCKED: &str = "RotationBlocked";
 /// The user-supplied Secrets in `spec.authentication.basicAuth` are usable. Only present if there are any.
 pub const CREDENTIALS_ACCEPTED: &str = "CredentialsAccepted";

@@ -3,6 +3,7 @@
 
 use crate::{
     apply::error::ApplyError,
+    lease::LeaseError,
     names::ChildKind,
     observe::api_error::{self, Class},
     render::RenderError,
@@ -72,11 +73,13 @@ pub enum Problem {
         /// The API server's message.
         said: String,
     },
-    /// It is not known which release serves the namespace.
+    /// The Lease of the namespace could not be held.
     #[error(
         "cannot hold the Lease secure-exporter-operator, by which only one release of the operator serves the namespace: {said}"
     )]
     Lease {
+        /// Whether another release may hold it.
+        is_unread: bool,
         /// The kind of failure.
         class: Class,
         /// The API server's message.
@@ -140,11 +143,18 @@ impl Problem {
     }
 
     /// A Lease that could not be held.
-    pub fn lease(source: &kube::Error) -> Self {
+    pub fn lease(source: &LeaseError) -> Self {
+        let (LeaseError::Unread(cause) | LeaseError::Unwritten(cause)) = source;
         Self::Lease {
-            class: api_error::class(source),
-            said: api_error::text(source),
+            is_unread: matches!(source, LeaseError::Unread(_)),
+            class: api_error::class(cause),
+            said: api_error::text(cause),
         }
+    }
+
+    /// Whether another release may serve the namespace, and it will be known soon.
+    pub fn hides_holder(&self) -> bool {
+        matches!(self, Self::Lease { is_unread: true, class, .. } if class.is_passing())
     }
 
     /// A generated object that could not be written.
@@ -169,6 +179,33 @@ impl Problem {
     /// Whether the content of a generated object is not known because of this.
     pub fn is_unread(&self) -> bool {
         matches!(self, Self::Child { source, .. } if source.is_unread())
+    }
+
+    /// Whether the two published Secrets may not contain what the state prescribes because of this.
+    pub fn is_of_publication(&self) -> bool {
+        match self {
+            Self::Child { child, .. } => matches!(
+                child,
+                ChildKind::State | ChildKind::Server | ChildKind::Scrape
+            ),
+            Self::Rotation(_) | Self::Render(_) | Self::State { .. } | Self::Inspect(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether no rotation can continue because of this: each stage begins when everything of it is published.
+    pub fn stops_rotations(&self) -> bool {
+        match self {
+            // Nobody reads the CA bundle from another's ConfigMap, so nothing waits for it.
+            Self::Child {
+                child: ChildKind::Bundle,
+                source,
+            } => !matches!(
+                source,
+                ApplyError::Taken { .. } | ApplyError::Restored { .. }
+            ),
+            _ => self.is_of_publication(),
+        }
     }
 
     /// Whether another writer was faster, so that reading and deciding again solves it.

@@ -70,6 +70,9 @@ pub fn rotating(served: &Served<'_>, seen: &Seen<'_>) -> Finding {
     let is_paused = served.spec.rotation.state == RotationState::Paused;
     let pause = match seen.waiting {
         _ if is_paused => Some("Rotations are paused, so this does not continue"),
+        _ if let Some(problem) = seen.stopping_rotations() => {
+            (!problem.is_passing()).then_some("This cannot continue")
+        }
         Waiting::For(tally) if !tally.is_settled() => {
             Some("It is waiting for exporters or clients that have fallen behind")
         }
@@ -233,7 +236,8 @@ fn after(start: Option<Timestamp>, wait: SignedDuration) -> Option<Timestamp> {
 }
 
 /// Returns the condition `RotationBlocked`.
-pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Verdict {
+pub fn blocked(served: &Served<'_>, seen: &Seen<'_>) -> Verdict {
+    let (spec, state) = (served.spec, served.state);
     let finding = |holds, reason, message: String| {
         Verdict::Found(Finding::new(
             conditions::ROTATION_BLOCKED,
@@ -248,6 +252,18 @@ pub fn blocked(spec: &ValidSpec, seen: &Seen<'_>) -> Verdict {
             "Rotations are paused, because spec.rotation.state is Paused. The CA and the password do not change; the serving certificate is still renewed. To resume: {resume}"
         );
         return finding(true, "Paused", message);
+    }
+    // What was not published is not the exporters' fault.
+    if !stages(state).is_empty()
+        && let Some(problem) = seen.stopping_rotations()
+    {
+        if problem.is_passing() {
+            return Verdict::AsBefore(conditions::ROTATION_BLOCKED);
+        }
+        let message = format!(
+            "The rotation cannot continue, because not everything could be published: {problem}. The old credential keeps working."
+        );
+        return finding(true, "NotPublished", message);
     }
     match seen.waiting {
         Waiting::NotKnown => match seen.blindness() {

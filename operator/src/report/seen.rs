@@ -92,6 +92,12 @@ impl Seen<'_> {
         self.problems.iter().find(lasting)
     }
 
+    /// Returns the problem because of which no rotation can continue, a lasting one first.
+    pub fn stopping_rotations(&self) -> Option<&Problem> {
+        let stops = self.problems.iter().filter(|it| it.stops_rotations());
+        stops.min_by_key(|problem| problem.is_passing())
+    }
+
     /// Returns the lasting problem because of which this could not be read.
     pub fn lasting_read(&self, wanted: Reading) -> Option<&Problem> {
         let is_it =

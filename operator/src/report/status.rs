@@ -8,7 +8,7 @@ use crate::{
         CertificateStatus, CredentialsStatus, NodesStatus, References, SecureExporterStatus,
         TrustStatus, definition::DEFAULT_REASON,
     },
-    names::{ChildKind, Owner},
+    names::Owner,
     observe::children::Child,
     report::{
         certificate,
@@ -126,7 +126,7 @@ fn verdicts(
     match &seen.served {
         Some(served) => verdicts.extend([
             rotation::rotating(served, seen).into(),
-            rotation::blocked(served.spec, seen),
+            rotation::blocked(served, seen),
         ]),
         None => verdicts.extend([
             Verdict::AsBefore(conditions::ROTATING),
@@ -167,15 +167,9 @@ fn certificate_verdict(seen: &Seen<'_>, status: &SecureExporterStatus, now: Time
 /// Whether the two Secrets contain what the state prescribes.
 fn published_verdict(seen: &Seen<'_>) -> Verdict {
     const TYPE: &str = conditions::CREDENTIALS_PUBLISHED;
-    let is_theirs = |problem: &&Problem| match problem {
-        Problem::Child { child, .. } => matches!(
-            child,
-            ChildKind::State | ChildKind::Server | ChildKind::Scrape
-        ),
-        Problem::Rotation(_) | Problem::Render(_) | Problem::State { .. } | Problem::Inspect(_) => {
-            true
-        }
-        _ => seen.served.is_none(),
+    let is_theirs = |problem: &&Problem| {
+        let is_of_children = matches!(problem, Problem::Child { .. });
+        problem.is_of_publication() || (seen.served.is_none() && !is_of_children)
     };
     match seen.problems.iter().find(is_theirs) {
         Some(problem) if problem.is_passing() => Verdict::AsBefore(TYPE),

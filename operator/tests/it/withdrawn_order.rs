@@ -180,3 +180,26 @@ async fn an_order_is_forgotten_when_its_request_is_deleted() {
     assert!(!store.lock().objects.contains_key(&request_path));
     assert!(!is_on_order(&store.lock()));
 }
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_written_stops_no_issuance() {
+    const RESOURCE: &str =
+        "/apis/secureexporter.dev/v1alpha1/namespaces/monitoring/secureexporters/nodes";
+    let mut store = Store::default();
+    store.objects.insert(RESOURCE.to_owned(), json!(resource()));
+    let store = Arc::new(Mutex::new(store));
+    let shared = store.clone();
+    let api = FakeApi::start(move |request| {
+        let is_lease = request.path.contains("/leases");
+        match request.verb.as_str() {
+            // As with an admission webhook that does not answer.
+            "POST" | "PUT" if is_lease => refusal(500, "InternalError", &[]),
+            _ => shared.lock().answer(request),
+        }
+    })
+    .await;
+    let context = Arc::new(context(&api.client));
+    supervised(&resource(), &owner(), &context).await.unwrap();
+    let state = "/api/v1/namespaces/monitoring/secrets/nodes-state";
+    assert!(store.lock().objects.contains_key(state));
+}

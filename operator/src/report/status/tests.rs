@@ -6,13 +6,16 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    apply::error::ApplyError,
+    names::ChildKind,
     report::pod_problems::Complaint,
     rotation::{
         adoption::Adoption,
         annotations::Requests,
         because::Because,
         carry_out::carry_out,
-        evidence::{Answer, Exporter, Waiting},
+        evidence::{Answer, Exporter, Holding, Tally, Waiting},
+        state::{PasswordStage, Progress},
         step::{AuthorityStep, LeafStep, PasswordStep, Step},
         timing::Timers,
     },
@@ -184,8 +187,7 @@ fn pods_that_must_not_be_read_are_not_known() {
 fn a_daemon_set_that_must_not_be_read_is_not_known() {
     let mut world = World::new();
     world.daemon_set = Child::Unknown(failure(403));
-    let unread =
-        crate::apply::error::ApplyError::unread("DaemonSet".into(), "nodes".into(), &failure(403));
+    let unread = ApplyError::unread("DaemonSet".into(), "nodes".into(), &failure(403));
     world.problems = vec![Problem::child(ChildKind::DaemonSet, unread)];
     world.exporters = None;
     world.is(conditions::READY, "Unknown", "Forbidden");
@@ -197,8 +199,7 @@ fn a_daemon_set_that_must_not_be_read_is_not_known() {
 fn a_passing_failure_keeps_what_was_known_and_the_generation_that_it_is_about() {
     let mut world = World::new();
     world.daemon_set = Child::Unknown(failure(503));
-    let unread =
-        crate::apply::error::ApplyError::unread("DaemonSet".into(), "nodes".into(), &failure(503));
+    let unread = ApplyError::unread("DaemonSet".into(), "nodes".into(), &failure(503));
     world.problems = vec![Problem::child(ChildKind::DaemonSet, unread)];
     world.exporters = None;
     let status = world.status(3);
@@ -273,4 +274,62 @@ fn the_condition_of_a_resource_that_nobody_looked_at_does_not_stay() {
         ..SecureExporterStatus::default()
     });
     assert_eq!(status.conditions, []);
+}
+
+/// A refused write of a Secret.
+fn unwritten(child: ChildKind, code: u16) -> Problem {
+    let refused = Status::failure("secrets \"nodes-server\" is forbidden", "").with_code(code);
+    let source = ApplyError::Api {
+        verb: "update",
+        kind: "Secret".into(),
+        name: "nodes-server".into(),
+        source: Box::new(kube::Error::Api(Box::new(refused))),
+    };
+    Problem::child(child, source)
+}
+
+#[test]
+fn a_rotation_that_cannot_be_published_is_not_blamed_on_the_nodes() {
+    let mut world = World::new();
+    let behind = Tally {
+        holding: vec![("a".into(), Holding::RefusesNewPassword)],
+        ..Tally::default()
+    };
+    world.state.password_progress = Some(Progress::begin(PasswordStage::Accepting, now()));
+    world.waiting = Waiting::For(behind);
+    world.is(conditions::ROTATION_BLOCKED, "True", "Stragglers");
+    for child in [
+        ChildKind::State,
+        ChildKind::Server,
+        ChildKind::Scrape,
+        ChildKind::Bundle,
+    ] {
+        for waiting in [world.waiting.clone(), Waiting::Nobody, Waiting::NotKnown] {
+            let waiting = std::mem::replace(&mut world.waiting, waiting);
+            world.problems = vec![unwritten(child, 503), unwritten(child, 403)];
+            assert_eq!(
+                world.is(conditions::ROTATION_BLOCKED, "True", "NotPublished"),
+                "The rotation cannot continue, because not everything could be published: cannot update Secret nodes-server: secrets \"nodes-server\" is forbidden. The old credential keeps working."
+            );
+            let (.., rotating) = world.condition(conditions::ROTATING);
+            assert!(
+                rotating.ends_with("This cannot continue: see the condition RotationBlocked."),
+                "{rotating}"
+            );
+            // A passing failure is no news, and no fault of the nodes either.
+            world.problems = vec![unwritten(child, 503)];
+            world.is(conditions::ROTATION_BLOCKED, "False", "Free");
+            let (.., rotating) = world.condition(conditions::ROTATING);
+            assert!(!rotating.contains("RotationBlocked"), "{rotating}");
+            world.waiting = waiting;
+        }
+    }
+    // What others may fail to write holds no rotation up.
+    world.problems = vec![unwritten(ChildKind::Service, 403)];
+    world.is(conditions::ROTATION_BLOCKED, "True", "Stragglers");
+    // Without a rotation, nothing is blocked.
+    world.state.password_progress = None;
+    world.waiting = Waiting::Nobody;
+    world.problems = vec![unwritten(ChildKind::Server, 403)];
+    world.is(conditions::ROTATION_BLOCKED, "False", "Free");
 }
