@@ -34,7 +34,7 @@ pub fn start_etcd(layout: &Layout, more: &[(&str, &str)]) -> Result<Server> {
     layout.holder().spawn("etcd", &etcd, &arguments)
 }
 
-/// Starts the API server, which waits for etcd.
+/// Starts the API server, with etcd at the address in the layout.
 ///
 /// # Errors
 /// As [`start_etcd`].
