@@ -186,7 +186,7 @@ impl Cluster {
         self.layout.kubeconfig("admin")
     }
 
-    /// What the API server wrote about who did what.
+    /// The audit log of the API server.
     pub fn audit_log(&self) -> PathBuf {
         self.layout.audit_log()
     }

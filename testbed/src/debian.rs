@@ -52,7 +52,7 @@ pub fn ensure() -> Result<()> {
     install(&missing)
 }
 
-/// Installs what shifts the clock of a program, where it is missing: few runs need it.
+/// Installs libfaketime, which changes the clock of a program, if it is missing: few runs need it.
 ///
 /// # Errors
 /// As [`ensure`].

@@ -1,4 +1,4 @@
-//! An operator of the test's own, on the control plane without nodes: it can be killed.
+//! Runs an operator as a process of the test, on the control plane without nodes, so that the test can kill it.
 
 pub mod disruption;
 pub mod gate;
@@ -16,30 +16,30 @@ use crate::{
 };
 use gate::Gate;
 
-/// A namespace, a gate to it, and now and then an operator.
+/// A namespace for operators that a test runs, and the gate between them and the API server.
 pub struct Stage {
     /// kubectl for the namespace.
     pub kubectl: Kubectl,
-    /// What is between the operator and the API server.
+    /// The gate between the operator and the API server.
     pub gate: Gate,
     folder: TempDir,
 }
 
 impl Stage {
-    /// A new namespace of the control plane without nodes, for operators with the rights that the chart grants.
+    /// Creates a namespace of the control plane without nodes, for operators with the rights that the chart grants.
     ///
     /// # Errors
     /// The API server does not answer.
     pub fn new(_slot: &Slot, namespace: &str) -> Result<Self> {
         let cluster = test_clusters::control_plane()?;
         let everywhere = cluster.kubectl("");
-        // Also where a test is run again on the same control plane.
+        // It exists if the test is repeated on the same control plane.
         everywhere.run(&["delete", "namespace", namespace, "--ignore-not-found"])?;
         everywhere.run(&["create", "namespace", namespace])?;
         Self::of(&cluster, namespace)?.in_the_name_of(rights::ACCOUNT)
     }
 
-    /// A gate to a namespace that is there.
+    /// Opens a gate for an existing namespace.
     ///
     /// # Errors
     /// kubectl does not start.
@@ -51,7 +51,7 @@ impl Stage {
         })
     }
 
-    /// The same scene for an operator that may do only what this ServiceAccount of the namespace may.
+    /// The same for operators that only have the rights of this ServiceAccount of the namespace.
     ///
     /// # Errors
     /// As [`Self::of`].
@@ -82,7 +82,7 @@ impl Stage {
         condition(&self.status()?, kind).cloned()
     }
 
-    /// What the Secret `nodes-<what>` holds.
+    /// The content of the Secret `nodes-<what>`.
     ///
     /// # Errors
     /// It is not there.
@@ -90,7 +90,7 @@ impl Stage {
         SecretData::of(&self.kubectl.get("secret", &format!("nodes-{what}"))?)
     }
 
-    /// Starts an operator for this namespace alone, with waits of nothing. It is killed when dropped.
+    /// Starts an operator for only this namespace, without minimum waits. It is killed when dropped.
     ///
     /// # Errors
     /// It cannot be started.
@@ -98,7 +98,7 @@ impl Stage {
         self.operator_with(&["--listen-address=127.0.0.1:0"])
     }
 
-    /// The same, with arguments more, one of which says where it serves its metrics.
+    /// Like [`Self::operator`], with additional arguments, one of which must be `--listen-address`.
     ///
     /// # Errors
     /// It cannot be started.
@@ -120,7 +120,7 @@ impl Stage {
         )
     }
 
-    /// An operator's program, to be given its arguments, that talks to the API server through the gate.
+    /// Returns a command that runs this program with a kubeconfig that leads through the gate.
     ///
     /// # Errors
     /// Its kubeconfig cannot be written.

@@ -1,5 +1,5 @@
-//! A node without a kubelet, for the control plane without nodes: the DaemonSet controller and the scheduler take it for a
-//! real one, and the test plays its kubelet.
+//! A node without a kubelet, for the control plane without nodes: the DaemonSet controller and the scheduler treat it as a real
+//! node, and the test does the work of its kubelet.
 #![allow(
     clippy::indexing_slicing,
     reason = "a field that JSON lacks is null, and a test may end there"
@@ -12,19 +12,19 @@ use serde_json::{Value, json};
 
 use crate::{kubectl::Kubectl, operator::Stage, test_clusters, wait::wait_until};
 
-/// The label by which only the pods of its own test come to the node. All other exporters want linux.
+/// The label by which only the pods of one test are scheduled to the node. All other exporters need a Linux node.
 const LABEL: &str = "kubernetes.io/os";
-/// Where its pods seem to run.
+/// The address that its pods report.
 const ADDRESS: &str = "127.0.0.1";
 
-/// A node of one namespace. It is removed when dropped. For less than a minute the cluster believes that it lives.
+/// A node of one namespace. It is removed when dropped. The cluster considers it ready for less than a minute.
 pub struct PlayedNode {
     name: String,
     everywhere: Kubectl,
 }
 
 impl PlayedNode {
-    /// Joins the control plane without nodes.
+    /// Adds the node to the control plane without nodes.
     ///
     /// # Errors
     /// The API server does not answer.
@@ -44,15 +44,15 @@ impl PlayedNode {
         Ok(node)
     }
 
-    /// The value of `spec.workload.nodeSelector` with which exporters run on this node alone.
+    /// The value of `spec.workload.nodeSelector` with which exporters run only on this node.
     pub fn selector(&self) -> Value {
         json!({LABEL: self.name})
     }
 
-    /// Waits for the one pod of the resource `nodes` and says that its exporter runs and is ready.
+    /// Waits for the pod of the resource `nodes` and reports that its exporter runs and is ready.
     ///
     /// # Errors
-    /// No pod comes.
+    /// There is no pod in time.
     pub fn run_pod(&self, stage: &Stage) -> Result<()> {
         let pod = wait_until("a pod on the played node", Duration::from_secs(30), || {
             let label = "app.kubernetes.io/instance=nodes";

@@ -139,8 +139,8 @@ impl Passes {
         owners.any(|owner| owner.namespace == namespace)
     }
 
-    /// Returns the pass that is late by most, if one is by more than [`PATIENCE`]. Passes that are due at the same time wait
-    /// for each other, so the more there are, the later one may begin.
+    /// Returns the pass that is late by most, if one is by more than the tolerated time. Passes that are due at the same time
+    /// wait for each other, so the more there are, the later one may begin.
     pub fn overdue(&self, now: Instant) -> Option<Overdue> {
         let known = self.known.lock();
         let is_waiting =

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::{holder::Server, layout::Layout};
 use crate::paths::find_program;
 
-/// Starts etcd, with flags more than always.
+/// Starts etcd, with these flags in addition to the usual ones.
 ///
 /// # Errors
 /// It could not be started.
@@ -34,7 +34,7 @@ pub fn start_etcd(layout: &Layout, more: &[(&str, &str)]) -> Result<Server> {
     layout.holder().spawn("etcd", &etcd, &arguments)
 }
 
-/// Starts the API server, which finds etcd by itself.
+/// Starts the API server, with etcd at the address in the layout.
 ///
 /// # Errors
 /// As [`start_etcd`].
@@ -81,7 +81,7 @@ pub fn start_api_server(layout: &Layout, commands: &Path) -> Result<Server> {
     )
 }
 
-/// Writes down every request, without its content, but not those of Kubernetes' own parts.
+/// Logs every request without its content, except those of Kubernetes' own components.
 const AUDIT_POLICY: &str = r#"{
     "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
     "rules": [

@@ -168,7 +168,7 @@ impl Holder {
     /// It could not be started.
     pub fn spawn(&self, name: &str, program: &Path, arguments: &[String]) -> Result<Server> {
         let path = self.logs.join(format!("{name}.log"));
-        // One that is started again goes on with its log.
+        // A program that is started again appends to its log.
         let log = File::options().create(true).append(true).open(&path)?;
         let child = self
             .command(program)?
@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_stopped_inside_holds_up_no_end() -> Result<()> {
+    fn a_stopped_program_does_not_block_the_end() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let holder = Holder {
             of: "a test".into(),
