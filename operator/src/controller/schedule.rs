@@ -25,6 +25,10 @@ const SPEC_INTERVAL: Duration = Duration::from_secs(300);
 /// How soon to read and decide again after a conflict with another writer.
 pub(crate) const AFTER_A_CONFLICT: Duration = Duration::from_millis(200);
 
+/// From this backoff on, which the third failure in a row reaches, a conflict is none with a faster writer: an admission
+/// webhook, for example, may refuse the write with that code for ever.
+const CONFLICTS_END: Duration = Duration::from_secs(4);
+
 /// How soon what was just written is read back.
 pub(crate) const AFTER_A_STEP: Duration = Duration::from_secs(1);
 
@@ -46,14 +50,19 @@ pub(crate) fn retry_after(
         context.backoff.succeeded(&owner.uid);
         return (!problems.is_empty()).then_some(SPEC_INTERVAL);
     }
-    let limits = failures.map(|problem| match problem {
-        Problem::IssuerNotReady(_) => context.timers.probe_interval.unsigned_abs(),
+    let backoff = context.backoff.failed(&owner.uid);
+    let longest = failures.map(|problem| longest_retry(problem, backoff, &context.timers));
+    Some(longest.max().unwrap_or(Duration::MAX).min(backoff))
+}
+
+/// How long the retry after a problem may take at most. `backoff` grows with each failure in a row.
+fn longest_retry(problem: &Problem, backoff: Duration, timers: &Timers) -> Duration {
+    match problem {
+        Problem::IssuerNotReady(_) => timers.probe_interval.unsigned_abs(),
         Problem::NoPassword(_) => FOREIGN_INTERVAL,
-        problem if problem.is_conflict() => AFTER_A_CONFLICT,
+        problem if problem.is_conflict() && backoff < CONFLICTS_END => AFTER_A_CONFLICT,
         _ => Duration::MAX,
-    });
-    let longest = limits.max().unwrap_or(Duration::MAX);
-    Some(longest.min(context.backoff.failed(&owner.uid)))
+    }
 }
 
 /// Returns the pause after a pass that changed nothing: until the next deadline, or until the exporters or the unwatched
@@ -118,6 +127,20 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::apply::error::ApplyError;
+
+    #[test]
+    fn a_conflict_is_retried_at_once_but_not_for_ever() {
+        let conflict = Problem::Apply(ApplyError::Overtaken {
+            kind: "Service".into(),
+            name: "nodes".into(),
+        });
+        let timers = Timers::default();
+        let retry = |backoff| longest_retry(&conflict, Duration::from_secs(backoff), &timers);
+        assert_eq!(retry(1), AFTER_A_CONFLICT);
+        assert_eq!(retry(3), AFTER_A_CONFLICT);
+        assert_eq!(retry(4), Duration::MAX);
+    }
 
     #[test]
     fn a_thousand_resources_are_not_due_in_the_same_second() {

@@ -1,9 +1,10 @@
 //! An answer of the API server that cannot be parsed may be a Secret: it reaches neither the log nor an error.
 
-use std::{io, sync::Arc};
+use std::{io, pin::pin, sync::Arc};
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
+use kube::{Api, runtime::watcher};
 use parking_lot::Mutex;
 use secure_exporter_operator::{observe::api_error, telemetry::log_bodies::without_bodies};
 use serde_json::json;
@@ -39,6 +40,12 @@ async fn an_answer_that_cannot_be_parsed_is_not_logged() {
     let api = FakeApi::start(|_| (200, json!({"kind": "Secret", "data": "hunter2"}))).await;
     let secrets: Api<Secret> = Api::namespaced(api.client.clone(), "monitoring");
     let error = secrets.get("nodes-state").await.unwrap_err();
+    let secret = json!({"metadata": {"name": "nodes-state"}, "data": "hunter2"});
+    let list = json!({"metadata": {"resourceVersion": "1"}, "items": [secret]});
+    let api = FakeApi::start(move |_| (200, list.clone())).await;
+    let secrets: Api<Secret> = Api::namespaced(api.client.clone(), "monitoring");
+    let mut events = pin!(watcher(secrets, watcher::Config::default()));
+    while events.next().await.unwrap().is_ok() {}
     tracing::warn!("the log works");
     drop(guard);
     let log = String::from_utf8(log.0.lock().clone()).unwrap();
