@@ -5,7 +5,14 @@
     reason = "a field that JSON lacks is null, and a test may end there"
 )]
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -17,10 +24,14 @@ const LABEL: &str = "kubernetes.io/os";
 /// The address that its pods report.
 const ADDRESS: &str = "127.0.0.1";
 
-/// A node of one namespace. It is removed when dropped. The cluster considers it ready for less than a minute.
+/// How often the node says that it is alive. The cluster gives it up after about 40 s without that.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// A node of one namespace. It is removed when dropped.
 pub struct PlayedNode {
     name: String,
     everywhere: Kubectl,
+    is_over: Arc<AtomicBool>,
 }
 
 impl PlayedNode {
@@ -32,7 +43,11 @@ impl PlayedNode {
         let everywhere = test_clusters::control_plane()?.kubectl("");
         let name = format!("played-{}", stage.kubectl.namespace());
         everywhere.run(&["delete", "node", &name, "--ignore-not-found"])?;
-        let node = Self { name, everywhere };
+        let node = Self {
+            name,
+            everywhere,
+            is_over: Arc::default(),
+        };
         node.everywhere.apply(&json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": node.name, "labels": {LABEL: node.name}},
@@ -41,7 +56,30 @@ impl PlayedNode {
         let status = json!({"status": {"capacity": room, "allocatable": room, "conditions": [
             {"type": "Ready", "status": "True", "reason": "Played"}]}});
         patch_status(&node.everywhere, "node", &node.name, &status)?;
+        node.keep_alive()?;
         Ok(node)
+    }
+
+    fn keep_alive(&self) -> Result<()> {
+        let (name, is_over) = (self.name.clone(), self.is_over.clone());
+        let everywhere = test_clusters::control_plane()?.kubectl("");
+        thread::spawn(move || {
+            let (mut last, mut count) = (Instant::now(), 0_u32);
+            while !is_over.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(500));
+                if last.elapsed() < HEARTBEAT {
+                    continue;
+                }
+                last = Instant::now();
+                count = count.wrapping_add(1);
+                // Any other time than the last one shows that the node is alive.
+                let beat = format!("2027-01-01T00:{:02}:{:02}Z", count / 60 % 60, count % 60);
+                let status = json!({"status": {"conditions": [
+                    {"type": "Ready", "status": "True", "reason": "Played", "lastHeartbeatTime": beat}]}});
+                let _ = patch_status(&everywhere, "node", &name, &status);
+            }
+        });
+        Ok(())
     }
 
     /// The value of `spec.workload.nodeSelector` with which exporters run only on this node.
@@ -78,6 +116,7 @@ impl PlayedNode {
 
 impl Drop for PlayedNode {
     fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
         let delete = ["delete", "node", &self.name, "--wait=false"];
         let _ = self.everywhere.run(&delete);
     }

@@ -17,7 +17,7 @@ use testbed::{
 };
 
 /// How long the operator may take to report something.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(30);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(75);
 /// Arguments with which the operator asks the exporters every second.
 const FREQUENT_SAMPLES: [&str; 2] = ["--listen-address=127.0.0.1:0", "--sample-interval=1s"];
 /// Output of `htpasswd -nbBC 6 alice 'wonderland is open'`

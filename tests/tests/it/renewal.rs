@@ -202,7 +202,8 @@ fn put_in_the_way(stage: &Stage, obstacle: Obstacle, name: &str) -> Result<()> {
 
 /// Takes the owner off the Service, and again where a pass that had read it before has put it back.
 fn disown_service(stage: &Stage) -> Result<()> {
-    let patch = r#"{"metadata":{"ownerReferences":null}}"#;
+    // With the operator's labels it would be one that was restored from a backup.
+    let patch = r#"{"metadata":{"ownerReferences":null,"labels":{"app.kubernetes.io/managed-by":"someone"}}}"#;
     wait_until(
         "a Service without an owner",
         Duration::from_secs(60),
