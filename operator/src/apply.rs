@@ -288,7 +288,7 @@ impl Writer<'_> {
     async fn created<K: Generated>(&self, wanted: &K) -> Result<(), ApplyError> {
         let api = self.api_of(wanted);
         match api.create(&as_manager(), wanted).await {
-            // If the answer to a create was lost, the client sends it again, and the second one finds the object of the first.
+            // If the answer to a create was lost, a proxy may send it again, and the second one finds the object of the first.
             Err(source) if is_already_there(&source) => {
                 let mut found = api
                     .get(&wanted.name_any())

@@ -4,6 +4,7 @@
 //! in a namespace creates the Lease. It is kept while the namespace has resources, and a clean stop frees it.
 
 pub mod claim;
+pub mod error;
 
 use std::{
     collections::HashMap,
@@ -22,7 +23,10 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
     clock::Clock,
-    lease::claim::{Claim, VALIDITY, claim, released},
+    lease::{
+        claim::{Claim, VALIDITY, claim, released},
+        error::LeaseError,
+    },
     names::{APP_NAME, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
     observe::api_error,
     telemetry::metrics::Metrics,
@@ -51,17 +55,6 @@ pub enum Tenure {
         /// Its namespace and name.
         holder: String,
     },
-}
-
-/// Why a Lease could not be held.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// It could not be read, so it is not known who serves the namespace.
-    #[error("cannot read the Lease {NAME}: {}", api_error::text(.0))]
-    Unread(#[source] kube::Error),
-    /// Nobody else holds it, and it could not be written.
-    #[error("cannot write the Lease {NAME}: {}", api_error::text(.0))]
-    Unwritten(#[source] kube::Error),
 }
 
 /// The Leases of the namespaces that this release serves or would like to serve.
@@ -185,7 +178,7 @@ impl Leases {
         let tenure = match self.negotiate(namespace, known).await {
             Ok(tenure) => tenure,
             Err(error) => {
-                tracing::warn!(namespace, %error, "the Lease of the namespace is not renewed");
+                tracing::warn!(namespace, %error, "the Lease {NAME} is not renewed");
                 return known.tenure(VALIDITY).ok_or(error);
             }
         };

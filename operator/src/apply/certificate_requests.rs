@@ -41,7 +41,7 @@ impl Writer<'_> {
     /// Creates a CertificateRequest. Existing ones are never changed, so a foreign object of the same name is an error.
     async fn ask(&self, wanted: &CertificateRequest) -> Result<(), ApplyError> {
         match self.api_of(wanted).create(&as_manager(), wanted).await {
-            // If the answer to a create was lost, the client sends it again, and the second one finds the object of the first.
+            // If the answer to a create was lost, a proxy may send it again, and the second one finds the object of the first.
             Err(source) if is_already_there(&source) => self.recognise(wanted, source).await?,
             created => {
                 created.map_err(|source| ApplyError::api("create", wanted, source))?;

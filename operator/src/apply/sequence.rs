@@ -30,9 +30,24 @@ const fn write(child: ChildKind, behind: &'static [ChildKind]) -> Write {
     Write { child, behind }
 }
 
+/// Whether a pass wrote an object, if it could not write `failed`.
+pub fn is_written(child: ChildKind, failed: &[ChildKind]) -> bool {
+    let mut needed = SEQUENCE.iter().filter(|write| write.child == child);
+    let is_held = needed.any(|write| write.behind.iter().any(|it| failed.contains(it)));
+    !is_held && !failed.contains(&child)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_and_what_depends_on_it_is_not_written() {
+        assert!(is_written(Scrape, &[]));
+        assert!(!is_written(Server, &[Server]));
+        assert!(!is_written(Scrape, &[Server]));
+        assert!(is_written(Service, &[Server]));
+    }
 
     #[test]
     fn every_object_is_written_after_its_dependencies() {

@@ -10,7 +10,7 @@ use kube::Resource;
 
 use crate::{
     api::SecureExporter,
-    apply::{Wanted, ownership::own},
+    apply::{Wanted, ownership::own, sequence::is_written},
     controller::{
         context::{Context, Remembered},
         pass::Pass,
@@ -122,7 +122,6 @@ impl Pass<'_> {
         let Some((own, issued)) = self.read_supplied(&spec, &known).await? else {
             return Ok(());
         };
-        let observed = self.observed;
         let (requests, published) = (self.requests.clone(), self.observed.published());
         self.heard = self.hear(&spec, &known).await;
         let heard = self.heard.clone().unwrap_or_default();
@@ -148,7 +147,7 @@ impl Pass<'_> {
         let news = News {
             steps: &plan.steps,
             is_rebuilt: known.is_rebuilt,
-            adopted: &observed.adopted(discovers(&spec)),
+            adopted: &self.adopted(&spec),
         };
         tell(self, &news).await;
         let Some(state) = &next.state else {
@@ -360,6 +359,28 @@ impl Pass<'_> {
         let error = deleted.err()?;
         self.problems.push(error.into());
         Some(order)
+    }
+
+    /// The restored objects that have their owner since this pass.
+    fn adopted(&self, spec: &ValidSpec) -> Vec<String> {
+        let failed = self.problems.iter().filter_map(|problem| match problem {
+            Problem::Child { child, .. } => Some(*child),
+            _ => None,
+        });
+        let failed: Vec<ChildKind> = failed.collect();
+        let is_rendered = |child| match child {
+            ChildKind::State => true,
+            ChildKind::DaemonSet if self.workload.is_none() => false,
+            _ => !self
+                .problems
+                .iter()
+                .any(|it| matches!(it, Problem::Render(_))),
+        };
+        let adopted = self.observed.adopted(discovers(spec)).into_iter();
+        adopted
+            .filter(|(child, _)| is_rendered(*child) && is_written(*child, &failed))
+            .map(|(_, name)| name)
+            .collect()
     }
 
     /// What another client changed since this process last wrote everything.

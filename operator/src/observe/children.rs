@@ -12,7 +12,7 @@ use kube::Resource;
 
 use crate::{
     api::SecureExporter,
-    names::Owner,
+    names::{ChildKind, Owner},
     report::{pod_problems::Complaint, problem::Reading},
     rotation::state::published::Published,
     secret_object::wipe,
@@ -147,24 +147,25 @@ impl Observed {
 
     /// Returns the objects that are ours by adoption: they have no owner yet. Those for the discovery only if it is wanted:
     /// otherwise they are not written, and never get one.
-    pub(crate) fn adopted(&self, discovers: bool) -> Vec<String> {
-        fn adopted<K: Resource<DynamicType = ()>>(child: &Child<K>) -> Option<String> {
-            let object = child.ours()?.meta();
+    pub(crate) fn adopted(&self, discovers: bool) -> Vec<(ChildKind, String)> {
+        fn adopted<K: Resource<DynamicType = ()>>(
+            kind: ChildKind,
+            child: &Child<K>,
+        ) -> Option<(ChildKind, String)> {
+            let object = child.ours().filter(|_| child.is_adopted())?.meta();
             let name = object.name.as_deref().unwrap_or_default();
-            child
-                .is_adopted()
-                .then(|| format!("{} {name}", K::kind(&())))
+            Some((kind, format!("{} {name}", K::kind(&()))))
         }
         let all = [
-            adopted(&self.state),
-            adopted(&self.server),
-            adopted(&self.scrape),
-            adopted(&self.authority),
-            adopted(&self.service_account),
-            adopted(&self.role).filter(|_| discovers),
-            adopted(&self.role_binding).filter(|_| discovers),
-            adopted(&self.service),
-            adopted(&self.daemon_set),
+            adopted(ChildKind::State, &self.state),
+            adopted(ChildKind::Server, &self.server),
+            adopted(ChildKind::Scrape, &self.scrape),
+            adopted(ChildKind::Bundle, &self.authority),
+            adopted(ChildKind::ServiceAccount, &self.service_account),
+            adopted(ChildKind::Discovery, &self.role).filter(|_| discovers),
+            adopted(ChildKind::Discovery, &self.role_binding).filter(|_| discovers),
+            adopted(ChildKind::Service, &self.service),
+            adopted(ChildKind::DaemonSet, &self.daemon_set),
         ];
         all.into_iter().flatten().collect()
     }
@@ -226,7 +227,8 @@ mod tests {
     #[test]
     fn an_object_that_is_never_written_does_not_keep_the_permission_to_adopt_open() {
         let observed = restored_role();
-        assert_eq!(observed.adopted(true), ["Role "]);
+        let role = (ChildKind::Discovery, "Role ".to_owned());
+        assert_eq!(observed.adopted(true), [role]);
         assert!(observed.adopted(false).is_empty());
     }
 

@@ -3,7 +3,7 @@
 
 use crate::{
     apply::error::ApplyError,
-    lease::LeaseError,
+    lease::error::LeaseError,
     names::ChildKind,
     observe::api_error::{self, Class},
     render::RenderError,

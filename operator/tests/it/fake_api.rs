@@ -52,7 +52,10 @@ impl FakeApi {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
+        let mut config = Config::new(address.parse().unwrap());
+        // As the operator's own client.
+        config.default_retry = false;
+        let client = Client::try_from(config).unwrap();
         Self { client, requests }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secure_exporter_operator::{
     clock::SystemClock,
-    lease::{LeaseError, Leases, NAME, Tenure},
+    lease::{Leases, NAME, Tenure, error::LeaseError},
     telemetry::metrics::Metrics,
 };
 use serde_json::{Value, json};
