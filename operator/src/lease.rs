@@ -1,7 +1,7 @@
 //! The Lease by which only one release serves a namespace, and which shows users and alerts that a release does.
 //!
 //! The holder is the release and not the pod, so that a new pod of the same release continues without waiting. The first pass
-//! in a namespace creates the Lease. It is kept while the namespace has resources, and a clean stop frees it.
+//! in a namespace creates the Lease. It is kept while the namespace has resources, and ends a minute after a clean stop.
 
 pub mod claim;
 pub mod error;
@@ -179,7 +179,12 @@ impl Leases {
             Ok(tenure) => tenure,
             Err(error) => {
                 tracing::warn!(namespace, %error, "the Lease {NAME} is not renewed");
-                return known.tenure(VALIDITY).ok_or(error);
+                return known.tenure(VALIDITY).ok_or(match error {
+                    LeaseError::Unread(source) if known.held.is_some() => {
+                        LeaseError::Unconfirmed(source)
+                    }
+                    error => error,
+                });
             }
         };
         let is_ours = matches!(tenure, Tenure::Ours { .. });

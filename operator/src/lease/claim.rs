@@ -11,6 +11,9 @@ use k8s_openapi::{api::coordination::v1::LeaseSpec, apimachinery::pkg::apis::met
 /// How long a Lease is valid after its last renewal.
 pub const VALIDITY: Duration = Duration::from_secs(15 * 60);
 
+/// How long a Lease is valid after its holder has stopped: longer than an upgrade of the holder takes.
+pub const VALIDITY_AFTER_STOP: Duration = Duration::from_secs(60);
+
 /// What to do about a Lease.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Claim {
@@ -50,10 +53,11 @@ pub fn claim(
     })
 }
 
-/// Returns the Lease of a release that has stopped: it has no holder, and still shows its last renewal.
+/// The Lease of a release that has stopped. It keeps its holder, so that the next pod of the same release, as of an upgrade,
+/// continues, and ends soon for all others.
 pub fn released(held: &LeaseSpec) -> LeaseSpec {
     LeaseSpec {
-        holder_identity: None,
+        lease_duration_seconds: i32::try_from(VALIDITY_AFTER_STOP.as_secs()).ok(),
         ..held.clone()
     }
 }
@@ -125,11 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn a_released_lease_is_free_at_once() {
+    fn a_released_lease_is_kept_for_the_next_pod_of_its_release_for_a_minute() {
         let free = released(&first(THEM));
         assert_eq!(free.renew_time, Some(MicroTime(at(1000))));
-        let taken = held(Some(&free), US, Duration::ZERO);
+        let decided = claim(Some(&free), US, Duration::from_secs(59), at(2000));
+        assert_eq!(decided, Claim::LeaveTo(THEM.to_owned()));
+        let taken = held(Some(&free), US, VALIDITY_AFTER_STOP);
         assert_eq!(taken.lease_transitions, Some(1));
+        let resumed = held(Some(&free), THEM, Duration::ZERO);
+        assert_eq!(resumed.lease_duration_seconds, Some(900));
+        assert_eq!(resumed.acquire_time, Some(MicroTime(at(1000))));
     }
 
     #[test]

@@ -15,7 +15,7 @@ const LASTS: SignedDuration = SignedDuration::from_mins(15);
 /// Returns the message of a release that leaves the namespace to another one.
 pub fn message(release: &str, holder: &str) -> String {
     format!(
-        "The operator of release {holder} serves this namespace: it holds the Lease secure-exporter-operator. The operator of release {release} watches the namespace, too, but changes nothing in it. Remove the namespace from the watchNamespaces of one of them. If {holder} was removed without having stopped cleanly, {release} takes over 15 minutes after the Lease was last renewed; to take over at once, delete the Lease"
+        "The operator of release {holder} serves this namespace: it holds the Lease secure-exporter-operator. The operator of release {release} watches the namespace, too, but changes nothing in it. Remove the namespace from the watchNamespaces of one of them. {release} takes over a minute after {holder} was stopped, or 15 minutes after it disappeared without having stopped"
     )
 }
 

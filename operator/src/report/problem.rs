@@ -144,7 +144,9 @@ impl Problem {
 
     /// A Lease that could not be held.
     pub fn lease(source: &LeaseError) -> Self {
-        let (LeaseError::Unread(cause) | LeaseError::Unwritten(cause)) = source;
+        let (LeaseError::Unread(cause)
+        | LeaseError::Unconfirmed(cause)
+        | LeaseError::Unwritten(cause)) = source;
         Self::Lease {
             is_unread: matches!(source, LeaseError::Unread(_)),
             class: api_error::class(cause),
