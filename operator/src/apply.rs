@@ -360,16 +360,25 @@ fn is_already_there(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(refused) if refused.is_already_exists())
 }
 
-/// Sets fields that the new status does not have to null, because a merge patch keeps what it does not name.
+/// Sets fields that the new status does not have to null, at any depth, because a merge patch keeps what it does not name.
 fn with_removals(resource: &SecureExporter, status: &SecureExporterStatus) -> serde_json::Value {
     let mut wanted = json!(status);
-    let present = json!(resource.status);
-    if let (Some(wanted), Some(present)) = (wanted.as_object_mut(), present.as_object()) {
-        for field in present.keys() {
-            wanted.entry(field).or_insert(serde_json::Value::Null);
+    remove_absent(&mut wanted, &json!(resource.status));
+    wanted
+}
+
+fn remove_absent(wanted: &mut serde_json::Value, present: &serde_json::Value) {
+    let (Some(wanted), Some(present)) = (wanted.as_object_mut(), present.as_object()) else {
+        return;
+    };
+    for (field, value) in present {
+        match wanted.get_mut(field) {
+            Some(kept) => remove_absent(kept, value),
+            None => {
+                wanted.insert(field.clone(), serde_json::Value::Null);
+            }
         }
     }
-    wanted
 }
 
 /// An object whose content is generated from the state.
@@ -403,4 +412,18 @@ impl Generated for ConfigMap {
     }
 
     fn wipe(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_is_gone_is_removed_at_any_depth() {
+        let present = json!({"a": 1, "b": {"c": 1, "d": {"e": 1}}, "list": [{"f": 1}]});
+        let mut wanted = json!({"b": {"d": {}}, "list": [{}]});
+        remove_absent(&mut wanted, &present);
+        let patch = json!({"a": null, "b": {"c": null, "d": {"e": null}}, "list": [{}]});
+        assert_eq!(wanted, patch);
+    }
 }

@@ -45,6 +45,9 @@ pub const APP_NAME: &str = "secure-exporter";
 /// Value of [`MANAGED_BY_LABEL`].
 pub const MANAGED_BY: &str = "secure-exporter-operator";
 
+/// Type of the Secret with the state.
+pub const STATE_TYPE: &str = "secureexporter.dev/state";
+
 /// Name of the exporter's container in its pod.
 pub const CONTAINER: &str = "exporter";
 /// Name of the port that serves the metrics, in the pod and in the Service.

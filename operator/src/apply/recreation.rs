@@ -4,7 +4,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::observe::api_error;
+use crate::{names::STATE_TYPE, observe::api_error};
 
 /// A field that the API server does not allow to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ pub(crate) fn immutable_field(error: &kube::Error) -> Option<ImmutableField> {
     })
 }
 
-/// Returns the command that creates the object again: a Secret or ConfigMap with its content, because it may hold the only
-/// copy of a key; a DaemonSet without ending its pods.
+/// Returns the command that creates the object again: the state with its content, because it may be the only copy of a key; a
+/// DaemonSet without ending its pods.
 pub(crate) fn recreation_command<K>(object: &K, field: ImmutableField) -> String
 where
     K: Resource<DynamicType = ()> + Serialize,
@@ -44,14 +44,13 @@ where
     let kind = K::kind(&()).to_lowercase();
     let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
     match field {
-        ImmutableField::Content => {
-            let object = json!(object);
-            let type_ = object.get("type").and_then(Value::as_str);
-            let type_ = type_.map_or_else(String::new, |it| format!("; s|^type: .*|type: {it}|"));
+        ImmutableField::Content if is_state(object) => {
             format!(
-                "kubectl get {kind} {name} -n {namespace} -o yaml | sed '/^immutable:/d{type_}' | kubectl replace --force -f -"
+                "kubectl get {kind} {name} -n {namespace} -o yaml | sed '/^immutable:/d; s|^type: .*|type: {STATE_TYPE}|' | kubectl replace --force -f - (if this answers AlreadyExists, the operator was faster, with the same content)"
             )
         }
+        // The operator creates it again at once, from the state.
+        ImmutableField::Content => format!("kubectl delete {kind} {name} -n {namespace}"),
         ImmutableField::Reference => {
             let is_daemon_set = kind == "daemonset";
             let orphan = if is_daemon_set {
@@ -62,6 +61,10 @@ where
             format!("kubectl delete {kind} {name} -n {namespace}{orphan}")
         }
     }
+}
+
+fn is_state<K: Serialize>(object: &K) -> bool {
+    json!(object).get("type").and_then(Value::as_str) == Some(STATE_TYPE)
 }
 
 #[cfg(test)]
@@ -113,12 +116,15 @@ mod tests {
         let (content, reference) = (ImmutableField::Content, ImmutableField::Reference);
         assert_eq!(
             recreation_command(&object::<Secret>(Some("kubernetes.io/tls")), content),
-            "kubectl get secret nodes -n monitoring -o yaml | sed '/^immutable:/d; s|^type: .*|type: kubernetes.io/tls|' | kubectl replace --force -f -"
+            "kubectl delete secret nodes -n monitoring"
         );
         assert_eq!(
             recreation_command(&object::<ConfigMap>(None), content),
-            "kubectl get configmap nodes -n monitoring -o yaml | sed '/^immutable:/d' | kubectl replace --force -f -"
+            "kubectl delete configmap nodes -n monitoring"
         );
+        let command = recreation_command(&object::<Secret>(Some(STATE_TYPE)), content);
+        let keeps_content = "-o yaml | sed '/^immutable:/d; s|^type: .*|type: secureexporter.dev/state|' | kubectl replace --force -f -";
+        assert!(command.contains(keeps_content), "{command}");
         let set = json!({"metadata": {"name": "nodes", "namespace": "monitoring"}});
         assert_eq!(
             recreation_command(

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::{
-    names::Owner,
+    names::{Owner, STATE_TYPE},
     rotation::{order::Order, state::State},
 };
 
@@ -15,7 +15,7 @@ pub fn state_secret(owner: &Owner, state: Option<&State>, request: Option<&Order
     data.extend(request.map(Order::to_data).unwrap_or_default());
     Secret {
         metadata: owner.published(owner.state_secret(), generation),
-        type_: Some("secureexporter.dev/state".to_owned()),
+        type_: Some(STATE_TYPE.to_owned()),
         data: Some(data),
         ..Secret::default()
     }

@@ -187,7 +187,8 @@ fn an_immutable_secret_is_reported_with_the_command_that_fixes_it() -> Result<()
         namespace
             .kubectl
             .run(&["patch", "secret", "nodes-scrape", "-p", &patch])?;
-        let refusal = exporters.wait_refused(&["nodes-scrape", "kubectl replace --force"])?;
+        let refusal =
+            exporters.wait_refused(&["nodes-scrape", "kubectl delete secret nodes-scrape"])?;
         let message = refusal["message"].as_str().context("no message")?;
         let (_, command) = message.split_once(": kubectl ").context("no command")?;
         let kubectl = namespace.kubectl.command()?;
