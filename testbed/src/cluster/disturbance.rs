@@ -7,7 +7,7 @@
 use std::{slice, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 
 use super::{
@@ -27,7 +27,7 @@ impl Cluster {
     /// # Errors
     /// It does not run.
     pub fn freeze(&self, program: Program) -> Result<()> {
-        self.signal(program, Signal::STOP)
+        self.signal(program, Signal::STOP).map(drop)
     }
 
     /// Lets a stopped program continue.
@@ -36,7 +36,7 @@ impl Cluster {
     /// It does not run.
     pub fn thaw(&self, program: Program) -> Result<()> {
         programs::continue_starters(&self.layout.run);
-        self.signal(program, Signal::CONT)
+        self.signal(program, Signal::CONT).map(drop)
     }
 
     /// Kills a program, and waits until it has ended.
@@ -44,10 +44,11 @@ impl Cluster {
     /// # Errors
     /// It does not run, or does not go away.
     pub fn kill(&self, program: Program) -> Result<()> {
-        self.signal(program, Signal::KILL)?;
+        let killed = self.signal(program, Signal::KILL)?;
+        // Its ports are free when it has ended, which is later than its disappearance from the list of programs.
         wait_until("its end", TIMEOUT, || {
-            let left = programs::held(&self.layout.run, program.name());
-            Ok(left.is_empty().then_some(()))
+            let has_ended = killed.iter().all(|process| programs::has_ended(*process));
+            Ok(has_ended.then_some(()))
         })
         .with_context(|| format!("{} was killed", program.name()))
     }
@@ -112,7 +113,8 @@ impl Cluster {
         Ok(found.len())
     }
 
-    fn signal(&self, program: Program, signal: Signal) -> Result<()> {
+    /// Returns the processes that it has signalled.
+    fn signal(&self, program: Program, signal: Signal) -> Result<Vec<Pid>> {
         let name = program.name();
         let found = programs::held(&self.layout.run, name);
         ensure!(
@@ -120,7 +122,8 @@ impl Cluster {
             "{name} does not run in the cluster `{}`",
             self.layout.name
         );
-        programs::signal(&found, signal)
+        programs::signal(&found, signal)?;
+        Ok(found)
     }
 
     /// Tries a write that changes nothing important.

@@ -78,6 +78,15 @@ pub fn signal(processes: &[Pid], signal: Signal) -> Result<()> {
     Ok(())
 }
 
+/// Whether a process has ended, so that its files and ports are closed. Its parent may not have looked at it yet.
+pub fn has_ended(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    stat.map_or(true, |stat| {
+        let state = stat.rsplit_once(") ").map(|(_, state)| state);
+        state.is_some_and(|state| state.starts_with(['Z', 'X']))
+    })
+}
+
 fn of_program(program: &str, matches: impl Fn(&PathBuf) -> bool) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let processes = entries.filter_map(|entry| {
