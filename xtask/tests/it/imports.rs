@@ -32,7 +32,7 @@ struct Exception {
 const EXCEPTIONS: &[Exception] = &[Exception {
     member: "exporter",
     imports_in_circles: 287,
-    mod_files: 5,
+    mod_files: 3,
     why: "its collectors, `web`, `flags` and `commands` have not moved to the new layout yet",
 }];
 
