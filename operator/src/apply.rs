@@ -1,4 +1,4 @@
-//! The only module that writes to the API server. Objects that are up to date are not written.
+//! Writes the generated objects and the status. Objects that are up to date are not written.
 
 mod certificate_requests;
 pub mod drift;
@@ -68,8 +68,8 @@ impl Writer<'_> {
     ) -> Vec<(ChildKind, ApplyError)> {
         let mut failed: Vec<(ChildKind, ApplyError)> = Vec::new();
         for write in SEQUENCE {
-            let is_held = failed.iter().any(|(child, _)| write.behind.contains(child));
-            if is_held {
+            let children: Vec<ChildKind> = failed.iter().map(|(child, _)| *child).collect();
+            if write.is_held(&children) {
                 continue;
             }
             if let Err(error) = self.write_one(write.child, wanted, observed).await {

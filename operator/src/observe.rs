@@ -1,5 +1,5 @@
-//! Reads the generated objects of a resource, and problems in the status of its pods and the events of its DaemonSet. One of
-//! the two modules that talk to the API server; it never writes. [`exporters`] asks the exporters themselves.
+//! Reads the generated objects of a resource, and problems in the status of its pods and the events of its DaemonSet. It
+//! never writes. [`exporters`] asks the exporters themselves.
 
 pub mod api_error;
 pub mod certificate_requests;

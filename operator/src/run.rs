@@ -294,7 +294,7 @@ mod tests {
         bounded(work, stop, Duration::ZERO).await.expect("stops");
         assert!(
             matches!(ended.try_recv(), Err(TryRecvError::Disconnected)),
-            "the work goes on"
+            "the work continues"
         );
     }
 }

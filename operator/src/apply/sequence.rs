@@ -30,11 +30,17 @@ const fn write(child: ChildKind, behind: &'static [ChildKind]) -> Write {
     Write { child, behind }
 }
 
+impl Write {
+    /// Whether the object is not written, because one of its dependencies is among `failed`.
+    pub fn is_held(&self, failed: &[ChildKind]) -> bool {
+        self.behind.iter().any(|it| failed.contains(it))
+    }
+}
+
 /// Whether a pass wrote an object, if it could not write `failed`.
 pub fn is_written(child: ChildKind, failed: &[ChildKind]) -> bool {
-    let mut needed = SEQUENCE.iter().filter(|write| write.child == child);
-    let is_held = needed.any(|write| write.behind.iter().any(|it| failed.contains(it)));
-    !is_held && !failed.contains(&child)
+    let mut writes = SEQUENCE.iter().filter(|write| write.child == child);
+    writes.all(|write| !write.is_held(failed)) && !failed.contains(&child)
 }
 
 #[cfg(test)]
