@@ -39,16 +39,21 @@ impl Cluster {
         self.signal(program, Signal::CONT).map(drop)
     }
 
-    /// Kills a program, and waits until it has ended.
+    /// Kills a program, and waits until it has ended and its ports are free, so that it can be started again.
     ///
     /// # Errors
     /// It does not run, or does not go away.
     pub fn kill(&self, program: Program) -> Result<()> {
         let killed = self.signal(program, Signal::KILL)?;
-        // Its ports are free when it has ended, which is later than its disappearance from the list of programs.
+        let holder = self.layout.holder().living_pid()?;
+        let ports = match program {
+            Program::Etcd => <[u16; 2]>::from(self.layout.etcd_ports()).to_vec(),
+            Program::ApiServer => vec![self.layout.api_port()],
+        };
         wait_until("its end", TIMEOUT, || {
             let has_ended = killed.iter().all(|process| programs::has_ended(*process));
-            Ok(has_ended.then_some(()))
+            let is_over = has_ended && !programs::is_listening(holder, &ports)?;
+            Ok(is_over.then_some(()))
         })
         .with_context(|| format!("{} was killed", program.name()))
     }

@@ -35,6 +35,9 @@ pub const HELD_IN: &str = "SECURE_EXPORTER_HELD_IN";
 /// The program that starts the others in the namespaces of a holder and waits for their end. It stops when they are stopped.
 const STARTER: &str = "nsenter";
 
+/// The state of a listening socket in `/proc/net/tcp`.
+const LISTEN: &str = "0A";
+
 /// Returns the running processes of a program that was started by the holder with this folder, or with one below it.
 pub fn held(folder: &Path, program: &str) -> Vec<Pid> {
     of_program(program, |process| {
@@ -78,13 +81,35 @@ pub fn signal(processes: &[Pid], signal: Signal) -> Result<()> {
     Ok(())
 }
 
-/// Whether a process has ended, so that its files and ports are closed. Its parent may not have looked at it yet.
+/// Whether a process has ended, with all of its threads. The last of them closes its files and ports; until its parent looks
+/// at it, it stays in the list of processes.
 pub fn has_ended(process: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    let folder = PathBuf::from(format!("/proc/{}", process.as_raw_nonzero()));
+    let threads = fs::read_dir(folder.join("task")).map_or(0, Iterator::count);
+    let stat = fs::read_to_string(folder.join("stat"));
     stat.map_or(true, |stat| {
         let state = stat.rsplit_once(") ").map(|(_, state)| state);
-        state.is_some_and(|state| state.starts_with(['Z', 'X']))
+        threads <= 1 && state.is_some_and(|state| state.starts_with(['Z', 'X']))
     })
+}
+
+/// Whether anybody listens on one of these TCP ports in the network namespace of a process.
+///
+/// # Errors
+/// The process does not run.
+pub fn is_listening(process: u32, ports: &[u16]) -> Result<bool> {
+    let ends: Vec<String> = ports.iter().map(|port| format!(":{port:04X}")).collect();
+    let read = |table| {
+        fs::read_to_string(format!("/proc/{process}/net/{table}"))
+            .with_context(|| format!("cannot read the connections of process {process}"))
+    };
+    let is_listener = |line: &str| {
+        let mut columns = line.split_whitespace().skip(1);
+        let (local, state) = (columns.next().unwrap_or_default(), columns.nth(1));
+        state == Some(LISTEN) && ends.iter().any(|end| local.ends_with(end))
+    };
+    let has_listener = |table: String| table.lines().any(is_listener);
+    Ok(has_listener(read("tcp")?) || has_listener(read("tcp6")?))
 }
 
 fn of_program(program: &str, matches: impl Fn(&PathBuf) -> bool) -> Vec<Pid> {
@@ -98,4 +123,24 @@ fn of_program(program: &str, matches: impl Fn(&PathBuf) -> bool) -> Vec<Pid> {
         found.then(|| Pid::from_raw(id)).flatten()
     });
     processes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{Ipv4Addr, TcpListener},
+        process,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_port_is_listened_to_until_it_is_closed() -> Result<()> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let ports = [listener.local_addr()?.port()];
+        assert!(is_listening(process::id(), &ports)?);
+        drop(listener);
+        assert!(!is_listening(process::id(), &ports)?);
+        Ok(())
+    }
 }
