@@ -122,9 +122,7 @@ impl Environment {
             Fault::DiskFull => self.cluster.fill_disk(),
             Fault::WatchesExpired => {
                 gate.disrupt(Disruption::Cut);
-                // An API server that has just started does not have the earlier versions.
-                self.cluster.kill(Program::ApiServer)?;
-                self.cluster.start_again(Program::ApiServer)
+                self.cluster.expire_versions()
             }
             Fault::TooManyRequests => {
                 gate.disrupt(Disruption::TooManyRequests);

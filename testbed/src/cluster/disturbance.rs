@@ -73,6 +73,17 @@ impl Cluster {
         self.wait_for_api(slice::from_mut(&mut server))
     }
 
+    /// Restarts the API server so that a watch that has ended cannot continue (410): the API server only has the versions since
+    /// its start, and the last one before it is not the last one that a watch has seen.
+    ///
+    /// # Errors
+    /// It does not start, or refuses writes.
+    pub fn expire_versions(&self) -> Result<()> {
+        self.try_write()?;
+        self.kill(Program::ApiServer)?;
+        self.start_again(Program::ApiServer)
+    }
+
     /// Restarts etcd so that it refuses every write because it has no space left.
     ///
     /// # Errors
