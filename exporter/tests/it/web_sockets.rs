@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
-mod web_support;
-
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
-use web_support::{Exporter, PASSWORD, Pair, Volume, config_text, hash, refusal, refusal_of};
+use crate::web_support::{
+    Exporter, PASSWORD, Pair, Volume, config_text, hash, refusal, refusal_of,
+};
 
 /// Hands the sockets over as descriptors 3 and 4, as sd_listen_fds(3) has it.
 fn activated(first: impl Into<OwnedFd>, second: impl Into<OwnedFd>, arguments: &[&str]) -> Command {

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
-mod web_support;
-
 use std::sync::Arc;
 
+use crate::web_support::{
+    Connection, Exporter, PASSWORD, Pair, Volume, basic, client_config, client_config_of, hash,
+};
 use rustls::crypto::aws_lc_rs::{ALL_KX_GROUPS, default_provider};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CipherSuite, ClientConfig, NamedGroup, ProtocolVersion};
-use web_support::{
-    Connection, Exporter, PASSWORD, Pair, Volume, basic, client_config, client_config_of, hash,
-};
 
 const FILES: &str = "  cert_file: tls.crt\n  key_file: tls.key\n";
 

@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
-mod web_support;
-
-use web_support::{Connection, Exporter, PASSWORD, Pair, Volume, basic, hash};
+use crate::web_support::{Connection, Exporter, PASSWORD, Pair, Volume, basic, hash};
 
 /// Tries of each user: enough of them for the clock, which has a hundred ticks a second.
 const TRIES: usize = 8;

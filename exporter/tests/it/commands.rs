@@ -2,16 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
-mod web_support;
-
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::web_support::{Exporter, Reply, wait_for};
 use tempfile::TempDir;
-use web_support::{Exporter, Reply, wait_for};
 
 const WORDS: &str = "correct horse battery";
 

@@ -2,17 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
-mod web_support;
-
 use std::sync::Arc;
 
+use crate::web_support::{Connection, Exporter, PASSWORD, Pair, Volume, basic, hash, unix_now};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use web_support::{Connection, Exporter, PASSWORD, Pair, Volume, basic, hash, unix_now};
 
 const REQUIRED: &str = "  client_auth_type: RequireAndVerifyClientCert\n";
 

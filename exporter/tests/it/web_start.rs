@@ -1,8 +1,6 @@
 //! What must not be served is refused at the start, with the reason and the mend.
 
-mod web_support;
-
-use web_support::{Exporter, PASSWORD, Pair, Volume, config_text, hash, refusal};
+use crate::web_support::{Exporter, PASSWORD, Pair, Volume, config_text, hash, refusal};
 
 fn refused_config(config: &str, options: &[&str]) -> String {
     let volume = Volume::with(&Pair::new(), config);

@@ -1,16 +1,14 @@
 //! Credentials change while the server runs; what worked goes on working.
 
-mod web_support;
-
 use std::sync::Arc;
 
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Bytes;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use web_support::{
+use crate::web_support::{
     Connection, DEADLINE, Exporter, PASSWORD, Pair, Volume, basic, client_config, config_text,
     hash, wait_for,
 };
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 const FAILED: &str = "secure_exporter_config_reloads_total{result=\"failure\"}";
 const RELOADED: &str = "secure_exporter_config_reloads_total{result=\"success\"}";

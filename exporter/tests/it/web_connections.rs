@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
-mod web_support;
-
 use std::io::Read as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use web_support::{
+use crate::web_support::{
     Connection, Exporter, PASSWORD, Pair, Volume, basic, config_text, hash, wait_for,
 };
 

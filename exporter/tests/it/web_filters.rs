@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
-mod web_support;
-
 use std::collections::BTreeSet;
 
-use web_support::Exporter;
+use crate::web_support::Exporter;
 
 fn exporter() -> Exporter {
     Exporter::start(&[
@@ -124,7 +122,7 @@ fn the_limit_of_requests_counts_parts_as_well() {
             let header = "X-Prometheus-Scrape-Timeout-Seconds: 3";
             exporter.get_plain_admitted("/metrics", &["-H", header])
         });
-        let refused = web_support::wait_for("a refusal", || {
+        let refused = crate::web_support::wait_for("a refusal", || {
             let reply = part();
             (reply.status != 200).then_some(reply)
         });

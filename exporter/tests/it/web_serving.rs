@@ -1,11 +1,9 @@
 //! What is answered, to whom, in which form.
 
-mod web_support;
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::time::Instant;
 
-use web_support::{
+use crate::web_support::{
     Connection, DEADLINE, Exporter, PASSWORD, Pair, Volume, basic, config_text, hash,
 };
 

@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
-mod web_support;
-
+use crate::web_support::{
+    Exporter, PASSWORD, Pair, Reply, Volume, config_text, hash, unix_now, wait_for,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secure_exporter_web_config::BcryptHash;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use web_support::{Exporter, PASSWORD, Pair, Reply, Volume, config_text, hash, unix_now, wait_for};
 
 const NEW_PASSWORD: &str = "battery staple";
 const USER: &str = "alice";

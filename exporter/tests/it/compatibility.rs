@@ -8,9 +8,9 @@ use std::ffi::OsString;
 use secure_exporter::collectors::TABLE;
 use secure_exporter::flags::{self, Invocation};
 
-const PAGE: &str = include_str!("../../docs/node-exporter-compatibility.md");
+const PAGE: &str = include_str!("../../../docs/node-exporter-compatibility.md");
 /// From `node_exporter --help`, as it writes them.
-const FLAGS: &str = include_str!("node_exporter-1.12.1-flags.txt");
+const FLAGS: &str = include_str!("../node_exporter-1.12.1-flags.txt");
 
 /// What the page says of each flag, by its name without dashes.
 fn page() -> BTreeMap<&'static str, &'static str> {
