@@ -1,8 +1,9 @@
 //! Reconciles `SecureExporter` resources.
 //!
 //! A pass over a resource runs `observe` (read the objects) → `rotation` (decide what the credentials should be) → `render`
-//! (create the objects from them) → `apply` (write what differs) → `report`. Of these, only the first and the last two talk to the
-//! API server; beside them, [`lease`] does, and the watches in [`controller`]. Everything between is pure: it uses no client, and no clock or randomness that is not passed in.
+//! (create the objects from them) → `apply` (write what differs) → `report`. Of these, only the first and the last two talk to
+//! the API server; beside them, [`lease`] does, and the watches in [`controller`]. Everything between is pure: it uses no
+//! client, and no clock or randomness that is not passed in.
 #![forbid(unsafe_code)]
 
 pub mod api;
