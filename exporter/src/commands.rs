@@ -52,7 +52,7 @@ enum CommandError {
     #[error(transparent)]
     Files(#[from] staged::StagedError),
     #[error(transparent)]
-    Configuration(#[from] crate::web::SnapshotError),
+    Configuration(#[from] crate::credentials::snapshot::SnapshotError),
     #[error("{0}")]
     Refused(String),
 }

@@ -4,6 +4,9 @@
 //! puts the families in order of name, as every scrape of node_exporter does. Numbers are written as Go's
 //! `strconv.FormatFloat(value, 'g', -1, 64)` writes them, so that a body can be compared byte for byte.
 
+pub(crate) mod encoding;
+pub(crate) mod reader;
+
 use std::ops::Range;
 
 /// The type that a family declares in its `# TYPE` line.

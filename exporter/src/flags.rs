@@ -16,9 +16,11 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::Level;
 
-use crate::collectors::{HostNetwork, OptionKind, Registry, Settings, TABLE};
+use crate::collect::{HostNetwork, OptionKind, Settings};
+use crate::collectors::TABLE;
 use crate::log::Format;
-use crate::web::version;
+use crate::scrape::Registry;
+use crate::version;
 
 /// What a command line asks for.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! One file of the captured host holds anything: no collector panics, the exposition stays well-formed and fresh.
 #![no_main]
 
-#[path = "../../tests/hostile_host/mod.rs"]
+#[path = "../../tests/it/collectors_hostile/hostile_host.rs"]
 mod hostile_host;
 
 use std::cell::RefCell;

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::device_filter::DeviceFilter;
-use super::{
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, HostNetwork, OptionSpec,
 };
 use crate::exposition::{Exposition, MetricKind};

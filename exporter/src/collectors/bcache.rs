@@ -1,10 +1,14 @@
 //! `bcache`: disks that cache other disks, from `/sys/fs/bcache`.
 
+mod units;
+
 use std::path::{Path, PathBuf};
 
-use super::bcache_units::bytes;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::units::bytes;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{Directory, fields, lines, list_directories, list_numbered, parse_u64};
 

@@ -1,11 +1,13 @@
 //! `bcachefs`: bcachefs file systems, from `/sys/fs/bcachefs`.
 
+mod format;
+
 use std::path::{Path, PathBuf};
 
-use super::bcachefs_format::{amount, errors_since_creation, io_done, since_creation};
-use super::device::{Device, name_after};
-use super::samples::{Samples, gather, metric_name};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use self::format::{amount, errors_since_creation, io_done, since_creation};
+use crate::collect::device::{Device, name_after};
+use crate::collect::samples::{Samples, gather, metric_name};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::sources::{fields, lines, list_directories, list_files, parse_u64};
 

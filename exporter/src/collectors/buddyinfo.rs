@@ -1,7 +1,7 @@
 //! `buddyinfo`: how much of the free memory hangs together, from `/proc/buddyinfo`.
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::sources::{KeptFile, fields, lines, parse_u64};
 

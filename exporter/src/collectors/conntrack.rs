@@ -1,6 +1,6 @@
 //! `conntrack`: how full the table of tracked connections is, and what happened to its entries.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_hex, parse_u64, trim};
 

@@ -1,9 +1,13 @@
 //! `cpu`: the time each CPU spent in each mode, and what sysfs says of its topology.
 
+mod info;
+
 use std::path::PathBuf;
 
-use super::cpu_info::{BUGS_OPTION, CpuInfo, FLAGS_OPTION, INFO_OPTION};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::info::{BUGS_OPTION, CpuInfo, FLAGS_OPTION, INFO_OPTION};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, list_numbered, parse_u64, read_attribute, trim};
 

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::device::Device;
-use super::samples::gather;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::gather;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::sources::list_files;
 

@@ -1,12 +1,16 @@
 //! `diskstats`: the work of each block device, from `/proc/diskstats`, and what udev knows about it.
 
+mod udev;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::device_filter::{DeviceFilter, FilterFlags};
-use super::udev::{self, Properties};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::udev::Properties;
+use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind, Value};
 use crate::sources::{KeptFile, fields, lines, parse_u64, trim};
 

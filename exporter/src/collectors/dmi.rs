@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::device::Device;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {

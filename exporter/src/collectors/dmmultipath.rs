@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::sources::{list_directories, list_entries, list_numbered};
 

@@ -1,7 +1,7 @@
 //! `drbd`: disks that are mirrored over the network, from `/proc/drbd`.
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, parse_u64};
 

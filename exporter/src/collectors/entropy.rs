@@ -1,6 +1,6 @@
 //! `entropy`: the kernel's randomness, from `/proc/sys/kernel/random`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, parse_u64, trim};
 

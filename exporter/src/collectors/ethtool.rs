@@ -1,5 +1,7 @@
 //! `ethtool`: what network drivers tell of themselves and count by names of their own.
 
+mod link;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
@@ -7,11 +9,12 @@ use std::path::PathBuf;
 use regex::{Regex, bytes};
 use secure_exporter_ethtool_ioctl::{Driver, Ethtool, Statistic};
 
-use super::device_filter::{DeviceFilter, FilterFlags};
-use super::ethtool_link::add_link;
-use super::samples::{Samples, gather, metric_name};
-use super::settings::OptionSpec;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use self::link::add_link;
+use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::samples::{Samples, gather, metric_name};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::list_directories;
 
@@ -230,7 +233,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collectors::settings::compile;
+    use crate::collect::settings::compile;
 
     fn shown(pattern: &str, counted: &[(&str, u64)]) -> Vec<String> {
         let names = Names::new(compile(METRICS, pattern).unwrap()).unwrap();

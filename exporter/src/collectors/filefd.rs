@@ -1,6 +1,6 @@
 //! `filefd`: file descriptions that the kernel has, from `/proc/sys/fs/file-nr`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, parse_u64};
 

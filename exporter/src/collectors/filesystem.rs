@@ -1,12 +1,16 @@
 //! `filesystem`: the room on each mounted file system.
 
+mod mounts;
+
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::device_filter::{DeviceFilter, FilterFlags};
-use super::mounts::{self, Mount};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::mounts::Mount;
+use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, Family, MetricKind, Value};
 use crate::sources::{Answer, FileSystem, KeptFile, Prober};
 

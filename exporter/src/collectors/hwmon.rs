@@ -1,13 +1,17 @@
 //! `hwmon`: fans, temperatures, voltages and other sensors, from `/sys/class/hwmon`.
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::device_filter::DeviceFilter;
-use super::hwmon_names::{Reading, clean, explode};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::names::{Reading, clean, explode};
+use crate::collect::device::Device;
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
 use crate::sources::list_directories;
 

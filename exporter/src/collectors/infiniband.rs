@@ -1,12 +1,16 @@
 //! `infiniband`: adapters of InfiniBand and RoCE and the counters of their ports, from `/sys/class/infiniband`.
 
+mod counters;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::device_filter::DeviceFilter;
-use super::infiniband_counters::{COUNTERS, Unit};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::counters::{COUNTERS, Unit};
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{Directory, ReadError, list_directories, parse_prefixed, parse_u64};
 

@@ -1,7 +1,9 @@
 //! `interrupts`: interrupts by line and CPU, from `/proc/interrupts`.
 
-use super::device_filter::DeviceFilter;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_u64};
 

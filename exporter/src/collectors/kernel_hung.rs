@@ -1,6 +1,6 @@
 //! `kernel_hung`: tasks that the kernel has found hanging, from `/proc/sys/kernel/hung_task_detect_count`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, parse_u64, trim};
 

@@ -1,6 +1,6 @@
 //! `loadavg`: the load averages.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields};
 

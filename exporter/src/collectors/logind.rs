@@ -2,8 +2,8 @@
 
 use zbus::zvariant::OwnedObjectPath;
 
-use super::samples::gather;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::gather;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::sources::{BusError, Peer, SystemBus};
 

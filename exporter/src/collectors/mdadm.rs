@@ -1,11 +1,13 @@
 //! `mdadm`: arrays of disks made by the kernel, from `/proc/mdstat` and sysfs.
 
+mod mdstat;
+
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::mdstat::{self, Array};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use self::mdstat::Array;
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::sources::{KeptFile, fields, list_numbered, parse_u64};
 

@@ -1,6 +1,6 @@
 //! `meminfo`: what the kernel says about memory.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_u64};
 

@@ -1,10 +1,12 @@
 //! `mountstats`: what was done over each NFS mount, from `/proc/self/mountstats`.
 
+mod format;
+
 use std::collections::HashSet;
 
-use super::mountstats_format::{Mount, parse};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use self::format::{Mount, parse};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, lines};
 

@@ -1,13 +1,18 @@
 //! `netclass`: what each network device is and how its link stands, from `/sys/class/net`.
 
+mod link_modes;
+mod netlink;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use regex::bytes::Regex;
 
-use super::netclass_netlink::NetclassNetlink;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::netlink::NetclassNetlink;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
     Directory, KeptDirectory, ReadError, is_sysfs, list_devices, parse_prefixed, parse_signed,

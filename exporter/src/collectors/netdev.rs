@@ -4,13 +4,17 @@
 //! counters of netlink, the same sums by which node_exporter keeps its names. The finer counters themselves, and packets
 //! without a handler, come from sysfs, which has the same numbers as netlink.
 
+mod addresses;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::device_filter::{DeviceFilter, FilterFlags};
-use super::netdev_addresses::Addresses;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::addresses::Addresses;
+use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, Family, MetricKind};
 use crate::sources::{
     Directory, KeptFile, ReadError, fields, lines, list_devices, parse_u64, trim,

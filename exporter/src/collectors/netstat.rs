@@ -1,7 +1,9 @@
 //! `netstat`: chosen counters of the network protocols, from `/proc/net/netstat`, `snmp` and `snmp6`.
 
-use super::field_selection::FieldSelection;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::field_selection::FieldSelection;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind, Value};
 use crate::sources::{KeptFile, fields, lines, parse_signed, parse_u64};
 

@@ -1,7 +1,7 @@
 //! `nfs`: what the NFS client has asked its servers, from `/proc/net/rpc/nfs`.
 
-use super::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, parse_numbers};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, parse_numbers};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines};
 

@@ -1,7 +1,7 @@
 //! `nfsd`: what this host's NFS server was asked and how it fared, from `/proc/net/rpc/nfsd`.
 
-use super::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, parse_numbers};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, parse_numbers};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::exposition::MetricKind::{self, Counter, Gauge};
 use crate::sources::{KeptFile, fields, lines, parse_u64};

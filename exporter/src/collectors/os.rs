@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{ReadError, lines, read_attribute, trim};
 

@@ -1,11 +1,15 @@
 //! `pcidevice`: the devices on the PCI buses, how they are linked and what state they are in, from sysfs.
 
+mod names;
+
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::pci_names::{Ids, Names};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::names::{Ids, Names};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
 use crate::sources::{ReadError, list_directories, parse_prefixed};
 

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use regex::bytes::Regex;
 
-use super::device::Device;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
 use crate::sources::list_directories;
 

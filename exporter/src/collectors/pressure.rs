@@ -1,6 +1,6 @@
 //! `pressure`: how long tasks waited for the CPU, for memory and for input and output, from `/proc/pressure`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, ReadError, fields, lines, parse_u64};
 

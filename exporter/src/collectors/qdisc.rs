@@ -1,7 +1,9 @@
 //! `qdisc`: the root queueing discipline of each network device, over netlink.
 
-use super::device_filter::{DeviceFilter, FilterFlags};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
 use crate::exposition::MetricKind::{self, Counter, Gauge};
 use crate::sources::{Netlink, attributes, u32_at, u64_at};

@@ -3,9 +3,11 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::samples::{Samples, gather, metric_name};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather, metric_name};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
 use crate::sources::{list_directories, parse_u64};
 

@@ -1,6 +1,6 @@
 //! `schedstat`: how long each CPU ran tasks and let them wait, from `/proc/schedstat`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_u64};
 

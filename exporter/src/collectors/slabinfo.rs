@@ -1,8 +1,10 @@
 //! `slabinfo`: the kernel's caches of its own objects, from `/proc/slabinfo`.
 
-use super::device_filter::DeviceFilter;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
 use crate::sources::{KeptFile, fields, lines, parse_u64};
 

@@ -1,6 +1,6 @@
 //! `sockstat`: how many sockets there are and how much memory they hold, from `/proc/net/sockstat` and `sockstat6`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_signed};
 

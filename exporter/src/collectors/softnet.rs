@@ -1,6 +1,6 @@
 //! `softnet`: how each CPU gets along with its incoming packets, from `/proc/net/softnet_stat`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::exposition::MetricKind::{self, Counter, Gauge};
 use crate::sources::{KeptFile, fields, lines, parse_hex};

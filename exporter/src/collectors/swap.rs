@@ -1,7 +1,7 @@
 //! `swap`: the devices and files that memory is swapped out to, from `/proc/swaps`.
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::sources::{KeptFile, fields, lines, parse_signed, parse_u64};
 

@@ -1,7 +1,9 @@
 //! `sysctl`: chosen settings of the kernel, from `/proc/sys`.
 
-use super::samples::{Samples, gather, metric_name};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::samples::{Samples, gather, metric_name};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, parse_signed};
 
@@ -113,7 +115,7 @@ impl Setting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collectors::Settings;
+    use crate::collect::Settings;
 
     #[test]
     fn no_name_leads_out_of_the_settings_of_the_kernel() {

@@ -1,11 +1,16 @@
 //! `systemd`: the units of systemd and their states, over the message bus.
 
+#[cfg(test)]
+mod fake_systemd;
+
 use regex::bytes::Regex;
 use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 
-use super::samples::{Samples, gather};
-use super::settings::compile;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::settings::compile;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
 use crate::sources::{BusError, Peer, SystemBus};
 
@@ -386,9 +391,9 @@ impl Asked<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::fake_systemd::bus;
     use super::*;
-    use crate::collectors::Settings;
-    use crate::collectors::fake_systemd::bus;
+    use crate::collect::Settings;
     use crate::sources::FakeBus;
 
     fn samples(bus: &FakeBus, flags: &[(&'static str, &str)]) -> Vec<String> {

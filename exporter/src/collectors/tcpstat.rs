@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{Netlink, NetlinkError, u32_at};
 

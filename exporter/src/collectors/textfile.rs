@@ -5,8 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::text_format::{Points, Series, TextFamily, parse};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
+use crate::exposition::reader::{Points, Series, TextFamily, parse};
 use crate::exposition::{Exposition, Family, MetricKind};
 
 const DIRECTORY: &str = "collector.textfile.directory";

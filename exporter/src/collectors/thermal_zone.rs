@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::device::{Device, name_after};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::{Device, name_after};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::sources::list_numbered;
 

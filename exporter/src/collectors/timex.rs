@@ -2,7 +2,7 @@
 
 use rtime_clock::adjtime::{Timex, adjtimex};
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {

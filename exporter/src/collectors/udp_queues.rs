@@ -1,6 +1,6 @@
 //! `udp_queues`: bytes that wait in the queues of all UDP sockets, from `/proc/net/udp` and `udp6`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_hex};
 

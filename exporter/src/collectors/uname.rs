@@ -1,6 +1,6 @@
 //! `uname`: the kernel and the name of the host.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {

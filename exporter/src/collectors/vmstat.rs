@@ -1,7 +1,9 @@
 //! `vmstat`: chosen counters of `/proc/vmstat`.
 
-use super::field_selection::FieldSelection;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::field_selection::FieldSelection;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_u64};
 

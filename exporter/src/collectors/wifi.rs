@@ -1,7 +1,9 @@
 //! `wifi`: wireless interfaces, the networks they are joined to, and the stations they exchange packets with.
 
-use super::nl80211::{Interface, Network, Station, Wireless};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+mod nl80211;
+
+use self::nl80211::{Interface, Network, Station, Wireless};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::MetricKind::{self, Counter, Gauge};
 use crate::exposition::{Exposition, Value};
 use crate::sources::hardware_address;

@@ -1,6 +1,6 @@
 //! `xfrm`: packets that IPsec had to drop, by reason, from `/proc/net/xfrm_stat`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_u64};
 

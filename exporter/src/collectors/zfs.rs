@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
     ReadError, fields, lines, list_directories, parse_signed, parse_u64, read_attribute, trim,

@@ -1,7 +1,7 @@
 //! `zoneinfo`: the zones of memory, from `/proc/zoneinfo`.
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, parse_u64};
 

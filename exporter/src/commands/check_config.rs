@@ -9,7 +9,8 @@ use secure_exporter_web_config::{ClientAuthType, TlsServerConfig, TlsVersion, Us
 
 use super::pki::{self, Host};
 use super::{CommandError, date, warn};
-use crate::web::{Inspected, ServedCertificate, inspect, unix_now};
+use crate::credentials::inspect::{Inspected, ServedCertificate, inspect};
+use crate::credentials::last_use::unix_now;
 
 /// Time enough to renew by hand.
 const SOON: i64 = 30 * DAY;

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{CommandError, password::PasswordError, terminal, warn};
+use super::password::PasswordError;
+use super::{CommandError, terminal, warn};
 
 #[derive(Args)]
 pub(super) struct Options {

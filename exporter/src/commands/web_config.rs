@@ -26,7 +26,7 @@ pub(super) enum Action {
 }
 
 pub(super) fn run(action: Action) -> Result<(), CommandError> {
-    let now = crate::web::unix_now();
+    let now = crate::credentials::last_use::unix_now();
     match action {
         Action::Init(options) => init::run(&options, now),
         Action::Renew(options) => renew::run(&options, now),

@@ -9,7 +9,8 @@ use tracing::Level;
 
 use super::known::NODE_EXPORTER_COLLECTORS;
 use super::{ListenAddress, Require};
-use crate::collectors::{CollectorSpec, HostNetwork, OptionKind, OptionSpec, TABLE};
+use crate::collect::{CollectorSpec, HostNetwork, OptionKind, OptionSpec};
+use crate::collectors::TABLE;
 use crate::log::Format;
 
 /// A scrape is given up after a minute; by then it must have answered.

@@ -31,8 +31,8 @@ struct Exception {
 
 const EXCEPTIONS: &[Exception] = &[Exception {
     member: "exporter",
-    imports_in_circles: 287,
-    mod_files: 3,
+    imports_in_circles: 203,
+    mod_files: 0,
     why: "its collectors, `web`, `flags` and `commands` have not moved to the new layout yet",
 }];
 

@@ -1,0 +1,295 @@
+//! What is answered to whom.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use hyper::body::{Body as _, Bytes};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::auth::{Authenticator, Verdict};
+use super::client::{Client, Outdated};
+use super::counters::Counters;
+use super::limits::{RateLimiter, SCRAPE};
+use crate::about::status::{Status, View};
+use crate::credentials::client_certificate::Standing;
+use crate::credentials::last_use::{ClientCertificates, unix_now};
+use crate::credentials::reload::Store;
+use crate::credentials::snapshot::Snapshot;
+use crate::exposition::encoding::Encoding;
+use crate::scrape::Selection;
+use crate::scrape::scraper::Scraper;
+use crate::version;
+
+/// Open to everybody and says nothing but that the process answers.
+const HEALTHY: &str = "/-/healthy";
+/// What is served and which credentials are in use, for whoever rotates them.
+const STATUS: &str = "/-/status";
+/// Exactly what node_exporter says, so that byte-wise comparisons hold.
+const EXPOSITION: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=UTF-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Everything that answering needs; one for the process.
+pub(crate) struct Site {
+    pub(crate) store: Store,
+    pub(crate) counters: Arc<Counters>,
+    /// When the process began to serve, in seconds since 1970.
+    pub(crate) start_time: i64,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) client_certificates: ClientCertificates,
+    /// The collectors that run.
+    pub(crate) collectors: BTreeSet<&'static str>,
+    pub(crate) scraper: Scraper,
+    pub(crate) rate_limiter: RateLimiter,
+    pub(crate) telemetry_path: String,
+    pub(crate) view: View,
+    pub(crate) scrapes: Option<(usize, Semaphore)>,
+}
+
+impl Site {
+    pub(super) async fn answer<B>(
+        &self,
+        client: &Client,
+        request: &Request<B>,
+    ) -> Result<Answer, Outdated> {
+        let snapshot = self.store.current();
+        let mut answer = if request.uri().path() == HEALTHY {
+            text(StatusCode::OK, "Healthy\n".into())
+        } else {
+            let standing = client.standing(&snapshot)?;
+            let admission = self.admit(client, standing, &snapshot, request.headers());
+            match admission.await {
+                Ok(()) => self.route(&snapshot, request).await,
+                Err(refusal) => refusal,
+            }
+        };
+        for (name, value) in &snapshot.headers {
+            answer.headers_mut().insert(name.clone(), value.clone());
+        }
+        if request.method() == Method::HEAD {
+            answer = without_body(answer);
+        }
+        // HTTP/2 says the same by GOAWAY.
+        if request.version() < Version::HTTP_2 && !Arc::ptr_eq(&client.began_with, &snapshot) {
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(answer)
+    }
+
+    async fn admit(
+        &self,
+        client: &Client,
+        standing: Standing,
+        snapshot: &Snapshot,
+        headers: &HeaderMap,
+    ) -> Result<(), Answer> {
+        if !self.rate_limiter.admit(snapshot.rate_limit, Instant::now()) {
+            return Err(text(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too Many Requests\n".into(),
+            ));
+        }
+        self.counters.certificate_judged(standing);
+        match standing {
+            Standing::Fine => {}
+            Standing::CertificateMissing => {
+                return Err(text(
+                    StatusCode::FORBIDDEN,
+                    "A client certificate is required.\n".into(),
+                ));
+            }
+            Standing::NotTrusted => {
+                return Err(text(
+                    StatusCode::FORBIDDEN,
+                    "The client certificate is not trusted any more.\n".into(),
+                ));
+            }
+            Standing::NameNotAllowed => {
+                return Err(text(
+                    StatusCode::FORBIDDEN,
+                    "The client certificate has no allowed name.\n".into(),
+                ));
+            }
+        }
+        if let Some(users) = &snapshot.users {
+            let verdict = self
+                .authenticator
+                .check(users, headers.get(AUTHORIZATION), client.address)
+                .await;
+            self.counters.authenticated(verdict);
+            match verdict {
+                Verdict::Accepted => {}
+                Verdict::Missing | Verdict::Refused => return Err(unauthorized()),
+                Verdict::Busy => {
+                    return Err(text(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "Too many passwords are being checked.\n".into(),
+                    ));
+                }
+            }
+        }
+        if let Some(certificate) = &client.presented.usage {
+            certificate.used(unix_now());
+        }
+        client.activity.is_a_friend();
+        Ok(())
+    }
+
+    async fn route<B>(&self, snapshot: &Snapshot, request: &Request<B>) -> Answer {
+        match request.uri().path() {
+            path if path == self.telemetry_path => self.metrics(request).await,
+            "/" => self.landing_page(),
+            STATUS => self.status(snapshot),
+            _ => text(StatusCode::NOT_FOUND, "404 page not found\n".into()),
+        }
+    }
+
+    async fn metrics<B>(&self, request: &Request<B>) -> Answer {
+        let query = request.uri().query().unwrap_or_default();
+        let selection = match Selection::from_query(query, &self.collectors) {
+            Ok(selection) => selection,
+            Err(error) => return text(StatusCode::BAD_REQUEST, error.to_string()),
+        };
+        let _permit = match &self.scrapes {
+            None => None,
+            Some((limit, scrapes)) => match scrapes.try_acquire() {
+                Ok(permit) => Some(permit),
+                Err(_) => {
+                    let reason = format!(
+                        "Limit of concurrent requests reached ({limit}), try again later.\n"
+                    );
+                    return text(StatusCode::SERVICE_UNAVAILABLE, reason);
+                }
+            },
+        };
+        let encoding = Encoding::negotiate(request.headers());
+        let timeout = scrape_timeout(request.headers());
+        let scrape = self.scraper.scrape(selection, encoding, patience(timeout));
+        let body = match tokio::time::timeout(timeout, scrape).await {
+            Ok(Some(body)) => body,
+            Ok(None) => {
+                return text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "The collectors have stopped.\n".into(),
+                );
+            }
+            Err(_) => {
+                return text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The collectors took too long.\n".into(),
+                );
+            }
+        };
+        let mut answer = Response::new(Full::new(body));
+        answer.headers_mut().insert(CONTENT_TYPE, EXPOSITION);
+        if let Some(name) = encoding.content_encoding() {
+            answer
+                .headers_mut()
+                .insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
+        answer
+    }
+
+    fn status(&self, snapshot: &Snapshot) -> Answer {
+        let clients = &self.client_certificates;
+        let status = Status::of(snapshot, clients, self.start_time, &self.view);
+        let mut answer = Response::new(Full::new(Bytes::from(status.to_json())));
+        answer.headers_mut().insert(CONTENT_TYPE, JSON);
+        answer
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        answer
+    }
+
+    fn landing_page(&self) -> Answer {
+        let page = format!(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"UTF-8\"><title>Node Exporter</title></head>\n\
+             <body>\n<h1>Node Exporter</h1>\n<h2>secure-exporter: Prometheus Node Exporter, encrypted</h2>\n\
+             <div>Version: {}</div>\n<ul><li><a href=\"{path}\">{path}</a></li></ul>\n</body>\n</html>\n",
+            version::short(),
+            path = self.telemetry_path,
+        );
+        let mut answer = Response::new(Full::new(Bytes::from(page)));
+        answer.headers_mut().insert(CONTENT_TYPE, HTML);
+        answer
+    }
+}
+
+/// hyper leaves the body out for HTTP/1.1 alone; over HTTP/2 it would be sent and break the stream.
+fn without_body(answer: Answer) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        head.headers
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(head, Full::default())
+}
+
+fn unauthorized() -> Answer {
+    let mut answer = text(StatusCode::UNAUTHORIZED, "Unauthorized\n".into());
+    answer
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    answer
+}
+
+fn text(status: StatusCode, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, PLAIN);
+    answer
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// Prometheus says how long it will wait; more is in vain.
+fn scrape_timeout(headers: &HeaderMap) -> Duration {
+    headers
+        .get("x-prometheus-scrape-timeout-seconds")
+        .and_then(|value| value.to_str().ok()?.parse::<f64>().ok())
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|timeout| !timeout.is_zero())
+        .map_or(SCRAPE, |timeout| timeout.min(SCRAPE))
+}
+
+/// For collectors that hang: what is left must suffice for the others and for the way back. Not so little that a host
+/// which is merely busy loses collectors to a scraper in a hurry.
+fn patience(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.7).max(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prometheus_says_how_long_to_wait() {
+        let timeout = |value| {
+            scrape_timeout(&HeaderMap::from_iter([(
+                http::HeaderName::from_static("x-prometheus-scrape-timeout-seconds"),
+                HeaderValue::from_static(value),
+            )]))
+        };
+        assert_eq!(timeout("2.5"), Duration::from_millis(2500));
+        assert_eq!(patience(timeout("10")), Duration::from_secs(7));
+        assert_eq!(patience(timeout("0.1")), Duration::from_secs(1));
+        for odd in ["0", "-1", "NaN", "1e30", "x"] {
+            assert_eq!(timeout(odd), SCRAPE, "{odd}");
+        }
+    }
+}
