@@ -11,6 +11,7 @@ mod credentials;
 mod daemon_set;
 mod discovery;
 mod error;
+mod relabel_config;
 mod scrape_config;
 mod scrape_secret;
 mod secret_data;
