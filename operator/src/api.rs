@@ -41,7 +41,9 @@ pub use issuer::{
 };
 pub use relabeling::{RelabelAction, Relabeling};
 pub use rotation::{Advance, RotationSpec, RotationState, Stragglers};
-pub use scrape::{InstanceLabel, ScrapeServiceAccount, ScrapeSpec};
+pub use scrape::{
+    InstanceLabel, MonitorMode, PrometheusOperatorSpec, ScrapeServiceAccount, ScrapeSpec,
+};
 pub use status::{
     CertificateStatus, CredentialsStatus, NodesStatus, References, RotationStatus,
     SecureExporterStatus, TrustStatus,

@@ -71,6 +71,38 @@ pub struct ScrapeSpec {
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_limit: Option<u32>,
+
+    /// The scrape configuration for prometheus-operator, as in kube-prometheus-stack: a PodMonitor.
+    #[serde(default)]
+    pub prometheus_operator: PrometheusOperatorSpec,
+}
+
+/// The PodMonitor with the name of the resource, which refers to the Secret <name>-scrape.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct PrometheusOperatorSpec {
+    /// Whether there is a PodMonitor: Auto where the cluster has their CustomResourceDefinition, also when it is installed
+    /// later; Enabled always, and without the definition the resource is not Ready; Disabled never.
+    #[serde(default)]
+    pub mode: MonitorMode,
+
+    /// Additional labels of the PodMonitor, by which a Prometheus selects it, for example release: kube-prometheus-stack.
+    #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/'))")
+        .message("labels may not set labels under app.kubernetes.io/, because the operator finds its objects by them"))]
+    #[schemars(schema_with = "super::schema::label_map")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Whether there is a PodMonitor.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MonitorMode {
+    /// Where the cluster has PodMonitors.
+    #[default]
+    Auto,
+    /// Always.
+    Enabled,
+    /// Never.
+    Disabled,
 }
 
 /// What the label `instance` contains.
@@ -95,6 +127,7 @@ impl Default for ScrapeSpec {
             relabelings: Vec::new(),
             metric_relabelings: Vec::new(),
             sample_limit: None,
+            prometheus_operator: PrometheusOperatorSpec::default(),
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::{
     spec::ValidScrape,
 };
 
-/// A relabelling rule as Prometheus reads it.
-#[derive(Default, Serialize)]
+/// A relabelling rule as Prometheus reads it from a file.
+#[derive(Serialize)]
 pub(crate) struct RelabelConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     source_labels: Vec<String>,
@@ -29,85 +29,79 @@ pub(crate) struct RelabelConfig {
 
 /// The rules for the targets that Kubernetes discovery returns: one for each port of each pod, with the pod's address and that
 /// port. The labels are those that prometheus-operator sets, because common rules join series by them.
-pub(crate) fn discovered(scrape: &ValidScrape) -> Vec<RelabelConfig> {
+pub(crate) fn discovered(scrape: &ValidScrape) -> Vec<Relabeling> {
     let mut rules = vec![
-        RelabelConfig::keep("__meta_kubernetes_pod_phase", "Running"),
-        RelabelConfig::keep("__meta_kubernetes_pod_container_port_name", PORT_NAME),
-        RelabelConfig::copy("__meta_kubernetes_namespace", "namespace"),
-        RelabelConfig::copy("__meta_kubernetes_pod_name", "pod"),
-        RelabelConfig::copy("__meta_kubernetes_pod_container_name", "container"),
-        RelabelConfig::set("endpoint", PORT_NAME),
+        keep("__meta_kubernetes_pod_phase", "Running"),
+        keep("__meta_kubernetes_pod_container_port_name", PORT_NAME),
+        copy("__meta_kubernetes_namespace", "namespace"),
+        copy("__meta_kubernetes_pod_name", "pod"),
+        copy("__meta_kubernetes_pod_container_name", "container"),
+        set("endpoint", PORT_NAME),
     ];
     rules.extend(of_resource(scrape));
     rules
 }
 
 /// The rules that depend on the resource: the node, the instance, the job, and what the user adds.
-pub(crate) fn of_resource(scrape: &ValidScrape) -> Vec<RelabelConfig> {
+pub(crate) fn of_resource(scrape: &ValidScrape) -> Vec<Relabeling> {
     let node = "__meta_kubernetes_pod_node_name";
-    let mut rules = vec![RelabelConfig::copy(node, "node")];
+    let mut rules = vec![copy(node, "node")];
     // Without a rule, the instance is address and port.
     if scrape.instance_label == InstanceLabel::NodeName {
-        rules.push(RelabelConfig::copy(node, "instance"));
+        rules.push(copy(node, "instance"));
     }
-    rules.push(RelabelConfig::set("job", &scrape.job_label));
+    rules.push(set("job", &scrape.job_label));
     let extra = scrape.extra_labels.iter();
-    rules.extend(extra.map(|(name, value)| RelabelConfig::set(name, value)));
+    rules.extend(extra.map(|(name, value)| set(name, value)));
     if !scrape.relabelings.is_empty() {
-        rules.extend(scrape.relabelings.iter().map(RelabelConfig::from));
+        rules.extend(scrape.relabelings.iter().cloned());
         // Rules that copy labels by pattern could set it, too, and the password must never be sent without TLS.
-        rules.push(RelabelConfig::set("__scheme__", "https"));
+        rules.push(set("__scheme__", "https"));
     }
     rules
 }
 
-/// The rules for samples.
-pub(crate) fn for_samples(scrape: &ValidScrape) -> Vec<RelabelConfig> {
-    let rules = scrape.metric_relabelings.iter();
-    rules.map(RelabelConfig::from).collect()
+fn keep(label: &str, value: &str) -> Relabeling {
+    Relabeling {
+        source_labels: vec![label.to_owned()],
+        regex: Some(value.to_owned()),
+        action: RelabelAction::Keep,
+        ..Relabeling::default()
+    }
 }
 
-impl From<&Relabeling> for RelabelConfig {
-    fn from(rule: &Relabeling) -> Self {
+fn copy(from: &str, to: &str) -> Relabeling {
+    Relabeling {
+        source_labels: vec![from.to_owned()],
+        target_label: Some(to.to_owned()),
+        ..Relabeling::default()
+    }
+}
+
+fn set(label: &str, value: &str) -> Relabeling {
+    Relabeling {
+        target_label: Some(label.to_owned()),
+        // A dollar sign would start a reference to a capture group.
+        replacement: Some(value.replace('$', "$$")),
+        ..Relabeling::default()
+    }
+}
+
+impl From<Relabeling> for RelabelConfig {
+    fn from(rule: Relabeling) -> Self {
         Self {
-            source_labels: rule.source_labels.clone(),
-            separator: rule.separator.clone(),
-            regex: rule.regex.clone(),
+            source_labels: rule.source_labels,
+            separator: rule.separator,
+            regex: rule.regex,
             modulus: rule.modulus,
-            target_label: rule.target_label.clone(),
-            replacement: rule.replacement.clone(),
+            target_label: rule.target_label,
+            replacement: rule.replacement,
             action: (rule.action != RelabelAction::Replace).then(|| rule.action.name()),
         }
     }
 }
 
 impl RelabelConfig {
-    fn keep(label: &str, value: &str) -> Self {
-        Self {
-            source_labels: vec![label.to_owned()],
-            regex: Some(value.to_owned()),
-            action: Some(RelabelAction::Keep.name()),
-            ..Self::default()
-        }
-    }
-
-    fn copy(from: &str, to: &str) -> Self {
-        Self {
-            source_labels: vec![from.to_owned()],
-            target_label: Some(to.to_owned()),
-            ..Self::default()
-        }
-    }
-
-    fn set(label: &str, value: &str) -> Self {
-        Self {
-            target_label: Some(label.to_owned()),
-            // A dollar sign would start a reference to a capture group.
-            replacement: Some(value.replace('$', "$$")),
-            ..Self::default()
-        }
-    }
-
     /// Renders the rule as a block of Alloy.
     pub(crate) fn alloy(&self) -> String {
         let sources: Vec<_> = self.source_labels.iter().map(|it| quoted(it)).collect();

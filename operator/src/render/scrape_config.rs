@@ -6,10 +6,11 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::{
+    api::Relabeling,
     names::{APP_NAME, INSTANCE_LABEL, NAME_LABEL, Owner},
     render::{
         error::RenderError,
-        relabel_config::{RelabelConfig, discovered, for_samples, quoted},
+        relabel_config::{RelabelConfig, discovered, quoted},
     },
     spec::ValidSpec,
 };
@@ -253,11 +254,15 @@ impl ScrapeConfig {
                     label: label_selector(owner),
                 }],
             }],
-            relabel_configs: discovered(&spec.scrape),
-            metric_relabel_configs: for_samples(&spec.scrape),
+            relabel_configs: rules(discovered(&spec.scrape)),
+            metric_relabel_configs: rules(spec.scrape.metric_relabelings.clone()),
             sample_limit: spec.scrape.sample_limit,
         }
     }
+}
+
+fn rules(of: Vec<Relabeling>) -> Vec<RelabelConfig> {
+    of.into_iter().map(RelabelConfig::from).collect()
 }
 
 fn header(owner: &Owner) -> String {
@@ -278,6 +283,6 @@ fn label_selector(owner: &Owner) -> String {
 }
 
 /// Formats a duration in seconds, because Prometheus only accepts several units in one order.
-fn seconds(duration: SignedDuration) -> String {
+pub(crate) fn seconds(duration: SignedDuration) -> String {
     format!("{}s", duration.as_secs())
 }

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    api::{InstanceLabel, Relabeling, ScrapeServiceAccount, ScrapeSpec},
+    api::{InstanceLabel, MonitorMode, Relabeling, ScrapeServiceAccount, ScrapeSpec},
     names::Owner,
     spec::{
         error::SpecError,
@@ -44,6 +44,12 @@ pub struct ValidScrape {
     /// The maximum number of samples of a scrape.
     #[serde(default)]
     pub sample_limit: Option<u32>,
+    /// Whether there is a PodMonitor.
+    #[serde(default)]
+    pub monitor_mode: MonitorMode,
+    /// Additional labels of the PodMonitor.
+    #[serde(default)]
+    pub monitor_labels: BTreeMap<String, String>,
 }
 
 pub(crate) fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, SpecError> {
@@ -82,6 +88,8 @@ pub(crate) fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, Sp
         relabelings: targets.clone(),
         metric_relabelings: samples.clone(),
         sample_limit: spec.sample_limit,
+        monitor_mode: spec.prometheus_operator.mode,
+        monitor_labels: spec.prometheus_operator.labels.clone(),
     })
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
 use secure_exporter_operator::{
     names::Owner,
-    render::{Children, RenderError, certificate_request, children, state_secret},
+    render::{Children, RenderError, certificate_request, children, pod_monitor, state_secret},
     rotation::{
         order::Order,
         state::{Authority, Client, Leaf, Password, State},
@@ -129,6 +129,7 @@ pub(crate) fn everything() -> ParsedSpec {
             "metricRelabelings": [
                 {"action": "drop", "sourceLabels": ["__name__"], "separator": ",", "regex": "go_.*"}],
             "sampleLimit": 50000,
+            "prometheusOperator": {"mode": "Enabled", "labels": {"release": "stack"}},
         },
         "workload": {
             "nodeSelector": {"pool": "metal"},
@@ -409,6 +410,19 @@ fn series_have_the_labels_that_common_rules_join_by() {
         set_labels(&valid(by_address)),
         [&of_discovery[..], &["job"]].concat()
     );
+}
+
+#[test]
+fn a_pod_monitor_refers_to_secrets_and_never_to_files() {
+    let monitor = pod_monitor(&everything().spec, &owner());
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_yaml_snapshot!("everything-pod-monitor", monitor);
+    });
+    let password_alone = pod_monitor(&valid(json!({})).spec, &owner());
+    let endpoint = &password_alone.spec.pod_metrics_endpoints[0];
+    assert_eq!(endpoint.tls_config.cert, None);
+    assert!(endpoint.basic_auth.is_some());
+    assert!(!serde_json::to_string(&monitor).unwrap().contains("/etc/"));
 }
 
 #[test]
