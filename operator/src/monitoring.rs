@@ -27,7 +27,7 @@ pub struct PodMonitorSpec {
     pub pod_metrics_endpoints: Vec<PodMetricsEndpoint>,
     /// The maximum number of samples of a scrape.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sample_limit: Option<u32>,
+    pub sample_limit: Option<i32>,
 }
 
 /// Selects pods by labels.

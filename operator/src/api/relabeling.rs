@@ -30,9 +30,9 @@ pub struct Relabeling {
     pub regex: Option<String>,
 
     /// Divisor of the hash, for the action hashmod.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub modulus: Option<u32>,
+    pub modulus: Option<i32>,
 
     /// The new value; $1 stands for the first group of the regular expression. Default: $1
     #[schemars(length(max = 1024))]

@@ -68,9 +68,9 @@ pub struct ScrapeSpec {
     pub metric_relabelings: Vec<Relabeling>,
 
     /// The maximum number of samples of a scrape; one with more fails. Default: no limit.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub sample_limit: Option<u32>,
+    pub sample_limit: Option<i32>,
 
     /// The scrape configuration for prometheus-operator, as in kube-prometheus-stack: a PodMonitor.
     #[serde(default)]

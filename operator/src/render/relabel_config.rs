@@ -18,7 +18,7 @@ pub(crate) struct RelabelConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     regex: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    modulus: Option<u32>,
+    modulus: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target_label: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -187,7 +187,7 @@ struct ScrapeConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     metric_relabel_configs: Vec<RelabelConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sample_limit: Option<u32>,
+    sample_limit: Option<i32>,
 }
 
 #[derive(Serialize)]

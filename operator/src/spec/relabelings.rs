@@ -77,7 +77,7 @@ fn check(field: &str, rule: &Relabeling, labels: Labels) -> Result<(), SpecError
         )
     })?;
     match rule.action {
-        RelabelAction::HashMod if rule.modulus.unwrap_or_default() == 0 => Err(error(
+        RelabelAction::HashMod if rule.modulus.unwrap_or_default() < 1 => Err(error(
             "modulus",
             "must be set to at least 1 for the action hashmod".to_owned(),
         )),

@@ -43,7 +43,7 @@ pub struct ValidScrape {
     pub metric_relabelings: Vec<Relabeling>,
     /// The maximum number of samples of a scrape.
     #[serde(default)]
-    pub sample_limit: Option<u32>,
+    pub sample_limit: Option<i32>,
     /// Whether there is a PodMonitor.
     #[serde(default)]
     pub monitor_mode: MonitorMode,
