@@ -4,6 +4,7 @@ mod certificate_requests;
 pub mod drift;
 pub mod error;
 pub mod ownership;
+mod pod_monitor;
 mod recreation;
 mod repair;
 pub mod repairs;
@@ -314,13 +315,14 @@ impl Writer<'_> {
     }
 
     /// Writes other objects by server-side apply, which only changes our fields.
-    async fn applied<K>(&self, mut wanted: K, present: &Child<K>) -> Result<K, ApplyError>
+    async fn applied<K, P>(&self, mut wanted: K, present: &Child<P>) -> Result<K, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
             + Debug
             + Serialize
             + DeserializeOwned,
+        P: Resource<DynamicType = ()>,
     {
         let name = wanted.name_any();
         let present = own(present, &name)?;
@@ -334,7 +336,7 @@ impl Writer<'_> {
             .patch(&name, parameters, &Patch::Apply(&wanted))
             .await
             .map_err(|source| ApplyError::api("apply", &wanted, source))?;
-        if present.and_then(|object| object.resource_version()) != written.resource_version() {
+        if present.and_then(ResourceExt::resource_version) != written.resource_version() {
             self.metrics.wrote(K::kind(&()));
         }
         Ok(written)

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod context;
 mod inputs;
 mod pass;
+mod pod_monitor;
 mod recall;
 mod reconcile;
 mod schedule;
@@ -60,8 +61,9 @@ type Guarded = DeserializeGuard<SecureExporter>;
 pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &CancellationToken) {
     let client = &context.client;
     let ended = stop.child_token();
-    let controller =
-        controller(client, namespace).graceful_shutdown_on(ended.clone().cancelled_owned());
+    let controller = controller(client, namespace)
+        .reconcile_all_on(context.pod_monitors.changes())
+        .graceful_shutdown_on(ended.clone().cancelled_owned());
     let store = controller.store();
     let in_scope = |owner: &Owner| namespace.is_none_or(|namespace| owner.namespace == namespace);
     let is_deleted = |owner: &Owner| in_scope(owner) && !is_present(&store, owner);

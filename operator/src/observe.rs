@@ -5,6 +5,7 @@ pub mod api_error;
 pub mod certificate_requests;
 pub mod children;
 pub mod exporters;
+pub mod pod_monitors;
 pub mod probe;
 pub mod samples;
 pub mod supplied;

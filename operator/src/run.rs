@@ -91,6 +91,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         repairs: Default::default(),
         timers: arguments.timers.timers(),
         samples: Default::default(),
+        pod_monitors: Default::default(),
         remembered: Default::default(),
     });
     let (stop, signals) = stop_signal().map_err(RunError::Signals)?;
@@ -105,12 +106,15 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         let has_resources = |namespace: &str| passes.has_some_in(namespace);
         renewing.keep(has_resources).await;
     });
+    let watching = context.clone();
+    let monitors = tokio::spawn(async move { watching.pod_monitors.keep(&watching.client).await });
     let work = tokio::spawn(work(context, health, namespaces, stop.clone()));
     let ended = tokio::select! {
         served = served => outcome("serves the probes", served)
             .and_then(|end| end.map_err(RunError::Health)),
         failed = failure("waits for signals", signals) => Err(failed),
         failed = failure("renews the Leases", keeping) => Err(failed),
+        failed = failure("watches the definition of PodMonitors", monitors) => Err(failed),
         ended = bounded(work, stop, arguments.shutdown_deadline) => ended,
     };
     if tokio::time::timeout(RELEASE_DEADLINE, leases.release_all())

@@ -1,4 +1,4 @@
-{{/* The operator's permissions in each namespace that it serves, each with its reason. The operator only deletes Leases and CertificateRequests; the garbage collector deletes generated objects, by their ownerReferences. */}}
+{{/* The operator's permissions in each namespace that it serves, each with its reason. The operator only deletes Leases, CertificateRequests and PodMonitors; the garbage collector deletes generated objects, by their ownerReferences. */}}
 {{- define "secure-exporter.rules" -}}
 # The resources. (Get: before the operator creates a lost state again, it reads whether its SecureExporter still exists.)
 - apiGroups: [secureexporter.dev]
@@ -58,4 +58,8 @@
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]
   verbs: [list, create, delete]
+# The PodMonitor of each resource, where prometheus-operator is installed. It is the only generated object that is ever deleted.
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors]
+  verbs: [get, create, patch, delete]
 {{- end -}}

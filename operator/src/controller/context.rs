@@ -13,7 +13,7 @@ use crate::{
     controller::backoff::PerObject,
     lease::Leases,
     names::Owner,
-    observe::samples::Samples,
+    observe::{pod_monitors::PodMonitors, samples::Samples},
     rotation::{recall::Memory, timing::Timers},
     spec::policy::Policy,
     supplied::reference::ReferencePolicy,
@@ -48,6 +48,8 @@ pub struct Context {
     pub timers: Timers,
     /// The last answers of the exporters.
     pub samples: Samples,
+    /// Whether the cluster has PodMonitors.
+    pub pod_monitors: PodMonitors,
     /// What was last known about each resource, by uid.
     pub remembered: Mutex<HashMap<String, Remembered>>,
 }
@@ -156,6 +158,7 @@ mod tests {
             permits: Semaphore::new(1),
             backoff: PerObject::default(),
             repairs: Repairs::default(),
+            pod_monitors: PodMonitors::default(),
             timers: Timers::default(),
             samples: Samples::default(),
             remembered: Mutex::default(),

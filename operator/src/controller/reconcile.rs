@@ -144,6 +144,7 @@ impl Pass<'_> {
             return Ok(());
         };
         self.is_complete = true;
+        self.pod_monitor(&spec, next.state.is_some()).await;
         let news = News {
             steps: &plan.steps,
             is_rebuilt: known.is_rebuilt,

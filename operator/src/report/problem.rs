@@ -94,6 +94,11 @@ pub enum Problem {
         #[source]
         source: ApplyError,
     },
+    /// The cluster has no PodMonitors, and the spec demands one.
+    #[error(
+        "spec.scrape.prometheusOperator.mode is Enabled, but the cluster has no PodMonitors: install the CustomResourceDefinitions of prometheus-operator, or set the mode to Auto"
+    )]
+    NoPodMonitors,
     /// Another object could not be written.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -231,6 +236,7 @@ impl Problem {
             Self::Read { class, .. } => of_class(*class, "ReadFailed"),
             Self::Lease { class, .. } => of_class(*class, "LeaseFailed"),
             Self::Child { source, .. } | Self::Apply(source) => of_apply(source),
+            Self::NoPodMonitors => "NoPodMonitors",
             Self::Interrupted => "Interrupted",
         }
     }

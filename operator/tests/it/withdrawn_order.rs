@@ -122,6 +122,7 @@ fn context(client: &Client) -> Context {
         repairs: Default::default(),
         timers: Timers::default(),
         samples: Default::default(),
+        pod_monitors: Default::default(),
         remembered: Default::default(),
     }
 }
