@@ -7,8 +7,10 @@ pub(crate) mod field_selection;
 mod host_network;
 pub(crate) mod rpc_statistics;
 pub(crate) mod samples;
-pub(crate) mod settings;
+mod settings;
+pub(crate) mod spec;
 
 pub use collector::{CollectError, Collector};
-pub use host_network::{HostNetwork, shares_network_with_init};
-pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};
+pub use host_network::{HostNetworkError, check_apart};
+pub use settings::{HostNetwork, Settings};
+pub use spec::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec};

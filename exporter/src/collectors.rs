@@ -77,7 +77,10 @@ mod xfs;
 mod zfs;
 mod zoneinfo;
 
-use crate::collect::CollectorSpec;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::collect::{CollectorSpec, HostNetwork, Settings};
 
 /// Every collector, in order of name.
 pub const TABLE: &[CollectorSpec] = &[
@@ -155,3 +158,43 @@ pub const TABLE: &[CollectorSpec] = &[
     zfs::SPEC,
     zoneinfo::SPEC,
 ];
+
+impl Default for Settings {
+    /// A bare host with the collectors that run by default.
+    fn default() -> Self {
+        Self {
+            procfs: "/proc".into(),
+            sysfs: "/sys".into(),
+            rootfs: "/".into(),
+            udev_data: "/run/udev/data".into(),
+            host_network: HostNetwork::Shared,
+            host_name: None,
+            timeout: Duration::from_secs(7),
+            enabled: TABLE
+                .iter()
+                .filter(|spec| spec.default_enabled)
+                .map(|spec| spec.name)
+                .collect(),
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_lists_exactly_the_collectors() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/collectors");
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut files: Vec<String> = entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file())
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        let names = TABLE.iter().map(|spec| format!("{}.rs", spec.name));
+        assert_eq!(files, names.collect::<Vec<_>>());
+    }
+}

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod about;
+mod clock;
 pub mod collect;
 pub mod collectors;
 pub mod commands;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use listenfd::ListenFd;
@@ -13,17 +12,18 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::about::self_metrics::SelfMetrics;
 use crate::about::status::View;
-use crate::collect::{BuildError, HostNetwork, Settings, shares_network_with_init};
-use crate::credentials::last_use::{ClientCertificates, unix_now};
+use crate::clock::unix_now;
+use crate::collect::{BuildError, HostNetwork, HostNetworkError, Settings, check_apart};
+use crate::credentials::last_use::ClientCertificates;
 use crate::credentials::reload::{Reloader, Store};
 use crate::credentials::snapshot::{Snapshot, SnapshotError};
-use crate::flags::{Flags, Listen, ListenAddress};
+use crate::flags::Flags;
 use crate::scrape::Registry;
 use crate::scrape::scraper::Scraper;
 use crate::server::auth::Authenticator;
 use crate::server::counters::Counters;
 use crate::server::limits::RateLimiter;
-use crate::server::listen::{ActivationError, Listener};
+use crate::server::listen::{ActivationError, Listen, ListenAddress, Listener};
 use crate::server::routes::Site;
 use crate::server::serve;
 use crate::version;
@@ -34,23 +34,9 @@ pub enum RunError {
     /// A flag of a collector is wrong.
     #[error(transparent)]
     Collectors(#[from] BuildError),
-    /// It would show its own network as the host's, or has no reason to leave anything out.
-    #[error(
-        "--host.network=apart, and process 1 of {} has the same network as this process: name the host's procfs with --path.procfs, or drop the flag where this process has the host's network",
-        .0.display()
-    )]
-    NotApart(PathBuf),
-    /// The host's network cannot be read.
-    #[error(
-        "--host.network=apart needs process 1 of the host, which {} does not show: {source}; mount the host's procfs without hidepid, and name it with --path.procfs",
-        procfs.display()
-    )]
-    HiddenInit {
-        /// Where procfs is said to be.
-        procfs: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// The host's network is not where the flags say.
+    #[error(transparent)]
+    Network(#[from] HostNetworkError),
     /// The configuration cannot be used.
     #[error(transparent)]
     Configuration(#[from] SnapshotError),
@@ -114,20 +100,12 @@ fn runtime(threads: usize) -> io::Result<Runtime> {
         .build()
 }
 
-/// Says what is left out of the metrics. Without the host's procfs, what process 1 has would be this container's network.
-fn tell_of_network(settings: &Settings) -> Result<(), RunError> {
+/// Says what is left out of the metrics.
+fn tell_of_network(settings: &Settings) -> Result<(), HostNetworkError> {
     if settings.host_network == HostNetwork::Shared {
         return Ok(());
     }
-    let procfs = &settings.procfs;
-    match shares_network_with_init(procfs) {
-        Ok(true) => return Err(RunError::NotApart(procfs.clone())),
-        Ok(false) => {}
-        Err(source) => {
-            let procfs = procfs.clone();
-            return Err(RunError::HiddenInit { procfs, source });
-        }
-    }
+    check_apart(&settings.procfs)?;
     for (collector, source) in settings.left_out() {
         tracing::warn!(
             collector,

@@ -9,6 +9,7 @@ mod fake_bus;
 mod kept_file;
 mod netlink;
 mod parse;
+mod read_error;
 mod statfs;
 mod system_bus;
 
@@ -18,10 +19,11 @@ pub use attribute::{
 };
 #[cfg(test)]
 pub use fake_bus::FakeBus;
-pub use kept_file::{KeptFile, ReadError};
+pub use kept_file::KeptFile;
 #[cfg(test)]
 pub(crate) use netlink::attribute;
 pub use netlink::{Netlink, NetlinkError, attributes, hardware_address, u16_at, u32_at, u64_at};
 pub use parse::{fields, lines, parse_hex, parse_prefixed, parse_signed, parse_u64, trim};
+pub use read_error::ReadError;
 pub use statfs::{Answer, FileSystem, Prober};
 pub use system_bus::{BusError, Peer, SystemBus};

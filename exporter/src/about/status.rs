@@ -4,8 +4,9 @@
 
 use serde::Serialize;
 
+use crate::clock::unix_now;
 use crate::collect::{HostNetwork, Settings};
-use crate::credentials::last_use::{ClientCertificates, unix_now};
+use crate::credentials::last_use::ClientCertificates;
 use crate::credentials::snapshot::Snapshot;
 use crate::credentials::tls::Leaf;
 use crate::version;

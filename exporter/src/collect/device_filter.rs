@@ -2,7 +2,7 @@
 
 use regex::bytes::Regex;
 
-use super::settings::{BuildContext, BuildError, compile};
+use super::spec::{BuildContext, BuildError, compile};
 
 /// A pair of unanchored patterns.
 #[derive(Debug, Default)]

@@ -6,29 +6,10 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::settings::{BuildError, Settings};
-
-/// Whose network namespace this process is in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HostNetwork {
-    /// The host's.
-    #[default]
-    Shared,
-    /// One of its own.
-    Apart,
-}
-
-impl HostNetwork {
-    /// The value of `--host.network`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Shared => "shared",
-            Self::Apart => "apart",
-        }
-    }
-}
+use super::settings::{HostNetwork, Settings};
+use super::spec::BuildError;
 
 /// Collectors whose numbers would be those of this process's own network, each with where they come from.
 const LEFT_OUT: [(&str, &str); 6] = [
@@ -84,13 +65,48 @@ impl Settings {
     }
 }
 
-/// Whether the first process of this procfs is in the network namespace of this process. The kernel numbers the entries
-/// below `net/` anew for each namespace, and lets everybody see the numbers, unlike the link `ns/net`.
+/// Why `--host.network=apart` is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum HostNetworkError {
+    /// It would show its own network as the host's, or has no reason to leave anything out.
+    #[error(
+        "--host.network=apart, and process 1 of {} has the same network as this process: name the host's procfs with --path.procfs, or drop the flag where this process has the host's network",
+        .0.display()
+    )]
+    NotApart(PathBuf),
+    /// The host's network cannot be read.
+    #[error(
+        "--host.network=apart needs process 1 of the host, which {} does not show: {source}; mount the host's procfs without hidepid, and name it with --path.procfs",
+        procfs.display()
+    )]
+    HiddenInit {
+        /// Where procfs is said to be.
+        procfs: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Checks that this process has a network of its own, apart from that of the first process in `procfs`. Without the
+/// host's procfs, what process 1 has would be this container's network.
 ///
 /// # Errors
 ///
-/// The first process is hidden, or this is no procfs.
-pub fn shares_network_with_init(procfs: &Path) -> io::Result<bool> {
+/// The first process has the same network, or does not show which.
+pub fn check_apart(procfs: &Path) -> Result<(), HostNetworkError> {
+    match shares_network_with_init(procfs) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(HostNetworkError::NotApart(procfs.to_owned())),
+        Err(source) => Err(HostNetworkError::HiddenInit {
+            procfs: procfs.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Whether the first process of this procfs is in the network namespace of this process. The kernel numbers the entries
+/// below `net/` anew for each namespace, and lets everybody see the numbers, unlike the link `ns/net`.
+fn shares_network_with_init(procfs: &Path) -> io::Result<bool> {
     let of_init = procfs.join("1/net/dev").metadata()?;
     let own = Path::new("/proc/self/net/dev").metadata()?;
     Ok(of_init.ino() == own.ino())

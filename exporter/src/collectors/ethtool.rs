@@ -233,7 +233,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collect::settings::compile;
+    use crate::collect::spec::compile;
 
     fn shown(pattern: &str, counted: &[(&str, u64)]) -> Vec<String> {
         let names = Names::new(compile(METRICS, pattern).unwrap()).unwrap();

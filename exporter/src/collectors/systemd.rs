@@ -7,7 +7,7 @@ use regex::bytes::Regex;
 use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 
 use crate::collect::samples::{Samples, gather};
-use crate::collect::settings::compile;
+use crate::collect::spec::compile;
 use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };

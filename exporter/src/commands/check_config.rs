@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use secure_exporter_web_config::{ClientAuthType, TlsServerConfig, TlsVersion, UserHashes};
 
+use super::error::CommandError;
 use super::pki::{self, Host};
-use super::{CommandError, date, warn};
+use super::terminal::warn;
+use crate::clock::{date, unix_now};
 use crate::credentials::inspect::{Inspected, ServedCertificate, inspect};
-use crate::credentials::last_use::unix_now;
 
 /// Time enough to renew by hand.
 const SOON: i64 = 30 * DAY;

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 
 use clap::Args;
 
+use super::error::CommandError;
 use super::password::PasswordError;
-use super::{CommandError, terminal, warn};
+use super::terminal::{self, warn};
 
 #[derive(Args)]
 pub(super) struct Options {

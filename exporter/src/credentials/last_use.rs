@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
 
@@ -11,13 +10,6 @@ use sha2::{Digest as _, Sha256};
 const MAX_CERTIFICATES: usize = 64;
 /// Of the SHA-256 that names a certificate, as with the hashes of passwords.
 const ID_BYTES: usize = 6;
-
-/// Seconds since 1970, as the system's clock has it.
-pub(crate) fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_secs().cast_signed())
-}
 
 /// How one hash of a password has been used in this process.
 #[derive(Debug, Default)]

@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
-use super::snapshot::{Snapshot, SnapshotError};
+use super::snapshot::{Require, Snapshot, SnapshotError};
 use super::stamps::Stamps;
-use crate::flags::Require;
 use crate::server::counters::Counters;
 
 /// How often the files are looked at. A Secret volume follows its Secret a minute late, so nobody notices two seconds.

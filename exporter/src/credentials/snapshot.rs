@@ -9,7 +9,6 @@ use secure_exporter_web_config::{ClientAuthType, RateLimit, WebConfig};
 use super::files::{self, FileSet, FileSetError};
 use super::stamps::Stamps;
 use super::tls::{self, Tls, TlsError};
-use crate::flags::Require;
 use crate::server::auth::Users;
 
 /// What is served by, until the next snapshot takes its place.
@@ -53,6 +52,15 @@ pub enum SnapshotError {
         "{0} has vanished from the configuration: what was protected stays protected until a restart; put it back"
     )]
     Vanished(&'static str),
+}
+
+/// What a web configuration must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Require {
+    /// `tls_server_config`
+    pub tls: bool,
+    /// `basic_auth_users`, or a required and verified client certificate.
+    pub auth: bool,
 }
 
 /// Which protections a configuration spells out. Compared by presence, so that only what is *said* can be changed.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::known::NODE_EXPORTER_COLLECTORS;
-use super::{ListenAddress, Require};
 use crate::collect::{CollectorSpec, HostNetwork, OptionKind, OptionSpec};
 use crate::collectors::TABLE;
+use crate::credentials::snapshot::Require;
 use crate::log::Format;
+use crate::server::listen::ListenAddress;
 
 /// A scrape is given up after a minute; by then it must have answered.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);

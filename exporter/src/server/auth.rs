@@ -21,7 +21,8 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::hashing::Hashing;
-use crate::credentials::last_use::{CredentialUse, unix_now};
+use crate::clock::unix_now;
+use crate::credentials::last_use::CredentialUse;
 
 /// Only successes are kept, so there is about one for each hash; more than this means rotations long past.
 const MAX_REMEMBERED: usize = 1024;

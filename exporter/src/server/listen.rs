@@ -10,10 +10,26 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
-use crate::flags::ListenAddress;
-
 /// Connections that the kernel holds ready.
 const BACKLOG: u32 = 1024;
+
+/// Where connections come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// On addresses, at least one.
+    Addresses(Vec<ListenAddress>),
+    /// On the sockets that systemd hands over.
+    SystemdSockets,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// Every address of the host, both families where the kernel has both.
+    Any(u16),
+    /// One address.
+    One(SocketAddr),
+}
 
 /// An accepted connection, of TCP or of a unix socket.
 pub(crate) type Stream = Either<TcpStream, UnixStream>;

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::ReadError;
+use super::parse::trim;
+use super::read_error::ReadError;
 
 /// The kernel prints no attribute longer than a page.
 const LONGEST_ATTRIBUTE: usize = 4096;
@@ -83,7 +84,7 @@ impl Directory {
         buffer: &'a [u8],
     ) -> Result<Option<&'a [u8]>, ReadError> {
         match length {
-            Ok(length) => Ok(Some(super::trim(buffer.get(..length).unwrap_or_default()))),
+            Ok(length) => Ok(Some(trim(buffer.get(..length).unwrap_or_default()))),
             Err(errno) if has_no_value(errno) => Ok(None),
             Err(errno) => Err(ReadError::new(&self.path.join(name), errno.into())),
         }
@@ -225,7 +226,7 @@ fn names(entries: Vec<(Vec<u8>, u64)>) -> Vec<Vec<u8>> {
 pub fn read_attribute<'a>(path: &Path, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
     buffer.clear();
     std::fs::File::open(path)?.read_to_end(buffer)?;
-    Ok(super::trim(buffer))
+    Ok(trim(buffer))
 }
 
 /// The entries of a directory whose name is `prefix` and then a digit, in order of their names as text. An absent
