@@ -1,8 +1,9 @@
-//! Writes the generated objects and the status. Objects that are up to date are not written.
+//! Writes the generated objects, the status and the Leases. Objects that are up to date are not written.
 
 mod certificate_requests;
 pub mod drift;
 pub mod error;
+pub(crate) mod leases;
 pub mod ownership;
 mod recreation;
 mod repair;

@@ -16,7 +16,7 @@ use crate::{
     client::client,
     clock::SystemClock,
     controller::{backoff::PerObject, context::Context, serving::serve},
-    lease::Leases,
+    lease::{Intervals, Leases},
     observe::api_error,
     spec::policy::PolicyError,
     telemetry::{
@@ -76,6 +76,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         arguments.release.clone(),
         clock.clone(),
         metrics.clone(),
+        Intervals::default(),
     ));
     let context = Arc::new(Context {
         leases: leases.clone(),

@@ -127,6 +127,7 @@ mod tests {
         spec::{
             image_policy::ImagePolicy,
             pod_policy::{PodPolicy, PodRules},
+        lease::Intervals,
         },
     };
 
@@ -143,6 +144,7 @@ mod tests {
         );
         Context {
             events: Events::new(client.clone()),
+            Intervals::default(),
             client,
             clock,
             policy: Policy {

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use kube::Resource;
 
@@ -76,6 +77,31 @@ pub(crate) async fn reconcile(
         return Some(context.backoff.failed(&owner.uid));
     }
     let adoption = adoption(resource, owner);
+    // Boxed, because it is large, and would be copied from one stack frame to the next.
+    let served = Box::pin(serve(resource, owner, context, blocking, tenure));
+    tokio::select! {
+        (next, outcome) = served => {
+            context
+                .metrics
+                .passed(outcome, begin.elapsed().as_secs_f64());
+            Some(next)
+        }
+        // Another release writes now, so nothing more of this pass may be written.
+        holder = context.leases.lost(&owner.namespace) => {
+            Some(stand_aside(resource, owner, context, &holder).await)
+        }
+    }
+}
+
+/// Runs and reports a pass in a namespace that this release serves since `tenure`, and returns when the next one is due and the
+/// outcome for the metrics.
+async fn serve(
+    resource: &SecureExporter,
+    owner: &Owner,
+    context: &Context,
+    blocking: &BlockingWork,
+    tenure: Result<Timestamp, Problem>,
+) -> (Duration, &'static str) {
     let adopts = adoption == Adoption::Allowed;
     let observed = observe::observe(&context.client, owner, adopts).await;
     let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
@@ -95,11 +121,8 @@ pub(crate) async fn reconcile(
         pass.problems.push(Problem::Apply(error));
     }
     let outcome = pass.problems.first().map_or("Success", Problem::category);
-    context
-        .metrics
-        .passed(outcome, begin.elapsed().as_secs_f64());
     let retry = retry_after(&pass.problems, owner, context).unwrap_or(Duration::MAX);
-    Some(pass.due.min(retry))
+    (pass.due.min(retry), outcome)
 }
 
 fn discovers(spec: &ValidSpec) -> bool {
