@@ -11,7 +11,7 @@ use kube::Resource;
 
 use crate::{
     api::SecureExporter,
-    apply::{Wanted, ownership::own, sequence::is_written},
+    apply::{Wanted, ownership::own},
     controller::{
         context::{Context, Remembered},
         pass::Pass,
@@ -26,6 +26,7 @@ use crate::{
     observe::{self, children::Observed},
     render,
     report::{
+        adopted::adopted,
         drift::{self, Drift},
         problem::Problem,
         seen::Served,
@@ -167,10 +168,11 @@ impl Pass<'_> {
             return Ok(());
         };
         self.is_complete = true;
+        let restored = self.observed.adopted(discovers(&spec));
         let news = News {
             steps: &plan.steps,
             is_rebuilt: known.is_rebuilt,
-            adopted: &self.adopted(&spec),
+            adopted: &adopted(restored, &self.problems, self.workload.is_some()),
         };
         tell(self, &news).await;
         let Some(state) = &next.state else {
@@ -382,28 +384,6 @@ impl Pass<'_> {
         let error = deleted.err()?;
         self.problems.push(error.into());
         Some(order)
-    }
-
-    /// The restored objects that have their owner since this pass.
-    fn adopted(&self, spec: &ValidSpec) -> Vec<String> {
-        let failed = self.problems.iter().filter_map(|problem| match problem {
-            Problem::Child { child, .. } => Some(*child),
-            _ => None,
-        });
-        let failed: Vec<ChildKind> = failed.collect();
-        let is_rendered = |child| match child {
-            ChildKind::State => true,
-            ChildKind::DaemonSet if self.workload.is_none() => false,
-            _ => !self
-                .problems
-                .iter()
-                .any(|it| matches!(it, Problem::Render(_))),
-        };
-        let adopted = self.observed.adopted(discovers(spec)).into_iter();
-        adopted
-            .filter(|(child, _)| is_rendered(*child) && is_written(*child, &failed))
-            .map(|(_, name)| name)
-            .collect()
     }
 
     /// What another client changed since this process last wrote everything.
