@@ -1,6 +1,6 @@
 //! Assembles the operator and runs it until a signal stops it.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, process::ExitCode, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -107,14 +107,14 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         renewing.keep(has_resources).await;
     });
     let work = tokio::spawn(work(context, health, namespaces, stop.clone()));
-    let ended = tokio::select! {
-        served = served => outcome("serves the probes", served)
-            .and_then(|end| end.map_err(RunError::Health)),
-        failed = failure("waits for signals", signals) => Err(failed),
-        failed = failure("renews the Leases", keeping) => Err(failed),
-        ended = bounded(work, stop, arguments.shutdown_deadline) => ended,
+    let tasks = Tasks {
+        probes: served,
+        leases: keeping,
+        signals,
+        work,
     };
     if tokio::time::timeout(RELEASE_DEADLINE, leases.release_all())
+    let ended = supervise(tasks, stop, arguments.shutdown_deadline).await;
         .await
         .is_err()
     {
@@ -127,6 +127,44 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
 }
 
 /// Converts the result of a task that may have panicked.
+/// The exit code of the operator. Prints the error.
+pub fn exit_code(outcome: Result<(), RunError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The tasks of the operator.
+struct Tasks {
+    /// Serves the probes and metrics.
+    probes: JoinHandle<std::io::Result<()>>,
+    /// Renews the Leases.
+    leases: JoinHandle<()>,
+    /// Waits for a signal.
+    signals: JoinHandle<()>,
+    /// Watches the resources.
+    work: JoinHandle<()>,
+}
+
+/// Waits until the work ends, or any task fails: without one of them the operator would only seem to run.
+async fn supervise(
+    tasks: Tasks,
+    stop: CancellationToken,
+    shutdown_deadline: Duration,
+) -> Result<(), RunError> {
+    tokio::select! {
+        served = tasks.probes => outcome("serves the probes", served)
+            .and_then(|end| end.map_err(RunError::Health)),
+        failed = failure("waits for signals", tasks.signals) => Err(failed),
+        failed = failure("renews the Leases", tasks.leases) => Err(failed),
+        ended = bounded(tasks.work, stop, shutdown_deadline) => ended,
+    }
+}
+
 fn outcome<T>(task: &'static str, ended: Result<T, JoinError>) -> Result<T, RunError> {
     ended.map_err(|source| RunError::Task { task, source })
 }
@@ -279,6 +317,63 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         let work = tokio::spawn(pending());
+    /// Names the task that panics in the process of [`an_operator_whose_task_panics`].
+    const PANICS: &str = "SECURE_EXPORTER_TEST_PANICS";
+
+    /// The operator's process, as far as the supervision of its tasks goes. Run by the next test.
+    #[test]
+    #[ignore = "it is run in a process of its own by the next test"]
+    fn an_operator_whose_task_panics() -> ExitCode {
+        async fn run<T>(panics: bool) -> T {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(!panics, "boom");
+            pending().await
+        }
+        let panicking = std::env::var(PANICS).unwrap_or_default();
+        let panics = |name: &str| name == panicking;
+        let runtime = tokio::runtime::Runtime::new().expect("starts");
+        runtime.block_on(async {
+            let tasks = Tasks {
+                probes: tokio::spawn(run(panics("probes"))),
+                leases: tokio::spawn(run(panics("leases"))),
+                signals: tokio::spawn(run(panics("signals"))),
+                work: tokio::spawn(run(panics("work"))),
+            };
+            let ended = supervise(tasks, CancellationToken::new(), A_MINUTE);
+            match tokio::time::timeout(Duration::from_secs(3), ended).await {
+                Ok(ended) => exit_code(ended),
+                Err(_) => ExitCode::SUCCESS,
+            }
+        })
+    }
+
+    #[test]
+    fn a_panic_of_any_task_ends_the_process_with_a_failure_that_names_it() {
+        let program = std::env::current_exe().expect("is known");
+        let run = |panicking: &str| {
+            std::process::Command::new(&program)
+                .args(["--exact", "run::tests::an_operator_whose_task_panics"])
+                .args(["--ignored", "--nocapture"])
+                .env(PANICS, panicking)
+                .output()
+                .expect("runs")
+        };
+        for (panicking, task) in [
+            ("probes", "serves the probes"),
+            ("leases", "renews the Leases"),
+            ("signals", "waits for signals"),
+            ("work", "watches the SecureExporters"),
+        ] {
+            let ended = run(panicking);
+            let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert!(!ended.status.success(), "{panicking}: {errors}");
+            let named = format!("error: the task that {task} failed");
+            assert!(errors.contains(&named), "{panicking}: {errors}");
+        }
+        let ended = run("none");
+        assert!(ended.status.success(), "{ended:?}");
+    }
+
         let ended = tokio::time::timeout(A_MINUTE, bounded(work, stop, Duration::ZERO)).await;
         assert!(matches!(ended, Ok(Ok(()))), "{ended:?}");
     }
