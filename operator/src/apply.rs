@@ -222,7 +222,7 @@ impl Writer<'_> {
         let api: Api<SecureExporter> = Api::namespaced(self.client.clone(), &owner.namespace);
         let patch = json!({
             "metadata": {"uid": owner.uid, "resourceVersion": resource.resource_version()},
-            "status": {"conditions": status.conditions},
+            "status": {"conditions": status.conditions, "contendedTime": status.contended_time},
         });
         api.patch_status(&owner.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
