@@ -89,6 +89,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         passes,
         permits: Semaphore::new(usize::from(arguments.concurrency)),
         backoff: PerObject::default(),
+        logged: Default::default(),
         repairs: Default::default(),
         timers: arguments.timers.timers(),
         samples: Default::default(),

@@ -125,6 +125,7 @@ pub(crate) fn context_with(client: &Client, intervals: Intervals) -> Context {
         metrics,
         events: Events::new(client.clone()),
         backoff: PerObject::default(),
+        logged: Default::default(),
         repairs: Default::default(),
         timers: Timers::default(),
         samples: Default::default(),
