@@ -114,20 +114,19 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         signals,
         work,
     };
-    if tokio::time::timeout(RELEASE_DEADLINE, leases.release_all())
     let ended = supervise(tasks, stop, arguments.shutdown_deadline).await;
+    if tokio::time::timeout(RELEASE_DEADLINE, leases.release_all())
         .await
         .is_err()
     {
         tracing::warn!(
-            "the API server did not answer in time to release the Leases; they end by themselves after 15 minutes"
+            "the API server did not answer in time to release the Leases; they expire after 15 minutes"
         );
     }
     tracing::info!("stopped");
     ended
 }
 
-/// Converts the result of a task that may have panicked.
 /// The exit code of the operator. Prints the error.
 pub fn exit_code(outcome: Result<(), RunError>) -> ExitCode {
     match outcome {
@@ -166,6 +165,7 @@ async fn supervise(
     }
 }
 
+/// Converts the result of a task that may have panicked.
 fn outcome<T>(task: &'static str, ended: Result<T, JoinError>) -> Result<T, RunError> {
     ended.map_err(|source| RunError::Task { task, source })
 }
@@ -230,7 +230,11 @@ async fn wait_for_definition(client: &Client) {
             Err(error) => {
                 let error = api_error::text(&error);
                 if repeats.is_new(&error) {
-                    tracing::warn!(error, "the API server does not answer");
+                    tracing::warn!(
+                        name,
+                        error,
+                        "cannot read the CustomResourceDefinition; retrying"
+                    );
                 }
             }
         }
@@ -313,11 +317,6 @@ mod tests {
         assert!(ended.await.is_err(), "a signal is no failure");
     }
 
-    #[tokio::test]
-    async fn work_that_does_not_end_is_cut_off_at_the_deadline() {
-        let stop = CancellationToken::new();
-        stop.cancel();
-        let work = tokio::spawn(pending());
     /// Names the task that panics in the process of [`an_operator_whose_task_panics`].
     const PANICS: &str = "SECURE_EXPORTER_TEST_PANICS";
 
@@ -375,6 +374,11 @@ mod tests {
         assert!(ended.status.success(), "{ended:?}");
     }
 
+    #[tokio::test]
+    async fn work_that_does_not_end_is_cut_off_at_the_deadline() {
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let work = tokio::spawn(pending());
         let ended = tokio::time::timeout(A_MINUTE, bounded(work, stop, Duration::ZERO)).await;
         assert!(matches!(ended, Ok(Ok(()))), "{ended:?}");
     }

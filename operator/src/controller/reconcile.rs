@@ -77,7 +77,6 @@ pub(crate) async fn reconcile(
             .passed(problem.category(), begin.elapsed().as_secs_f64());
         return Some(context.backoff.failed(&owner.uid));
     }
-    let adoption = adoption(resource, owner);
     // Boxed, because it is large, and would be copied from one stack frame to the next.
     let served = Box::pin(serve(resource, owner, context, blocking, tenure));
     tokio::select! {
@@ -103,6 +102,7 @@ async fn serve(
     blocking: &BlockingWork,
     tenure: Result<Timestamp, Problem>,
 ) -> (Duration, &'static str) {
+    let adoption = adoption(resource, owner);
     let adopts = adoption == Adoption::Allowed;
     let observed = observe::observe(&context.client, owner, adopts).await;
     let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
