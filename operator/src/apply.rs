@@ -1,8 +1,9 @@
-//! Writes the generated objects and the status. Objects that are up to date are not written.
+//! Writes the generated objects, the status and the Leases. Objects that are up to date are not written.
 
 mod certificate_requests;
 pub mod drift;
 pub mod error;
+pub(crate) mod leases;
 pub mod ownership;
 mod pod_monitor;
 mod recreation;
@@ -222,7 +223,7 @@ impl Writer<'_> {
         let api: Api<SecureExporter> = Api::namespaced(self.client.clone(), &owner.namespace);
         let patch = json!({
             "metadata": {"uid": owner.uid, "resourceVersion": resource.resource_version()},
-            "status": {"conditions": status.conditions},
+            "status": {"conditions": status.conditions, "contendedTime": status.contended_time},
         });
         api.patch_status(&owner.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await

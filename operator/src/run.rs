@@ -1,6 +1,6 @@
 //! Assembles the operator and runs it until a signal stops it.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, process::ExitCode, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -16,7 +16,7 @@ use crate::{
     client::client,
     clock::SystemClock,
     controller::{backoff::PerObject, context::Context, serving::serve},
-    lease::Leases,
+    lease::{Intervals, Leases},
     observe::api_error,
     spec::policy::PolicyError,
     telemetry::{
@@ -76,6 +76,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         arguments.release.clone(),
         clock.clone(),
         metrics.clone(),
+        Intervals::default(),
     ));
     let context = Arc::new(Context {
         leases: leases.clone(),
@@ -88,6 +89,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         passes,
         permits: Semaphore::new(usize::from(arguments.concurrency)),
         backoff: PerObject::default(),
+        logged: Default::default(),
         repairs: Default::default(),
         timers: arguments.timers.timers(),
         samples: Default::default(),
@@ -109,24 +111,65 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let watching = context.clone();
     let monitors = tokio::spawn(async move { watching.pod_monitors.keep(&watching.client).await });
     let work = tokio::spawn(work(context, health, namespaces, stop.clone()));
-    let ended = tokio::select! {
-        served = served => outcome("serves the probes", served)
-            .and_then(|end| end.map_err(RunError::Health)),
-        failed = failure("waits for signals", signals) => Err(failed),
-        failed = failure("renews the Leases", keeping) => Err(failed),
-        failed = failure("watches the definition of PodMonitors", monitors) => Err(failed),
-        ended = bounded(work, stop, arguments.shutdown_deadline) => ended,
+    let tasks = Tasks {
+        probes: served,
+        leases: keeping,
+        signals,
+        monitors,
+        work,
     };
+    let ended = supervise(tasks, stop, arguments.shutdown_deadline).await;
     if tokio::time::timeout(RELEASE_DEADLINE, leases.release_all())
         .await
         .is_err()
     {
         tracing::warn!(
-            "the API server did not answer in time to release the Leases; they end by themselves after 15 minutes"
+            "the API server did not answer in time to release the Leases; they expire after 15 minutes"
         );
     }
     tracing::info!("stopped");
     ended
+}
+
+/// The exit code of the operator. Prints the error.
+pub fn exit_code(outcome: Result<(), RunError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The tasks of the operator.
+struct Tasks {
+    /// Serves the probes and metrics.
+    probes: JoinHandle<std::io::Result<()>>,
+    /// Renews the Leases.
+    leases: JoinHandle<()>,
+    /// Waits for a signal.
+    signals: JoinHandle<()>,
+    /// Watches whether the cluster has PodMonitors.
+    monitors: JoinHandle<()>,
+    /// Watches the resources.
+    work: JoinHandle<()>,
+}
+
+/// Waits until the work ends, or any task fails: without one of them the operator would only seem to run.
+async fn supervise(
+    tasks: Tasks,
+    stop: CancellationToken,
+    shutdown_deadline: Duration,
+) -> Result<(), RunError> {
+    tokio::select! {
+        served = tasks.probes => outcome("serves the probes", served)
+            .and_then(|end| end.map_err(RunError::Health)),
+        failed = failure("waits for signals", tasks.signals) => Err(failed),
+        failed = failure("renews the Leases", tasks.leases) => Err(failed),
+        failed = failure("watches the definition of PodMonitors", tasks.monitors) => Err(failed),
+        ended = bounded(tasks.work, stop, shutdown_deadline) => ended,
+    }
 }
 
 /// Converts the result of a task that may have panicked.
@@ -194,7 +237,11 @@ async fn wait_for_definition(client: &Client) {
             Err(error) => {
                 let error = api_error::text(&error);
                 if repeats.is_new(&error) {
-                    tracing::warn!(error, "the API server does not answer");
+                    tracing::warn!(
+                        name,
+                        error,
+                        "cannot read the CustomResourceDefinition; retrying"
+                    );
                 }
             }
         }
@@ -275,6 +322,64 @@ mod tests {
             failure("waits for signals", signals),
         );
         assert!(ended.await.is_err(), "a signal is no failure");
+    }
+
+    /// Names the task that panics in the process of [`an_operator_whose_task_panics`].
+    const PANICS: &str = "SECURE_EXPORTER_TEST_PANICS";
+
+    /// The operator's process, as far as the supervision of its tasks goes. Run by the next test.
+    #[test]
+    #[ignore = "it is run in a process of its own by the next test"]
+    fn an_operator_whose_task_panics() -> ExitCode {
+        async fn run<T>(panics: bool) -> T {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(!panics, "boom");
+            pending().await
+        }
+        let panicking = std::env::var(PANICS).unwrap_or_default();
+        let panics = |name: &str| name == panicking;
+        let runtime = tokio::runtime::Runtime::new().expect("starts");
+        runtime.block_on(async {
+            let tasks = Tasks {
+                probes: tokio::spawn(run(panics("probes"))),
+                leases: tokio::spawn(run(panics("leases"))),
+                signals: tokio::spawn(run(panics("signals"))),
+                monitors: tokio::spawn(run(panics("monitors"))),
+                work: tokio::spawn(run(panics("work"))),
+            };
+            let ended = supervise(tasks, CancellationToken::new(), A_MINUTE);
+            match tokio::time::timeout(Duration::from_secs(3), ended).await {
+                Ok(ended) => exit_code(ended),
+                Err(_) => ExitCode::SUCCESS,
+            }
+        })
+    }
+
+    #[test]
+    fn a_panic_of_any_task_ends_the_process_with_a_failure_that_names_it() {
+        let program = std::env::current_exe().expect("is known");
+        let run = |panicking: &str| {
+            std::process::Command::new(&program)
+                .args(["--exact", "run::tests::an_operator_whose_task_panics"])
+                .args(["--ignored", "--nocapture"])
+                .env(PANICS, panicking)
+                .output()
+                .expect("runs")
+        };
+        for (panicking, task) in [
+            ("probes", "serves the probes"),
+            ("leases", "renews the Leases"),
+            ("signals", "waits for signals"),
+            ("work", "watches the SecureExporters"),
+        ] {
+            let ended = run(panicking);
+            let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert!(!ended.status.success(), "{panicking}: {errors}");
+            let named = format!("error: the task that {task} failed");
+            assert!(errors.contains(&named), "{panicking}: {errors}");
+        }
+        let ended = run("none");
+        assert!(ended.status.success(), "{ended:?}");
     }
 
     #[tokio::test]

@@ -43,7 +43,7 @@ impl Writer<'_> {
         let left = if is_tried {
             fields
         } else {
-            drift(&self.restored(&wanted, &written).await?, &wanted)
+            drift(&self.restored(&wanted, &written, &fields).await?, &wanted)
         };
         if left.is_empty() {
             return Ok(());
@@ -77,11 +77,17 @@ impl Writer<'_> {
         if !is_repairable || !self.repairs.begin(current.meta(), &fields, Instant::now()) {
             return Err(refusal);
         }
-        let restored = self.restored(wanted, &current).await?;
+        let restored = self.restored(wanted, &current, &fields).await?;
         self.applied(wanted.clone(), &Child::Ours(restored)).await
     }
 
-    async fn restored<K: Whole>(&self, wanted: &K, present: &K) -> Result<K, ApplyError> {
+    /// Removes the `fields` that others set.
+    async fn restored<K: Whole>(
+        &self,
+        wanted: &K,
+        present: &K,
+        fields: &[String],
+    ) -> Result<K, ApplyError> {
         let name = wanted.name_any();
         let patch = serde_json::from_value(restoration(present, wanted))
             .map_err(|source| ApplyError::api("patch", wanted, kube::Error::SerdeError(source)))?;
@@ -93,7 +99,11 @@ impl Writer<'_> {
             .api_of(wanted)
             .patch(&name, &parameters, &Patch::<()>::Json(patch))
             .await
-            .map_err(|source| ApplyError::of_restoration(wanted, source))?;
+            .map_err(|source| ApplyError::of_restoration(wanted, source));
+        if matches!(restored, Err(ApplyError::Overtaken { .. })) {
+            self.repairs.overtaken(present.meta(), fields);
+        }
+        let restored = restored?;
         if restored.resource_version() != present.resource_version() {
             self.metrics.wrote(K::kind(&()));
         }

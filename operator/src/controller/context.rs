@@ -17,7 +17,7 @@ use crate::{
     rotation::{recall::Memory, timing::Timers},
     spec::policy::Policy,
     supplied::reference::ReferencePolicy,
-    telemetry::{events::Events, metrics::Metrics, passes::Passes},
+    telemetry::{events::Events, metrics::Metrics, passes::Passes, repeats::Reported},
 };
 
 /// What every pass needs.
@@ -42,6 +42,8 @@ pub struct Context {
     pub permits: Semaphore,
     /// Consecutive failures of each resource.
     pub backoff: PerObject,
+    /// The problems that were logged.
+    pub logged: Reported,
     /// The repairs of generated objects that were tried.
     pub repairs: Repairs,
     /// The timers of rotations.
@@ -63,6 +65,7 @@ impl Context {
             self.samples.forget(&owner.uid);
             self.backoff.succeeded(&owner.uid);
             self.events.forget(&owner.uid);
+            self.logged.forget(&owner.uid);
             // Unless there is another one of this name by now.
             if !self.passes.knows(&owner.namespace, &owner.name) {
                 self.metrics.forget(&owner.namespace, &owner.name);
@@ -126,6 +129,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
+        lease::Intervals,
         spec::{
             image_policy::ImagePolicy,
             pod_policy::{PodPolicy, PodRules},
@@ -142,6 +146,7 @@ mod tests {
             "a/b".to_owned(),
             clock.clone(),
             metrics.clone(),
+            Intervals::default(),
         );
         Context {
             events: Events::new(client.clone()),
@@ -157,6 +162,7 @@ mod tests {
             passes: Arc::new(Passes::new(1)),
             permits: Semaphore::new(1),
             backoff: PerObject::default(),
+            logged: Reported::default(),
             repairs: Repairs::default(),
             pod_monitors: PodMonitors::default(),
             timers: Timers::default(),

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use kube::Resource;
 
 use crate::{
     api::SecureExporter,
-    apply::{Wanted, ownership::own, sequence::is_written},
+    apply::{Wanted, ownership::own},
     controller::{
         context::{Context, Remembered},
         pass::Pass,
@@ -25,6 +26,7 @@ use crate::{
     observe::{self, children::Observed},
     render,
     report::{
+        adopted::adopted,
         drift::{self, Drift},
         problem::Problem,
         seen::Served,
@@ -75,6 +77,31 @@ pub(crate) async fn reconcile(
             .passed(problem.category(), begin.elapsed().as_secs_f64());
         return Some(context.backoff.failed(&owner.uid));
     }
+    // Boxed, because it is large, and would be copied from one stack frame to the next.
+    let served = Box::pin(serve(resource, owner, context, blocking, tenure));
+    tokio::select! {
+        (next, outcome) = served => {
+            context
+                .metrics
+                .passed(outcome, begin.elapsed().as_secs_f64());
+            Some(next)
+        }
+        // Another release writes now, so nothing more of this pass may be written.
+        holder = context.leases.lost(&owner.namespace) => {
+            Some(stand_aside(resource, owner, context, &holder).await)
+        }
+    }
+}
+
+/// Runs and reports a pass in a namespace that this release serves since `tenure`, and returns when the next one is due and the
+/// outcome for the metrics.
+async fn serve(
+    resource: &SecureExporter,
+    owner: &Owner,
+    context: &Context,
+    blocking: &BlockingWork,
+    tenure: Result<Timestamp, Problem>,
+) -> (Duration, &'static str) {
     let adoption = adoption(resource, owner);
     let adopts = adoption == Adoption::Allowed;
     let observed = observe::observe(&context.client, owner, adopts).await;
@@ -95,11 +122,8 @@ pub(crate) async fn reconcile(
         pass.problems.push(Problem::Apply(error));
     }
     let outcome = pass.problems.first().map_or("Success", Problem::category);
-    context
-        .metrics
-        .passed(outcome, begin.elapsed().as_secs_f64());
     let retry = retry_after(&pass.problems, owner, context).unwrap_or(Duration::MAX);
-    Some(pass.due.min(retry))
+    (pass.due.min(retry), outcome)
 }
 
 fn discovers(spec: &ValidSpec) -> bool {
@@ -145,10 +169,11 @@ impl Pass<'_> {
         };
         self.is_complete = true;
         self.pod_monitor(&spec, next.state.is_some()).await;
+        let restored = self.observed.adopted(discovers(&spec));
         let news = News {
             steps: &plan.steps,
             is_rebuilt: known.is_rebuilt,
-            adopted: &self.adopted(&spec),
+            adopted: &adopted(restored, &self.problems, self.workload.is_some()),
         };
         tell(self, &news).await;
         let Some(state) = &next.state else {
@@ -360,28 +385,6 @@ impl Pass<'_> {
         let error = deleted.err()?;
         self.problems.push(error.into());
         Some(order)
-    }
-
-    /// The restored objects that have their owner since this pass.
-    fn adopted(&self, spec: &ValidSpec) -> Vec<String> {
-        let failed = self.problems.iter().filter_map(|problem| match problem {
-            Problem::Child { child, .. } => Some(*child),
-            _ => None,
-        });
-        let failed: Vec<ChildKind> = failed.collect();
-        let is_rendered = |child| match child {
-            ChildKind::State => true,
-            ChildKind::DaemonSet if self.workload.is_none() => false,
-            _ => !self
-                .problems
-                .iter()
-                .any(|it| matches!(it, Problem::Render(_))),
-        };
-        let adopted = self.observed.adopted(discovers(spec)).into_iter();
-        adopted
-            .filter(|(child, _)| is_rendered(*child) && is_written(*child, &failed))
-            .map(|(_, name)| name)
-            .collect()
     }
 
     /// What another client changed since this process last wrote everything.

@@ -12,6 +12,7 @@ use crate::{
         announcements::{announcement, is_warning},
         news,
         pod_problems::Complaint,
+        problem::Problem,
         seen::{Seen, Served},
         status,
     },
@@ -135,25 +136,33 @@ pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
     Ok(())
 }
 
+/// Logs each problem once, and again when it changes.
 fn log(pass: &Pass<'_>) {
-    for problem in &pass.problems {
-        let (category, error) = (problem.category(), chain(problem));
-        let resource = name(pass.resource);
-        if problem.is_conflict() {
-            tracing::debug!(
-                resource,
-                category,
-                error,
-                "conflict with another writer; retrying"
-            );
-        } else {
-            tracing::warn!(
-                resource,
-                category,
-                error,
-                "the resource could not be fully reconciled"
-            );
-        }
+    let resource = name(pass.resource);
+    let (conflicts, lasting): (Vec<&Problem>, Vec<&Problem>) =
+        pass.problems.iter().partition(|it| it.is_conflict());
+    for conflict in conflicts {
+        let (category, error) = (conflict.category(), chain(conflict));
+        tracing::debug!(
+            resource,
+            category,
+            error,
+            "conflict with another writer; retrying"
+        );
+    }
+    let lasting = lasting.iter().map(|it| (it.category(), chain(*it)));
+    let logged = &pass.context.logged;
+    let change = logged.change(&pass.owner.uid, lasting.collect(), pass.is_complete);
+    for (category, error) in change.new {
+        tracing::warn!(
+            resource,
+            category,
+            error,
+            "the resource could not be fully reconciled"
+        );
+    }
+    if change.is_over {
+        tracing::info!(resource, "the resource is fully reconciled again");
     }
 }
 

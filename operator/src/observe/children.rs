@@ -19,8 +19,10 @@ use crate::{
 };
 
 /// The object with the name of a generated one.
+#[derive(Default)]
 pub enum Child<K> {
     /// There is none.
+    #[default]
     Absent,
     /// An object that belongs to this resource.
     Ours(K),
@@ -102,6 +104,7 @@ fn is_leftover(object: &ObjectMeta, owner: &Owner) -> bool {
 
 /// The generated objects of one resource, and the problems of its pods. It has no `Debug`, because it contains keys and
 /// passwords, which are wiped when it is dropped.
+#[derive(Default)]
 pub struct Observed {
     /// The Secret with the rotation state.
     pub state: Child<Secret>,
@@ -210,18 +213,9 @@ mod tests {
     use super::*;
 
     fn restored_role() -> Observed {
-        Observed {
-            state: Child::Absent,
-            server: Child::Absent,
-            scrape: Child::Absent,
-            authority: Child::Absent,
-            service_account: Child::Absent,
-            role: Child::Ours(Role::default()),
-            role_binding: Child::Absent,
-            service: Child::Absent,
-            daemon_set: Child::Absent,
-            complaints: None,
-        }
+        let mut observed = Observed::default();
+        observed.role = Child::Ours(Role::default());
+        observed
     }
 
     #[test]

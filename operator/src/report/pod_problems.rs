@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{ContainerStatus, Event, Pod},
+    core::v1::{ContainerStateTerminated, ContainerStatus, Event, Pod},
 };
 
 use crate::names::CONTAINER;
@@ -26,7 +26,7 @@ pub enum Complaint {
     Refused(String),
     /// This image cannot be pulled.
     Image(String),
-    /// The container keeps exiting, with this as the last line of its log.
+    /// The container keeps exiting; this says why.
     Crashing(String),
     /// The scheduler finds no place for a pod on its node, with this message.
     Unschedulable(String),
@@ -148,8 +148,21 @@ fn of_container(status: &ContainerStatus) -> Option<Complaint> {
     if words.contains("cannot listen on") && words.contains("permission denied") {
         return Some(Complaint::PortForbidden);
     }
-    let last = log.lines().last().unwrap_or("(no log output)");
-    Some(Complaint::Crashing(quoted(last)))
+    Some(Complaint::Crashing(why(ended, log)))
+}
+
+/// Why a container ended, in a sentence, as far as that is known.
+fn why(ended: &ContainerStateTerminated, log: &str) -> String {
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return "It needed more memory than its limit allows (OOMKilled). Raise spec.workload.resources.limits.memory.".to_owned();
+    }
+    match log.lines().last() {
+        Some(last) => format!("The last line of its log: {}", quoted(last)),
+        None => format!(
+            "It logged nothing, and its exit code is {}.",
+            ended.exit_code
+        ),
+    }
 }
 
 fn quoted(words: &str) -> String {
@@ -214,6 +227,27 @@ mod tests {
         let status = json!({"containerStatuses": [{"name": "exporter", "image": "i", "imageID": "", "ready": true,
             "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "message": "x"}}}]});
         assert_eq!(of(&[pod(status)]), []);
+    }
+
+    #[test]
+    fn a_crash_says_why() {
+        let crash = |terminated| {
+            let status = json!({"containerStatuses": [{"name": "exporter", "image": "i", "imageID": "", "ready": false,
+                "restartCount": 2, "state": {"terminated": terminated}}]});
+            match &of(&[pod(status)])[..] {
+                [Complaint::Crashing(why)] => why.clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let logged = crash(json!({"exitCode": 1, "message": "first\nlast\n"}));
+        assert_eq!(logged, "The last line of its log: last");
+        let silent = crash(json!({"exitCode": 139}));
+        assert_eq!(silent, "It logged nothing, and its exit code is 139.");
+        let killed = crash(json!({"exitCode": 137, "reason": "OOMKilled"}));
+        assert!(
+            killed.contains("spec.workload.resources.limits.memory"),
+            "{killed}"
+        );
     }
 
     #[test]

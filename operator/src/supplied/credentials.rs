@@ -10,7 +10,7 @@ use secure_exporter_web_config::{BcryptHash, BcryptHashError, UserHashes};
 
 use crate::{
     spec::ValidSpec,
-    supplied::reference::{ReferencePolicy, ReferenceProblem},
+    supplied::reference::{Purpose, ReferencePolicy, ReferenceProblem},
 };
 use secure_exporter_pki::secret_text::SecretText;
 
@@ -181,7 +181,7 @@ impl SuppliedCredentials {
                 .password_secret
                 .as_ref()
                 .map_or(UserSecret::NotConfigured, |place| {
-                    let secret = usable(password, policy);
+                    let secret = usable(password, policy, Purpose::Password);
                     let password = secret.and_then(|it| check_password(it, &place.key));
                     UserSecret::of(PASSWORD_FIELD, &place.name, password)
                 }),
@@ -189,7 +189,7 @@ impl SuppliedCredentials {
                 .users_secret
                 .as_ref()
                 .map_or(UserSecret::NotConfigured, |name| {
-                    let secret = usable(users, policy);
+                    let secret = usable(users, policy, Purpose::Users);
                     let users = secret.and_then(|it| check_users(it, &spec.username));
                     UserSecret::of(USERS_FIELD, name, users)
                 }),
@@ -198,9 +198,13 @@ impl SuppliedCredentials {
 }
 
 /// Returns the Secret if the resource may use it. Nothing of another one is looked at.
-fn usable(secret: Option<&Secret>, policy: ReferencePolicy) -> Result<&Secret, Problem> {
+fn usable(
+    secret: Option<&Secret>,
+    policy: ReferencePolicy,
+    purpose: Purpose,
+) -> Result<&Secret, Problem> {
     let secret = secret.ok_or(Problem::NoSecret)?;
-    policy.check(secret)?;
+    policy.check(secret, purpose)?;
     Ok(secret)
 }
 

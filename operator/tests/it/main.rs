@@ -16,6 +16,7 @@ mod fake_api;
 mod lease;
 mod log_bodies;
 mod observation;
+mod passes;
 mod render_children;
 mod requests;
 mod rotation_model;

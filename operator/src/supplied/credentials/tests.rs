@@ -215,7 +215,7 @@ fn a_secret_that_may_not_be_referenced_is_refused_before_it_is_looked_at() {
     assert_eq!(
         own.users.problem().unwrap().to_string(),
         "spec.authentication.basicAuth.usersSecretRef: Secret token: its type is \"kubernetes.io/service-account-token\": use \
-         a Secret of type Opaque, kubernetes.io/tls, kubernetes.io/basic-auth"
+         a Secret of type Opaque"
     );
     let policy = ReferencePolicy::Labelled;
     let found = secret([("password", &b"correct horse battery"[..])]);

@@ -196,7 +196,7 @@ fn a_problem_of_the_issuer_is_reported_with_the_fix() {
         (
             Asked::Forbidden,
             "CertManagerForbidden",
-            "upgrade the operator's chart",
+            "not allowed to list",
         ),
         (Asked::Open(Vec::new()), "IssuerNotReady", "being created"),
         (
