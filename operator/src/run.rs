@@ -370,6 +370,7 @@ mod tests {
             ("probes", "serves the probes"),
             ("leases", "renews the Leases"),
             ("signals", "waits for signals"),
+            ("monitors", "watches the definition of PodMonitors"),
             ("work", "watches the SecureExporters"),
         ] {
             let ended = run(panicking);
