@@ -38,7 +38,7 @@ use crate::{
         evidence::Waiting,
         order::Order,
         plan::{Circumstances, Issued, Next, carry_out, plan},
-        recall::{Known, Memory, Stored},
+        recall::{Known, Memory, Stored, depends_on_published, watched_since},
         spec_in_force::spec_in_force,
         state::{State, format::StateError},
         step::Step,
@@ -160,6 +160,7 @@ impl Pass<'_> {
             timers: &self.context.timers,
             now: self.now,
             clock_jumped: self.clock_jumped(),
+            watched_since: self.watched_since(),
         };
         let plan = plan(&known, &it)?;
         self.supply = Some(plan.supply.clone());
@@ -239,8 +240,7 @@ impl Pass<'_> {
             self.blocking,
         )
         .await?;
-        if known.state.is_none() || known.is_rebuilt || self.memory.is_none() {
-            // An object that could not be read may contain what must not be lost.
+        if depends_on_published(&known, self.memory.as_ref()) {
             check_readable(observed, owner)?;
         }
         // The permission is used up when everything restored has its owner.
@@ -345,6 +345,7 @@ impl Pass<'_> {
             stored: stored.clone(),
             last_ordered: next.last_ordered,
             clock_jumps: self.clock_jumps,
+            watched_since: self.watched_since(),
         };
         let remembered = Remembered {
             owner: owner.clone(),
@@ -401,7 +402,11 @@ impl Pass<'_> {
 
     fn clock_jumped(&self) -> bool {
         let memory = self.memory.as_ref();
-        memory.is_some_and(|memory| memory.clock_jumps != self.clock_jumps)
+        memory.is_some_and(|memory| memory.precedes_jump(self.clock_jumps))
+    }
+
+    fn watched_since(&self) -> Timestamp {
+        watched_since(self.memory.as_ref(), self.clock_jumps, self.now)
     }
 
     /// When the first certificate may have been issued.

@@ -62,6 +62,8 @@ pub struct Circumstances<'a> {
     pub now: Timestamp,
     /// Whether the clock has jumped since this process last read it.
     pub clock_jumped: bool,
+    /// Since when this process has seen every minute pass: since its first pass, or since the clock jumped.
+    pub watched_since: Timestamp,
 }
 
 /// The planned steps.
@@ -218,6 +220,7 @@ impl<'a> Circumstances<'a> {
             timers: self.timers,
             now: self.now,
             clock_jumped: self.clock_jumped,
+            watched_since: self.watched_since,
         }
     }
 

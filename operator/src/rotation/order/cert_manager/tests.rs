@@ -152,6 +152,7 @@ impl World {
             timers: &self.timers,
             now: self.now,
             clock_jumped: false,
+            watched_since: Timestamp::MIN,
         };
         let steps = decide_rotation::decide(state.as_ref(), &situation).unwrap();
         carry_out(&steps, state, &self.spec, &self.owner, self.now).unwrap()
