@@ -289,12 +289,7 @@ impl World {
         match *event {
             Event::Pass(minutes) => (0..=minutes % 30).try_for_each(|_| self.minute())?,
             Event::Kill(writes) => self.kill_after = Some(writes % 12),
-            Event::Delete(which) if !self.restored => {
-                self.store.delete(which);
-                if self.store.state().is_none() {
-                    self.forget_unpublished();
-                }
-            }
+            Event::Delete(which) if !self.restored => self.store.delete(which),
             Event::Delete(_) => {}
             Event::Restore(age) => self.restore(usize::from(age)),
             Event::Freeze(node) => self.node(node).health = Health::Frozen,
@@ -454,7 +449,6 @@ impl World {
             let older = self.history[self.history.len() - 2 - age].clone();
             self.store.state.set(Some(older));
             self.restored = true;
-            self.forget_unpublished();
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use secure_exporter_operator::rotation::{
+    recall::Known,
     state::State,
     step::{AuthorityStep, PasswordStep, Step},
 };
@@ -93,9 +94,11 @@ impl World {
         self.distrust(&format!("{word}:{}", self.asked));
     }
 
-    /// The state was lost. What it had not published is as if it had never been.
-    pub(super) fn forget_unpublished(&mut self) {
-        if self.store.server_generation() < self.distrusted.since {
+    /// A state that was lost with all that it had not published is as if it had never been.
+    pub(super) fn forget_unpublished(&mut self, known: &Known) {
+        let is_older = |state: &State| state.generation < self.distrusted.since;
+        let is_lost = known.is_rebuilt || known.state.as_ref().is_some_and(is_older);
+        if is_lost && self.store.server_generation() < self.distrusted.since {
             self.distrusted = Distrusted::default();
         }
     }

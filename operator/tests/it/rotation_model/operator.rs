@@ -40,6 +40,9 @@ impl World {
         let Some((spec, known)) = self.known(&read) else {
             return Ok(());
         };
+        if read.server.object().is_some() {
+            self.forget_unpublished(&known);
+        }
         let mut own = if self.is_unread(Unreadable::Credentials) {
             SuppliedCredentials::unreadable(&spec)
         } else {
