@@ -1,6 +1,7 @@
 //! The framework of the collectors: what a collector is, what it is built from, and what several of them share.
 
 mod collector;
+pub(crate) mod cpu_list;
 pub(crate) mod device;
 pub(crate) mod device_filter;
 pub(crate) mod field_selection;

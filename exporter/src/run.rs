@@ -154,7 +154,7 @@ async fn serve(
     }))?;
     let site = Arc::new(Site {
         store: store.clone(),
-        counters: counters.clone(),
+        counters,
         start_time: unix_now(),
         authenticator: Authenticator::new()?,
         client_certificates: ClientCertificates::default(),
@@ -176,7 +176,6 @@ async fn serve(
                 path,
                 require: flags.require,
                 store,
-                counters,
             };
             tokio::spawn(reloader.run(hangup));
         }

@@ -6,7 +6,7 @@ use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::credentials::reload::Store;
+use crate::credentials::reload::{Reloads, Store};
 use crate::credentials::snapshot::Snapshot;
 use crate::exposition::{Exposition, MetricKind};
 use crate::server::auth::Users;
@@ -63,7 +63,7 @@ impl SelfMetrics {
         if let Some(users) = &snapshot.users {
             credentials(&mut self.exposition, users);
         }
-        counters(&mut self.exposition, &self.counters);
+        counters(&mut self.exposition, &self.counters, self.store.reloads());
         &self.exposition
     }
 }
@@ -143,7 +143,7 @@ fn credentials(out: &mut Exposition, users: &Users) {
     }
 }
 
-fn counters(out: &mut Exposition, counters: &Counters) {
+fn counters(out: &mut Exposition, counters: &Counters, reloads: &Reloads) {
     let mut by = |name: &str, help: &str, label: &str, values: &[(&str, u64)]| {
         let mut family = out.family(&[name], &[help], MetricKind::Counter);
         for (value, count) in values {
@@ -160,7 +160,7 @@ fn counters(out: &mut Exposition, counters: &Counters) {
         "secure_exporter_config_reloads_total",
         "Changes of the configuration or its files that were taken up, or refused.",
         "result",
-        &counters.reloads(),
+        &reloads.by_result(),
     );
     by(
         "secure_exporter_handshake_failures_total",
@@ -174,7 +174,7 @@ fn counters(out: &mut Exposition, counters: &Counters) {
         &[help],
         MetricKind::Gauge,
     )
-    .sample(&[], u64::from(counters.last_reload_successful()));
+    .sample(&[], u64::from(reloads.last_successful()));
 }
 
 impl Process {

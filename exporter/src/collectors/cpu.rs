@@ -5,6 +5,7 @@ mod info;
 use std::path::PathBuf;
 
 use self::info::{BUGS_OPTION, CpuInfo, FLAGS_OPTION, INFO_OPTION};
+use crate::collect::cpu_list::parse_ranges;
 use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };
@@ -329,29 +330,6 @@ fn read_count(file: &mut KeptFile) -> Option<u64> {
     file.read().ok().map(trim).and_then(parse_u64)
 }
 
-/// The members of a list such as `1,3-5`, in order of their text. What is not such a list has none.
-pub(super) fn parse_ranges(list: &[u8]) -> Vec<String> {
-    let mut members = Vec::new();
-    for range in list
-        .split(|&byte| byte == b',')
-        .filter(|range| !range.is_empty())
-    {
-        let mut ends = range
-            .splitn(2, |&byte| byte == b'-')
-            .map(|end| parse_u64(end).and_then(|n| u16::try_from(n).ok()));
-        let Some(first) = ends.next().flatten() else {
-            return Vec::new();
-        };
-        let Some(last) = ends.next().unwrap_or(Some(first)) else {
-            return Vec::new();
-        };
-        members.extend((first..=last).map(|cpu| cpu.to_string()));
-    }
-    members.sort_unstable();
-    members.dedup();
-    members
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -421,12 +399,5 @@ mod tests {
     #[test]
     fn a_broken_line_is_an_error() {
         assert!(Times::default().update(b"cpu0 1 x\n").is_err());
-    }
-
-    #[test]
-    fn lists_of_cpus() {
-        assert_eq!(parse_ranges(b"1,9-11"), ["1", "10", "11", "9"]);
-        assert!(parse_ranges(b"").is_empty());
-        assert!(parse_ranges(b"1-x").is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::cpu::parse_ranges;
+use crate::collect::cpu_list::parse_ranges;
 use crate::collect::device::{Device, name_after};
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
@@ -9,7 +10,6 @@ use tokio::sync::watch;
 
 use super::snapshot::{Require, Snapshot, SnapshotError};
 use super::stamps::Stamps;
-use crate::server::counters::Counters;
 
 /// How often the files are looked at. A Secret volume follows its Secret a minute late, so nobody notices two seconds.
 const POLL: Duration = Duration::from_secs(2);
@@ -18,22 +18,69 @@ const TRUST: u32 = 15;
 /// How long the files must keep still before they are believed: people copy a certificate and then its key.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// The snapshot that is served. Clones share it.
+/// The snapshot that is served, and how often another was to take its place. Clones share both.
 #[derive(Debug, Clone)]
-pub(crate) struct Store(watch::Sender<Arc<Snapshot>>);
+pub(crate) struct Store {
+    served: watch::Sender<Arc<Snapshot>>,
+    reloads: Arc<Reloads>,
+}
 
 impl Store {
     pub(crate) fn new(snapshot: Snapshot) -> Self {
-        Self(watch::Sender::new(Arc::new(snapshot)))
+        Self {
+            served: watch::Sender::new(Arc::new(snapshot)),
+            reloads: Arc::default(),
+        }
     }
 
     pub(crate) fn current(&self) -> Arc<Snapshot> {
-        self.0.borrow().clone()
+        self.served.borrow().clone()
     }
 
     /// Tells of every later snapshot.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.0.subscribe()
+        self.served.subscribe()
+    }
+
+    pub(crate) fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+}
+
+/// What became of changed files.
+#[derive(Debug, Default)]
+pub(crate) struct Reloads {
+    successes: AtomicU64,
+    failures: AtomicU64,
+    last_failed: AtomicBool,
+}
+
+impl Reloads {
+    fn succeeded(&self) {
+        self.successes.fetch_add(1, Relaxed);
+        self.configuration_is_good();
+    }
+
+    fn failed(&self) {
+        self.failures.fetch_add(1, Relaxed);
+        self.last_failed.store(true, Relaxed);
+    }
+
+    /// What is on disk is what is served.
+    fn configuration_is_good(&self) {
+        self.last_failed.store(false, Relaxed);
+    }
+
+    pub(crate) fn last_successful(&self) -> bool {
+        !self.last_failed.load(Relaxed)
+    }
+
+    /// By `result`, ordered.
+    pub(crate) fn by_result(&self) -> [(&'static str, u64); 2] {
+        [
+            ("failure", self.failures.load(Relaxed)),
+            ("success", self.successes.load(Relaxed)),
+        ]
     }
 }
 
@@ -42,7 +89,6 @@ pub(crate) struct Reloader {
     pub(crate) path: PathBuf,
     pub(crate) require: Require,
     pub(crate) store: Store,
-    pub(crate) counters: Arc<Counters>,
 }
 
 impl Reloader {
@@ -116,26 +162,26 @@ impl Reloader {
         });
         match result {
             Ok(snapshot) if snapshot.fingerprint == served.fingerprint => {
-                self.counters.configuration_is_good();
+                self.store.reloads.configuration_is_good();
                 if reported.take().is_some() || asked {
                     tracing::info!("configuration is the one that is served");
                 }
             }
             Ok(mut snapshot) => {
                 *reported = None;
-                self.counters.reload_succeeded();
+                self.store.reloads.succeeded();
                 let serial = snapshot
                     .tls
                     .as_ref()
                     .map_or("none", |tls| tls.leaf.serial.as_str());
                 tracing::info!(file = %self.path.display(), certificate_serial = serial, "configuration reloaded");
                 snapshot.follow(&served);
-                self.store.0.send_replace(Arc::new(snapshot));
+                self.store.served.send_replace(Arc::new(snapshot));
             }
             Err(error) => {
                 let text = error.to_string();
                 if asked || reported.as_ref() != Some(&text) {
-                    self.counters.reload_failed();
+                    self.store.reloads.failed();
                     tracing::error!(
                         error = text,
                         "configuration not reloaded, the last good one stays in force"

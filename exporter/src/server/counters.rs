@@ -1,6 +1,6 @@
 //! What the server counts about itself.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::auth::Verdict;
 use crate::credentials::client_certificate::Standing;
@@ -8,9 +8,6 @@ use crate::credentials::client_certificate::Standing;
 /// Plain counters; each is read on its own, so no order between them is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    reload_successes: AtomicU64,
-    reload_failures: AtomicU64,
-    last_reload_failed: AtomicBool,
     accepted: AtomicU64,
     missing: AtomicU64,
     refused: AtomicU64,
@@ -46,21 +43,6 @@ pub(crate) enum HandshakeFailure {
 }
 
 impl Counters {
-    pub(crate) fn reload_succeeded(&self) {
-        self.reload_successes.fetch_add(1, Relaxed);
-        self.configuration_is_good();
-    }
-
-    pub(crate) fn reload_failed(&self) {
-        self.reload_failures.fetch_add(1, Relaxed);
-        self.last_reload_failed.store(true, Relaxed);
-    }
-
-    /// What is on disk is what is served.
-    pub(crate) fn configuration_is_good(&self) {
-        self.last_reload_failed.store(false, Relaxed);
-    }
-
     pub(crate) fn authenticated(&self, verdict: Verdict) {
         let counter = match verdict {
             Verdict::Accepted => &self.accepted,
@@ -93,18 +75,6 @@ impl Counters {
             HandshakeFailure::Tls => &self.handshake_tls,
         };
         counter.fetch_add(1, Relaxed);
-    }
-
-    pub(crate) fn last_reload_successful(&self) -> bool {
-        !self.last_reload_failed.load(Relaxed)
-    }
-
-    /// By `result`, ordered.
-    pub(crate) fn reloads(&self) -> [(&'static str, u64); 2] {
-        [
-            ("failure", self.reload_failures.load(Relaxed)),
-            ("success", self.reload_successes.load(Relaxed)),
-        ]
     }
 
     /// By `result`, ordered.
