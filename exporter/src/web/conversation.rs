@@ -12,11 +12,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::activity::Activity;
 use super::auth::{Authenticator, Users};
 use super::client::{Client, Presented};
 use super::counters::Counters;
 use super::last_use::ClientCertificates;
-use super::limits::{Activity, RateLimiter};
+use super::limits::RateLimiter;
 use super::reload::Store;
 use super::routes::Site;
 use super::scrape::Scraper;
