@@ -64,6 +64,12 @@ pub fn start(level: Level, format: Format) {
     let _ = tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init();
+    // By default a panic is written to standard error, however long that takes.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        tracing::error!(thread, %panic, "a thread has panicked");
+    }));
 }
 
 /// The lines that were not written, by reason, ordered.
@@ -89,30 +95,44 @@ struct LineWriter {
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if !writer.budget.admit(event.metadata(), Instant::now()) {
+        let is_admitted = |writer: &mut LineWriter| {
+            let admitted = writer.budget.admit(event.metadata(), Instant::now());
+            writer.unreported += u64::from(!admitted);
+            admitted
+        };
+        if !self.with(is_admitted) {
             OVER_THE_RATE.fetch_add(1, Relaxed);
-            writer.unreported += 1;
             return;
         }
         let now = time::OffsetDateTime::now_utc();
         let mut fields = Fields::default();
         event.record(&mut fields);
         let line = line(self.format, now, *event.metadata().level(), &fields);
-        let lost = match writer.unreported {
-            0 => None,
-            count => Some(loss(self.format, now, count)),
-        };
-        let all_written = lost
-            .iter()
-            .chain([&line])
-            .all(|line| writer.output.write(line.as_bytes()));
-        if all_written {
-            writer.unreported = 0;
-        } else {
+        let is_written = |writer: &mut LineWriter| writer.write(self.format, now, &line);
+        if !self.with(is_written) {
             UNWRITABLE.fetch_add(1, Relaxed);
-            writer.unreported += 1;
         }
+    }
+}
+
+impl Lines {
+    /// Nothing is formatted while it is locked: a value that panics is logged too.
+    fn with<T>(&self, act: impl FnOnce(&mut LineWriter) -> T) -> T {
+        act(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl LineWriter {
+    /// Writes a line, behind another one for those that were lost before; false when it is lost.
+    fn write(&mut self, format: Format, now: time::OffsetDateTime, line: &str) -> bool {
+        let losses = (self.unreported > 0).then(|| loss(format, now, self.unreported));
+        let written = losses
+            .iter()
+            .map(String::as_str)
+            .chain([line])
+            .all(|line| self.output.write(line.as_bytes()));
+        self.unreported = if written { 0 } else { self.unreported + 1 };
+        written
     }
 }
 

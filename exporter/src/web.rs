@@ -110,12 +110,26 @@ pub fn run(flags: &Flags) -> Result<(), RunError> {
     let registry = Registry::new(&flags.collectors)?;
     tell_of_network(&flags.collectors)?;
     let snapshot = first_snapshot(flags)?;
-    let max_connections = limits::max_connections(raise_descriptor_limit());
+    let max_connections = max_connections();
     let runtime = runtime(flags.worker_threads)?;
     let result = runtime.block_on(serve(flags, registry, snapshot, handed, max_connections));
     // A password still being checked must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// As many as the limit of open files allows, which is raised before.
+fn max_connections() -> u32 {
+    let files = raise_descriptor_limit();
+    let connections = limits::max_connections(files);
+    if connections < limits::MAX_CONNECTIONS {
+        tracing::info!(
+            connections,
+            open_files = files,
+            "fewer connections at a time than usual, because of the limit of open files"
+        );
+    }
+    connections
 }
 
 /// Files kept open and connections may be more than the cautious limit that most processes start with; Go raises it in

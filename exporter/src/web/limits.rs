@@ -7,7 +7,7 @@ use secure_exporter_web_config::RateLimit;
 use tokio::time::Instant;
 
 /// Connections at a time, where enough files may be open.
-const MAX_CONNECTIONS: u32 = 512;
+pub(super) const MAX_CONNECTIONS: u32 = 512;
 /// Connections at a time, however few files may be open.
 const MIN_CONNECTIONS: u32 = 8;
 /// Connections may be one in so many of the files that may be open. The others are for the collectors, which keep some open

@@ -66,8 +66,9 @@ impl Site {
         request: &Request<B>,
     ) -> Result<Answer, Outdated> {
         let mut snapshot = self.store.current();
-        let mut answer = if let Some(problem) = host_problem(request) {
-            closing(bad_request(problem))
+        let problem = host_problem(request);
+        let mut answer = if let Some(problem) = problem {
+            bad_request(problem)
         } else if request.uri().path() == HEALTHY {
             text(StatusCode::OK, "Healthy\n".into())
         } else {
@@ -84,8 +85,11 @@ impl Site {
             answer = without_body(answer);
         }
         // HTTP/2 says the same by GOAWAY.
-        if request.version() < Version::HTTP_2 && !Arc::ptr_eq(&client.began_with, &snapshot) {
-            answer = closing(answer);
+        let is_last = problem.is_some() || !Arc::ptr_eq(&client.began_with, &snapshot);
+        if is_last && request.version() < Version::HTTP_2 {
+            answer
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
             client.activity.leave();
         }
         Ok(answer)
@@ -269,14 +273,6 @@ fn bad_request(problem: &str) -> Answer {
         StatusCode::BAD_REQUEST,
         format!("400 Bad Request: {problem}"),
     )
-}
-
-/// The last answer of its connection.
-fn closing(mut answer: Answer) -> Answer {
-    answer
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
-    answer
 }
 
 fn unauthorized() -> Answer {
