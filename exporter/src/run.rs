@@ -67,17 +67,31 @@ pub fn run(flags: &Flags) -> Result<(), RunError> {
     let registry = Registry::new(&flags.collectors)?;
     tell_of_network(&flags.collectors)?;
     let snapshot = first_snapshot(flags)?;
-    raise_descriptor_limit();
+    let max_connections = max_connections();
     let runtime = runtime(flags.worker_threads)?;
-    let result = runtime.block_on(serve(flags, registry, snapshot, handed));
+    let result = runtime.block_on(serve(flags, registry, snapshot, handed, max_connections));
     // A password still being checked must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
+/// As many as the limit of open files allows, which is raised before.
+fn max_connections() -> u32 {
+    let files = raise_descriptor_limit();
+    let connections = limits::max_connections(files);
+    if connections < limits::MAX_CONNECTIONS {
+        tracing::info!(
+            connections,
+            open_files = files,
+            "fewer connections at a time than usual, because of the limit of open files"
+        );
+    }
+    connections
+}
+
 /// Files kept open and connections may be more than the cautious limit that most processes start with; Go raises it in
-/// every program.
-fn raise_descriptor_limit() {
+/// every program. Returns the limit.
+fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let all = Rlimit {
         current: limit.maximum,
@@ -85,6 +99,7 @@ fn raise_descriptor_limit() {
     };
     // Not being allowed to leaves what there was.
     let _ = setrlimit(Resource::Nofile, all);
+    getrlimit(Resource::Nofile).current
 }
 
 /// One thread serves on the main one, which has a stack and memory already.
@@ -138,6 +153,7 @@ async fn serve(
     mut registry: Registry,
     snapshot: Snapshot,
     handed: ListenFd,
+    max_connections: u32,
 ) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -169,7 +185,7 @@ async fn serve(
     });
     let listeners = listen(&flags.listen, handed, &store)?;
     let (stop, stopped) = watch::channel(false);
-    let server = tokio::spawn(serve::serve(listeners, site, stopped));
+    let server = tokio::spawn(serve::serve(listeners, max_connections, site, stopped));
     match flags.config_file.clone() {
         Some(path) => {
             let reloader = Reloader {

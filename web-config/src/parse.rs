@@ -249,6 +249,9 @@ fn user(name: String, raw: Spanned<RawHashes>) -> Result<(String, UserHashes), P
         .collect::<Result<_, _>>()
         .map_err(|e| wrong(e.to_string()))?;
     let hashes = UserHashes::new(hashes).map_err(|e| wrong(e.to_string()))?;
+    hashes
+        .check_work()
+        .map_err(|e| at(line, &format!("basic_auth_users: user {name:?} {e}")))?;
     Ok((name, hashes))
 }
 

@@ -168,6 +168,12 @@ fn counters(out: &mut Exposition, counters: &Counters, reloads: &Reloads) {
         "reason",
         &counters.handshake_failures(),
     );
+    by(
+        "secure_exporter_log_lines_dropped_total",
+        "Log lines that were not written, because there were too many or because standard error did not take them.",
+        "reason",
+        &crate::log::dropped_lines(),
+    );
     let help = "Whether the configuration on disk is the one that is served.";
     out.family(
         &["secure_exporter_config_last_reload_successful"],

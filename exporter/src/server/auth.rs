@@ -2,13 +2,14 @@
 //!
 //! - A password that was right once is recognised by a keyed hash, without bcrypt; wrong ones are never remembered, so
 //!   that they cannot push the right ones out.
-//! - bcrypt runs one at a time ([`hashing`](super::hashing)) behind a short queue with a share for each address; beyond it
-//!   the answer is 429.
-//! - Every failure costs the same, whether the user exists or not and whatever the cost of its hashes.
+//! - bcrypt runs one at a time ([`hashing`](super::hashing)) behind a queue in which networks take turns; what it has no
+//!   room for is answered with 429.
+//! - Every failure costs the same, whether the user exists or not and whatever the cost of its hashes. Before bcrypt, what
+//!   is done does not depend on the user either, so that the time to a 429 tells nothing.
+//! - A password that had to wait is judged by the users of the time when it is checked.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -17,19 +18,15 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderValue;
 use secure_exporter_web_config::{BcryptHash, UserHashes};
 use sha2::Sha256;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::hashing::Hashing;
+use super::prefix::Prefix;
 use crate::clock::unix_now;
 use crate::credentials::last_use::CredentialUse;
 
 /// Only successes are kept, so there is about one for each hash; more than this means rotations long past.
 const MAX_REMEMBERED: usize = 1024;
-/// Checks that may wait, the running one included: at cost 12 some five seconds of work.
-const MAX_WAITING: usize = 16;
-/// Of which one address may have.
-const MAX_WAITING_PER_ADDRESS: usize = 4;
 /// Salt and digest of a hash nobody has the password of.
 const DECOY_TAIL: &str = "MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i";
 
@@ -37,8 +34,9 @@ const DECOY_TAIL: &str = "MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i"
 #[derive(Clone)]
 pub(crate) struct Users {
     by_name: BTreeMap<String, Vec<Credential>>,
-    most_hashes: usize,
-    highest_cost: u32,
+    /// bcrypt rounds of a failed check: those of the user whose hashes take the most.
+    rounds: u64,
+    /// By cost.
     decoys: Vec<String>,
 }
 
@@ -63,22 +61,15 @@ pub(crate) enum Verdict {
 /// Checks credentials. One for the process: it outlives configurations.
 pub(crate) struct Authenticator {
     key: Zeroizing<[u8; 32]>,
-    remembered: Arc<Mutex<HashSet<[u8; 32]>>>,
-    lane: Arc<Semaphore>,
-    queue: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    remembered: Arc<Remembered>,
     hashing: Hashing,
 }
 
 impl Users {
     /// `None` without users: nobody is asked.
     pub(crate) fn new(users: &BTreeMap<String, UserHashes>) -> Option<Self> {
-        let most_hashes = users.values().map(|hashes| hashes.as_slice().len()).max()?;
-        let highest_cost = users
-            .values()
-            .flat_map(|hashes| hashes.as_slice())
-            .map(BcryptHash::cost)
-            .max()?;
-        let decoys = (0..=highest_cost)
+        let rounds = users.values().map(UserHashes::rounds).max()?;
+        let decoys = (0..=rounds.ilog2())
             .map(|cost| format!("$2y${cost:02}${DECOY_TAIL}"))
             .collect();
         let mut uses = BTreeMap::new();
@@ -95,8 +86,7 @@ impl Users {
         });
         Some(Self {
             by_name: by_name.collect(),
-            most_hashes,
-            highest_cost,
+            rounds,
             decoys,
         })
     }
@@ -127,16 +117,12 @@ impl Users {
             .unwrap_or_default()
     }
 
-    /// Costs of the bcrypt runs that bring a failure up to `most_hashes` runs at `highest_cost`: each step of cost
-    /// doubles the work, so a hash of cost c is completed by runs of cost c, c + 1, … below the highest.
-    fn padding(&self, credentials: &[Credential]) -> Vec<u32> {
-        let completions = credentials
-            .iter()
-            .flat_map(|credential| credential.hash.cost()..self.highest_cost);
-        let missing = self.most_hashes.saturating_sub(credentials.len());
-        completions
-            .chain(std::iter::repeat_n(self.highest_cost, missing))
-            .collect()
+    /// Costs of the bcrypt runs that bring a failure up to the rounds that every failure takes. Each step of cost doubles
+    /// them, so these are the digits of what is missing.
+    fn padding(&self, credentials: &[Credential]) -> impl Iterator<Item = u32> + use<> {
+        let own = credentials.iter().map(|one| 1_u64 << one.hash.cost());
+        let missing = self.rounds.saturating_sub(own.sum());
+        (0..u64::BITS).filter(move |cost| missing >> cost & 1 == 1)
     }
 
     /// The credential that was shown. Blocks for a long time.
@@ -173,18 +159,17 @@ impl Authenticator {
         Ok(Self {
             key,
             remembered: Arc::default(),
-            lane: Arc::new(Semaphore::new(1)),
-            queue: Arc::default(),
             hashing: Hashing::default(),
         })
     }
 
-    /// Judges the `Authorization` header of a request from `peer`.
+    /// Judges the `Authorization` header of a request from `prefix` by the users that `newest` returns at the time; `None`
+    /// means that nobody is asked for a password.
     pub(crate) async fn check(
         &self,
-        users: &Arc<Users>,
+        newest: impl Fn() -> Option<Arc<Users>> + Send + 'static,
         header: Option<&HeaderValue>,
-        peer: IpAddr,
+        prefix: Prefix,
     ) -> Verdict {
         let Some(header) = header else {
             return Verdict::Missing;
@@ -192,48 +177,49 @@ impl Authenticator {
         let Some(shown) = Shown::read(header) else {
             return Verdict::Refused;
         };
-        if let Some(credential) = self.recognise(users, &shown) {
-            credential.usage.succeeded(unix_now());
+        let tag = tag(&self.key, &shown);
+        let is_known = |users: Arc<Users>| self.remembered.admits(&users, &tag, &shown.user);
+        if newest().is_some_and(is_known) {
             return Verdict::Accepted;
         }
-        let Some(place) = Place::take(&self.queue, peer) else {
-            return Verdict::Busy;
-        };
-        let Ok(turn) = self.lane.clone().acquire_owned().await else {
-            return Verdict::Busy;
+        let remembered = self.remembered.clone();
+        let judged = self
+            .hashing
+            .run(prefix, move || judge(&newest, &shown, &tag, &remembered));
+        // Where there is no verdict, nobody has judged it.
+        judged.await.unwrap_or(Verdict::Busy)
+    }
+}
+
+/// Judges a password by bcrypt. Blocks for a long time.
+fn judge(
+    newest: &impl Fn() -> Option<Arc<Users>>,
+    shown: &Shown,
+    tag: &Tag,
+    remembered: &Remembered,
+) -> Verdict {
+    loop {
+        let Some(users) = newest() else {
+            return Verdict::Accepted;
         };
         // Whoever waited may have been waiting for the same password.
-        if let Some(credential) = self.recognise(users, &shown) {
-            credential.usage.succeeded(unix_now());
+        if remembered.admits(&users, tag, &shown.user) {
             return Verdict::Accepted;
         }
-        let (users, key, remembered) = (users.clone(), self.key.clone(), self.remembered.clone());
-        let check = self.hashing.run(move || {
-            // Both are given back when the work is done, even if the client has long gone.
-            let _held = (place, turn);
-            let matched = users.verify(&shown);
-            if let Some(credential) = matched {
-                remember(&remembered, tag(&key, &credential.hash, &shown));
-                credential.usage.succeeded(unix_now());
-            }
-            matched.is_some()
-        });
-        match check.await {
-            Some(true) => Verdict::Accepted,
-            Some(false) => Verdict::Refused,
-            // Nobody has judged it.
-            None => Verdict::Busy,
+        let found = users.verify(shown);
+        if let Some(credential) = found {
+            remembered.insert(*tag, credential.hash.clone());
         }
-    }
-
-    fn recognise<'a>(&self, users: &'a Users, shown: &Shown) -> Option<&'a Credential> {
-        users.credentials(&shown.user).iter().find(|credential| {
-            let tag = tag(&self.key, &credential.hash, shown);
-            self.remembered
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains(&tag)
-        })
+        // Users who came meanwhile are asked as well.
+        if newest().is_some_and(|now| Arc::ptr_eq(&now, &users)) {
+            return match found {
+                Some(credential) => {
+                    credential.usage.succeeded(unix_now());
+                    Verdict::Accepted
+                }
+                None => Verdict::Refused,
+            };
+        }
     }
 }
 
@@ -259,64 +245,51 @@ impl Shown {
     }
 }
 
-/// A keyed hash over all that made a check succeed: a changed hash forgets by itself. User names cannot contain a colon,
-/// and hashes have one length, so no two checks share an input.
-fn tag(key: &[u8; 32], hash: &BcryptHash, shown: &Shown) -> [u8; 32] {
+type Tag = [u8; 32];
+
+/// A keyed hash of user and password. User names cannot contain a colon, so no two pairs share an input.
+fn tag(key: &[u8; 32], shown: &Shown) -> Tag {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return [0; 32];
     };
-    mac.update(hash.as_str().as_bytes());
     mac.update(shown.user.as_bytes());
     mac.update(b":");
     mac.update(&shown.password);
     mac.finalize().into_bytes().into()
 }
 
-fn remember(remembered: &Mutex<HashSet<[u8; 32]>>, tag: [u8; 32]) {
-    let mut remembered = remembered.lock().unwrap_or_else(PoisonError::into_inner);
-    if remembered.len() >= MAX_REMEMBERED {
-        remembered.clear();
-    }
-    remembered.insert(tag);
-}
+/// The users and passwords that were right, with the hash that said so.
+#[derive(Default)]
+struct Remembered(Mutex<HashMap<Tag, BcryptHash>>);
 
-/// A place in the queue, given back when dropped.
-struct Place {
-    queue: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    address: IpAddr,
-}
-
-impl Place {
-    fn take(queue: &Arc<Mutex<HashMap<IpAddr, usize>>>, address: IpAddr) -> Option<Self> {
-        let mut waiting = queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let total: usize = waiting.values().sum();
-        let own = waiting.get(&address).copied().unwrap_or(0);
-        if total >= MAX_WAITING || own >= MAX_WAITING_PER_ADDRESS {
-            return None;
+impl Remembered {
+    /// Whether the password was right once, by a hash that the user still has; counts its use. Who does not know a right
+    /// password cannot tell from the time whether there is such a user: their names are not looked up before.
+    fn admits(&self, users: &Users, tag: &Tag, user: &str) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let credential = known.get(tag).and_then(|hash| {
+            let mut credentials = users.credentials(user).iter();
+            credentials.find(|credential| credential.hash == *hash)
+        });
+        if let Some(credential) = credential {
+            credential.usage.succeeded(unix_now());
         }
-        waiting.insert(address, own + 1);
-        Some(Self {
-            queue: queue.clone(),
-            address,
-        })
+        credential.is_some()
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut waiting = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = waiting.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
-                waiting.remove(&self.address);
-            }
+    fn insert(&self, tag: Tag, hash: BcryptHash) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_REMEMBERED {
+            known.clear();
         }
+        known.insert(tag, hash);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::mpsc::channel;
 
     use proptest::prelude::*;
 
@@ -339,8 +312,19 @@ mod tests {
         HeaderValue::from_str(&format!("Basic {}", BASE64.encode(text))).unwrap()
     }
 
-    fn peer(last: u8) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+    fn peer(last: u8) -> Prefix {
+        Prefix::from(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
+    }
+
+    fn always(users: &Arc<Users>) -> impl Fn() -> Option<Arc<Users>> + Send + use<> {
+        let users = users.clone();
+        move || Some(users.clone())
+    }
+
+    async fn check(authenticator: &Authenticator, users: &Arc<Users>, text: &str) -> Verdict {
+        authenticator
+            .check(always(users), Some(&basic(text)), peer(1))
+            .await
     }
 
     #[test]
@@ -353,9 +337,16 @@ mod tests {
                 .map(|cost| 1_u64 << cost)
                 .sum()
         };
-        assert_eq!(work("alice"), 2 << 6);
-        assert_eq!(work("bob"), 2 << 6);
-        assert_eq!(work("nobody"), 2 << 6);
+        // Those of alice, of costs 4 and 5, and the 64 of bob.
+        assert_eq!(work("alice"), 64);
+        assert_eq!(work("bob"), 64);
+        assert_eq!(work("nobody"), 64);
+        let hashes = vec![hash("old", 6), hash("new", 5)];
+        let hashes = UserHashes::new(hashes).unwrap();
+        let one = BTreeMap::from([("carol".to_owned(), hashes)]);
+        let users = Users::new(&one).unwrap();
+        assert_eq!(users.padding(&[]).collect::<Vec<_>>(), [5, 6]);
+        assert!(users.decoys.get(6).is_some());
     }
 
     #[test]
@@ -383,7 +374,9 @@ mod tests {
         for _ in 0..2 {
             for (header, expected) in &cases {
                 assert_eq!(
-                    authenticator.check(&users, header.as_ref(), peer(1)).await,
+                    authenticator
+                        .check(always(&users), header.as_ref(), peer(1))
+                        .await,
                     *expected,
                     "{header:?}"
                 );
@@ -395,25 +388,26 @@ mod tests {
     async fn only_successes_are_remembered_and_a_changed_hash_forgets_them() {
         let (authenticator, users) = (Authenticator::new().unwrap(), users());
         for text in ["bob:wrong", "nobody:x", "bob:secret"] {
-            authenticator
-                .check(&users, Some(&basic(text)), peer(1))
-                .await;
+            check(&authenticator, &users, text).await;
         }
-        assert_eq!(authenticator.remembered.lock().unwrap().len(), 1);
+        assert_eq!(authenticator.remembered.0.lock().unwrap().len(), 1);
         let shown = Shown::read(&basic("bob:secret")).unwrap();
-        assert!(authenticator.recognise(&users, &shown).is_some());
-        let changed = BTreeMap::from([("bob".to_owned(), hash("other", 4).into())]);
+        let admits = |users: &Users, user: &str| {
+            let tag = tag(&authenticator.key, &shown);
+            authenticator.remembered.admits(users, &tag, user)
+        };
+        assert!(admits(&users, "bob"));
+        assert!(!admits(&users, "alice") && !admits(&users, "nobody"));
+        let changed = BTreeMap::from([("bob".to_owned(), hash("secret", 4).into())]);
         let changed = Users::new(&changed).unwrap();
-        assert!(authenticator.recognise(&changed, &shown).is_none());
+        assert!(!admits(&changed, "bob"));
     }
 
     #[tokio::test]
     async fn each_use_is_known_by_its_hash_until_the_hash_is_no_longer_accepted() {
         let (authenticator, before) = (Authenticator::new().unwrap(), users());
         for text in ["alice:old", "alice:old", "alice:wrong", "bob:old"] {
-            authenticator
-                .check(&before, Some(&basic(text)), peer(1))
-                .await;
+            check(&authenticator, &before, text).await;
         }
         let successes = |users: &Users| -> Vec<u64> {
             let credentials = users.by_name.values().flatten();
@@ -447,32 +441,75 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_known_password_passes_while_the_queue_is_full() {
-        let (authenticator, users) = (Authenticator::new().unwrap(), users());
+    async fn what_waited_is_judged_by_the_users_of_its_time() {
+        let authenticator = Arc::new(Authenticator::new().unwrap());
+        let with = |password| {
+            let users = BTreeMap::from([("bob".to_owned(), hash(password, 4).into())]);
+            Arc::new(Users::new(&users).unwrap())
+        };
+        let (old, new) = (with("old"), with("new"));
         assert_eq!(
-            authenticator
-                .check(&users, Some(&basic("bob:secret")), peer(1))
-                .await,
+            check(&authenticator, &old, "bob:old").await,
             Verdict::Accepted
         );
-        let flood: Vec<_> = (0..MAX_WAITING)
-            .filter_map(|n| Place::take(&authenticator.queue, peer((n % 5) as u8)))
-            .collect();
-        assert_eq!(flood.len(), MAX_WAITING);
-        assert_eq!(
-            authenticator
-                .check(&users, Some(&basic("bob:wrong")), peer(9))
-                .await,
-            Verdict::Busy
-        );
-        assert_eq!(
-            authenticator
-                .check(&users, Some(&basic("bob:secret")), peer(9))
-                .await,
-            Verdict::Accepted
-        );
-        drop(flood);
-        assert!(authenticator.queue.lock().unwrap().is_empty());
+        let served = Arc::new(Mutex::new(old));
+        let (enter, entered) = channel();
+        let (go_on, gate) = channel::<()>();
+        let ahead = tokio::spawn({
+            let authenticator = authenticator.clone();
+            async move {
+                let block = move || {
+                    enter.send(()).unwrap();
+                    let _ = gate.recv();
+                };
+                authenticator.hashing.run(peer(0), block).await
+            }
+        });
+        tokio::task::spawn_blocking(move || entered.recv().unwrap())
+            .await
+            .unwrap();
+        let ask = |text: &'static str| {
+            let (authenticator, served) = (authenticator.clone(), served.clone());
+            tokio::spawn(async move {
+                let newest = move || Some(served.lock().unwrap().clone());
+                authenticator
+                    .check(newest, Some(&basic(text)), peer(1))
+                    .await
+            })
+        };
+        let known = ask("bob:old");
+        let (gone, come) = (ask("bob:wrong"), ask("bob:new"));
+        assert_eq!(known.await.unwrap(), Verdict::Accepted, "it need not wait");
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        *served.lock().unwrap() = new;
+        drop(go_on);
+        ahead.await.unwrap();
+        assert_eq!(gone.await.unwrap(), Verdict::Refused);
+        assert_eq!(come.await.unwrap(), Verdict::Accepted);
+        assert_eq!(ask("bob:old").await.unwrap(), Verdict::Refused);
+    }
+
+    #[test]
+    fn users_who_come_during_a_check_judge_again() {
+        let with = |password| {
+            let users = BTreeMap::from([("bob".to_owned(), hash(password, 4).into())]);
+            Arc::new(Users::new(&users).unwrap())
+        };
+        let shown = Shown::read(&basic("bob:one")).unwrap();
+        let verdict = |first: &Arc<Users>, then: &Arc<Users>| {
+            let asked = std::cell::Cell::new(0);
+            let newest = || {
+                asked.set(asked.get() + 1);
+                Some(if asked.get() == 1 { first } else { then }.clone())
+            };
+            judge(&newest, &shown, &[0; 32], &Remembered::default())
+        };
+        let (one, other) = (with("one"), with("other"));
+        assert_eq!(verdict(&one, &other), Verdict::Refused);
+        assert_eq!(verdict(&other, &one), Verdict::Accepted);
+        assert_eq!(verdict(&one, &one), Verdict::Accepted);
     }
 
     proptest! {
@@ -489,15 +526,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn one_address_has_its_share_and_no_more() {
-        let queue = Arc::default();
-        let places: Vec<_> = (0..MAX_WAITING)
-            .map_while(|_| Place::take(&queue, peer(1)))
-            .collect();
-        assert_eq!(places.len(), MAX_WAITING_PER_ADDRESS);
-        assert!(Place::take(&queue, peer(2)).is_some());
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{HandshakeKind, ServerConnection};
+use secure_exporter_pki::Certificate;
 
-use super::limits::Activity;
+use super::activity::Activity;
 use crate::credentials::client_certificate::{ClientPolicy, Standing};
-use crate::credentials::last_use::{CertificateUse, ClientCertificates};
+use crate::credentials::last_use::{CertificateUse, ClientCertificates, unix_now};
 use crate::credentials::snapshot::Snapshot;
 
 /// What is known of the connection that a request came by.
@@ -24,20 +25,25 @@ pub(super) struct Client {
 pub(super) struct Presented {
     chain: Option<Vec<CertificateDer<'static>>>,
     standing: Standing,
+    /// The end of the first of the certificates that were verified, in seconds since 1970. From then on they are verified
+    /// again for every request.
+    expires: Option<i64>,
     /// Of the verified leaf.
     pub(super) usage: Option<Arc<CertificateUse>>,
 }
 
-/// The client stood well when it connected, and does not any more. Its connection ends without an answer: a client that
-/// dials again is judged by the present configuration, and a refusal would be one of somebody who may be welcome.
+/// The client stood well when it connected, and does not any more: the configuration has changed, or its certificate has
+/// expired. Its connection ends without an answer: a client that dials again is judged by the present configuration and
+/// certificate, and a refusal would be one of somebody who may be welcome.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection began under a configuration whose clients are not admitted any more")]
+#[error("the connection began with a configuration or a certificate that does not hold any more")]
 pub(super) struct Outdated;
 
 impl Client {
-    /// How the client stands under `snapshot`, which may have come after the connection.
+    /// How the client stands now under `snapshot`, which may have come after the connection.
     pub(super) fn standing(&self, snapshot: &Arc<Snapshot>) -> Result<Standing, Outdated> {
-        if Arc::ptr_eq(&self.began_with, snapshot) {
+        let has_expired = self.presented.expires.is_some_and(|end| end < unix_now());
+        if Arc::ptr_eq(&self.began_with, snapshot) && !has_expired {
             return Ok(self.presented.standing);
         }
         let chain = self.presented.chain.as_deref();
@@ -57,6 +63,7 @@ impl Presented {
         Self {
             chain: None,
             standing: Standing::Fine,
+            expires: None,
             usage: None,
         }
     }
@@ -73,13 +80,17 @@ impl Presented {
             Some(HandshakeKind::Resumed) => policy.verify_and_judge(chain, UnixTime::now()),
             _ => policy.judge(chain),
         };
-        let leaf = chain.and_then(<[_]>::first);
+        let verified = chain.filter(|_| policy.verifies());
         Self {
-            usage: leaf
-                .filter(|_| policy.verifies())
-                .map(|leaf| known.of(leaf)),
+            expires: verified.and_then(|chain| chain.iter().filter_map(|one| end(one)).min()),
+            usage: verified.and_then(<[_]>::first).map(|leaf| known.of(leaf)),
             chain: chain.map(|chain| chain.iter().map(|one| one.clone().into_owned()).collect()),
             standing,
         }
     }
+}
+
+/// In seconds since 1970; `None` where the certificate cannot be read.
+fn end(der: &[u8]) -> Option<i64> {
+    Some(Certificate::parse(der).ok()?.not_after())
 }

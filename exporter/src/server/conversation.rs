@@ -12,10 +12,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::activity::Activity;
 use super::auth::{Authenticator, Users};
 use super::client::{Client, Presented};
 use super::counters::Counters;
-use super::limits::{Activity, RateLimiter};
+use super::limits::RateLimiter;
 use super::routes::Site;
 use super::serve;
 use crate::about::status::View;

@@ -1,25 +1,28 @@
 //! How long and how much a client may take, so that slow or hostile ones cost little.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use secure_exporter_web_config::RateLimit;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Connections at a time.
+/// Connections at a time, where enough files may be open.
 pub(super) const MAX_CONNECTIONS: u32 = 512;
+/// Connections at a time, however few files may be open.
+const MIN_CONNECTIONS: u32 = 8;
+/// Connections may be one in so many of the files that may be open. The others are for the collectors, which keep some open
+/// and open others in each scrape.
+const FILES_PER_CONNECTION: u64 = 4;
 /// From the connection to the end of the TLS handshake.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
 /// From the first byte of a request to the last of its head.
-const HEAD: Duration = Duration::from_secs(5);
-/// Between requests, for a client that has not shown credentials yet.
-const IDLE_STRANGER: Duration = Duration::from_secs(10);
-/// Between requests, for one that has: longer than people's scrape intervals.
-const IDLE_FRIEND: Duration = Duration::from_secs(330);
+pub(super) const HEAD: Duration = Duration::from_secs(5);
+/// Between requests, for a client whose last request was not let in.
+pub(super) const IDLE_REFUSED: Duration = Duration::from_secs(10);
+/// Between requests, for one whose last request was: longer than people's scrape intervals.
+pub(super) const IDLE_ADMITTED: Duration = Duration::from_secs(330);
+/// From the wish that a client closes the connection, or the answer after it, to the end of the connection.
+pub(super) const LEAVE: Duration = Duration::from_secs(15);
 /// Bytes of a request's head; hyper takes no less than 8 KiB.
 pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Fields of a request's head.
@@ -31,170 +34,12 @@ pub(super) const DRAIN: Duration = Duration::from_secs(10);
 /// A scrape that the client sets no limit for.
 pub(super) const SCRAPE: Duration = Duration::from_secs(60);
 
-/// What one connection is doing, as far as deadlines go.
-#[derive(Debug)]
-pub(super) struct Activity {
-    state: Mutex<State>,
-    eviction: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    requests: usize,
-    head_since: Option<Instant>,
-    idle_since: Instant,
-    friend: bool,
-}
-
-impl Activity {
-    /// Of a connection that begins now.
-    pub(super) fn new() -> Arc<Self> {
-        let state = State {
-            requests: 0,
-            head_since: None,
-            idle_since: Instant::now(),
-            friend: false,
-        };
-        Arc::new(Self {
-            state: Mutex::new(state),
-            eviction: Notify::new(),
-        })
-    }
-
-    /// A request's head is complete; it lasts until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Busy {
-        self.with(|state| {
-            state.requests += 1;
-            state.head_since = None;
-        });
-        Busy(self.clone())
-    }
-
-    /// The client has shown credentials, or none are asked for.
-    pub(super) fn is_a_friend(&self) {
-        self.with(|state| state.friend = true);
-    }
-
-    /// Whether nobody would miss the connection: no credentials so far, and no request that waits for its answer.
-    pub(super) fn is_idle_stranger(&self) -> bool {
-        self.with(|state| !state.friend && state.requests == 0)
-    }
-
-    /// Ends the connection.
-    pub(super) fn evict(&self) {
-        self.eviction.notify_one();
-    }
-
-    /// Comes when the connection has to end for another one.
-    pub(super) async fn evicted(&self) {
-        self.eviction.notified().await;
-    }
-
-    /// Ends when the client has taken too long.
-    pub(super) async fn expired(&self) {
-        loop {
-            let deadline = self.with(|state| state.deadline(Instant::now()));
-            tokio::time::sleep_until(deadline).await;
-            let now = Instant::now();
-            if self.with(|state| state.requests == 0 && state.deadline(now) <= now) {
-                return;
-            }
-        }
-    }
-
-    fn received(&self) {
-        self.with(|state| {
-            if state.requests == 0 && state.head_since.is_none() {
-                state.head_since = Some(Instant::now());
-            }
-        });
-    }
-
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl State {
-    fn deadline(&self, now: Instant) -> Instant {
-        let idle = if self.friend {
-            IDLE_FRIEND
-        } else {
-            IDLE_STRANGER
-        };
-        match (self.requests, self.head_since) {
-            (0, Some(since)) => since + HEAD,
-            (0, None) => self.idle_since + idle,
-            // Nothing to wait for yet: look again.
-            _ => now + HEAD,
-        }
-    }
-}
-
-/// A request that is being answered.
-#[derive(Debug)]
-pub(super) struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.with(|state| {
-            state.requests -= 1;
-            state.idle_since = Instant::now();
-        });
-    }
-}
-
-/// A stream that tells [`Activity`] when a head begins.
-pub(super) struct Watched<S> {
-    pub(super) stream: S,
-    pub(super) activity: Arc<Activity>,
-    /// False for HTTP/2, which sends frames between requests: bytes do not mean that a head has begun.
-    pub(super) bytes_begin_a_head: bool,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if self.bytes_begin_a_head && buf.filled().len() > before {
-            self.activity.received();
-        }
-        result
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
+/// Connections at a time in a process that may have so many files open; `None` is without a limit.
+pub(super) fn max_connections(files: Option<u64>) -> u32 {
+    let share = files.map_or(u64::MAX, |files| files / FILES_PER_CONNECTION);
+    u32::try_from(share)
+        .unwrap_or(u32::MAX)
+        .clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
 }
 
 /// The bucket of `rate_limit`; it starts full, and full again when the limit changes.
@@ -257,40 +102,15 @@ mod tests {
     }
 
     #[test]
-    fn a_started_head_has_less_time_than_an_idle_friend() {
-        let activity = Activity::new();
-        let deadline = |activity: &Activity| {
-            activity.with(|state| state.deadline(Instant::now()) - state.idle_since)
-        };
-        assert_eq!(deadline(&activity), IDLE_STRANGER);
-        drop(activity.begin());
-        activity.is_a_friend();
-        assert_eq!(deadline(&activity), IDLE_FRIEND);
-        activity.received();
-        assert!(deadline(&activity) < HEAD + Duration::from_secs(1));
-        let busy = activity.begin();
-        assert!(activity.with(|state| state.head_since.is_none()));
-        drop(busy);
-        assert_eq!(deadline(&activity), IDLE_FRIEND);
-    }
-
-    #[tokio::test]
-    async fn frames_of_http2_are_no_heads() {
-        for bytes_begin_a_head in [false, true] {
-            let activity = Activity::new();
-            let mut watched = Watched {
-                stream: &b"bytes"[..],
-                activity: activity.clone(),
-                bytes_begin_a_head,
-            };
-            let mut read = Vec::new();
-            tokio::io::AsyncReadExt::read_buf(&mut watched, &mut read)
-                .await
-                .unwrap();
-            assert_eq!(
-                activity.with(|state| state.head_since.is_some()),
-                bytes_begin_a_head
-            );
-        }
+    fn connections_are_a_share_of_the_files_that_may_be_open() {
+        let limits = [
+            None,
+            Some(1 << 20),
+            Some(2048),
+            Some(1024),
+            Some(256),
+            Some(9),
+        ];
+        assert_eq!(limits.map(max_connections), [512, 512, 512, 256, 64, 8]);
     }
 }

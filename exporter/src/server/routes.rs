@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -14,6 +14,7 @@ use hyper::body::{Body as _, Bytes};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::activity::Admitted;
 use super::auth::{Authenticator, Verdict};
 use super::client::{Client, Outdated};
 use super::counters::Counters;
@@ -65,14 +66,16 @@ impl Site {
         client: &Client,
         request: &Request<B>,
     ) -> Result<Answer, Outdated> {
-        let snapshot = self.store.current();
-        let mut answer = if request.uri().path() == HEALTHY {
+        let mut snapshot = self.store.current();
+        let problem = host_problem(request);
+        let mut answer = if let Some(problem) = problem {
+            bad_request(problem)
+        } else if request.uri().path() == HEALTHY {
             text(StatusCode::OK, "Healthy\n".into())
         } else {
-            let standing = client.standing(&snapshot)?;
-            let admission = self.admit(client, standing, &snapshot, request.headers());
-            match admission.await {
-                Ok(()) => self.route(&snapshot, request).await,
+            let admission = self.admit(client, &mut snapshot, request.headers());
+            match admission.await? {
+                Ok(_admitted) => self.route(&snapshot, request).await,
                 Err(refusal) => refusal,
             }
         };
@@ -83,71 +86,76 @@ impl Site {
             answer = without_body(answer);
         }
         // HTTP/2 says the same by GOAWAY.
-        if request.version() < Version::HTTP_2 && !Arc::ptr_eq(&client.began_with, &snapshot) {
+        let is_last = problem.is_some() || !Arc::ptr_eq(&client.began_with, &snapshot);
+        if is_last && request.version() < Version::HTTP_2 {
             answer
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
+            client.activity.leave();
         }
         Ok(answer)
     }
 
+    /// Lets a request in, or says why not. A configuration that comes while its password is checked judges it as well, and
+    /// is left in `snapshot`.
     async fn admit(
         &self,
         client: &Client,
-        standing: Standing,
-        snapshot: &Snapshot,
+        snapshot: &mut Arc<Snapshot>,
         headers: &HeaderMap,
-    ) -> Result<(), Answer> {
+    ) -> Result<Result<Admitted, Answer>, Outdated> {
         if !self.rate_limiter.admit(snapshot.rate_limit, Instant::now()) {
-            return Err(text(
+            return Ok(Err(text(
                 StatusCode::TOO_MANY_REQUESTS,
                 "Too Many Requests\n".into(),
-            ));
+            )));
         }
-        self.counters.certificate_judged(standing);
-        match standing {
-            Standing::Fine => {}
-            Standing::CertificateMissing => {
-                return Err(text(
-                    StatusCode::FORBIDDEN,
-                    "A client certificate is required.\n".into(),
-                ));
+        let verdict = loop {
+            let standing = client.standing(snapshot)?;
+            if let Some(refusal) = refusal(standing) {
+                self.counters.certificate_judged(standing);
+                client.activity.refuse();
+                return Ok(Err(refusal));
             }
-            Standing::NotTrusted => {
-                return Err(text(
-                    StatusCode::FORBIDDEN,
-                    "The client certificate is not trusted any more.\n".into(),
-                ));
+            let verdict = match &snapshot.users {
+                None => None,
+                Some(_) => Some(self.judge_password(client, headers).await),
+            };
+            let newest = self.store.current();
+            if Arc::ptr_eq(snapshot, &newest) {
+                break verdict;
             }
-            Standing::NameNotAllowed => {
-                return Err(text(
-                    StatusCode::FORBIDDEN,
-                    "The client certificate has no allowed name.\n".into(),
-                ));
-            }
-        }
-        if let Some(users) = &snapshot.users {
-            let verdict = self
-                .authenticator
-                .check(users, headers.get(AUTHORIZATION), client.address)
-                .await;
+            *snapshot = newest;
+        };
+        if let Some(verdict) = verdict {
             self.counters.authenticated(verdict);
-            match verdict {
-                Verdict::Accepted => {}
-                Verdict::Missing | Verdict::Refused => return Err(unauthorized()),
-                Verdict::Busy => {
-                    return Err(text(
-                        StatusCode::TOO_MANY_REQUESTS,
-                        "Too many passwords are being checked.\n".into(),
-                    ));
-                }
+        }
+        match verdict {
+            None | Some(Verdict::Accepted) => {}
+            Some(Verdict::Missing | Verdict::Refused) => {
+                client.activity.refuse();
+                return Ok(Err(unauthorized()));
+            }
+            Some(Verdict::Busy) => {
+                return Ok(Err(text(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "Too many passwords are being checked.\n".into(),
+                )));
             }
         }
         if let Some(certificate) = &client.presented.usage {
             certificate.used(unix_now());
         }
-        client.activity.is_a_friend();
-        Ok(())
+        let is_authenticated = verdict.is_some() || client.presented.usage.is_some();
+        Ok(Ok(client.activity.admit(is_authenticated)))
+    }
+
+    async fn judge_password(&self, client: &Client, headers: &HeaderMap) -> Verdict {
+        let store = self.store.clone();
+        let newest = move || store.current().users.clone();
+        self.authenticator
+            .check(newest, headers.get(AUTHORIZATION), client.address.into())
+            .await
     }
 
     async fn route<B>(&self, snapshot: &Snapshot, request: &Request<B>) -> Answer {
@@ -238,6 +246,34 @@ fn without_body(answer: Answer) -> Answer {
             .insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     Response::from_parts(head, Full::default())
+}
+
+/// Of a client that gets no further than its certificate.
+fn refusal(standing: Standing) -> Option<Answer> {
+    let reason = match standing {
+        Standing::Fine => return None,
+        Standing::CertificateMissing => "A client certificate is required.\n",
+        Standing::NotTrusted => "The client certificate is not trusted any more.\n",
+        Standing::NameNotAllowed => "The client certificate has no allowed name.\n",
+    };
+    Some(text(StatusCode::FORBIDDEN, reason.into()))
+}
+
+/// RFC 9112, section 3.2. The words are those of Go's servers.
+fn host_problem<B>(request: &Request<B>) -> Option<&'static str> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (request.version(), hosts.next(), hosts.next()) {
+        (_, _, Some(_)) => Some("too many Host headers"),
+        (Version::HTTP_11, None, None) => Some("missing required Host header"),
+        _ => None,
+    }
+}
+
+fn bad_request(problem: &str) -> Answer {
+    text(
+        StatusCode::BAD_REQUEST,
+        format!("400 Bad Request: {problem}"),
+    )
 }
 
 fn unauthorized() -> Answer {

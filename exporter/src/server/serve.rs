@@ -5,20 +5,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::activity::{Activity, Watched};
 use super::client::{Client, Presented};
 use super::connections::Connections;
 use super::counters::HandshakeFailure;
-use super::limits::{
-    Activity, DRAIN, HANDSHAKE, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS, MAX_STREAMS, Watched,
-};
+use super::limits::{DRAIN, HANDSHAKE, MAX_HEAD_BYTES, MAX_HEADERS, MAX_STREAMS};
 use super::listen::{Listener, Stream, peek};
 use super::routes::Site;
 use crate::credentials::tls::Tls;
@@ -28,10 +30,17 @@ const PLAIN_HTTP_ANSWER: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 /// What is still read of a request that gets no answer.
 const MAX_DRAINED_BYTES: u64 = 64 * 1024;
+/// How often it is reported that connections cannot be accepted.
+const REPORT_AGAIN: Duration = Duration::from_secs(60);
 
-/// Serves until `stop` turns true, then closes the listeners and lets open requests end.
-pub(crate) async fn serve(listeners: Vec<Listener>, site: Arc<Site>, stop: watch::Receiver<bool>) {
-    let connections = Connections::new(MAX_CONNECTIONS);
+/// Serves so many connections at a time until `stop` turns true, then closes the listeners and lets open requests end.
+pub(crate) async fn serve(
+    listeners: Vec<Listener>,
+    max_connections: u32,
+    site: Arc<Site>,
+    stop: watch::Receiver<bool>,
+) {
+    let connections = Connections::new(max_connections);
     let loops: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
@@ -54,6 +63,7 @@ async fn accept(
     connections: Connections,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut reported: Option<Instant> = None;
     loop {
         let next = async {
             let (stream, address) = listener.accept().await?;
@@ -78,8 +88,12 @@ async fn accept(
                 });
             }
             Err(error) => {
-                // Out of descriptors, mostly: trying again at once would only burn time.
-                tracing::warn!(%error, "cannot accept a connection");
+                if reported.is_none_or(|time| time.elapsed() > REPORT_AGAIN) {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    reported = Some(Instant::now());
+                }
+                // Too many files are open, mostly. Trying again at once would only burn time.
+                connections.make_room();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -166,13 +180,10 @@ pub(super) async fn http<S>(
     let client = Arc::new(client);
     let (activity, began_with) = (&client.activity, &client.began_with);
     let mut snapshots = site.store.subscribe();
-    let io = TokioIo::new(Watched {
-        stream,
-        activity: activity.clone(),
-        bytes_begin_a_head: !http2,
-    });
-    let service = service_fn(|request| {
-        let (site, client, busy) = (site.clone(), client.clone(), activity.begin());
+    let io = TokioIo::new(Watched::new(stream, activity.clone(), http2));
+    let service = service_fn(|request: Request<Incoming>| {
+        let busy = activity.begin(!request.body().is_end_stream());
+        let (site, client) = (site.clone(), client.clone());
         async move {
             let answer = site.answer(&client, &request).await;
             drop(busy);
@@ -181,20 +192,28 @@ pub(super) async fn http<S>(
     });
     let builder = connection_builder(http2);
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
-    let mut closing = false;
+    let mut expired = std::pin::pin!(activity.expired());
+    let (mut is_stopping, mut is_outdated) = (false, false);
     loop {
         tokio::select! {
+            // The deadlines are looked at after what the client has sent.
+            biased;
             // How a connection ended is the client's business.
             _ = connection.as_mut() => return,
-            () = activity.expired() => return,
-            _ = stop.wait_for(|stop| *stop), if !closing => {
-                closing = true;
+            () = expired.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop), if !is_stopping => {
+                is_stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
-            // An idle HTTP/1.1 connection is left alone: closing it could cross with a request on its way.
-            _ = snapshots.wait_for(|now| !Arc::ptr_eq(now, began_with)), if http2 && !closing => {
-                closing = true;
-                connection.as_mut().graceful_shutdown();
+            _ = snapshots.wait_for(|now| !Arc::ptr_eq(now, began_with)), if !is_outdated => {
+                is_outdated = true;
+                activity.outlive_configuration();
+                // An idle HTTP/1.1 connection is left alone: closing it could cross with a request on its way. The answer
+                // to that will say that it is the last.
+                if http2 {
+                    connection.as_mut().graceful_shutdown();
+                    activity.leave();
+                }
             }
         }
     }
@@ -211,7 +230,10 @@ fn connection_builder(http2: bool) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
+        // The deadline of a head is that of `Activity`.
         .header_read_timeout(None)
+        // Who sends no more still waits for the answer.
+        .half_close(true)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
     builder

@@ -8,6 +8,7 @@ mod collectors_textfile;
 mod commands;
 mod compatibility;
 mod dashboards;
+mod web_attacks;
 mod web_clients;
 mod web_connections;
 mod web_filters;

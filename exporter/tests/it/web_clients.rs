@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
-use crate::web_support::{Connection, Exporter, PASSWORD, Pair, Volume, basic, hash, unix_now};
+use crate::web_support::{
+    Connection, Exporter, PASSWORD, Pair, Volume, basic, client_config, hash, unix_now, wait_for,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -201,6 +204,34 @@ fn a_dropped_authority_opens_neither_old_sessions_nor_old_connections() {
         let mut fresh = Connection::open_by(&exporter, welcome).unwrap();
         assert!(get(&mut fresh).unwrap().starts_with("http/1.1 200"));
     }
+}
+
+#[test]
+fn an_expired_certificate_ends_a_kept_connection() {
+    let (pair, authority) = (Pair::new(), Authority::new());
+    let volume = Volume::new(&as_files(&files(&pair, &authority, REQUIRED)));
+    let exporter = Exporter::with_config(&volume.config());
+    let mut params = CertificateParams::new(vec!["p.example".to_owned()]).unwrap();
+    // Of whole seconds.
+    params.not_after = time::OffsetDateTime::now_utc() + time::Duration::seconds(5);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority.0).unwrap();
+    let mut config = client_config(&pair);
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(
+        CertifiedKey::from_der(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            &rustls::crypto::aws_lc_rs::default_provider(),
+        )
+        .unwrap(),
+    ));
+    let config = Arc::new(config);
+    let get = |connection: &mut Connection| connection.get("/-/status", &basic("alice", PASSWORD));
+    let mut kept = Connection::open_by(&exporter, config.clone()).unwrap();
+    assert!(get(&mut kept).unwrap().starts_with("http/1.1 200"));
+    wait_for("the end of the certificate", || get(&mut kept).err());
+    let refused = Connection::open_by(&exporter, config).and_then(|mut one| get(&mut one));
+    assert!(refused.is_err(), "{refused:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use secure_exporter_web_config::{BcryptHash, BcryptHashError, UserHashes};
+use secure_exporter_web_config::{BcryptHash, BcryptHashError, TooMuchWork, UserHashes};
 
 use crate::{
     spec::ValidSpec,
@@ -144,6 +144,14 @@ pub enum Problem {
         /// The cause, without the content of the line.
         source: BcryptHashError,
     },
+    /// The hashes of one user are more, or more expensive, than exporters accept.
+    #[error("user {user:?} {source}")]
+    TooMuchWork {
+        /// The user.
+        user: String,
+        /// The cause.
+        source: TooMuchWork,
+    },
     /// There are more hashes than exporters and operator can handle.
     #[error("it has more than {MAX_HASHES} hashes: remove some")]
     TooMany,
@@ -263,7 +271,12 @@ fn check_user(name: &str, value: &[u8], taken: &str) -> Result<UserHashes, Probl
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    UserHashes::new(hashes).map_err(|_| Problem::NoHash(name.to_owned()))
+    let hashes = UserHashes::new(hashes).map_err(|_| Problem::NoHash(name.to_owned()))?;
+    hashes.check_work().map_err(|source| Problem::TooMuchWork {
+        user: name.to_owned(),
+        source,
+    })?;
+    Ok(hashes)
 }
 
 #[cfg(test)]
