@@ -79,6 +79,7 @@ mod schedstat;
 mod selection;
 mod selinux;
 mod settings;
+mod skipped;
 mod slabinfo;
 mod sockstat;
 mod softirqs;
@@ -241,6 +242,14 @@ pub enum CollectError {
         file: &'static str,
         /// What was expected or found.
         what: String,
+    },
+    /// Several lines or devices could not be read; all others were.
+    #[error("{first}; failures in all: {}", more + 1)]
+    Several {
+        /// The first failure.
+        first: Box<CollectError>,
+        /// How many followed.
+        more: usize,
     },
 }
 

@@ -22,6 +22,9 @@ pub use kept_file::{KeptFile, ReadError};
 #[cfg(test)]
 pub(crate) use netlink::attribute;
 pub use netlink::{Netlink, NetlinkError, attributes, hardware_address, u16_at, u32_at, u64_at};
-pub use parse::{fields, lines, parse_hex, parse_prefixed, parse_signed, parse_u64, trim};
+pub use parse::{
+    all_lines, fields, lines, parse_decimal, parse_hex, parse_prefixed, parse_signed, parse_u64,
+    trim,
+};
 pub use statfs::{Answer, FileSystem, Prober};
 pub use system_bus::{BusError, Peer, SystemBus};

@@ -214,7 +214,8 @@ impl Collector for Bcache {
             // Without the kernel's module there is no directory, and nothing amiss.
             for uuid in list_directories(&self.directory).unwrap_or_default() {
                 if uuid.contains(&b'-') {
-                    self.add_set(&uuid, samples)?;
+                    let read = self.add_set(&uuid, samples);
+                    samples.skipped.part(read);
                 }
             }
             Ok(())
@@ -228,18 +229,18 @@ impl Bcache {
         let labels = [("uuid", uuid)];
         let mut set = Object::open(&path)?;
         for attribute in OF_SET {
-            set.add(&attribute, &labels, samples)?;
+            set.add(&attribute, &labels, samples);
         }
         for path in list_numbered(&path, "bdev") {
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
             let labels = [("backing_device", name), ("uuid", uuid)];
             let mut device = Object::open(&path)?;
             for attribute in OF_BACKING_DEVICE {
-                device.add(&attribute, &labels, samples)?;
+                device.add(&attribute, &labels, samples);
             }
             // Newer kernels no longer count these.
-            if device.value(READAHEADS.0)? != 0 {
-                device.add(&READAHEADS, &labels, samples)?;
+            if !matches!(device.value(READAHEADS.0), Ok(0)) {
+                device.add(&READAHEADS, &labels, samples);
             }
             device.add_lines("writeback_rate_debug", &WRITEBACK, &labels, samples)?;
         }
@@ -248,7 +249,7 @@ impl Bcache {
             let labels = [("cache_device", name), ("uuid", uuid)];
             let mut device = Object::open(&path)?;
             for attribute in OF_CACHE_DEVICE {
-                device.add(&attribute, &labels, samples)?;
+                device.add(&attribute, &labels, samples);
             }
             if self.priority_stats {
                 device.add_lines("priority_stats", &PRIORITIES, &labels, samples)?;
@@ -285,8 +286,12 @@ impl Object {
         (file, name, help, kind): &Attribute,
         labels: &[(&'static str, &[u8])],
         samples: &mut Samples,
-    ) -> Result<(), CollectError> {
-        let value = self.value(file)? as f64;
+    ) {
+        let value = self.value(file);
+        let Some(value) = samples.skipped.part(value) else {
+            return;
+        };
+        let value = value as f64;
         // The file's name says microseconds; node_exporter takes it for nanoseconds.
         let value = if name.ends_with("_seconds") {
             value * 1e-9
@@ -294,7 +299,6 @@ impl Object {
             value
         };
         samples.add(*kind, format!("node_bcache_{name}"), *help, labels, value);
-        Ok(())
     }
 
     /// Adds what a file says in lines such as `rate: 1.1M/sec`.
@@ -315,10 +319,11 @@ impl Object {
                     .is_some_and(|rest| rest.starts_with(b":"))
             };
             let value = match lines(text).find(is_it) {
-                Some(line) => {
-                    line_value(line).ok_or_else(|| CollectError::malformed(file, line))?
-                }
-                None => 0,
+                Some(line) => samples.skipped.line(file, line, line_value(line)),
+                None => Some(0),
+            };
+            let Some(value) = value else {
+                continue;
             };
             samples.gauge(format!("node_bcache_{name}"), *help, labels, value as f64);
         }

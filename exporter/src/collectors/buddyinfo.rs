@@ -30,7 +30,8 @@ impl Collector for Buddyinfo {
         let bytes = self.file.read()?;
         gather(out, |samples| {
             for line in lines(bytes) {
-                add_zone(line, samples).ok_or_else(|| CollectError::malformed(FILE, line))?;
+                let read = add_zone(line, samples);
+                samples.skipped.line(FILE, line, read);
             }
             Ok(())
         })

@@ -30,7 +30,8 @@ impl Collector for Cgroups {
         let bytes = self.file.read()?;
         gather(out, |samples| {
             for line in lines(bytes).filter(|line| !line.starts_with(b"#")) {
-                add_controller(line, samples).ok_or_else(|| CollectError::malformed(FILE, line))?;
+                let read = add_controller(line, samples);
+                samples.skipped.line(FILE, line, read);
             }
             Ok(())
         })

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::cpu_info::{BUGS_OPTION, CpuInfo, FLAGS_OPTION, INFO_OPTION};
+use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{KeptFile, fields, lines, list_numbered, parse_u64, read_attribute, trim};
@@ -69,17 +70,18 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for Cpu {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let plugged = self.times.update(self.file.read()?)?;
+        let mut skipped = Skipped::default();
+        let plugged = self.times.update(self.file.read()?, &mut skipped);
         if plugged {
             self.topology.discover();
         }
         self.times.write(self.guest, out);
         self.write_isolated(out);
         self.topology.write(out);
-        match &mut self.info {
-            Some(info) => info.collect(out),
-            None => Ok(()),
+        if let Some(info) = &mut self.info {
+            skipped.part(info.collect(out));
         }
+        skipped.result()
     }
 }
 
@@ -111,30 +113,30 @@ struct Row {
 
 impl Times {
     /// Takes the times over from `/proc/stat`. Says whether a CPU came or went.
-    fn update(&mut self, bytes: &[u8]) -> Result<bool, CollectError> {
+    fn update(&mut self, bytes: &[u8], skipped: &mut Skipped) -> bool {
         let mut plugged = false;
         for row in &mut self.rows {
             row.present = false;
         }
         for line in lines(bytes) {
-            // The CPUs come first, in front of them their sum, which is a line without a number.
-            let Some(rest) = line.strip_prefix(b"cpu") else {
+            // Behind the CPUs comes a line with a number for each interrupt, which is long.
+            if line.starts_with(b"intr ") {
                 break;
+            }
+            // In front of the CPUs is their sum, a line without a number.
+            let Some(rest) = line.strip_prefix(b"cpu") else {
+                continue;
             };
-            let mut parts = fields(rest);
             if !rest.first().is_some_and(u8::is_ascii_digit) {
                 continue;
             }
-            let cpu = parts.next().unwrap_or_default();
-            let mut now = [0; COLUMNS];
-            for (slot, field) in now.iter_mut().zip(parts) {
-                *slot = parse_u64(field).ok_or_else(|| CollectError::malformed(FILE, line))?;
+            if let Some((cpu, now)) = skipped.line(FILE, line, parse_times(rest)) {
+                plugged |= self.take(cpu, now);
             }
-            plugged |= self.take(cpu, now);
         }
         let before = self.rows.len();
         self.rows.retain(|row| row.present);
-        Ok(plugged || self.rows.len() != before)
+        plugged || self.rows.len() != before
     }
 
     /// Takes one CPU's times. Says whether the CPU is new.
@@ -184,6 +186,17 @@ impl Times {
             }
         }
     }
+}
+
+/// A CPU's number and its times. Older kernels print fewer of them.
+fn parse_times(rest: &[u8]) -> Option<(&[u8], [u64; COLUMNS])> {
+    let mut parts = fields(rest);
+    let cpu = parts.next()?;
+    let mut times = [0; COLUMNS];
+    for (slot, field) in times.iter_mut().zip(parts) {
+        *slot = parse_u64(field)?;
+    }
+    Some((cpu, times))
 }
 
 /// The kernel's counters step back now and then (iowait and idle by design). A counter must not: the higher value
@@ -351,6 +364,11 @@ pub(super) fn parse_ranges(list: &[u8]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collectors::skipped::whole;
+
+    fn update(times: &mut Times, bytes: &[u8]) -> Result<bool, CollectError> {
+        whole(|skipped| times.update(bytes, skipped))
+    }
 
     fn shown(times: &Times, cpu: &[u8]) -> [u64; COLUMNS] {
         times
@@ -365,14 +383,18 @@ mod tests {
     fn counters_never_go_back() {
         let mut times = Times::default();
         assert!(
-            times
-                .update(b"cpu  9 9 9 9\ncpu0 10 20 30 1000 50 60 70 80 90 100\n")
-                .unwrap()
+            update(
+                &mut times,
+                b"cpu  9 9 9 9\ncpu0 10 20 30 1000 50 60 70 80 90 100\n"
+            )
+            .unwrap()
         );
         assert!(
-            !times
-                .update(b"cpu  9 9 9 9\ncpu0 11 19 31 999 49 61 70 80 90 100\n")
-                .unwrap()
+            !update(
+                &mut times,
+                b"cpu  9 9 9 9\ncpu0 11 19 31 999 49 61 70 80 90 100\n"
+            )
+            .unwrap()
         );
         assert_eq!(
             shown(&times, b"0"),
@@ -383,21 +405,21 @@ mod tests {
     #[test]
     fn a_replugged_cpu_starts_again() {
         let mut times = Times::default();
-        times.update(b"cpu0 10 20 30 1000 50\n").unwrap();
-        times.update(b"cpu0 1 2 3 701 5\n").unwrap();
+        update(&mut times, b"cpu0 10 20 30 1000 50\n").unwrap();
+        update(&mut times, b"cpu0 1 2 3 701 5\n").unwrap();
         assert_eq!(
             shown(&times, b"0"),
             [10, 20, 30, 1000, 50, 0, 0, 0, 0, 0],
             "2.99 seconds are a step back"
         );
-        times.update(b"cpu0 1 2 3 700 5\n").unwrap();
+        update(&mut times, b"cpu0 1 2 3 700 5\n").unwrap();
         assert_eq!(shown(&times, b"0"), [1, 2, 3, 700, 5, 0, 0, 0, 0, 0]);
     }
 
     #[test]
     fn cpus_come_and_go_in_textual_order() {
         let mut times = Times::default();
-        times.update(b"cpu0 1\ncpu2 1\ncpu10 1\nintr 5\n").unwrap();
+        update(&mut times, b"cpu0 1\ncpu2 1\ncpu10 1\nintr 5\n").unwrap();
         let order = |times: &Times| {
             times
                 .rows
@@ -409,14 +431,14 @@ mod tests {
             order(&times),
             [b"0".to_vec(), b"10".to_vec(), b"2".to_vec()]
         );
-        assert!(times.update(b"cpu0 1\ncpu10 1\n").unwrap());
+        assert!(update(&mut times, b"cpu0 1\ncpu10 1\n").unwrap());
         assert_eq!(order(&times), [b"0".to_vec(), b"10".to_vec()]);
-        assert!(!times.update(b"cpu0 1\ncpu10 1\n").unwrap());
+        assert!(!update(&mut times, b"cpu0 1\ncpu10 1\n").unwrap());
     }
 
     #[test]
     fn a_broken_line_is_an_error() {
-        assert!(Times::default().update(b"cpu0 1 x\n").is_err());
+        assert!(update(&mut Times::default(), b"cpu0 1 x\n").is_err());
     }
 
     #[test]

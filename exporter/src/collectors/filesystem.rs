@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::device_filter::{DeviceFilter, FilterFlags};
 use super::mounts::{self, Mount};
+use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, Family, MetricKind, Value};
 use crate::sources::{Answer, FileSystem, KeptFile, Prober};
@@ -100,20 +101,21 @@ impl Collector for Filesystem {
             Err(error) if error.is_out_of_reach() => self.own.read()?,
             other => other?,
         };
-        self.table.update(bytes)?;
+        let mut skipped = Skipped::default();
+        self.table.update(bytes, &mut skipped);
         self.prober.probe(&self.table.paths, &mut self.answers);
         write(&self.table.mounts, &self.answers, out);
-        Ok(())
+        skipped.result()
     }
 }
 
 impl Table {
-    fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+    fn update(&mut self, bytes: &[u8], skipped: &mut Skipped) {
         if self.source == bytes {
-            return Ok(());
+            return;
         }
         let rootfs = rootfs_prefix(&self.rootfs);
-        let mut mounts = mounts::parse(bytes, rootfs)?;
+        let mut mounts = mounts::parse(bytes, rootfs, skipped);
         mounts.retain(|mount| {
             !self.mount_points.ignores(&mount.mount_point) && !self.types.ignores(&mount.fs_type)
         });
@@ -125,17 +127,18 @@ impl Table {
             }
             same
         });
-        let paths: Option<Vec<Arc<CStr>>> = mounts
-            .iter()
-            .map(|mount| mount.path_below(rootfs))
-            .collect();
-        self.paths =
-            paths.ok_or_else(|| CollectError::malformed("mountinfo", b"a path with a NUL"))?;
+        self.paths.clear();
+        mounts.retain(|mount| {
+            let path = mount.path_below(rootfs);
+            let path = skipped.line("mountinfo", &mount.mount_point, path);
+            path.map(|path| self.paths.push(path)).is_some()
+        });
         self.mounts = mounts;
         // Only a list that was understood is remembered: a broken one is reported at every scrape.
         self.source.clear();
-        self.source.extend_from_slice(bytes);
-        Ok(())
+        if skipped.is_empty() {
+            self.source.extend_from_slice(bytes);
+        }
     }
 }
 
@@ -267,7 +270,12 @@ fn write_mount_info<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collectors::skipped::whole;
     use rustix::io::Errno;
+
+    fn update(table: &mut Table, bytes: &[u8]) -> Result<(), CollectError> {
+        whole(|skipped| table.update(bytes, skipped))
+    }
 
     fn text(write: impl FnOnce(&mut Exposition)) -> String {
         let mut out = Exposition::default();
@@ -284,7 +292,7 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_shown_without_sizes() {
         let list = b"1 0 8:1 / / rw - ext4 /dev/sda1 ro\n2 0 0:9 / /net rw - nfs srv:/x rw\n3 0 0:8 / /secret rw - fuse f rw\n";
-        let mounts = mounts::parse(list, b"").unwrap();
+        let mounts = mounts::parse(list, b"", &mut Skipped::default());
         let size = FileSystem {
             block_size: 4096,
             blocks: 100,
@@ -329,7 +337,7 @@ mod tests {
             mounts: Vec::new(),
             paths: Vec::new(),
         };
-        table.update(b"1 0 8:1 / /z rw - ext4 /dev/b rw\n2 0 8:1 / /z ro - ext4 /dev/b rw\n3 0 8:2 / / rw - ext4 /dev/a rw\n4 1 8:3 / /z rw - ext4 /dev/b rw\n").unwrap();
+        update(&mut table, b"1 0 8:1 / /z rw - ext4 /dev/b rw\n2 0 8:1 / /z ro - ext4 /dev/b rw\n3 0 8:2 / / rw - ext4 /dev/a rw\n4 1 8:3 / /z rw - ext4 /dev/b rw\n").unwrap();
         assert_eq!(
             table.paths,
             [c"/host/root/".into(), c"/host/root/z".into()] as [Arc<CStr>; 2]
@@ -358,9 +366,9 @@ mod tests {
             (2, 3),
             "each device has a number"
         );
-        assert!(table.update(b"broken\n").is_err());
+        assert!(update(&mut table, b"broken\n").is_err());
         assert!(
-            table.update(b"broken\n").is_err(),
+            update(&mut table, b"broken\n").is_err(),
             "an error is told each time"
         );
     }

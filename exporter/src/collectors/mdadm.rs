@@ -45,13 +45,14 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 impl Collector for Mdadm {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
-        let arrays = mdstat::parse(bytes)?;
         gather(out, |samples| {
+            let arrays = mdstat::parse(bytes, &mut samples.skipped);
             for array in &arrays {
                 add_array(array, samples);
             }
             for path in list_numbered(&self.block_devices, "md") {
-                add_from_sysfs(&path, samples)?;
+                let read = add_from_sysfs(&path, samples);
+                samples.skipped.part(read);
             }
             Ok(())
         })
@@ -73,16 +74,20 @@ fn add_array(array: &Array<'_>, samples: &mut Samples) {
             array.disks,
         ),
     ] {
-        samples.gauge(name, help, &[device], value);
+        if let Some(value) = value {
+            samples.gauge(name, help, &[device], value);
+        }
     }
     for (state, count) in [
         ("active", array.active),
-        ("failed", array.failed),
-        ("spare", array.spare),
+        ("failed", Some(array.failed)),
+        ("spare", Some(array.spare)),
     ] {
         let help = "Disks of the array by their state.";
         let labels = [device, ("state", state.as_bytes())];
-        samples.gauge("node_md_disks", help, &labels, count);
+        if let Some(count) = count {
+            samples.gauge("node_md_disks", help, &labels, count);
+        }
     }
     for (state, activity) in STATES {
         let help = "Whether the array is in the state.";

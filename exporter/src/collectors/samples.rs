@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::CollectError;
+use super::skipped::Skipped;
 use crate::exposition::{Exposition, MetricKind, Value};
 
 /// Samples of any families in any order. Hardware is read one device at a time, and each device has a sample for many
@@ -11,6 +12,8 @@ use crate::exposition::{Exposition, MetricKind, Value};
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     rows: Vec<Row>,
+    /// What could not be read, and costs no other sample.
+    pub(super) skipped: Skipped,
 }
 
 #[derive(Debug)]
@@ -22,15 +25,17 @@ struct Row {
     value: Value,
 }
 
-/// Gathers samples and writes them. What was gathered before an error is written as well.
+/// Gathers samples and writes them. What was gathered before an error is written as well. What was skipped is an error,
+/// too, unless there is a worse one.
 pub(super) fn gather(
     out: &mut Exposition,
     fill: impl FnOnce(&mut Samples) -> Result<(), CollectError>,
 ) -> Result<(), CollectError> {
     let mut samples = Samples::default();
     let result = fill(&mut samples);
+    let skipped = std::mem::take(&mut samples.skipped);
     samples.write(out);
-    result
+    result.and(skipped.result())
 }
 
 impl Samples {

@@ -55,8 +55,8 @@ impl Collector for Slabinfo {
                 let heading = line.starts_with(b"#") || line.starts_with(b"slabinfo - version");
                 let name = fields(line).next().unwrap_or_default();
                 if !heading && !filter.ignores(name) {
-                    add_cache(line, name, samples)
-                        .ok_or_else(|| CollectError::malformed(FILE, line))?;
+                    let read = add_cache(line, name, samples);
+                    samples.skipped.line(FILE, line, read);
                 }
             }
             Ok(())

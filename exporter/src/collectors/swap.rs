@@ -32,7 +32,8 @@ impl Collector for Swap {
         gather(out, |samples| {
             // Above the rows are their names.
             for line in lines(bytes).skip(1) {
-                add_swap(line, samples).ok_or_else(|| CollectError::malformed(FILE, line))?;
+                let read = add_swap(line, samples);
+                samples.skipped.line(FILE, line, read);
             }
             Ok(())
         })

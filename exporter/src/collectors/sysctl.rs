@@ -62,7 +62,8 @@ impl Collector for Sysctl {
     fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
         gather(out, |samples| {
             for setting in &mut self.settings {
-                setting.add(samples)?;
+                let read = setting.add(samples);
+                samples.skipped.part(read);
             }
             Ok(())
         })

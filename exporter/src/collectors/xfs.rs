@@ -171,7 +171,8 @@ impl Collector for Xfs {
             // Without the kernel's module there is no directory, and nothing amiss.
             for name in list_directories(&self.directory).unwrap_or_default() {
                 let path = self.directory.join(String::from_utf8_lossy(&name).as_ref());
-                add_file_system(&path.join("stats/stats"), &name, &mut buffer, samples)?;
+                let read = add_file_system(&path.join("stats/stats"), &name, &mut buffer, samples);
+                samples.skipped.part(read);
             }
             Ok(())
         })
@@ -191,8 +192,8 @@ fn add_file_system(
     };
     for (first, metrics) in LINES {
         let line = lines(bytes).find(|line| fields(line).next() == Some(first.as_bytes()));
-        add_line(line, metrics, device, samples)
-            .ok_or_else(|| CollectError::malformed(FILE, line.unwrap_or_default()))?;
+        let read = add_line(line, metrics, device, samples);
+        samples.skipped.line(FILE, line.unwrap_or_default(), read);
     }
     Ok(())
 }

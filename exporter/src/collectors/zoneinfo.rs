@@ -227,10 +227,13 @@ impl Collector for Zoneinfo {
         gather(out, |samples| {
             let mut zone = None;
             for line in lines(bytes) {
-                zone = zone_of(line).or(zone);
+                // What is below a zone that cannot be read is not of the zone above.
+                if line.starts_with(b"Node ") || fields(line).nth(2) == Some(b"zone") {
+                    zone = samples.skipped.line(FILE, line, zone_of(line));
+                }
                 if let Some(zone) = zone {
-                    add_line(line, zone, samples)
-                        .ok_or_else(|| CollectError::malformed(FILE, line))?;
+                    let read = add_line(line, zone, samples);
+                    samples.skipped.line(FILE, line, read);
                 }
             }
             Ok(())
