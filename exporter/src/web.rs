@@ -13,6 +13,7 @@ mod hashing;
 mod inspect;
 mod last_use;
 mod limits;
+mod paths;
 mod reload;
 mod routes;
 mod scrape;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    LOCATION, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -21,6 +21,7 @@ use super::counters::Counters;
 use super::encoding::Encoding;
 use super::last_use::{ClientCertificates, unix_now};
 use super::limits::{RateLimiter, SCRAPE};
+use super::paths;
 use super::reload::Store;
 use super::scrape::Scraper;
 use super::snapshot::Snapshot;
@@ -151,10 +152,13 @@ impl Site {
 
     async fn route<B>(&self, snapshot: &Snapshot, request: &Request<B>) -> Answer {
         match request.uri().path() {
-            path if path == self.telemetry_path => self.metrics(request).await,
+            path if paths::is(path, &self.telemetry_path) => self.metrics(request).await,
             "/" => self.landing_page(),
             STATUS => self.status(snapshot),
-            _ => text(StatusCode::NOT_FOUND, "404 page not found\n".into()),
+            path => match paths::cleaned(path) {
+                Some(clean) => redirect(clean, request.uri().query()),
+                None => text(StatusCode::NOT_FOUND, "404 page not found\n".into()),
+            },
         }
     }
 
@@ -254,6 +258,23 @@ fn text(status: StatusCode, body: String) -> Answer {
     answer
         .headers_mut()
         .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+/// The answer to a path that is not clean, with node_exporter's status.
+fn redirect(mut location: String, query: Option<&str>) -> Answer {
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    let Ok(location) = HeaderValue::try_from(location) else {
+        return text(StatusCode::NOT_FOUND, "404 page not found\n".into());
+    };
+    let mut answer = text(
+        StatusCode::TEMPORARY_REDIRECT,
+        "Temporary Redirect\n".into(),
+    );
+    answer.headers_mut().insert(LOCATION, location);
     answer
 }
 
