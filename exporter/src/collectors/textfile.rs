@@ -1,7 +1,8 @@
 //! `textfile`: metrics that other programs leave in files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -68,6 +69,8 @@ struct Gathered {
     families: BTreeMap<String, Merged>,
     /// The files that were read, and when each was last written, in whole seconds since the epoch.
     written: BTreeMap<PathBuf, u64>,
+    /// The same by device and inode: several directories, patterns and links may lead to one file.
+    seen: BTreeSet<(u64, u64)>,
     problems: Vec<String>,
 }
 
@@ -95,6 +98,10 @@ impl Gathered {
             .collect();
         files.sort_unstable();
         for file in files {
+            let identity = std::fs::metadata(&file).map(|found| (found.dev(), found.ino()));
+            if identity.is_ok_and(|identity| !self.seen.insert(identity)) {
+                continue;
+            }
             match read_file(&file) {
                 Ok((seconds, families)) => {
                     for family in families {
