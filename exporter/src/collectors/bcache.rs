@@ -227,14 +227,18 @@ impl Bcache {
     fn add_set(&self, uuid: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
         let path = self.directory.join(String::from_utf8_lossy(uuid).as_ref());
         let labels = [("uuid", uuid)];
-        let mut set = Object::open(&path)?;
+        let Some(mut set) = Object::open(&path)? else {
+            return Ok(());
+        };
         for attribute in OF_SET {
             set.add(&attribute, &labels, samples);
         }
         for path in list_numbered(&path, "bdev") {
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
             let labels = [("backing_device", name), ("uuid", uuid)];
-            let mut device = Object::open(&path)?;
+            let Some(mut device) = Object::open(&path)? else {
+                continue;
+            };
             for attribute in OF_BACKING_DEVICE {
                 device.add(&attribute, &labels, samples);
             }
@@ -247,7 +251,9 @@ impl Bcache {
         for path in list_numbered(&path, "cache") {
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
             let labels = [("cache_device", name), ("uuid", uuid)];
-            let mut device = Object::open(&path)?;
+            let Some(mut device) = Object::open(&path)? else {
+                continue;
+            };
             for attribute in OF_CACHE_DEVICE {
                 device.add(&attribute, &labels, samples);
             }
@@ -266,17 +272,22 @@ struct Object {
 }
 
 impl Object {
-    fn open(path: &Path) -> Result<Self, CollectError> {
-        Ok(Self {
-            directory: Directory::open(path.to_owned())?,
+    /// `None` when it has gone since it was listed.
+    fn open(path: &Path) -> Result<Option<Self>, CollectError> {
+        let directory = Directory::open_if_present(path.to_owned())?;
+        Ok(directory.map(|directory| Self {
+            directory,
             buffer: Vec::new(),
-        })
+        }))
     }
 
     /// The value of an attribute; 0 for one that is absent.
     fn value(&mut self, file: &'static str) -> Result<i64, CollectError> {
         match self.directory.read(file, &mut self.buffer)? {
             Some(text) => bytes(text).ok_or_else(|| CollectError::malformed(file, text)),
+            None if self.directory.has_vanished() => {
+                Err(CollectError::NoData(format!("{file} has gone")))
+            }
             None => Ok(0),
         }
     }

@@ -37,14 +37,14 @@ impl Collector for Bcachefs {
         gather(out, |samples| {
             for uuid in &names {
                 let path = self.directory.join(String::from_utf8_lossy(uuid).as_ref());
-                let mut attributes = Device::open(&path)?;
-                let mut file_system = FileSystem {
-                    path: &path,
-                    uuid,
-                    attributes: &mut attributes,
-                };
-                let read = file_system.add(samples);
-                samples.skipped.part(read);
+                samples.device(&path, |attributes, samples| {
+                    let mut file_system = FileSystem {
+                        path: &path,
+                        uuid,
+                        attributes,
+                    };
+                    file_system.add(samples)
+                });
             }
             Ok(())
         })
@@ -76,8 +76,9 @@ impl FileSystem<'_> {
         for path in list_directories(self.path)? {
             if path.starts_with(b"dev-") {
                 let path = self.path.join(String::from_utf8_lossy(&path).as_ref());
-                let read = add_device(&path, self.uuid, samples);
-                samples.skipped.part(read);
+                samples.device(&path, |device, samples| {
+                    add_device(device, &path, self.uuid, samples)
+                });
             }
         }
         Ok(())
@@ -193,8 +194,12 @@ impl FileSystem<'_> {
     }
 }
 
-fn add_device(path: &Path, uuid: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
-    let mut device = Device::open(path)?;
+fn add_device(
+    device: &mut Device,
+    path: &Path,
+    uuid: &[u8],
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
     let name = name_after(path, "dev-");
     let labels = [("device", name.as_slice()), ("uuid", uuid)];
     let [device_label, uuid_label] = labels;
@@ -212,7 +217,7 @@ fn add_device(path: &Path, uuid: &[u8], samples: &mut Samples) -> Result<(), Col
         1,
     );
     let help = "Bytes in a bucket of the device.";
-    let size = amount_of(&mut device, "bucket_size")?;
+    let size = amount_of(device, "bucket_size")?;
     samples.gauge(
         "node_bcachefs_device_bucket_size_bytes",
         help,

@@ -326,8 +326,16 @@ impl Topology {
             &["Whether the CPU is online."],
             MetricKind::Gauge,
         );
+        let directory = &self.directory;
         for (cpu, file) in &mut self.online {
-            let online = file.read().is_ok_and(|bytes| trim(bytes) == b"1");
+            let online = match file.read() {
+                Ok(bytes) => trim(bytes) == b"1",
+                // A CPU that cannot be switched off has no such file; one that has gone has no directory either.
+                Err(error) if error.is_absent() && directory.join(format!("cpu{cpu}")).exists() => {
+                    false
+                }
+                Err(_) => continue,
+            };
             family.sample(&[("cpu", cpu.as_bytes())], u64::from(online));
         }
     }

@@ -79,12 +79,9 @@ impl Collector for Cpufreq {
                 if offline.iter().any(|offline| offline.as_bytes() == cpu) {
                     continue;
                 }
-                match Device::open(&path.join("cpufreq")) {
-                    Ok(mut device) => add_cpu(&mut device, &cpu, samples)?,
-                    // Most virtual machines cannot choose.
-                    Err(error) if error.is_absent() => {}
-                    Err(error) => return Err(error.into()),
-                }
+                // Most virtual machines cannot choose, and have no such directory.
+                let path = path.join("cpufreq");
+                samples.device(&path, |device, samples| add_cpu(device, &cpu, samples));
             }
             Ok(())
         })

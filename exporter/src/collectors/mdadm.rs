@@ -51,8 +51,9 @@ impl Collector for Mdadm {
                 add_array(array, samples);
             }
             for path in list_numbered(&self.block_devices, "md") {
-                let read = add_from_sysfs(&path, samples);
-                samples.skipped.part(read);
+                samples.device(&path.join("md"), |device, samples| {
+                    add_from_sysfs(device, &path, samples)
+                });
             }
             Ok(())
         })
@@ -101,13 +102,13 @@ fn add_array(array: &Array<'_>, samples: &mut Samples) {
     }
 }
 
-fn add_from_sysfs(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    let mut device = match Device::open(&path.join("md")) {
-        Err(error) if error.is_absent() => return Ok(()),
-        other => other?,
-    };
+fn add_from_sysfs(
+    device: &mut Device,
+    path: &Path,
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    let level = device.label("level")?;
+    let level = device.required_text("level")?;
     let labels = [("device", name)];
     // While an array is reshaped, the former number of disks follows in brackets.
     let disks = device.label("raid_disks")?;

@@ -162,9 +162,16 @@ impl Netclass {
     fn look_at(&mut self, name: Vec<u8>, inode: u64) -> Result<(), ReadError> {
         let kept = self.kept.iter_mut().find(|kept| kept.name == name);
         let device = match kept {
-            Some(kept) => Device::read(name, &mut self.buffer, |file, buffer| {
-                kept.directory.read(file, buffer)
-            })?,
+            Some(kept) => {
+                kept.directory.start_again();
+                let device = Device::read(name, &mut self.buffer, |file, buffer| {
+                    kept.directory.read(file, buffer)
+                })?;
+                if device.has_vanished(kept.directory.directory()) {
+                    return Ok(());
+                }
+                device
+            }
             None => {
                 let path = self.class.join(OsStr::from_bytes(&name));
                 let Some(directory) = Directory::open_if_present(path)? else {
@@ -173,6 +180,9 @@ impl Netclass {
                 let device = Device::read(name.clone(), &mut self.buffer, |file, buffer| {
                     directory.read(file, buffer)
                 })?;
+                if device.has_vanished(&directory) {
+                    return Ok(());
+                }
                 if self.kept.len() < self.most_kept {
                     self.kept.push(Kept {
                         name,
@@ -214,6 +224,11 @@ impl Device {
             slot.extend_from_slice(read(file, buffer)?.unwrap_or_default());
         }
         Ok(device)
+    }
+
+    /// Whether the device has gone while it was read: the kernel tells the state of every device that is there.
+    fn has_vanished(&self, directory: &Directory) -> bool {
+        self.state.is_empty() && (directory.has_failed() || directory.has_vanished())
     }
 
     fn number(&self, name: &str) -> Option<f64> {

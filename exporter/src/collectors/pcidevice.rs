@@ -56,7 +56,7 @@ impl Collector for Pcidevice {
         gather(out, |samples| {
             for name in names {
                 let path = self.directory.join(String::from_utf8_lossy(&name).as_ref());
-                self.add(&path, samples)?;
+                samples.device(&path, |device, samples| self.add(device, &path, samples));
             }
             Ok(())
         })
@@ -124,13 +124,15 @@ fn locate(path: &Path) -> Result<(Location, Location), CollectError> {
 }
 
 impl Pcidevice {
-    fn add(&mut self, path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-        let Some(mut device) = Device::open_listed(path)? else {
-            return Ok(());
-        };
+    fn add(
+        &mut self,
+        device: &mut Device,
+        path: &Path,
+        samples: &mut Samples,
+    ) -> Result<(), CollectError> {
         let (own, parent) = locate(path)?;
-        self.add_info(&mut device, &own, &parent, samples)?;
-        add_numbers(&mut device, &own, samples)?;
+        self.add_info(device, &own, &parent, samples)?;
+        add_numbers(device, &own, samples)?;
         if let Some(state) = device.text("power_state")?.map(<[u8]>::to_vec) {
             for known in STATES {
                 let [bus, slot, function, segment] = own.labels();

@@ -123,9 +123,7 @@ impl Collector for PowerSupplyClass {
                     continue;
                 }
                 let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
-                if let Some(mut supply) = Device::open_listed(&path)? {
-                    add_supply(&mut supply, name, samples)?;
-                }
+                samples.device(&path, |device, samples| add_supply(device, name, samples));
             }
             Ok(())
         })

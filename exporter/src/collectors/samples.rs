@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::path::Path;
 
 use super::CollectError;
+use super::device::Device;
 use super::skipped::Skipped;
 use crate::exposition::{Exposition, MetricKind, Value};
 
@@ -39,6 +41,25 @@ pub(super) fn gather(
 }
 
 impl Samples {
+    /// Adds the samples of a device that was listed a moment ago. It has none if it is not there any more or goes while it
+    /// is read: what could not be read must not become a zero or an empty label.
+    pub(super) fn device(
+        &mut self,
+        path: &Path,
+        add: impl FnOnce(&mut Device, &mut Self) -> Result<(), CollectError>,
+    ) {
+        let Some(Some(mut device)) = self.skipped.part(Device::open_listed(path)) else {
+            return;
+        };
+        let before = self.rows.len();
+        let added = add(&mut device, self);
+        if device.has_vanished() {
+            self.rows.truncate(before);
+        } else {
+            self.skipped.part(added);
+        }
+    }
+
     /// Adds a sample of a gauge. Labels are name and value, ordered by name.
     pub(super) fn gauge(
         &mut self,

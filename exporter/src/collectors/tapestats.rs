@@ -113,9 +113,9 @@ impl Collector for Tapestats {
         gather(out, |samples| {
             for name in names.iter().filter(|name| is_drive(name) && !ignored(name)) {
                 let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
-                if let Some(mut drive) = Device::open_listed(&path.join("stats"))? {
-                    add_drive(&mut drive, name, samples)?;
-                }
+                samples.device(&path.join("stats"), |device, samples| {
+                    add_drive(device, name, samples)
+                });
             }
             Ok(())
         })

@@ -71,9 +71,7 @@ impl Collector for Watchdog {
         gather(out, |samples| {
             for name in &names {
                 let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
-                if let Some(mut watchdog) = Device::open_listed(&path)? {
-                    add_watchdog(&mut watchdog, name, samples)?;
-                }
+                samples.device(&path, |device, samples| add_watchdog(device, name, samples));
             }
             Ok(())
         })
