@@ -114,7 +114,7 @@ pub use selection::{Selection, SelectionError};
 pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};
 
 use crate::exposition::Exposition;
-use crate::sources::{BusError, NetlinkError, ReadError};
+use crate::sources::{BusError, Deadline, NetlinkError, ReadError};
 
 /// Every collector, in order of name.
 pub const TABLE: &[CollectorSpec] = &[
@@ -195,12 +195,12 @@ pub const TABLE: &[CollectorSpec] = &[
 
 /// One source of metrics, run once per scrape.
 pub trait Collector: Send {
-    /// Reads the host and writes whole families.
+    /// Reads the host and writes whole families. Whatever has to wait for others waits until the deadline at most.
     ///
     /// # Errors
     ///
     /// What could not be read or understood. Families already written stay, and the collector counts as failed.
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError>;
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError>;
 }
 
 /// Why a collector gave less than it should.

@@ -4,6 +4,8 @@
 //! All roots are settable, so that a container reads its host and a test its captured tree.
 
 mod attribute;
+mod crew;
+mod deadline;
 #[cfg(test)]
 mod fake_bus;
 mod kept_file;
@@ -16,6 +18,8 @@ pub use attribute::{
     Directory, KeptDirectory, is_sysfs, list_devices, list_directories, list_entries, list_files,
     list_numbered, read_attribute,
 };
+pub use crew::Crew;
+pub use deadline::Deadline;
 #[cfg(test)]
 pub use fake_bus::FakeBus;
 pub use kept_file::{KeptFile, ReadError};
@@ -26,5 +30,5 @@ pub use parse::{
     all_lines, fields, lines, parse_decimal, parse_hex, parse_prefixed, parse_signed, parse_u64,
     trim,
 };
-pub use statfs::{Answer, FileSystem, Prober};
+pub use statfs::{Answer, FileSystem, Prober, Target};
 pub use system_bus::{BusError, Peer, SystemBus};

@@ -11,7 +11,7 @@ use super::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, HostNetwork, OptionSpec,
 };
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, Netlink, NetlinkError, fields, lines, u16_at, u32_at};
+use crate::sources::{Deadline, KeptFile, Netlink, NetlinkError, fields, lines, u16_at, u32_at};
 
 const EXCLUDE: &str = "collector.arp.device-exclude";
 const INCLUDE: &str = "collector.arp.device-include";
@@ -74,10 +74,10 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Arp {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         let counts = match &mut self.source {
-            Source::Netlink(netlink) => ask(netlink)?,
+            Source::Netlink(netlink) => ask(netlink.until(deadline))?,
             Source::File(file) => parse(file.read()?, &mut skipped),
         };
         let help = "IPv4 neighbours in the table of each network device.";

@@ -6,7 +6,9 @@ use super::bcache_units::bytes;
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Directory, fields, lines, list_directories, list_numbered, parse_u64};
+use crate::sources::{
+    Deadline, Directory, fields, lines, list_directories, list_numbered, parse_u64,
+};
 
 const PRIORITY_STATS: &str = "collector.bcache.priorityStats";
 
@@ -209,7 +211,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Bcache {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             // Without the kernel's module there is no directory, and nothing amiss.
             for uuid in list_directories(&self.directory).unwrap_or_default() {

@@ -7,7 +7,7 @@ use super::device::{Device, name_after};
 use super::samples::{Samples, gather, metric_name};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{fields, lines, list_directories, list_files, parse_u64};
+use crate::sources::{Deadline, fields, lines, list_directories, list_files, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "bcachefs",
@@ -28,7 +28,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Bcachefs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         if names.is_empty() {
             let reason = "no bcachefs file system is mounted";

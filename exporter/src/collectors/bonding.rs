@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, ReadError, fields, read_attribute};
+use crate::sources::{Deadline, KeptFile, ReadError, fields, read_attribute};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "bonding",
@@ -40,7 +40,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Bonding {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let masters = self.masters.read().map_err(CollectError::optional)?;
         let mut skipped = Skipped::default();
         let mut bonds = Vec::new();

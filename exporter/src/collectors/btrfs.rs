@@ -6,7 +6,7 @@ use super::device::Device;
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{fields, lines, list_directories, parse_u64};
+use crate::sources::{Deadline, fields, lines, list_directories, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "btrfs",
@@ -32,7 +32,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Btrfs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             // Without the kernel's module there is no directory, and nothing amiss.
             for name in list_directories(&self.directory).unwrap_or_default() {

@@ -6,7 +6,9 @@ use super::cpu_info::{BUGS_OPTION, CpuInfo, FLAGS_OPTION, INFO_OPTION};
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, list_numbered, parse_u64, read_attribute, trim};
+use crate::sources::{
+    Deadline, KeptFile, fields, lines, list_numbered, parse_u64, read_attribute, trim,
+};
 
 const GUEST: &str = "collector.cpu.guest";
 
@@ -69,7 +71,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Cpu {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         let plugged = self.times.update(self.file.read()?, &mut skipped);
         if plugged {

@@ -7,7 +7,7 @@ use super::device::{Device, name_after};
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{fields, list_numbered, read_attribute};
+use crate::sources::{Deadline, fields, list_numbered, read_attribute};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cpufreq",
@@ -68,7 +68,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Cpufreq {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut buffer = Vec::new();
         let offline = read_attribute(&self.directory.join("offline"), &mut buffer);
         // The files of a CPU that is switched off stay and cannot be read.

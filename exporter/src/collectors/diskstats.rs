@@ -9,7 +9,7 @@ use super::skipped::Skipped;
 use super::udev::{self, Properties};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind, Value};
-use crate::sources::{KeptFile, fields, lines, parse_u64, trim};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64, trim};
 
 const FLAGS: FilterFlags = FilterFlags {
     exclude: "collector.diskstats.device-exclude",
@@ -197,7 +197,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Diskstats {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         self.disks.update(self.file.read()?, &mut skipped);
         for disk in self.disks.known.iter_mut().filter(|disk| !disk.ignored) {

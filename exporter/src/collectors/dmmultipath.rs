@@ -6,7 +6,7 @@ use super::device::Device;
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{list_directories, list_entries, list_numbered};
+use crate::sources::{Deadline, list_directories, list_entries, list_numbered};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "dmmultipath",
@@ -32,7 +32,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Dmmultipath {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         // Without block devices at all there is nothing to say.
         list_directories(&self.block_devices).map_err(CollectError::optional)?;
         gather(out, |samples| {

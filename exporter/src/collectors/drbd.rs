@@ -3,7 +3,7 @@
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "drbd",
@@ -125,7 +125,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Drbd {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
         gather(out, |samples| {
             let mut device = Some("unknown".to_owned());

@@ -6,7 +6,7 @@ use super::device::{Device, name_after};
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::list_numbered;
+use crate::sources::{Deadline, list_numbered};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "edac",
@@ -27,7 +27,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Edac {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             for path in list_numbered(&self.directory, "mc") {
                 samples.device(&path, |device, samples| {

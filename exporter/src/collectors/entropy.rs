@@ -3,7 +3,7 @@
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, parse_u64, trim};
+use crate::sources::{Deadline, KeptFile, parse_u64, trim};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "entropy",
@@ -29,7 +29,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Entropy {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         for (file, path, name, help) in [
             (

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Directory, ReadError, list_directories, parse_prefixed};
+use crate::sources::{Deadline, Directory, ReadError, list_directories, parse_prefixed};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "fibrechannel",
@@ -100,7 +100,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for FibreChannel {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.class).map_err(CollectError::optional)?;
         let mut skipped = Skipped::default();
         let mut hosts = Vec::new();

@@ -1,15 +1,13 @@
 //! `filesystem`: the room on each mounted file system.
 
-use std::ffi::CStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::device_filter::{DeviceFilter, FilterFlags};
 use super::mounts::{self, Mount};
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, Family, MetricKind, Value};
-use crate::sources::{Answer, FileSystem, KeptFile, Prober};
+use crate::sources::{Answer, Deadline, FileSystem, KeptFile, Prober, Target};
 
 const MOUNT_POINTS: FilterFlags = FilterFlags {
     exclude: "collector.filesystem.mount-points-exclude",
@@ -75,7 +73,7 @@ struct Table {
     rootfs: PathBuf,
     source: Vec<u8>,
     mounts: Vec<Mount>,
-    paths: Vec<Arc<CStr>>,
+    targets: Vec<Target>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -88,7 +86,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
             rootfs: context.settings().rootfs.clone(),
             source: Vec::new(),
             mounts: Vec::new(),
-            paths: Vec::new(),
+            targets: Vec::new(),
         },
         prober: Prober::default(),
         answers: Vec::new(),
@@ -96,14 +94,15 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Filesystem {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
         let bytes = match self.init.read() {
             Err(error) if error.is_out_of_reach() => self.own.read()?,
             other => other?,
         };
         let mut skipped = Skipped::default();
         self.table.update(bytes, &mut skipped);
-        self.prober.probe(&self.table.paths, &mut self.answers);
+        self.prober
+            .probe(&self.table.targets, &mut self.answers, deadline);
         write(&self.table.mounts, &self.answers, out);
         skipped.result()
     }
@@ -127,12 +126,15 @@ impl Table {
             }
             same
         });
-        self.paths.clear();
+        let mut paths = Vec::with_capacity(mounts.len());
         mounts.retain(|mount| {
             let path = mount.path_below(rootfs);
             let path = skipped.line("mountinfo", &mount.mount_point, path);
-            path.map(|path| self.paths.push(path)).is_some()
+            // Of what is mounted over in the same place the last is asked.
+            let device = mount.device_numbers.last().cloned();
+            path.map(|path| paths.push((path, device))).is_some()
         });
+        self.targets = Target::of(paths);
         self.mounts = mounts;
         // Only a list that was understood is remembered: a broken one is reported at every scrape.
         self.source.clear();
@@ -335,13 +337,11 @@ mod tests {
             rootfs: "/host/root/".into(),
             source: Vec::new(),
             mounts: Vec::new(),
-            paths: Vec::new(),
+            targets: Vec::new(),
         };
         update(&mut table, b"1 0 8:1 / /z rw - ext4 /dev/b rw\n2 0 8:1 / /z ro - ext4 /dev/b rw\n3 0 8:2 / / rw - ext4 /dev/a rw\n4 1 8:3 / /z rw - ext4 /dev/b rw\n").unwrap();
-        assert_eq!(
-            table.paths,
-            [c"/host/root/".into(), c"/host/root/z".into()] as [Arc<CStr>; 2]
-        );
+        let paths: Vec<_> = table.targets.iter().map(Target::path).collect();
+        assert_eq!(paths, [c"/host/root/", c"/host/root/z"]);
         let size = FileSystem {
             block_size: 1,
             blocks: 1,

@@ -9,7 +9,7 @@ use super::infiniband_counters::{COUNTERS, Unit};
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Directory, ReadError, list_directories, parse_prefixed, parse_u64};
+use crate::sources::{Deadline, Directory, ReadError, list_directories, parse_prefixed, parse_u64};
 
 const EXCLUDE: &str = "collector.infiniband.device-exclude";
 const INCLUDE: &str = "collector.infiniband.device-include";
@@ -66,7 +66,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Infiniband {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut names = list_directories(&self.class).map_err(CollectError::optional)?;
         names.retain(|name| !self.filter.ignores(name));
         let mut skipped = Skipped::default();

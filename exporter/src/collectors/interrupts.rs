@@ -4,7 +4,7 @@ use super::device_filter::DeviceFilter;
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 const EXCLUDE: &str = "collector.interrupts.name-exclude";
 const INCLUDE: &str = "collector.interrupts.name-include";
@@ -60,7 +60,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Interrupts {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         let mut rows = parse(self.file.read()?, &self.filter, &mut skipped);
         rows.retain(|row| self.include_zeros || row.count > 0);

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_hex, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_hex, parse_u64};
 
 const LABELS: &str = "collector.ipvs.backend-labels";
 
@@ -80,7 +80,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Ipvs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         let statistics = self.statistics.read().map_err(CollectError::optional)?;
         let totals = skipped.part(parse_totals(statistics)).into_iter().flatten();

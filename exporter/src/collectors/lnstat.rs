@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, list_files, parse_hex};
+use crate::sources::{Deadline, KeptFile, fields, lines, list_files, parse_hex};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "lnstat",
@@ -37,7 +37,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Lnstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = match list_files(&self.directory) {
             Ok(names) => names,
             // The kernel has no such caches.

@@ -7,7 +7,7 @@ use super::mdstat::{self, Array};
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{KeptFile, fields, list_numbered, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, list_numbered, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "mdadm",
@@ -43,7 +43,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Mdadm {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
         gather(out, |samples| {
             let arrays = mdstat::parse(bytes, &mut samples.skipped);

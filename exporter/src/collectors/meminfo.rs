@@ -3,7 +3,7 @@
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind, Value};
-use crate::sources::{KeptFile, fields, lines};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "meminfo",
@@ -26,7 +26,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Meminfo {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         write(self.file.read()?, out)
     }
 }

@@ -6,7 +6,7 @@ use super::device::name_after;
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, Value};
-use crate::sources::{ReadError, fields, lines, list_numbered, read_attribute};
+use crate::sources::{Deadline, ReadError, fields, lines, list_numbered, read_attribute};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "meminfo_numa",
@@ -33,7 +33,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for MeminfoNuma {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             let mut buffer = Vec::new();
             for path in list_numbered(&self.directory, "node") {

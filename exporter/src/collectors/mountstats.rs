@@ -6,7 +6,7 @@ use super::mountstats_format::{Mount, parse};
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "mountstats",
@@ -171,7 +171,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Mountstats {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let statistics = self.statistics.read()?;
         let listed: Vec<&[u8]> = lines(self.mounts.read()?).collect();
         gather(out, |samples| {

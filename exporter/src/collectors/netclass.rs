@@ -10,7 +10,8 @@ use super::netclass_netlink::NetclassNetlink;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
-    Directory, KeptDirectory, ReadError, is_sysfs, list_devices, parse_prefixed, parse_signed,
+    Deadline, Directory, KeptDirectory, ReadError, is_sysfs, list_devices, parse_prefixed,
+    parse_signed,
 };
 
 const IGNORED: &str = "collector.netclass.ignored-devices";
@@ -130,7 +131,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Netclass {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         self.look().map_err(CollectError::within_reach)?;
         write_numbers(&self.devices, self.ignore_invalid_speed, out);
         write_states(&self.devices, out);

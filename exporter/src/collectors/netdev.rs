@@ -14,7 +14,7 @@ use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, Family, MetricKind};
 use crate::sources::{
-    Directory, KeptFile, ReadError, fields, lines, list_devices, parse_u64, trim,
+    Deadline, Directory, KeptFile, ReadError, fields, lines, list_devices, parse_u64, trim,
 };
 
 const FLAGS: FilterFlags = FilterFlags {
@@ -205,7 +205,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Netdev {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         self.devices.update(self.file.read()?, &mut skipped);
         if self.label_alias {
@@ -224,7 +224,7 @@ impl Collector for Netdev {
             }
         }
         match &mut self.addresses {
-            Some(addresses) => skipped.part(addresses.collect(&self.devices.filter, out)),
+            Some(addresses) => skipped.part(addresses.collect(&self.devices.filter, out, deadline)),
             None => None,
         };
         skipped.result()

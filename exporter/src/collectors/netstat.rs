@@ -4,7 +4,7 @@ use super::field_selection::FieldSelection;
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind, Value};
-use crate::sources::{KeptFile, fields, lines};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 const FIELDS: &str = "collector.netstat.fields";
 
@@ -60,7 +60,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Netstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         for (source, name) in [(&mut self.extended, EXTENDED), (&mut self.ipv4, IPV4)] {
             if let Some(bytes) = skipped.part(source.file.read()) {

@@ -4,7 +4,7 @@ use super::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, each, parse_
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "nfs",
@@ -138,7 +138,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Nfs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
         let mut skipped = Skipped::default();
         self.statistics.update(bytes, &mut skipped);

@@ -5,7 +5,7 @@ use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::exposition::MetricKind::{self, Counter, Gauge};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "nfsd",
@@ -149,7 +149,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Nfsd {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
         let mut skipped = Skipped::default();
         self.statistics.update(bytes, &mut skipped);

@@ -7,7 +7,7 @@ use super::pci_names::{Ids, Names};
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::Exposition;
-use crate::sources::{ReadError, list_directories, parse_prefixed};
+use crate::sources::{Deadline, ReadError, list_directories, parse_prefixed};
 
 const IDS_FILE: &str = "collector.pcidevice.idsfile";
 const NAMES: &str = "collector.pcidevice.names";
@@ -51,7 +51,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Pcidevice {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for name in names {

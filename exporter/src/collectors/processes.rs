@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Directory, KeptFile, fields, list_directories, parse_u64, trim};
+use crate::sources::{Deadline, Directory, KeptFile, fields, list_directories, parse_u64, trim};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "processes",
@@ -56,7 +56,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Processes {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         let census = self.count(&mut skipped)?;
         // What is known is shown, even where a limit cannot be read.

@@ -7,7 +7,7 @@ use super::device::Device;
 use super::samples::{Samples, gather, metric_name};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::Exposition;
-use crate::sources::{list_directories, parse_u64};
+use crate::sources::{Deadline, list_directories, parse_u64};
 
 const ZONE_LABEL: &str = "collector.rapl.enable-zone-label";
 
@@ -44,7 +44,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Rapl {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let zones = discover(&self.directory)?;
         gather(out, |samples| {
             for zone in &zones {

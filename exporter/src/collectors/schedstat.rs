@@ -3,7 +3,7 @@
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "schedstat",
@@ -38,7 +38,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Schedstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
         let mut skipped = Skipped::default();
         write(&parse(bytes, &mut skipped), out);

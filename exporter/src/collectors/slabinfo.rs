@@ -4,7 +4,7 @@ use super::device_filter::DeviceFilter;
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::Exposition;
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 const INCLUDE: &str = "collector.slabinfo.slabs-include";
 const EXCLUDE: &str = "collector.slabinfo.slabs-exclude";
@@ -47,7 +47,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Slabinfo {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let Self { file, filter } = self;
         let bytes = file.read()?;
         gather(out, |samples| {

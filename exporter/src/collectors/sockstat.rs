@@ -3,7 +3,7 @@
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_signed};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_signed};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "sockstat",
@@ -33,7 +33,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Sockstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let page = rustix::param::page_size() as f64;
         let mut skipped = Skipped::default();
         for (file, name) in [(&mut self.ipv4, IPV4), (&mut self.ipv6, IPV6)] {

@@ -4,7 +4,7 @@ use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::exposition::MetricKind::{self, Counter, Gauge};
-use crate::sources::{KeptFile, fields, lines, parse_hex};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_hex};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "softnet",
@@ -86,7 +86,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Softnet {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         parse(self.file.read()?, &mut self.cpus, &mut skipped);
         self.cpus.sort_unstable_by(|a, b| a.number.cmp(&b.number));

@@ -3,7 +3,7 @@
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 const SOFTIRQ: &str = "collector.stat.softirq";
 
@@ -73,7 +73,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Stat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         let counts = parse(self.file.read()?, &mut skipped);
         write(&counts, self.softirq, out);

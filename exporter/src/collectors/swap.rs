@@ -3,7 +3,7 @@
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{KeptFile, fields, lines, parse_signed, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_signed, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "swap",
@@ -27,7 +27,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Swap {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read()?;
         gather(out, |samples| {
             // Above the rows are their names.

@@ -8,7 +8,7 @@ use super::device::Device;
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::list_directories;
+use crate::sources::{Deadline, list_directories};
 
 const IGNORED: &str = "collector.tapestats.ignored-devices";
 
@@ -103,7 +103,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Tapestats {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         let ignored = |name: &[u8]| {
             self.ignored

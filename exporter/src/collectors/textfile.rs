@@ -9,6 +9,7 @@ use std::time::UNIX_EPOCH;
 use super::text_format::{Points, Series, TextFamily, parse};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, Family, MetricKind};
+use crate::sources::Deadline;
 
 const DIRECTORY: &str = "collector.textfile.directory";
 
@@ -37,7 +38,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Textfile {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut gathered = Gathered::default();
         for directory in self.directories.iter().flat_map(|pattern| expand(pattern)) {
             gathered.read_directory(&directory);

@@ -6,7 +6,7 @@ use super::device::{Device, name_after};
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::list_numbered;
+use crate::sources::{Deadline, list_numbered};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "thermal_zone",
@@ -30,7 +30,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for ThermalZone {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             for path in list_numbered(&self.directory, ZONE) {
                 samples.device(&path, |device, samples| add_zone(device, &path, samples));

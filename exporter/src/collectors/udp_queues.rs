@@ -3,7 +3,7 @@
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_hex};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_hex};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "udp_queues",
@@ -35,7 +35,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for UdpQueues {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let help = "Bytes that the kernel holds for UDP datagrams, by queue.";
         let mut family = out.family(&["node_udp_queues"], &[help], MetricKind::Gauge);
         let mut skipped = Skipped::default();

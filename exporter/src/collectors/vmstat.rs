@@ -4,7 +4,7 @@ use super::field_selection::FieldSelection;
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind, Value};
-use crate::sources::{KeptFile, fields, lines};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 const FIELDS: &str = "collector.vmstat.fields";
 
@@ -36,7 +36,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Vmstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         write(self.file.read()?, &mut self.selection, out)
     }
 }

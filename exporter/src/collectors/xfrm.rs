@@ -3,7 +3,7 @@
 use super::skipped::Skipped;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "xfrm",
@@ -56,7 +56,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Xfrm {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut skipped = Skipped::default();
         let counts = parse(self.file.read()?, &mut skipped);
         for ((kernel, name), count) in COUNTERS.into_iter().zip(counts) {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{ReadError, fields, lines, list_directories, parse_u64, read_attribute};
+use crate::sources::{
+    Deadline, ReadError, fields, lines, list_directories, parse_u64, read_attribute,
+};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "xfs",
@@ -165,7 +167,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Xfs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             let mut buffer = Vec::new();
             // Without the kernel's module there is no directory, and nothing amiss.

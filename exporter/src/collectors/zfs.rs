@@ -6,7 +6,8 @@ use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
-    ReadError, fields, lines, list_directories, parse_signed, parse_u64, read_attribute, trim,
+    Deadline, ReadError, fields, lines, list_directories, parse_signed, parse_u64, read_attribute,
+    trim,
 };
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
@@ -57,7 +58,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Zfs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let pools = list_directories(&self.directory).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for (file, prefix) in FILES {

@@ -291,7 +291,7 @@ fn scrape_timeout(headers: &HeaderMap) -> Duration {
 /// For collectors that hang: what is left must suffice for the others and for the way back. Not so little that a host
 /// which is merely busy loses collectors to a scraper in a hurry.
 fn patience(timeout: Duration) -> Duration {
-    timeout.mul_f64(0.7).max(Duration::from_secs(1))
+    timeout.mul_f64(0.7).max(Duration::from_millis(700))
 }
 
 #[cfg(test)]
@@ -308,7 +308,7 @@ mod tests {
         };
         assert_eq!(timeout("2.5"), Duration::from_millis(2500));
         assert_eq!(patience(timeout("10")), Duration::from_secs(7));
-        assert_eq!(patience(timeout("0.1")), Duration::from_secs(1));
+        assert_eq!(patience(timeout("0.1")), Duration::from_millis(700));
         for odd in ["0", "-1", "NaN", "1e30", "x"] {
             assert_eq!(timeout(odd), SCRAPE, "{odd}");
         }
