@@ -15,3 +15,4 @@ pub use collector::{CollectError, Collector};
 pub use host_network::{HostNetworkError, check_apart};
 pub use settings::{HostNetwork, Settings};
 pub use spec::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec};
+pub(crate) mod skipped;

@@ -11,6 +11,7 @@ pub(crate) mod reader;
 use std::ops::Range;
 
 pub use self::go_number::{write_float, write_integer};
+use crate::sources::{parse_decimal, parse_u64};
 
 /// The type that a family declares in its `# TYPE` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,26 @@ pub enum Value {
     Integer(u64),
     /// Anything else, `NaN` and the infinities included.
     Float(f64),
+}
+
+impl Value {
+    /// A decimal number: an integer where it is one and fits, else a double.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let integer = parse_u64(text).map(Self::Integer);
+        integer.or_else(|| parse_decimal(text).map(Self::Float))
+    }
+
+    /// The value in a smaller unit. A product that does not fit an integer becomes a double.
+    #[must_use]
+    pub fn times(self, factor: u32) -> Self {
+        match self {
+            Self::Integer(number) => match number.checked_mul(factor.into()) {
+                Some(product) => Self::Integer(product),
+                None => Self::Float(number as f64 * f64::from(factor)),
+            },
+            Self::Float(number) => Self::Float(number * f64::from(factor)),
+        }
+    }
 }
 
 impl From<u64> for Value {

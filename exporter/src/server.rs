@@ -11,6 +11,7 @@ pub(crate) mod fair_queue;
 mod hashing;
 pub(crate) mod limits;
 pub(crate) mod listen;
+pub(crate) mod paths;
 pub(crate) mod prefix;
 pub(crate) mod routes;
 pub(crate) mod serve;

@@ -7,12 +7,12 @@ use crate::sources::{BusError, NetlinkError, ReadError};
 
 /// One source of metrics, run once per scrape.
 pub trait Collector: Send {
-    /// Reads the host and writes whole families.
+    /// Reads the host and writes whole families. Whatever has to wait for others waits until the deadline at most.
     ///
     /// # Errors
     ///
     /// What could not be read or understood. Families already written stay, and the collector counts as failed.
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError>;
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError>;
 }
 
 /// Why a collector gave less than it should.
@@ -54,6 +54,14 @@ pub enum CollectError {
         file: &'static str,
         /// What was expected or found.
         what: String,
+    },
+    /// Several lines or devices could not be read; all others were.
+    #[error("{first}; failures in all: {}", more + 1)]
+    Several {
+        /// The first failure.
+        first: Box<CollectError>,
+        /// How many followed.
+        more: usize,
     },
 }
 

@@ -31,6 +31,12 @@ impl Device {
         }
     }
 
+    /// Whether the device has gone while it was read. What was read is then not the whole truth: an absent attribute stands
+    /// for no state.
+    pub(crate) fn has_vanished(&self) -> bool {
+        self.directory.has_vanished()
+    }
+
     /// An attribute's text; `None` when it is absent, hidden or has no value now.
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<&[u8]>, ReadError> {
         self.directory.read(name, &mut self.buffer)

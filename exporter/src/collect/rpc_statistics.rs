@@ -59,7 +59,8 @@ struct Row {
     line: &'static str,
     /// The procedure's place in its line.
     place: usize,
-    calls: u64,
+    /// `None` when the line cannot be read.
+    calls: Option<u64>,
 }
 
 impl Procedures {
@@ -73,7 +74,7 @@ impl Procedures {
                     version: line.version,
                     line: line.name,
                     place,
-                    calls: 0,
+                    calls: Some(0),
                 });
             }
         }
@@ -85,7 +86,7 @@ impl Procedures {
     /// Forgets all calls: a kernel that says nothing of them any more must not leave the last ones standing.
     pub(crate) fn clear(&mut self) {
         for row in &mut self.rows {
-            row.calls = 0;
+            row.calls = Some(0);
         }
     }
 
@@ -95,6 +96,7 @@ impl Procedures {
         line: &str,
         parts: impl Iterator<Item = &'a [u8]>,
     ) -> Option<()> {
+        self.forget(line);
         let mut numbers = parts.map(parse_u64);
         let announced = numbers.next()??;
         let calls: Vec<u64> = numbers.collect::<Option<_>>()?;
@@ -105,25 +107,37 @@ impl Procedures {
         Some(())
     }
 
+    /// Shows nothing for a line until its calls are taken.
+    pub(crate) fn forget(&mut self, line: &str) {
+        for row in self.rows.iter_mut().filter(|row| row.line == line) {
+            row.calls = None;
+        }
+    }
+
     /// Takes the calls of a line.
     pub(crate) fn set(&mut self, line: &str, calls: &[u64]) {
         for row in self.rows.iter_mut().filter(|row| row.line == line) {
-            row.calls = calls.get(row.place).copied().unwrap_or_default();
+            row.calls = Some(calls.get(row.place).copied().unwrap_or_default());
         }
     }
 
     /// Writes one sample for each procedure.
     pub(crate) fn write(&self, family: &mut Family<'_>) {
         for row in &self.rows {
-            family.sample(
-                &[
+            if let Some(calls) = row.calls {
+                let labels = [
                     ("method", row.method.as_bytes()),
                     ("proto", row.version.as_bytes()),
-                ],
-                row.calls,
-            );
+                ];
+                family.sample(&labels, calls);
+            }
         }
     }
+}
+
+/// The numbers of a line, none of a line that cannot be read.
+pub(crate) fn each<const N: usize>(numbers: Option<[u64; N]>) -> [Option<u64>; N] {
+    numbers.map_or([None; N], |numbers| numbers.map(Some))
 }
 
 /// Exactly `N` numbers.
@@ -163,7 +177,7 @@ mod tests {
             procedures
                 .rows
                 .iter()
-                .map(|row| (row.method, row.version, row.calls))
+                .map(|row| (row.method, row.version, row.calls.unwrap()))
                 .collect::<Vec<_>>()
         };
         assert_eq!(

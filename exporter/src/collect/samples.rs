@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::path::Path;
 
 use super::collector::CollectError;
+use super::device::Device;
+use super::skipped::Skipped;
 use crate::exposition::{Exposition, MetricKind, Value};
 
 /// Samples of any families in any order. Hardware is read one device at a time, and each device has a sample for many
@@ -11,6 +14,8 @@ use crate::exposition::{Exposition, MetricKind, Value};
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     rows: Vec<Row>,
+    /// What could not be read, and costs no other sample.
+    pub(crate) skipped: Skipped,
 }
 
 #[derive(Debug)]
@@ -22,18 +27,39 @@ struct Row {
     value: Value,
 }
 
-/// Gathers samples and writes them. What was gathered before an error is written as well.
+/// Gathers samples and writes them. What was gathered before an error is written as well. What was skipped is an error,
+/// too, unless there is a worse one.
 pub(crate) fn gather(
     out: &mut Exposition,
     fill: impl FnOnce(&mut Samples) -> Result<(), CollectError>,
 ) -> Result<(), CollectError> {
     let mut samples = Samples::default();
     let result = fill(&mut samples);
+    let skipped = std::mem::take(&mut samples.skipped);
     samples.write(out);
-    result
+    result.and(skipped.result())
 }
 
 impl Samples {
+    /// Adds the samples of a device that was listed a moment ago. It has none if it is not there any more or goes while it
+    /// is read: what could not be read must not become a zero or an empty label.
+    pub(crate) fn device(
+        &mut self,
+        path: &Path,
+        add: impl FnOnce(&mut Device, &mut Self) -> Result<(), CollectError>,
+    ) {
+        let Some(Some(mut device)) = self.skipped.part(Device::open_listed(path)) else {
+            return;
+        };
+        let before = self.rows.len();
+        let added = add(&mut device, self);
+        if device.has_vanished() {
+            self.rows.truncate(before);
+        } else {
+            self.skipped.part(added);
+        }
+    }
+
     /// Adds a sample of a gauge. Labels are name and value, ordered by name.
     pub(crate) fn gauge(
         &mut self,

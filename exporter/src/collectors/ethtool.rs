@@ -16,7 +16,7 @@ use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::list_directories;
+use crate::sources::{Deadline, list_directories};
 
 const FLAGS: FilterFlags = FilterFlags {
     exclude: "collector.ethtool.device-exclude",
@@ -101,7 +101,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for EthtoolCollector {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut devices = list_directories(&self.class).map_err(CollectError::within_reach)?;
         if devices.is_empty() {
             return Err(CollectError::Malformed {

@@ -15,7 +15,8 @@ use crate::collect::{
 };
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
-    Directory, KeptDirectory, ReadError, is_sysfs, list_devices, parse_prefixed, parse_signed,
+    Deadline, Directory, KeptDirectory, ReadError, is_sysfs, list_devices, parse_prefixed,
+    parse_signed,
 };
 
 const IGNORED: &str = "collector.netclass.ignored-devices";
@@ -135,7 +136,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Netclass {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         self.look().map_err(CollectError::within_reach)?;
         write_numbers(&self.devices, self.ignore_invalid_speed, out);
         write_states(&self.devices, out);
@@ -167,9 +168,16 @@ impl Netclass {
     fn look_at(&mut self, name: Vec<u8>, inode: u64) -> Result<(), ReadError> {
         let kept = self.kept.iter_mut().find(|kept| kept.name == name);
         let device = match kept {
-            Some(kept) => Device::read(name, &mut self.buffer, |file, buffer| {
-                kept.directory.read(file, buffer)
-            })?,
+            Some(kept) => {
+                kept.directory.start_again();
+                let device = Device::read(name, &mut self.buffer, |file, buffer| {
+                    kept.directory.read(file, buffer)
+                })?;
+                if device.has_vanished(kept.directory.directory()) {
+                    return Ok(());
+                }
+                device
+            }
             None => {
                 let path = self.class.join(OsStr::from_bytes(&name));
                 let Some(directory) = Directory::open_if_present(path)? else {
@@ -178,6 +186,9 @@ impl Netclass {
                 let device = Device::read(name.clone(), &mut self.buffer, |file, buffer| {
                     directory.read(file, buffer)
                 })?;
+                if device.has_vanished(&directory) {
+                    return Ok(());
+                }
                 if self.kept.len() < self.most_kept {
                     self.kept.push(Kept {
                         name,
@@ -219,6 +230,11 @@ impl Device {
             slot.extend_from_slice(read(file, buffer)?.unwrap_or_default());
         }
         Ok(device)
+    }
+
+    /// Whether the device has gone while it was read: the kernel tells the state of every device that is there.
+    fn has_vanished(&self, directory: &Directory) -> bool {
+        self.state.is_empty() && (directory.has_failed() || directory.has_vanished())
     }
 
     fn number(&self, name: &str) -> Option<f64> {

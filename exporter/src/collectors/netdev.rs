@@ -12,12 +12,13 @@ use std::path::{Path, PathBuf};
 
 use self::addresses::Addresses;
 use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::skipped::Skipped;
 use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };
 use crate::exposition::{Exposition, Family, MetricKind};
 use crate::sources::{
-    Directory, KeptFile, ReadError, fields, lines, list_devices, parse_u64, trim,
+    Deadline, Directory, KeptFile, ReadError, fields, lines, list_devices, parse_u64, trim,
 };
 
 const FLAGS: FilterFlags = FilterFlags {
@@ -208,8 +209,9 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Netdev {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        self.devices.update(self.file.read()?)?;
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        self.devices.update(self.file.read()?, &mut skipped);
         if self.label_alias {
             self.devices.read_aliases()?;
         }
@@ -226,20 +228,22 @@ impl Collector for Netdev {
             }
         }
         match &mut self.addresses {
-            Some(addresses) => addresses.collect(&self.devices.filter, out),
-            None => Ok(()),
-        }
+            Some(addresses) => skipped.part(addresses.collect(&self.devices.filter, out, deadline)),
+            None => None,
+        };
+        skipped.result()
     }
 }
 
 impl Devices {
-    fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+    fn update(&mut self, bytes: &[u8], skipped: &mut Skipped) {
         for device in &mut self.known {
             device.present = false;
         }
         for line in lines(bytes).skip(HEADINGS) {
-            let (name, counters) =
-                parse(line).ok_or_else(|| CollectError::malformed(FILE, line))?;
+            let Some((name, counters)) = skipped.line(FILE, line, parse(line)) else {
+                continue;
+            };
             let device = match self
                 .known
                 .binary_search_by(|device| device.name.as_slice().cmp(name))
@@ -257,7 +261,6 @@ impl Devices {
             }
         }
         self.known.retain(|device| device.present);
-        Ok(())
     }
 
     fn meet(&self, name: &[u8]) -> Device {
@@ -422,7 +425,7 @@ mod tests {
             )
         };
         let mut names_after = |names: &[&str]| {
-            devices.update(file(names).as_bytes()).unwrap();
+            devices.update(file(names).as_bytes(), &mut Skipped::default());
             devices
                 .known
                 .iter()
@@ -456,7 +459,7 @@ mod tests {
         let line = |name: &str| format!("{name}: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n");
         let file = format!("heading\nheading\n{}{}", line("a"), line("b"));
         let mut look = || {
-            devices.update(file.as_bytes()).unwrap();
+            devices.update(file.as_bytes(), &mut Skipped::default());
             devices.follow_renames();
             let inodes: Vec<_> = devices.known.iter().map(|device| device.inode).collect();
             let counts = devices.known.iter_mut();

@@ -5,7 +5,7 @@ use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, parse_signed};
+use crate::sources::{Deadline, KeptFile, fields, parse_signed};
 
 const INCLUDE: &str = "collector.sysctl.include";
 const INCLUDE_INFO: &str = "collector.sysctl.include-info";
@@ -61,10 +61,11 @@ fn below(name: &str) -> String {
 }
 
 impl Collector for Sysctl {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             for setting in &mut self.settings {
-                setting.add(samples)?;
+                let read = setting.add(samples);
+                samples.skipped.part(read);
             }
             Ok(())
         })
@@ -116,6 +117,7 @@ impl Setting {
 mod tests {
     use super::*;
     use crate::collect::Settings;
+    use std::time::Duration;
 
     #[test]
     fn no_name_leads_out_of_the_settings_of_the_kernel() {
@@ -129,7 +131,10 @@ mod tests {
         let mut collect = |name: &str| {
             settings.options.insert(INCLUDE_INFO, name.to_owned());
             let mut collector = build(&BuildContext::new(&settings, SPEC.options)).unwrap();
-            collector.collect(&mut Exposition::default())
+            collector.collect(
+                &mut Exposition::default(),
+                Deadline::after(Duration::from_secs(9)),
+            )
         };
         collect("kernel.ostype").unwrap();
         collect("/kernel/ostype").unwrap();

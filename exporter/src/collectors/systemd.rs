@@ -12,7 +12,7 @@ use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };
 use crate::exposition::Exposition;
-use crate::sources::{BusError, Peer, SystemBus};
+use crate::sources::{BusError, Deadline, Peer, SystemBus};
 
 const INCLUDE: &str = "collector.systemd.unit-include";
 const FORMER_INCLUDE: &str = "collector.systemd.unit-whitelist";
@@ -122,7 +122,8 @@ fn whole(
 }
 
 impl Collector for Systemd {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
+        self.bus.until(deadline);
         gather(out, |samples| {
             let version = self.add_version(samples)?;
             let units = self.list_units()?;
@@ -395,6 +396,7 @@ mod tests {
     use super::*;
     use crate::collect::Settings;
     use crate::sources::FakeBus;
+    use std::time::Duration;
 
     fn samples(bus: &FakeBus, flags: &[(&'static str, &str)]) -> Vec<String> {
         let mut settings = Settings::default();
@@ -406,7 +408,9 @@ mod tests {
         let context = BuildContext::new(&settings, SPEC.options);
         let mut collector = systemd(&context, bus.client()).unwrap();
         let mut out = Exposition::default();
-        collector.collect(&mut out).unwrap();
+        collector
+            .collect(&mut out, Deadline::after(Duration::from_secs(9)))
+            .unwrap();
         let mut text = Vec::new();
         out.append_sorted(&mut text);
         let text = String::from_utf8(text).unwrap();

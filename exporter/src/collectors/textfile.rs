@@ -1,7 +1,8 @@
 //! `textfile`: metrics that other programs leave in files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -10,6 +11,7 @@ use crate::collect::{
 };
 use crate::exposition::reader::{Points, Series, TextFamily, parse};
 use crate::exposition::{Exposition, Family, MetricKind};
+use crate::sources::Deadline;
 
 const DIRECTORY: &str = "collector.textfile.directory";
 
@@ -38,7 +40,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Textfile {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut gathered = Gathered::default();
         for directory in self.directories.iter().flat_map(|pattern| expand(pattern)) {
             gathered.read_directory(&directory);
@@ -70,6 +72,8 @@ struct Gathered {
     families: BTreeMap<String, Merged>,
     /// The files that were read, and when each was last written, in whole seconds since the epoch.
     written: BTreeMap<PathBuf, u64>,
+    /// The same by device and inode: several directories, patterns and links may lead to one file.
+    seen: BTreeSet<(u64, u64)>,
     problems: Vec<String>,
 }
 
@@ -97,6 +101,10 @@ impl Gathered {
             .collect();
         files.sort_unstable();
         for file in files {
+            let identity = std::fs::metadata(&file).map(|found| (found.dev(), found.ino()));
+            if identity.is_ok_and(|identity| !self.seen.insert(identity)) {
+                continue;
+            }
             match read_file(&file) {
                 Ok((seconds, families)) => {
                     for family in families {

@@ -1,11 +1,12 @@
 //! `vmstat`: chosen counters of `/proc/vmstat`.
 
 use crate::collect::field_selection::FieldSelection;
+use crate::collect::skipped::Skipped;
 use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };
-use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::exposition::{Exposition, MetricKind, Value};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 const FIELDS: &str = "collector.vmstat.fields";
 
@@ -37,7 +38,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Vmstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         write(self.file.read()?, &mut self.selection, out)
     }
 }
@@ -47,17 +48,16 @@ fn write(
     selection: &mut FieldSelection,
     out: &mut Exposition,
 ) -> Result<(), CollectError> {
-    for (place, line) in lines(bytes).enumerate() {
-        let mut parts = fields(line);
-        let (Some(name), Some(value)) = (parts.next(), parts.next().and_then(parse_u64)) else {
-            return Err(CollectError::malformed(FILE, line));
+    let mut skipped = Skipped::default();
+    let mut place = 0;
+    for line in lines(bytes) {
+        let Some((name, value)) = skipped.line(FILE, line, parse(line)) else {
+            continue;
         };
-        if !selection.shows(place, name) {
+        place += 1;
+        if !selection.shows(place - 1, name.as_bytes()) {
             continue;
         }
-        let Ok(name) = std::str::from_utf8(name) else {
-            return Err(CollectError::malformed(FILE, line));
-        };
         out.family(
             &["node_vmstat_", name],
             &["Field ", name, " of /proc/vmstat."],
@@ -65,7 +65,13 @@ fn write(
         )
         .sample(&[], value);
     }
-    Ok(())
+    skipped.result()
+}
+
+fn parse(line: &[u8]) -> Option<(&str, Value)> {
+    let mut parts = fields(line);
+    let name = std::str::from_utf8(parts.next()?).ok()?;
+    Some((name, Value::parse(parts.next()?)?))
 }
 
 #[cfg(test)]

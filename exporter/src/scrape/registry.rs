@@ -65,11 +65,12 @@ impl Registry {
         };
         let reports = collectors.iter().map(report).collect();
         let slots = collectors.into_iter();
+        let slots: Arc<[Slot]> = slots
+            .map(|(name, collector)| Slot::new(name, collector))
+            .collect();
         Self {
-            slots: slots
-                .map(|(name, collector)| Slot::new(name, collector))
-                .collect(),
-            rounds: Rounds::default(),
+            rounds: Rounds::new(slots.clone()),
+            slots,
             round: 0,
             patience,
             reports,
@@ -209,13 +210,13 @@ mod tests {
 
     use super::*;
     use crate::collect::CollectError;
-    use crate::sources::ReadError;
+    use crate::sources::{Deadline, ReadError};
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
     struct Fine;
     impl Collector for Fine {
-        fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
             out.family(&["node_zz"], &["h"], MetricKind::Gauge)
                 .sample(&[], 1);
             out.family(&["node_aa"], &["h"], MetricKind::Gauge)
@@ -226,7 +227,7 @@ mod tests {
 
     struct Panics;
     impl Collector for Panics {
-        fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
             out.family(&["node_half"], &["h"], MetricKind::Gauge)
                 .sample(&[], 1);
             panic!("a test's panic");
@@ -235,7 +236,7 @@ mod tests {
 
     struct Fails;
     impl Collector for Fails {
-        fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
             out.family(&["node_before_error"], &["h"], MetricKind::Gauge)
                 .sample(&[], 1);
             Err(CollectError::malformed("proc/x", b"y"))
@@ -245,7 +246,7 @@ mod tests {
     /// Finds nothing of its kind.
     struct Absent;
     impl Collector for Absent {
-        fn collect(&mut self, _: &mut Exposition) -> Result<(), CollectError> {
+        fn collect(&mut self, _: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
             let file = std::path::Path::new("/proc/x");
             let error = std::io::Error::from(std::io::ErrorKind::NotFound);
             Err(CollectError::optional(ReadError::new(file, error)))

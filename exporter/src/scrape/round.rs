@@ -1,24 +1,19 @@
 //! A round of all collectors, on a thread that can be left behind.
 //!
-//! A read of a dead file server, a FUSE daemon or a device that has lost its mind blocks in the kernel and cannot be
-//! interrupted. So the collectors run on a thread of their own, and whoever waits for them leaves a thread that hangs to
-//! its fate: another one goes on behind the collector in which it hangs. That collector is run no more until its thread
-//! comes back from it and ends, so no round ever costs a second thread for the same trouble.
+//! A collector that hangs is left to its thread, and others go on behind it. It is run no more until its thread has come
+//! back from it, so no round ever costs a second thread for the same trouble.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::selection::Selection;
 use crate::collect::{CollectError, Collector};
 use crate::exposition::Exposition;
+use crate::sources::{Crew, Deadline};
 
-/// Once a round is late, a collector that does not end within this time is given up.
+/// When a collector takes longer than this, another thread goes on with those behind it.
 const STEP: Duration = Duration::from_millis(200);
-/// How long a late round may go on with other collectors.
-const EXTRA: Duration = Duration::from_secs(2);
 
 /// A collector, with what it wrote in the last round that it ended.
 pub(super) struct Slot {
@@ -75,11 +70,11 @@ impl Slot {
 }
 
 impl State {
-    fn run(&mut self, round: u64) {
+    fn run(&mut self, round: u64, deadline: Deadline) {
         let begin = Instant::now();
         self.exposition.clear();
         let (collector, out) = (&mut self.collector, &mut self.exposition);
-        let result = catch_unwind(AssertUnwindSafe(|| collector.collect(out)));
+        let result = catch_unwind(AssertUnwindSafe(|| collector.collect(out, deadline)));
         self.ending = match result {
             Ok(Ok(())) => Ending::Good,
             Ok(Err(error @ CollectError::NoData(_))) => Ending::Empty(error.to_string()),
@@ -96,138 +91,53 @@ impl State {
 }
 
 /// Runs rounds, and never waits much longer than it is told to.
-#[derive(Debug, Default)]
-pub(super) struct Rounds {
-    runner: Option<Runner>,
-}
-
-/// The thread that runs collectors at present.
 #[derive(Debug)]
-struct Runner {
-    jobs: Sender<Job>,
-    ended: Receiver<()>,
-    place: Arc<Place>,
+pub(super) struct Rounds {
+    crew: Crew<Turn, ()>,
 }
 
-#[derive(Clone, Debug)]
-struct Job {
-    selection: Selection,
+/// A collector's turn in a round.
+#[derive(Debug)]
+struct Turn {
+    /// Its place among all.
+    slot: usize,
     round: u64,
-    from: usize,
-}
-
-/// Where a runner is.
-#[derive(Debug, Default)]
-struct Place {
-    slot: AtomicUsize,
-    left_behind: AtomicBool,
+    deadline: Deadline,
 }
 
 impl Rounds {
+    /// Rounds of these collectors.
+    pub(super) fn new(slots: Arc<[Slot]>) -> Self {
+        let run = move |turn: &Turn| {
+            if let Some(mut state) = slots.get(turn.slot).and_then(Slot::state) {
+                state.run(turn.round, turn.deadline);
+            }
+        };
+        Self {
+            crew: Crew::new("collect", run),
+        }
+    }
+
     /// Runs every selected collector that is free, in order, for `patience` and little more. Afterwards each of their slots
     /// says what came of it: one without this round's number has hung or was not reached.
     pub(super) fn run(
         &mut self,
-        slots: &Arc<[Slot]>,
+        slots: &[Slot],
         selection: &Selection,
         round: u64,
         patience: Duration,
     ) {
-        let mut deadline = Instant::now() + patience;
-        let end = deadline + EXTRA;
-        let mut from = 0;
-        while from < slots.len() {
-            let runner = match self.runner.take() {
-                Some(runner) => runner,
-                None => match Runner::start(slots.clone()) {
-                    Some(runner) => runner,
-                    // The system gives no thread: nothing can be collected.
-                    None => return,
-                },
-            };
-            let job = Job {
-                selection: selection.clone(),
-                round,
-                from,
-            };
-            // One that has died is noticed below.
-            let _ = runner.jobs.send(job);
-            match runner.wait(deadline, end) {
-                Wait::Ended => {
-                    self.runner = Some(runner);
-                    return;
-                }
-                Wait::Died => return,
-                Wait::Hangs(slot) => from = slot + 1,
-            }
-            if Instant::now() >= end {
-                return;
-            }
-            deadline = Instant::now() + STEP;
-        }
-    }
-}
-
-enum Wait {
-    Ended,
-    Died,
-    /// In the collector of this number.
-    Hangs(usize),
-}
-
-impl Runner {
-    fn start(slots: Arc<[Slot]>) -> Option<Self> {
-        let (jobs, inbox) = channel::<Job>();
-        let (outbox, ended) = channel();
-        let place = Arc::new(Place::default());
-        let own = place.clone();
-        let work = move || {
-            for job in inbox {
-                if !own.run(&slots, &job) || outbox.send(()).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("collect".to_owned());
-        thread.spawn(work).ok()?;
-        Some(Self { jobs, ended, place })
-    }
-
-    fn wait(&self, mut deadline: Instant, end: Instant) -> Wait {
-        let mut seen = None;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.ended.recv_timeout(left) {
-                Ok(()) => return Wait::Ended,
-                Err(RecvTimeoutError::Disconnected) => return Wait::Died,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let slot = self.place.slot.load(Ordering::Acquire);
-            // A round may be late without that any one collector hangs.
-            if seen == Some(slot) || Instant::now() >= end {
-                self.place.left_behind.store(true, Ordering::Release);
-                return Wait::Hangs(slot);
-            }
-            seen = Some(slot);
-            deadline = end.min(Instant::now() + STEP);
-        }
-    }
-}
-
-impl Place {
-    /// Whether the round was run to its end.
-    fn run(&self, slots: &[Slot], job: &Job) -> bool {
-        let rest = slots.iter().enumerate().skip(job.from);
-        for (index, slot) in rest.filter(|(_, slot)| job.selection.includes(slot.name)) {
-            self.slot.store(index, Ordering::Release);
-            if let Some(mut state) = slot.state() {
-                state.run(job.round);
-            }
-            if self.left_behind.load(Ordering::Acquire) {
-                return false;
-            }
-        }
-        true
+        let deadline = Deadline::after(patience);
+        let turns = slots.iter().enumerate();
+        let turns = turns.filter(|(_, slot)| selection.includes(slot.name));
+        let turns = turns.map(|(slot, _)| Turn {
+            slot,
+            round,
+            deadline,
+        });
+        // A collector that waits until the deadline needs a moment more.
+        let end = Deadline::after(patience + patience / 7);
+        self.crew.run(turns.collect(), STEP.min(patience / 4), end);
     }
 }
 
@@ -239,7 +149,7 @@ mod tests {
     /// Hangs while the lock is held by the test.
     struct Hangs(Arc<Mutex<()>>);
     impl Collector for Hangs {
-        fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+        fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
             drop(self.0.lock());
             write(out)
         }
@@ -247,8 +157,21 @@ mod tests {
 
     struct Slow;
     impl Collector for Slow {
-        fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-            std::thread::sleep(STEP * 3 / 4);
+        fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+            std::thread::sleep(STEP / 4);
+            write(out)
+        }
+    }
+
+    /// Waits for an answer that does not come.
+    struct Waits;
+    impl Collector for Waits {
+        fn collect(
+            &mut self,
+            out: &mut Exposition,
+            deadline: Deadline,
+        ) -> Result<(), CollectError> {
+            std::thread::sleep(deadline.left());
             write(out)
         }
     }
@@ -274,19 +197,8 @@ mod tests {
             .collect()
     }
 
-    /// Threads of this process that run collectors.
-    fn threads() -> usize {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
-        tasks
-            .filter(|task| {
-                std::fs::read_to_string(task.path().join("comm"))
-                    .is_ok_and(|name| name.trim() == "collect")
-            })
-            .count()
-    }
-
     #[test]
-    fn what_hangs_costs_one_thread_and_no_other_collector() {
+    fn what_hangs_costs_no_other_collector_and_is_run_again_when_it_comes_back() {
         let (first, second) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
         let slots = slots(vec![
             Box::new(Slow),
@@ -295,22 +207,25 @@ mod tests {
             Box::new(Hangs(second.clone())),
             Box::new(Slow),
         ]);
-        let mut rounds = Rounds::default();
+        let mut rounds = Rounds::new(slots.clone());
         let (hold_first, hold_second) = (first.lock().unwrap(), second.lock().unwrap());
+        let patience = STEP * 10;
         let begin = Instant::now();
-        let patience = STEP;
         rounds.run(&slots, &Selection::All, 1, patience);
-        assert!(begin.elapsed() < patience + EXTRA + STEP);
+        assert!(begin.elapsed() < patience + patience / 3);
         assert_eq!(ended(&slots), [Some(1), None, Some(1), None, Some(1)]);
-        let before = threads();
         for round in 2..5 {
+            let begin = Instant::now();
             rounds.run(&slots, &Selection::All, round, Duration::from_secs(60));
+            assert!(
+                begin.elapsed() < Duration::from_secs(30),
+                "it waits for nobody"
+            );
             assert_eq!(
                 ended(&slots),
                 [Some(round), None, Some(round), None, Some(round)]
             );
         }
-        assert!(threads() <= before, "a round costs no further thread");
 
         drop((hold_first, hold_second));
         while ended(&slots).contains(&None) {
@@ -321,12 +236,21 @@ mod tests {
     }
 
     #[test]
+    fn a_collector_that_waits_until_the_deadline_has_ended_in_time() {
+        let slots = slots(vec![Box::new(Waits), Box::new(Slow), Box::new(Waits)]);
+        let begin = Instant::now();
+        Rounds::new(slots.clone()).run(&slots, &Selection::All, 1, STEP * 5);
+        assert!(begin.elapsed() < STEP * 6);
+        assert_eq!(ended(&slots), [Some(1); 3]);
+    }
+
+    #[test]
     fn a_round_without_end_is_given_up_with_what_there_is() {
-        let collectors = (0..40).map(|_| Box::new(Slow) as Box<dyn Collector>);
+        let collectors = (0..400).map(|_| Box::new(Slow) as Box<dyn Collector>);
         let slots = slots(collectors.collect());
         let begin = Instant::now();
-        Rounds::default().run(&slots, &Selection::All, 1, Duration::ZERO);
-        assert!(begin.elapsed() < EXTRA + STEP);
+        Rounds::new(slots.clone()).run(&slots, &Selection::All, 1, STEP * 4);
+        assert!(begin.elapsed() < STEP * 6);
         let ended = ended(&slots);
         assert!(
             ended.contains(&Some(1)) && ended.contains(&Some(0)),

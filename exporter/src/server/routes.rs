@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    LOCATION, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
@@ -19,6 +19,7 @@ use super::auth::{Authenticator, Verdict};
 use super::client::{Client, Outdated};
 use super::counters::Counters;
 use super::limits::{RateLimiter, SCRAPE};
+use super::paths;
 use crate::about::status::{Status, View};
 use crate::clock::unix_now;
 use crate::credentials::client_certificate::Standing;
@@ -160,10 +161,13 @@ impl Site {
 
     async fn route<B>(&self, snapshot: &Snapshot, request: &Request<B>) -> Answer {
         match request.uri().path() {
-            path if path == self.telemetry_path => self.metrics(request).await,
+            path if paths::is(path, &self.telemetry_path) => self.metrics(request).await,
             "/" => self.landing_page(),
             STATUS => self.status(snapshot),
-            _ => text(StatusCode::NOT_FOUND, "404 page not found\n".into()),
+            path => match paths::cleaned(path) {
+                Some(clean) => redirect(clean, request.uri().query()),
+                None => text(StatusCode::NOT_FOUND, "404 page not found\n".into()),
+            },
         }
     }
 
@@ -294,6 +298,23 @@ fn text(status: StatusCode, body: String) -> Answer {
     answer
 }
 
+/// The answer to a path that is not clean, with node_exporter's status.
+fn redirect(mut location: String, query: Option<&str>) -> Answer {
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    let Ok(location) = HeaderValue::try_from(location) else {
+        return text(StatusCode::NOT_FOUND, "404 page not found\n".into());
+    };
+    let mut answer = text(
+        StatusCode::TEMPORARY_REDIRECT,
+        "Temporary Redirect\n".into(),
+    );
+    answer.headers_mut().insert(LOCATION, location);
+    answer
+}
+
 /// Prometheus says how long it will wait; more is in vain.
 fn scrape_timeout(headers: &HeaderMap) -> Duration {
     headers
@@ -307,7 +328,7 @@ fn scrape_timeout(headers: &HeaderMap) -> Duration {
 /// For collectors that hang: what is left must suffice for the others and for the way back. Not so little that a host
 /// which is merely busy loses collectors to a scraper in a hurry.
 fn patience(timeout: Duration) -> Duration {
-    timeout.mul_f64(0.7).max(Duration::from_secs(1))
+    timeout.mul_f64(0.7).max(Duration::from_millis(700))
 }
 
 #[cfg(test)]
@@ -324,7 +345,7 @@ mod tests {
         };
         assert_eq!(timeout("2.5"), Duration::from_millis(2500));
         assert_eq!(patience(timeout("10")), Duration::from_secs(7));
-        assert_eq!(patience(timeout("0.1")), Duration::from_secs(1));
+        assert_eq!(patience(timeout("0.1")), Duration::from_millis(700));
         for odd in ["0", "-1", "NaN", "1e30", "x"] {
             assert_eq!(timeout(odd), SCRAPE, "{odd}");
         }

@@ -1,5 +1,6 @@
 //! Small files that are read rarely, and directories whose entries are numbered.
 
+use std::cell::Cell;
 use std::fs::FileType;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -24,6 +25,16 @@ pub(super) const SYSFS_MAGIC: u64 = 0x6265_6572;
 pub struct Directory {
     path: PathBuf,
     descriptor: OwnedFd,
+    reads: Cell<Reads>,
+}
+
+/// What came of reading the attributes of a directory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reads {
+    /// Some attribute had a value.
+    any: bool,
+    /// Some attribute is there and could not be read.
+    failed: bool,
 }
 
 impl Directory {
@@ -35,7 +46,11 @@ impl Directory {
     pub fn open(path: PathBuf) -> Result<Self, ReadError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(descriptor) => Ok(Self { path, descriptor }),
+            Ok(descriptor) => Ok(Self {
+                path,
+                descriptor,
+                reads: Cell::default(),
+            }),
             Err(errno) => Err(ReadError::new(&path, errno.into())),
         }
     }
@@ -64,12 +79,34 @@ impl Directory {
         name: &str,
         buffer: &'a mut Vec<u8>,
     ) -> Result<Option<&'a [u8]>, ReadError> {
-        let file = self.open_file(name);
-        self.content(
-            name,
-            file.and_then(|file| read_attribute_at(&file, buffer)),
-            buffer,
-        )
+        let length = match self.open_file(name) {
+            Ok(file) => self.note(read_attribute_at(&file, buffer)),
+            Err(errno) => Err(errno),
+        };
+        self.content(name, length, buffer)
+    }
+
+    /// Whether some attribute is there and could not be read.
+    pub fn has_failed(&self) -> bool {
+        self.reads.get().failed
+    }
+
+    /// Whether what the directory is about has gone since it was opened: the directory is not there any more, or nothing
+    /// in it could be read.
+    pub fn has_vanished(&self) -> bool {
+        let reads = self.reads.get();
+        (reads.failed && !reads.any) || !self.path.exists()
+    }
+
+    fn note(&self, length: Result<usize, Errno>) -> Result<usize, Errno> {
+        let mut reads = self.reads.get();
+        match length {
+            Ok(_) => reads.any = true,
+            Err(Errno::ACCESS | Errno::PERM) => {}
+            Err(_) => reads.failed = true,
+        }
+        self.reads.set(reads);
+        length
     }
 
     fn open_file(&self, name: &str) -> Result<OwnedFd, Errno> {
@@ -100,6 +137,17 @@ pub struct KeptDirectory {
 }
 
 impl KeptDirectory {
+    /// The directory, as if nothing in it had been read yet.
+    pub fn start_again(&mut self) -> &Directory {
+        self.directory.reads.take();
+        &self.directory
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// Keeps the files of a directory below what [is sysfs](is_sysfs): elsewhere a file may be replaced by another.
     pub fn new(directory: Directory) -> Self {
         Self {
@@ -119,9 +167,9 @@ impl KeptDirectory {
         buffer: &'a mut Vec<u8>,
     ) -> Result<Option<&'a [u8]>, ReadError> {
         let length = match self.files.iter().find(|(known, _)| *known == name) {
-            Some((_, file)) => read_attribute_at(file, buffer),
+            Some((_, file)) => self.directory.note(read_attribute_at(file, buffer)),
             None => self.directory.open_file(name).and_then(|file| {
-                let length = read_attribute_at(&file, buffer);
+                let length = self.directory.note(read_attribute_at(&file, buffer));
                 self.files.push((name, file));
                 length
             }),

@@ -11,6 +11,8 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink,
 };
 
+use super::Deadline;
+
 const HEADER: usize = 16;
 /// More than the kernel puts into one answer of a dump.
 const BUFFER: usize = 64 * 1024;
@@ -41,6 +43,7 @@ pub struct Netlink {
     socket: Option<OwnedFd>,
     sequence: u32,
     buffer: Vec<u8>,
+    deadline: Option<Deadline>,
 }
 
 /// The kernel did not answer a dump, or not to its end.
@@ -80,7 +83,14 @@ impl Netlink {
             socket: None,
             sequence: 0,
             buffer: Vec::new(),
+            deadline: None,
         }
+    }
+
+    /// Waits for answers until the deadline at most.
+    pub fn until(&mut self, deadline: Deadline) -> &mut Self {
+        self.deadline = Some(deadline);
+        self
     }
 
     /// Asks for a whole table with a request of the given kind and gives the body of each entry to `each`. `table` names
@@ -138,6 +148,10 @@ impl Netlink {
         self.buffer.clear();
         write_request(&mut self.buffer, kind, self.sequence, request);
         let socket = open(&mut self.socket, self.protocol)?;
+        let left = self.deadline.map_or(PATIENCE, Deadline::left);
+        // The kernel takes no time at all for any time.
+        let patience = left.clamp(Duration::from_millis(1), PATIENCE);
+        set_socket_timeout(socket, Timeout::Recv, Some(patience))?;
         rustix::net::send(socket, &self.buffer, SendFlags::empty())?;
         self.buffer.resize(BUFFER, 0);
         loop {
@@ -158,7 +172,6 @@ fn open(socket: &mut Option<OwnedFd>, protocol: Option<Protocol>) -> Result<&Own
         none => {
             let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
             let opened = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, protocol)?;
-            set_socket_timeout(&opened, Timeout::Recv, Some(PATIENCE))?;
             Ok(none.insert(opened))
         }
     }

@@ -25,6 +25,11 @@ impl ReadError {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
+    /// Whether the file is absent, or what it is about has gone while it was open.
+    pub fn is_gone(&self) -> bool {
+        self.is_absent() || is_stale(&self.source)
+    }
+
     /// Whether the kernel has the file and not what it would show.
     pub fn is_unsupported(&self) -> bool {
         self.source.kind() == io::ErrorKind::Unsupported

@@ -142,3 +142,33 @@ fn a_family_of_the_exporters_own_is_described_once() {
         1
     );
 }
+
+#[test]
+fn a_file_that_several_directories_lead_to_is_read_once() {
+    let root = tempfile::tempdir().unwrap();
+    for (directory, file, content) in [
+        ("one", "custom.prom", "custom_1 1\n"),
+        ("two", "other.prom", "custom_2 2\n"),
+    ] {
+        std::fs::create_dir(root.path().join(directory)).unwrap();
+        write(&root.path().join(directory), file, content);
+    }
+    std::os::unix::fs::symlink("one", root.path().join("link")).unwrap();
+    let root = root.path().to_str().unwrap();
+    let one = format!("{root}/one");
+    for second in [
+        one.clone(),
+        format!("{root}/*"),
+        format!("{root}/one/"),
+        format!("{root}/two/../one"),
+        format!("{root}/link"),
+    ] {
+        let two = format!("{root}/two");
+        let text = scrape(&mut registry(&[&one, &second, &two]));
+        for line in ["custom_1 1", "custom_2 2", "node_textfile_scrape_error 0"] {
+            assert!(text.lines().any(|shown| shown == line), "{second}: {text}");
+        }
+        let times = text.matches("node_textfile_mtime_seconds{").count();
+        assert_eq!(times, 2, "{second}: {text}");
+    }
+}

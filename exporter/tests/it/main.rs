@@ -5,6 +5,7 @@ mod collectors_golden;
 mod collectors_hostile;
 mod collectors_network;
 mod collectors_textfile;
+mod collectors_vanished;
 mod commands;
 mod compatibility;
 mod dashboards;

@@ -350,3 +350,22 @@ fn json_logs_are_json() {
         "{line}"
     );
 }
+
+#[test]
+fn paths_that_are_not_clean_lead_to_the_clean_one() {
+    let exporter = Exporter::start(&[]);
+    for path in ["//metrics", "/./metrics", "/x/../metrics"] {
+        let reply = exporter.get_plain(path, &["--path-as-is"]);
+        assert_eq!(reply.status, 307, "{path}");
+        assert!(reply.has_header("location: /metrics"), "{path}");
+    }
+    let query = exporter.get_plain("//metrics?collect[]=time", &["--path-as-is", "--globoff"]);
+    assert!(query.has_header("location: /metrics?collect[]=time"));
+    assert_eq!(exporter.get_plain("/%6detrics", &[]).status, 200);
+    assert_eq!(exporter.get_plain("/metrics/", &[]).status, 404);
+
+    let (secured, _, _) = secured();
+    let refused = secured.get("//metrics", &["--path-as-is"]);
+    assert_eq!(refused.status, 401);
+    assert!(!refused.text().contains("/metrics"));
+}

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use regex::bytes::Regex;
 
 use crate::collect::samples::{Samples, gather};
+use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, OptionSpec};
 use crate::exposition::Exposition;
-use crate::sources::{ReadError, fields, lines, parse_u64, read_attribute, trim};
+use crate::sources::{ReadError, all_lines, fields, parse_u64, read_attribute, trim};
 
 const INFO: &str = "collector.cpu.info";
 const BUGS: &str = "collector.cpu.info.bugs-include";
@@ -64,8 +65,8 @@ impl CpuInfo {
         // Opened each time: there are kernels that measure the frequencies then and not while the file is read.
         let bytes = read_attribute(&self.path, &mut self.buffer)
             .map_err(|source| ReadError::new(&self.path, source))?;
-        let cpus = parse(bytes)?;
         gather(out, |samples| {
+            let cpus = parse(bytes, &mut samples.skipped)?;
             for cpu in &cpus {
                 cpu.add_info(samples);
                 if self.frequencies {
@@ -103,31 +104,31 @@ struct Cpu<'a> {
 
 /// The CPUs have a paragraph each. What stands above the first is true of all of them, a paragraph about none of them
 /// of the machine.
-fn parse(bytes: &[u8]) -> Result<Vec<Cpu<'_>>, CollectError> {
+fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Result<Vec<Cpu<'a>>, CollectError> {
     let mut common = Cpu::default();
     let mut cpus: Vec<Cpu<'_>> = Vec::new();
     let mut inside = false;
-    for line in lines(bytes) {
+    for line in all_lines(bytes) {
         if trim(line).is_empty() {
             inside = false;
         }
         let Some((key, value)) = split(line) else {
             continue;
         };
-        let malformed = || CollectError::malformed(FILE, line);
         // s390x has a number for each CPU twice; its paragraph begins with the second.
         if matches!(key, b"processor" | b"cpu number") {
-            let number = parse_u64(value).ok_or_else(malformed)?;
-            cpus.push(Cpu { number, ..common });
-            inside = true;
+            // What follows a number that cannot be read is nobody's.
+            let number = skipped.line(FILE, line, parse_u64(trim(value)));
+            inside = number.is_some();
+            cpus.extend(number.map(|number| Cpu { number, ..common }));
             continue;
         }
         let described = match cpus.last_mut() {
-            Some(cpu) if inside => cpu,
+            Some(cpu) if inside || cpu.lacks(key, value) => cpu,
             Some(_) => continue,
             None => &mut common,
         };
-        described.take(key, value).ok_or_else(malformed)?;
+        skipped.line(FILE, line, described.take(key, value));
     }
     if cpus.is_empty() {
         return Err(CollectError::Malformed {
@@ -147,6 +148,27 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl<'a> Cpu<'a> {
+    /// Whether a line that stands behind the CPU's paragraph still is about it: a blank line may stand where none should.
+    /// Paragraphs about the machine have no such lines; on POWER the machine has a model, which is no number.
+    fn lacks(&self, key: &[u8], value: &[u8]) -> bool {
+        let known = match key {
+            b"model" if parse_u64(trim(value)).is_some() => self.model,
+            b"vendor_id" => self.vendor,
+            b"cpu family" => self.family,
+            b"model name" => self.model_name,
+            b"stepping" => self.stepping,
+            b"microcode" => self.microcode,
+            b"cpu MHz" => return self.megahertz == 0.0,
+            b"cache size" => self.cache_size,
+            b"physical id" => self.package,
+            b"core id" => self.core,
+            b"flags" => self.flags,
+            b"bugs" => self.bugs,
+            _ => return false,
+        };
+        known.is_empty()
+    }
+
     /// Takes a line over when it is one of those shown. `None` when it should be a number and is not.
     fn take(&mut self, key: &[u8], value: &'a [u8]) -> Option<()> {
         let slot = match key {
@@ -238,6 +260,11 @@ fn parse_megahertz(value: &[u8]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8]) -> Result<Vec<Cpu<'_>>, CollectError> {
+        whole(|skipped| crate::collectors::cpu::info::parse(bytes, skipped))?
+    }
 
     #[test]
     fn x86_tells_all() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::collect::CollectError;
+use crate::collect::skipped::Skipped;
 use crate::sources::{Answer, fields, lines};
 
 /// One mount, with what becomes its labels.
@@ -36,11 +36,9 @@ impl Mount {
 }
 
 /// Parses the list. `rootfs` is taken off the front of each mount point.
-pub(super) fn parse(bytes: &[u8], rootfs: &[u8]) -> Result<Vec<Mount>, CollectError> {
+pub(super) fn parse(bytes: &[u8], rootfs: &[u8], skipped: &mut Skipped) -> Vec<Mount> {
     lines(bytes)
-        .map(|line| {
-            parse_line(line, rootfs).ok_or_else(|| CollectError::malformed("mountinfo", line))
-        })
+        .filter_map(|line| skipped.line("mountinfo", line, parse_line(line, rootfs)))
         .collect()
 }
 
@@ -150,6 +148,12 @@ pub(super) fn error_text(answer: &Answer) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::CollectError;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8], rootfs: &[u8]) -> Result<Vec<Mount>, CollectError> {
+        whole(|skipped| crate::collectors::filesystem::mounts::parse(bytes, rootfs, skipped))
+    }
 
     fn one(line: &str, rootfs: &str) -> Mount {
         parse(line.as_bytes(), rootfs.as_bytes())
@@ -203,7 +207,6 @@ mod tests {
     fn an_empty_source_and_broken_lines() {
         assert_eq!(one("1 0 0:5 / /a rw - tmpfs  rw", "").device, b"");
         for broken in [
-            "",
             "x",
             "1 0 8:1 / /a rw",
             "1 0 8-1 / /a rw - ext4 d rw",

@@ -1,7 +1,7 @@
 //! The format of `/proc/mdstat`.
 
-use crate::collect::CollectError;
-use crate::sources::{fields, lines, parse_u64, trim};
+use crate::collect::skipped::Skipped;
+use crate::sources::{fields, lines, parse_u64};
 
 pub(super) const FILE: &str = "mdstat";
 
@@ -11,63 +11,101 @@ pub(super) struct Array<'a> {
     pub(super) name: &'a [u8],
     /// What the array is doing: `active`, `inactive`, `recovering`, `resyncing`, `checking`, `reshaping`.
     pub(super) activity: &'a [u8],
-    pub(super) blocks: u64,
-    pub(super) blocks_synced: u64,
-    /// Disks of a complete array, and how many of them, or beside them, are in which state.
-    pub(super) disks: u64,
-    pub(super) active: u64,
+    /// `None` when the file does not say: the kernel prints no size of an array without members.
+    pub(super) blocks: Option<u64>,
+    pub(super) blocks_synced: Option<u64>,
+    /// Disks of a complete array.
+    pub(super) disks: Option<u64>,
+    /// How many of them, or beside them, are in which state.
+    pub(super) active: Option<u64>,
     pub(super) failed: u64,
     pub(super) spare: u64,
 }
 
-/// The arrays in the order of the file.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Array<'_>>, CollectError> {
+/// The arrays in the order of the file. There are modules for arrays of their own that print a file of another format
+/// under the same name: it has none.
+pub(super) fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Vec<Array<'a>> {
     let all: Vec<&[u8]> = lines(bytes).collect();
-    let mut arrays = Vec::new();
+    let (mut arrays, mut bad) = (Vec::new(), Vec::new());
+    let mut is_ours = false;
     for (place, line) in all.iter().enumerate() {
-        let other = [b" ".as_slice(), b"Personalities", b"unused"];
-        if trim(line).is_empty() || other.iter().any(|start| line.starts_with(start)) {
+        if is_indented(line) {
             continue;
         }
-        let block = all.get(place..).unwrap_or_default();
-        arrays.push(parse_array(block).ok_or_else(|| CollectError::malformed(FILE, line))?);
+        if line.starts_with(b"Personalities") || line.starts_with(b"unused") {
+            is_ours = true;
+            continue;
+        }
+        let below = all.get(place + 1..).unwrap_or_default();
+        let below = below.iter().copied().take_while(|line| is_indented(line));
+        match parse_array(line, &below.collect::<Vec<_>>(), &mut bad) {
+            Some(array) => {
+                arrays.push(array);
+                is_ours = true;
+            }
+            None => bad.push(line),
+        }
     }
-    Ok(arrays)
+    for line in bad.into_iter().filter(|_| is_ours) {
+        skipped.line::<()>(FILE, line, None);
+    }
+    arrays
 }
 
-/// Reads an array from the line that names it, the line of its size, and what follows them.
-fn parse_array<'a>(block: &[&'a [u8]]) -> Option<Array<'a>> {
-    let [head, size, rest @ ..] = block else {
-        return None;
-    };
+/// Reads an array from the line that names it and what stands below, and adds the lines that cannot be read to `bad`.
+fn parse_array<'a>(
+    head: &'a [u8],
+    below: &[&'a [u8]],
+    bad: &mut Vec<&'a [u8]>,
+) -> Option<Array<'a>> {
     let mut words = fields(head);
-    let (name, activity) = (words.next()?, words.nth(1)?);
-    let blocks = parse_u64(fields(size).next()?)?;
-    let (disks, active) = count_disks(head, size)?;
+    let name = words.next()?;
+    let activity = words
+        .next()
+        .filter(|word| *word == b":")
+        .and(words.next())?;
+    let size = below
+        .iter()
+        .find(|line| fields(line).nth(1) == Some(b"blocks"));
+    let blocks = size.and_then(|line| parse_u64(fields(line).next()?));
+    let disks = count_disks(head, size.unwrap_or(&head));
+    // Without members there is no line of its own for the size.
+    let is_member = |word: &[u8]| contains(word, b"[") && !word.starts_with(b"[");
+    let lacks_size = blocks.is_none() && (size.is_some() || fields(head).any(is_member));
+    if lacks_size || disks.is_none() {
+        bad.push(size.unwrap_or(&head));
+    }
     let mut array = Array {
         name,
         activity,
         blocks,
         blocks_synced: blocks,
-        disks,
-        active,
+        disks: disks.map(|(disks, _)| disks),
+        active: disks.map(|(_, active)| active),
         failed: count(head, b"(F)"),
         spare: count(head, b"(S)"),
     };
-    // Lines of the array's own are indented; one of them tells of a bitmap, another of a running synchronisation.
-    let progress = rest
+    // One of the lines tells of a bitmap, another of a running synchronisation.
+    let progress = below
         .iter()
-        .take_while(|line| line.starts_with(b" ") && !trim(line).is_empty())
         .find_map(|line| Some((*line, synchronisation(line)?)));
     if let Some((line, activity)) = progress {
         array.activity = activity;
         array.blocks_synced = if contains(line, b"DELAYED") || contains(line, b"PENDING") {
-            0
+            Some(0)
         } else {
-            blocks_done(line)?
+            blocks_done(line)
         };
+        if array.blocks_synced.is_none() {
+            bad.push(line);
+        }
     }
     Some(array)
+}
+
+/// Whether a line belongs to the array above it.
+fn is_indented(line: &[u8]) -> bool {
+    line.first().is_some_and(u8::is_ascii_whitespace)
 }
 
 /// The disks that the array needs and those that work.
@@ -124,7 +162,9 @@ mod tests {
     use super::*;
 
     fn only(text: &str) -> Array<'_> {
-        let mut arrays = parse(text.as_bytes()).unwrap();
+        let mut skipped = Skipped::default();
+        let mut arrays = parse(text.as_bytes(), &mut skipped);
+        assert!(skipped.is_empty());
         assert_eq!(arrays.len(), 1);
         arrays.remove(0)
     }
@@ -141,10 +181,10 @@ mod tests {
             (array.name, array.activity),
             (b"md3".as_slice(), b"recovering".as_slice())
         );
-        assert_eq!((array.blocks, array.blocks_synced), (100, 17));
+        assert_eq!((array.blocks, array.blocks_synced), (Some(100), Some(17)));
         assert_eq!(
             (array.disks, array.active, array.failed, array.spare),
-            (8, 7, 1, 1)
+            (Some(8), Some(7), 1, 1)
         );
     }
 
@@ -155,28 +195,69 @@ mod tests {
         );
         assert_eq!(
             (waiting.activity, waiting.blocks_synced),
-            (b"resyncing".as_slice(), 0)
+            (b"resyncing".as_slice(), Some(0))
         );
         let striped =
             only("md0 : active raid0 sdb1[1] sda1[0]\n      9 blocks super 1.2 512k chunks\n");
         assert_eq!(
             (striped.disks, striped.active, striped.blocks_synced),
-            (2, 2, 9)
+            (Some(2), Some(2), Some(9))
         );
         let sleeping = only("md9 : inactive sdb1[1](S)\n      9 blocks super 1.2\n");
         assert_eq!(
             (sleeping.activity, sleeping.disks, sleeping.spare),
-            (b"inactive".as_slice(), 0, 1)
+            (b"inactive".as_slice(), Some(0), 1)
         );
     }
 
+    /// The names of the arrays and how many lines could not be read.
+    fn parsed(text: &str) -> (Vec<&str>, bool) {
+        let mut skipped = Skipped::default();
+        let arrays = parse(text.as_bytes(), &mut skipped);
+        let names = arrays
+            .iter()
+            .map(|array| std::str::from_utf8(array.name).unwrap());
+        (names.collect(), skipped.is_empty())
+    }
+
     #[test]
-    fn an_array_without_its_size_is_an_error() {
-        assert!(parse(b"md0 : active raid1 sda1[0]\n").is_err());
-        assert!(
-            parse(b"Personalities : \nunused devices: <none>\n")
-                .unwrap()
-                .is_empty()
+    fn an_array_without_members_has_no_size() {
+        let array = only(
+            "md5 : active raid5 super 1.2 level 5, 64k chunk, algorithm 2 [3/0] [___]\n\nunused devices: <none>\n",
         );
+        assert_eq!((array.blocks, array.blocks_synced), (None, None));
+        assert_eq!((array.disks, array.active), (Some(3), Some(0)));
+        assert_eq!(array.activity, b"active");
+    }
+
+    #[test]
+    fn a_bad_line_costs_what_it_says_and_no_other_array() {
+        const SOUND: &str = "md1 : active raid1 sdb1[1] sda1[0]\n      9 blocks [2/2] [UU]\n";
+        for bad in [
+            "md0 active\n",
+            "md0 : active raid1 sda1[0]\n",
+            "md0 : active raid1 sda1[0]\n      x blocks [1/1] [U]\n",
+            "md0 : active raid1 sda1[0]\n      9 blocks\n",
+            "md0 : active raid1 sda1[0]\n      9 blocks [1/1] [U]\n      [>..]  recovery = x\n",
+        ] {
+            let text = format!("Personalities : [raid1]\n{bad}{SOUND}unused devices: <none>\n");
+            let (names, all_read) = parsed(&text);
+            assert_eq!(names.last(), Some(&"md1"), "{bad}");
+            assert!(!all_read, "{bad}");
+        }
+    }
+
+    #[test]
+    fn blank_lines_are_no_part_of_the_format() {
+        let array = only("\nmd1 : active raid1 sda1[0]\n\n      9 blocks [1/1] [U]\n");
+        assert_eq!((array.blocks, array.disks), (Some(9), Some(1)));
+    }
+
+    #[test]
+    fn the_file_of_another_module_has_no_arrays() {
+        let text = "sbName=/boot/config/super.dat\nmdState=STARTED\ndiskNumber.0=0\ndiskName.0=\n";
+        assert_eq!(parsed(text), (Vec::new(), true));
+        let none = "Personalities : \nunused devices: <none>\n";
+        assert_eq!(parsed(none), (Vec::new(), true));
     }
 }

@@ -1,21 +1,22 @@
 //! The format of `/proc/self/mountstats`.
 
-use crate::collect::CollectError;
+use crate::collect::skipped::Skipped;
 use crate::sources::{fields, lines, parse_u64};
 
 const FILE: &str = "mountstats";
 
-/// An NFS mount and what was done over it.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// An NFS mount and what was done over it. Lines that a kernel does not print leave zeros; `None` is of a line that cannot
+/// be read.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mount<'a> {
     /// Its place among all mounts, those of other file systems included.
     pub(super) place: usize,
     pub(super) export: &'a [u8],
     pub(super) mount_point: &'a [u8],
     /// Seconds since it was mounted.
-    pub(super) age: u64,
-    pub(super) bytes: [u64; 8],
-    pub(super) events: [u64; 27],
+    pub(super) age: Option<u64>,
+    pub(super) bytes: Option<[u64; 8]>,
+    pub(super) events: Option<[u64; 27]>,
     pub(super) transports: Vec<Transport<'a>>,
     pub(super) operations: Vec<Operation<'a>>,
     /// Whether the operations have begun, which are the last.
@@ -26,8 +27,8 @@ pub(super) struct Mount<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Transport<'a> {
     pub(super) protocol: &'a [u8],
-    /// Its numbers without the first, the port; those that the protocol lacks are zero.
-    pub(super) numbers: [u64; 12],
+    /// Its numbers without the first, the port; those that the protocol lacks are zero. `None` when they cannot be read.
+    pub(super) numbers: Option<[u64; 12]>,
 }
 
 /// A kind of request.
@@ -38,7 +39,7 @@ pub(super) struct Operation<'a> {
 }
 
 /// The NFS mounts in the order of the file.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Mount<'_>>, CollectError> {
+pub(super) fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Vec<Mount<'a>> {
     let mut mounts: Vec<Mount<'_>> = Vec::new();
     let mut place = 0;
     let mut inside = false;
@@ -48,11 +49,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Mount<'_>>, CollectError> {
             place += 1;
             inside = mount.is_some();
             mounts.extend(mount);
+        } else if fields(line).any(|word| word == b"fstype") {
+            // It begins another mount: what follows is not of the one before it.
+            inside = false;
+            let without_device = line.starts_with(b"no device ");
+            skipped.line(FILE, line, without_device.then_some(()));
         } else if inside && let Some(mount) = mounts.last_mut() {
-            parse_line(line, mount).ok_or_else(|| CollectError::malformed(FILE, line))?;
+            let read = parse_line(line, mount);
+            skipped.line(FILE, line, read);
         }
     }
-    Ok(mounts)
+    mounts
 }
 
 /// Reads `device EXPORT mounted on MOUNTPOINT with fstype nfs4 statvers=1.1`; other file systems have no statistics.
@@ -66,7 +73,12 @@ fn parse_device(line: &[u8], place: usize) -> Option<Mount<'_>> {
         place,
         export,
         mount_point,
-        ..Mount::default()
+        age: Some(0),
+        bytes: Some([0; 8]),
+        events: Some([0; 27]),
+        transports: Vec::new(),
+        operations: Vec::new(),
+        at_operations: false,
     })
 }
 
@@ -77,18 +89,28 @@ fn parse_line<'a>(line: &'a [u8], mount: &mut Mount<'a>) -> Option<()> {
         return Some(());
     };
     match first {
-        b"age:" => mount.age = parse_u64(words.next()?)?,
-        b"bytes:" => fill(&mut mount.bytes, words)?,
-        b"events:" => fill(&mut mount.events, words)?,
+        b"age:" => {
+            mount.age = words.next().and_then(parse_u64);
+            mount.age?;
+        }
+        b"bytes:" => {
+            mount.bytes = parse_numbers(words);
+            mount.bytes?;
+        }
+        b"events:" => {
+            mount.events = parse_numbers(words);
+            mount.events?;
+        }
         b"xprt:" => {
-            let transport = parse_transport(words.next()?, words)?;
-            mount.transports.push(transport);
+            let protocol = words.next()?;
+            let numbers = parse_transport(protocol, words);
+            mount.transports.push(Transport { protocol, numbers });
+            numbers?;
         }
         b"per-op" => mount.at_operations = true,
         _ if mount.at_operations => {
             let name = first.strip_suffix(b":")?;
-            let mut numbers = [0; 8];
-            fill(&mut numbers, words)?;
+            let numbers = parse_numbers(words)?;
             mount.operations.push(Operation { name, numbers });
         }
         _ => {}
@@ -97,9 +119,9 @@ fn parse_line<'a>(line: &'a [u8], mount: &mut Mount<'a>) -> Option<()> {
 }
 
 fn parse_transport<'a>(
-    protocol: &'a [u8],
+    protocol: &[u8],
     words: impl Iterator<Item = &'a [u8]>,
-) -> Option<Transport<'a>> {
+) -> Option<[u64; 12]> {
     let given: Vec<u64> = words.map(parse_u64).collect::<Option<_>>()?;
     let mut given = given.into_iter().skip(1);
     let mut numbers = [0; 12];
@@ -114,20 +136,29 @@ fn parse_transport<'a>(
             *slot = given.next().unwrap_or_default();
         }
     }
-    Some(Transport { protocol, numbers })
+    Some(numbers)
 }
 
-/// Fills all slots; what is left over is not known yet.
-fn fill<'a>(slots: &mut [u64], mut words: impl Iterator<Item = &'a [u8]>) -> Option<()> {
-    for slot in slots {
+/// The first numbers of a line; what is left over is not known yet.
+fn parse_numbers<'a, const N: usize>(
+    mut words: impl Iterator<Item = &'a [u8]>,
+) -> Option<[u64; N]> {
+    let mut numbers = [0; N];
+    for slot in &mut numbers {
         *slot = parse_u64(words.next()?)?;
     }
-    Some(())
+    Some(numbers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::CollectError;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8]) -> Result<Vec<Mount<'_>>, CollectError> {
+        whole(|skipped| crate::collectors::mountstats::format::parse(bytes, skipped))
+    }
 
     const HEAD: &str = "device rootfs mounted on / with fstype rootfs\n\
         device 10.0.0.1:/x mounted on /mnt with fstype nfs4 statvers=1.1\n\topts:\trw,vers=4.0\n\tage:\t13968\n\
@@ -146,14 +177,17 @@ mod tests {
             (mount.place, mount.export, mount.mount_point),
             (1, b"10.0.0.1:/x".as_slice(), b"/mnt".as_slice())
         );
-        assert_eq!((mount.age, mount.bytes), (13968, [1, 2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(
+            (mount.age, mount.bytes),
+            (Some(13968), Some([1, 2, 3, 4, 5, 6, 7, 8]))
+        );
         assert_eq!(
             mount.transports[0].numbers,
-            [1, 2, 0, 11, 6428, 6428, 0, 12154, 5, 24, 26, 5726]
+            Some([1, 2, 0, 11, 6428, 6428, 0, 12154, 5, 24, 26, 5726])
         );
         assert_eq!(
             mount.transports[1].numbers,
-            [1, 0, 0, 0, 6, 7, 8, 9, 10, 11, 12, 13]
+            Some([1, 0, 0, 0, 6, 7, 8, 9, 10, 11, 12, 13])
         );
         assert_eq!(mount.operations[0].name, b"READ");
         assert_eq!(
@@ -166,5 +200,14 @@ mod tests {
     fn a_short_line_is_an_error() {
         assert!(parse(format!("{HEAD}\tevents:\t1 2\n").as_bytes()).is_err());
         assert!(parse(format!("{HEAD}\tage:\tx\n").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_follows_a_mount_that_cannot_be_read_is_not_of_the_one_above() {
+        let text = format!("{HEAD}devixe 10.0.0.1:/y mounted on /y with fstype nfs4\n\tage:\t7\n");
+        let mut skipped = Skipped::default();
+        let mounts = crate::collectors::mountstats::format::parse(text.as_bytes(), &mut skipped);
+        assert_eq!((mounts.len(), mounts[0].age), (1, Some(13968)));
+        assert!(!skipped.is_empty());
     }
 }

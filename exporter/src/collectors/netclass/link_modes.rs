@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::sources::{Netlink, NetlinkError, attributes, u32_at};
+use crate::sources::{Deadline, Netlink, NetlinkError, attributes, u32_at};
 
 /// `struct genlmsghdr` with `ETHTOOL_MSG_LINKMODES_GET`, version 1.
 const REQUEST: [u8; 4] = [4, 1, 0, 0];
@@ -47,7 +47,11 @@ impl Default for LinkModes {
 impl LinkModes {
     /// The link modes of the devices whose drivers have any, by the devices' indices. A kernel before Linux 5.6 has
     /// none to tell.
-    pub(super) fn read(&mut self) -> Result<BTreeMap<u32, LinkMode>, NetlinkError> {
+    pub(super) fn read(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<BTreeMap<u32, LinkMode>, NetlinkError> {
+        self.netlink.until(deadline);
         let mut modes = BTreeMap::new();
         if self.family.is_none() {
             self.family = self.netlink.family("ethtool")?;
@@ -120,6 +124,7 @@ mod tests {
 
     #[test]
     fn the_kernel_answers() {
-        LinkModes::default().read().unwrap();
+        let deadline = Deadline::after(std::time::Duration::from_secs(5));
+        LinkModes::default().read(deadline).unwrap();
     }
 }

@@ -13,8 +13,8 @@ use super::link_modes::{LinkMode, LinkModes};
 use crate::collect::{CollectError, Collector};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
-    Directory, Netlink, ReadError, attributes, hardware_address, parse_prefixed, u16_at, u32_at,
-    u64_at,
+    Deadline, Directory, Netlink, ReadError, attributes, hardware_address, parse_prefixed, u16_at,
+    u32_at, u64_at,
 };
 
 /// `RTM_GETLINK`
@@ -162,16 +162,17 @@ impl NetclassNetlink {
         }
     }
 
-    fn look(&mut self) -> Result<Vec<Device>, CollectError> {
+    fn look(&mut self, deadline: Deadline) -> Result<Vec<Device>, CollectError> {
         let mut devices = Vec::new();
         self.netlink
+            .until(deadline)
             .dump("network devices", GET_LINKS, &[0; HEADER], |entry| {
                 devices.extend(parse(entry));
             })?;
         let ignored = self.ignored.as_ref();
         devices.retain(|device| !ignored.is_some_and(|pattern| pattern.is_match(&device.name)));
         devices.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let modes = self.link_modes.read()?;
+        let modes = self.link_modes.read(deadline)?;
         for device in &mut devices {
             device.link_mode = modes.get(&device.index).copied();
             self.read_files(device)?;
@@ -194,8 +195,8 @@ impl NetclassNetlink {
 }
 
 impl Collector for NetclassNetlink {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let devices = self.look()?;
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
+        let devices = self.look(deadline)?;
         for (name, number) in NUMBERS {
             let kind = if name.ends_with("_total") {
                 MetricKind::Counter

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::collect::CollectError;
 use crate::collect::device_filter::DeviceFilter;
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Netlink, attributes, u32_at};
+use crate::sources::{Deadline, Netlink, attributes, u32_at};
 
 /// `RTM_GETADDR`
 const GET_ADDRESSES: u16 = 22;
@@ -43,9 +43,11 @@ impl Addresses {
         &mut self,
         filter: &DeviceFilter,
         out: &mut Exposition,
+        deadline: Deadline,
     ) -> Result<(), CollectError> {
         let mut addresses = Vec::new();
         self.netlink
+            .until(deadline)
             .dump("addresses", GET_ADDRESSES, &[0; HEADER], |entry| {
                 addresses.extend(parse(entry));
             })?;

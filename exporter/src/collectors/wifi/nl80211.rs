@@ -1,6 +1,6 @@
 //! Wireless interfaces, their networks and the stations they see, from the generic netlink family nl80211.
 
-use crate::sources::{Netlink, NetlinkError, attributes, u16_at, u32_at, u64_at};
+use crate::sources::{Deadline, Netlink, NetlinkError, attributes, u16_at, u32_at, u64_at};
 
 /// `NL80211_CMD_GET_INTERFACE`
 const GET_INTERFACES: u8 = 5;
@@ -99,7 +99,11 @@ impl Default for Wireless {
 
 impl Wireless {
     /// The interfaces in order of name; `None` when the kernel has no wireless devices at all.
-    pub(super) fn interfaces(&mut self) -> Result<Option<Vec<Interface>>, NetlinkError> {
+    pub(super) fn interfaces(
+        &mut self,
+        deadline: Deadline,
+    ) -> Result<Option<Vec<Interface>>, NetlinkError> {
+        self.netlink.until(deadline);
         if self.family.is_none() {
             self.family = self.netlink.family("nl80211")?;
         }

@@ -127,6 +127,26 @@ impl HostileHost {
         Some((place, content))
     }
 
+    /// The path of file `place` below the host's root.
+    pub fn path(&self, place: usize) -> &Path {
+        let path = &self.files[place].path;
+        path.strip_prefix(self.directory.path()).unwrap()
+    }
+
+    /// What newcomers among the collectors show with `content` in file `place`.
+    pub fn shown_with(&self, place: usize, content: &[u8]) -> BTreeSet<String> {
+        let file = &self.files[place];
+        std::fs::write(&file.path, content).unwrap();
+        let show = |reader: &usize| {
+            let name = TABLE[*reader].name;
+            let mut newcomer = Registry::new(&settings(self.directory.path(), name)).unwrap();
+            judged(&mut newcomer, name).unwrap()
+        };
+        let shown = file.readers.iter().flat_map(show).collect();
+        std::fs::write(&file.path, &file.original).unwrap();
+        shown
+    }
+
     /// The names of the collectors that read any of the files.
     pub fn collectors(&self) -> BTreeSet<&'static str> {
         let places = self.files.iter().flat_map(|file| &file.readers);
