@@ -2,29 +2,29 @@
 
 pub mod backoff;
 pub mod context;
+mod feeds;
 mod inputs;
+pub mod interviewer;
 mod pass;
 mod recall;
 mod reconcile;
 mod schedule;
+mod scope;
 pub mod serving;
 mod stand_aside;
 mod supervision;
 mod telling;
+pub mod wakes;
 
-use std::{convert::Infallible, fmt::Debug, future::ready, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{
-        apps::v1::DaemonSet,
-        core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount},
-        rbac::v1::{Role, RoleBinding},
-    },
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Secret, Service, ServiceAccount},
+    rbac::v1::{Role, RoleBinding},
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Client, Resource,
     api::ListParams,
     core::DeserializeGuard,
     runtime::{
@@ -33,15 +33,16 @@ use kube::{
         watcher,
     },
 };
-use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::SecureExporter,
     client::WATCH_SECONDS,
-    controller::{context::Context, reconcile::reconcile, supervision::Supervision},
-    names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, Owner},
+    controller::{
+        context::Context, feeds::Feeds, reconcile::reconcile, scope::api, supervision::Supervision,
+    },
+    names::{MANAGED_BY, MANAGED_BY_LABEL, Owner},
     observe::api_error::{self, Class, class},
     telemetry::{passes::PASS_DEADLINE, repeats::Repeats},
 };
@@ -60,12 +61,22 @@ type Guarded = DeserializeGuard<SecureExporter>;
 pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &CancellationToken) {
     let client = &context.client;
     let ended = stop.child_token();
-    let controller =
-        controller(client, namespace).graceful_shutdown_on(ended.clone().cancelled_owned());
+    let woken = context.wakes.listen(namespace);
+    let woken = woken.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
+    let controller = controller(client, namespace)
+        .reconcile_on(woken)
+        .graceful_shutdown_on(ended.clone().cancelled_owned());
     let store = controller.store();
     let in_scope = |owner: &Owner| namespace.is_none_or(|namespace| owner.namespace == namespace);
     let is_deleted = |owner: &Owner| in_scope(owner) && !is_present(&store, owner);
     let (failed, repeats) = (Notify::new(), Repeats::default());
+    let note_failure = |error: &(dyn std::error::Error + 'static)| {
+        failed.notify_one();
+        let error = api_error::within(error).map_or_else(|| error.to_string(), api_error::text);
+        if repeats.is_new(&error) {
+            tracing::warn!(namespace, error, "a watch failed; retrying");
+        }
+    };
 
     let current = store.clone();
     let passes = controller
@@ -81,14 +92,7 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
                 Err(controller::Error::ObjectNotFound(gone)) => {
                     context.forget(|owner| owner.name == gone.name && is_deleted(owner));
                 }
-                Err(error) => {
-                    failed.notify_one();
-                    let error = api_error::within(&error)
-                        .map_or_else(|| error.to_string(), api_error::text);
-                    if repeats.is_new(&error) {
-                        tracing::warn!(namespace, error, "a watch failed; retrying");
-                    }
-                }
+                Err(error) => note_failure(&error),
             }
             ready(())
         });
@@ -110,18 +114,26 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
         // For ever, if the first list never succeeded.
         sleep(PASS_DEADLINE).await;
     };
+    let pods = context.pods.open(namespace);
+    let feeds = Feeds {
+        context: &context,
+        namespace,
+        failed: &|error| note_failure(error),
+    };
     tokio::select! {
         () = passes => {}
         () = sweep => {}
         () = lose => {}
+        () = feeds.pods(&pods) => {}
+        () = feeds.daemon_sets() => {}
     }
+    context.pods.close(namespace);
     context.forget(in_scope);
 }
 
 fn controller(client: &Client, namespace: Option<&str>) -> Controller<Guarded> {
     let all = || watcher::Config::default().timeout(WATCH_SECONDS);
     let ours = || all().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-    let pods = all().labels(&format!("{NAME_LABEL}={APP_NAME}"));
     Controller::new(api::<Guarded>(client, namespace), all())
         .trigger_backoff(backoff::watches())
         .owns(api::<Secret>(client, namespace), ours())
@@ -130,8 +142,6 @@ fn controller(client: &Client, namespace: Option<&str>) -> Controller<Guarded> {
         .owns(api::<Role>(client, namespace), ours())
         .owns(api::<RoleBinding>(client, namespace), ours())
         .owns(api::<Service>(client, namespace), ours())
-        .owns(api::<DaemonSet>(client, namespace), ours())
-        .watches(api::<Pod>(client, namespace), pods, |pod| owner_of(&pod))
 }
 
 /// Lists the resources of one namespace, or of all, to learn whether that is possible.
@@ -225,24 +235,5 @@ fn valid(resource: &Guarded) -> Option<(&SecureExporter, Owner)> {
             tracing::warn!(name, error = %invalid.error, "cannot parse a SecureExporter");
             None
         }
-    }
-}
-
-/// Returns the resource of a pod by the pod's labels, because the pod's owner is the DaemonSet.
-fn owner_of(pod: &Pod) -> Option<ObjectRef<Guarded>> {
-    let name = pod.labels().get(INSTANCE_LABEL)?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
     }
 }

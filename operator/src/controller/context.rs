@@ -10,10 +10,10 @@ use crate::{
     api::HostNetwork,
     apply::{Writer, repairs::Repairs},
     clock::Clock,
-    controller::backoff::PerObject,
+    controller::{backoff::PerObject, wakes::Wakes},
     lease::Leases,
     names::Owner,
-    observe::samples::Samples,
+    observe::{pods::Pods, prober::Prober},
     rotation::{recall::Memory, timing::Timers},
     spec::policy::Policy,
     supplied::reference::ReferencePolicy,
@@ -46,10 +46,14 @@ pub struct Context {
     pub repairs: Repairs,
     /// The timers of rotations.
     pub timers: Timers,
-    /// The last answers of the exporters.
-    pub samples: Samples,
+    /// The watched pods of the exporters.
+    pub pods: Arc<Pods>,
+    /// Asks the exporters in the background.
+    pub prober: Prober,
+    /// Asks for passes.
+    pub wakes: Arc<Wakes>,
     /// What was last known about each resource, by uid.
-    pub remembered: Mutex<HashMap<String, Remembered>>,
+    pub remembered: Arc<Mutex<HashMap<String, Remembered>>>,
 }
 
 impl Context {
@@ -58,7 +62,7 @@ impl Context {
     pub fn forget(&self, is_deleted: impl Fn(&Owner) -> bool) {
         for owner in self.passes.remove(is_deleted) {
             self.remembered().remove(&owner.uid);
-            self.samples.forget(&owner.uid);
+            self.prober.forget(&owner.uid);
             self.backoff.succeeded(&owner.uid);
             self.events.forget(&owner.uid);
             // Unless there is another one of this name by now.
@@ -71,7 +75,7 @@ impl Context {
     /// Forgets what is known about a resource that another release serves: it would be outdated when this one serves it again.
     pub(crate) fn leave(&self, owner: &Owner) {
         self.remembered().remove(&owner.uid);
-        self.samples.forget(&owner.uid);
+        self.prober.forget(&owner.uid);
         self.backoff.succeeded(&owner.uid);
         self.metrics.forget(&owner.namespace, &owner.name);
     }
@@ -124,6 +128,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
+        controller::interviewer::prober,
         spec::{
             image_policy::ImagePolicy,
             pod_policy::{PodPolicy, PodRules},
@@ -133,7 +138,7 @@ mod tests {
     fn context() -> Context {
         let nowhere = "http://127.0.0.1:9".parse().expect("is a URL");
         let client = Client::try_from(Config::new(nowhere)).expect("is valid");
-        let clock = Arc::new(SystemClock::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let metrics = Arc::<Metrics>::default();
         let leases = Leases::new(
             client.clone(),
@@ -141,8 +146,21 @@ mod tests {
             clock.clone(),
             metrics.clone(),
         );
+        let pods = Arc::<Pods>::default();
+        let wakes = Arc::<Wakes>::default();
+        let remembered = Arc::default();
         Context {
             events: Events::new(client.clone()),
+            prober: prober(
+                &client,
+                &pods,
+                &wakes,
+                &remembered,
+                &clock,
+                &Timers::default(),
+            ),
+            pods,
+            wakes,
             client,
             clock,
             policy: Policy {
@@ -157,8 +175,7 @@ mod tests {
             backoff: PerObject::default(),
             repairs: Repairs::default(),
             timers: Timers::default(),
-            samples: Samples::default(),
-            remembered: Mutex::default(),
+            remembered,
         }
     }
 

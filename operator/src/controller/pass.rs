@@ -54,8 +54,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) supply: Option<Supply>,
     /// The answers of the exporters.
     pub(crate) heard: Option<Heard>,
-    /// In how long the exporters must be asked again.
-    pub(crate) ask_in: Duration,
+    /// Whether all answers are recent enough for the drop of a credential.
+    pub(crate) is_confirmed: bool,
     /// Whether the objects that the pass read had been written for this generation of the resource.
     pub(crate) is_settled: bool,
     /// What another client deleted or changed, and the pass restored.
@@ -113,7 +113,7 @@ impl<'a> Pass<'a> {
             own: None,
             supply: None,
             heard: None,
-            ask_in: LONGEST_PAUSE,
+            is_confirmed: false,
             waiting: Waiting::NotKnown,
             is_complete: false,
             problems: Vec::new(),

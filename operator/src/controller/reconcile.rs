@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use kube::Resource;
 
@@ -33,9 +34,10 @@ use crate::{
     rotation::{
         adoption::Adoption,
         annotations::read_handled,
-        evidence::Waiting,
+        decide::next_assumption,
+        evidence::Heard,
         order::Order,
-        plan::{Circumstances, Issued, Next, carry_out, plan},
+        plan::{Circumstances, Issued, Next, carry_out, plan, rests_on_evidence},
         recall::{Known, Memory, Stored},
         spec_in_force::spec_in_force,
         state::{State, format::StateError},
@@ -77,7 +79,7 @@ pub(crate) async fn reconcile(
     }
     let adoption = adoption(resource, owner);
     let adopts = adoption == Adoption::Allowed;
-    let observed = observe::observe(&context.client, owner, adopts).await;
+    let observed = observe::observe(&context.client, &context.pods, owner, adopts).await;
     let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
     match tenure {
         Ok(since) => pass.ours_since = Some(since),
@@ -123,7 +125,7 @@ impl Pass<'_> {
             return Ok(());
         };
         let (requests, published) = (self.requests.clone(), self.observed.published());
-        self.heard = self.hear(&spec, &known).await;
+        self.heard = self.hear();
         let heard = self.heard.clone().unwrap_or_default();
         let it = Circumstances {
             spec: &spec,
@@ -137,7 +139,16 @@ impl Pass<'_> {
             now: self.now,
             clock_jumped: self.clock_jumped(),
         };
-        let plan = plan(&known, &it)?;
+        let planned = plan(&known, &it)?;
+        let nothing = Heard::default();
+        let (plan, it) = if !self.is_confirmed && rests_on_evidence(&planned, &known, &it)? {
+            // The answers are from different times. Everybody is asked once more, and the next pass decides.
+            self.context.prober.confirm(self.owner);
+            let it = it.without_evidence(&nothing);
+            (plan(&known, &it)?, it)
+        } else {
+            (planned, it)
+        };
         self.supply = Some(plan.supply.clone());
         let next = self.make(&plan.steps, known.clone(), &spec).await?;
         let Some(stored) = self.apply(&spec, &known, &next, &issued).await? else {
@@ -163,20 +174,15 @@ impl Pass<'_> {
         let outlook = plan.outlook(&known, (state, next.order.as_ref()), &it)?;
         self.waiting = outlook.waiting;
         let is_watched = plan.supply == Supply::Managed && !spec.has_supplied_secrets();
-        let awaits = self.waiting != Waiting::Nobody;
+        let timers = &self.context.timers;
         self.due = if stored == known.stored {
-            pause(
-                outlook.deadline,
-                self.now,
-                awaits,
-                is_watched,
-                &self.context.timers,
-            )
-            .min(self.ask_in.max(AFTER_A_STEP))
+            let assumed = next_assumption(state, &spec, &heard, timers, self.now);
+            let deadline = outlook.deadline.min(assumed.unwrap_or(Timestamp::MAX));
+            pause(deadline, self.now, is_watched, timers)
         } else {
             AFTER_A_STEP
         };
-        Ok(())
+        self.direct_prober(state, &spec)
     }
 
     /// The spec to go by, and what is known; `None` where no spec was ever accepted.

@@ -6,8 +6,8 @@ use kube::Client;
 use parking_lot::Mutex;
 use secure_exporter_operator::{
     api::SecureExporter,
-    clock::SystemClock,
-    controller::{backoff::PerObject, context::Context, supervised},
+    clock::{Clock, SystemClock},
+    controller::{backoff::PerObject, context::Context, interviewer::prober, supervised},
     lease::Leases,
     names::Owner,
     render::{certificate_request, state_secret},
@@ -101,12 +101,18 @@ fn resource() -> SecureExporter {
 }
 
 fn context(client: &Client) -> Context {
-    let clock = Arc::new(SystemClock::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let metrics = Arc::new(Metrics::default());
     let release = "monitoring/secure-exporter".to_owned();
     let leases = Leases::new(client.clone(), release, clock.clone(), metrics.clone());
+    let (pods, wakes, remembered) = (Arc::default(), Arc::default(), Arc::default());
+    let timers = Timers::default();
     Context {
         client: client.clone(),
+        prober: prober(client, &pods, &wakes, &remembered, &clock, &timers),
+        pods,
+        wakes,
+        remembered,
         clock,
         leases: Arc::new(leases),
         passes: Arc::new(Passes::new(1)),
@@ -120,9 +126,7 @@ fn context(client: &Client) -> Context {
         events: Events::new(client.clone()),
         backoff: PerObject::default(),
         repairs: Default::default(),
-        timers: Timers::default(),
-        samples: Default::default(),
-        remembered: Default::default(),
+        timers,
     }
 }
 

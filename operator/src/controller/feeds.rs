@@ -1,0 +1,93 @@
+//! The watches whose events are not each a pass: thousands of them come within minutes while pods are rolled out.
+
+use std::{fmt::Debug, pin::pin, time::Instant};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::{NamespaceResourceScope, api::apps::v1::DaemonSet};
+use kube::{
+    Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt, watcher},
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    api::SecureExporter,
+    client::WATCH_SECONDS,
+    controller::{backoff, context::Context, scope::api},
+    names::{APP_NAME, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
+    observe::{
+        children::controllers,
+        pods::{PodWatch, ReadPod},
+    },
+};
+
+/// The watches of one namespace, or of all.
+pub(super) struct Feeds<'a> {
+    pub(super) context: &'a Context,
+    pub(super) namespace: Option<&'a str>,
+    /// Called with each failure.
+    pub(super) failed: &'a (dyn Fn(&watcher::Error) + Sync),
+}
+
+impl Feeds<'_> {
+    /// Watches the pods of the exporters, for the passes and for the prober. Never ends.
+    pub(super) async fn pods(&self, watch: &PodWatch) {
+        let pods = format!("{NAME_LABEL}={APP_NAME}");
+        let mut events = pin!(self.events::<ReadPod>(&pods));
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    for (namespace, name) in watch.note(event) {
+                        self.context.prober.pods_changed(&namespace, &name);
+                        self.context.wakes.wake(&namespace, &name);
+                    }
+                }
+                Err(error) => {
+                    watch.failed(Instant::now());
+                    (self.failed)(&error);
+                }
+            }
+        }
+    }
+
+    /// Watches the DaemonSets, whose status changes with each of their pods. Never ends.
+    pub(super) async fn daemon_sets(&self) {
+        let ours = format!("{MANAGED_BY_LABEL}={MANAGED_BY}");
+        let events = self.events::<PartialObjectMeta<DaemonSet>>(&ours);
+        let mut touched = pin!(events.touched_objects());
+        while let Some(touched) = touched.next().await {
+            match touched {
+                Ok(daemon_set) => self.wake_owner(&daemon_set),
+                Err(error) => (self.failed)(&error),
+            }
+        }
+    }
+
+    fn wake_owner(&self, daemon_set: &PartialObjectMeta<DaemonSet>) {
+        let namespace = daemon_set.namespace().unwrap_or_default();
+        let owners = controllers(daemon_set.meta());
+        for owner in owners.filter(|owner| owner.kind == SecureExporter::kind(&())) {
+            self.context.wakes.wake(&namespace, &owner.name);
+        }
+    }
+
+    fn events<K>(
+        &self,
+        labels: &str,
+    ) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + use<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let config = watcher::Config::default()
+            .timeout(WATCH_SECONDS)
+            .labels(labels);
+        let objects = api::<K>(&self.context.client, self.namespace);
+        watcher(objects, config).backoff(backoff::watches())
+    }
+}
