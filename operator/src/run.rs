@@ -101,6 +101,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         permits: Semaphore::new(usize::from(arguments.concurrency)),
         backoff: PerObject::default(),
         repairs: Default::default(),
+        verified: Default::default(),
         timers,
     });
     let (stop, signals) = stop_signal().map_err(RunError::Signals)?;

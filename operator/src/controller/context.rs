@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     api::HostNetwork,
-    apply::{Writer, repairs::Repairs},
+    apply::{Writer, repairs::Repairs, verified::Verified},
     clock::Clock,
     controller::{backoff::PerObject, wakes::Wakes},
     lease::Leases,
@@ -44,6 +44,8 @@ pub struct Context {
     pub backoff: PerObject,
     /// The repairs of generated objects that were tried.
     pub repairs: Repairs,
+    /// What need not be applied again.
+    pub verified: Verified,
     /// The timers of rotations.
     pub timers: Timers,
     /// The watched pods of the exporters.
@@ -63,6 +65,7 @@ impl Context {
         for owner in self.passes.remove(is_deleted) {
             self.remembered().remove(&owner.uid);
             self.prober.forget(&owner.uid);
+            self.verified.forget(&owner);
             self.backoff.succeeded(&owner.uid);
             self.events.forget(&owner.uid);
             // Unless there is another one of this name by now.
@@ -100,6 +103,7 @@ impl Context {
             client: &self.client,
             metrics: &self.metrics,
             repairs: &self.repairs,
+            verified: &self.verified,
         }
     }
 
@@ -174,6 +178,7 @@ mod tests {
             permits: Semaphore::new(1),
             backoff: PerObject::default(),
             repairs: Repairs::default(),
+            verified: Verified::default(),
             timers: Timers::default(),
             remembered,
         }

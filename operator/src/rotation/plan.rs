@@ -313,3 +313,6 @@ fn next_look(order: &Order, timers: &Timers, now: Timestamp) -> Timestamp {
     next.or_else(|| now.checked_add(patience).ok())
         .unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ mod fake_api;
 mod lease;
 mod log_bodies;
 mod observation;
+mod quiet_passes;
 mod render_children;
 mod requests;
 mod rotation_model;

@@ -32,14 +32,14 @@ use crate::{
 
 /// The objects of the API server, by path.
 #[derive(Default)]
-struct Store {
-    objects: BTreeMap<String, Value>,
+pub(crate) struct Store {
+    pub(crate) objects: BTreeMap<String, Value>,
     writes: u64,
     refuses_to_delete: bool,
 }
 
 impl Store {
-    fn answer(&mut self, request: &Request) -> (u16, Value) {
+    pub(crate) fn answer(&mut self, request: &Request) -> (u16, Value) {
         let Request { verb, path, body } = request;
         match verb.as_str() {
             "GET" if path.ends_with("/nodes") || path.contains("/nodes-") => self.read(path),
@@ -87,7 +87,7 @@ impl Store {
     }
 }
 
-fn resource() -> SecureExporter {
+pub(crate) fn resource() -> SecureExporter {
     let Owner {
         name,
         namespace,
@@ -100,7 +100,7 @@ fn resource() -> SecureExporter {
     .unwrap()
 }
 
-fn context(client: &Client) -> Context {
+pub(crate) fn context(client: &Client) -> Context {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let metrics = Arc::new(Metrics::default());
     let release = "monitoring/secure-exporter".to_owned();
@@ -126,6 +126,7 @@ fn context(client: &Client) -> Context {
         events: Events::new(client.clone()),
         backoff: PerObject::default(),
         repairs: Default::default(),
+        verified: Default::default(),
         timers,
     }
 }
