@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod context;
+pub mod dependents;
 mod feeds;
 mod inputs;
 pub mod interviewer;
@@ -44,6 +45,7 @@ use crate::{
     },
     names::{MANAGED_BY, MANAGED_BY_LABEL, Owner},
     observe::api_error::{self, Class, class},
+    spec::issuer::PlaceKind,
     telemetry::{passes::PASS_DEADLINE, repeats::Repeats},
 };
 
@@ -126,8 +128,11 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
         () = lose => {}
         () = feeds.pods(&pods) => {}
         () = feeds.daemon_sets() => {}
+        () = feeds.references::<Secret>(PlaceKind::Secret) => {}
+        () = feeds.references::<ConfigMap>(PlaceKind::ConfigMap) => {}
     }
     context.pods.close(namespace);
+    context.dependents.close(namespace);
     context.forget(in_scope);
 }
 
@@ -195,7 +200,8 @@ pub async fn supervised(
         backoff: &context.backoff,
         deadline: PASS_DEADLINE,
     };
-    let pass = async |blocking| reconcile(resource, owner, context, &blocking).await;
+    // On the heap: a pass is a large future.
+    let pass = async |blocking| Box::pin(reconcile(resource, owner, context, &blocking)).await;
     supervision.run(owner, pass).await
 }
 

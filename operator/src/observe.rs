@@ -110,7 +110,7 @@ impl Reads<'_> {
         let daemon_set = self.child(name).await;
         let complaints = match &daemon_set {
             Child::Unknown(_) => None,
-            known => Some(self.complaints(known.ours()).await),
+            known => Some(Box::pin(self.complaints(known.ours())).await),
         };
         (daemon_set, complaints)
     }

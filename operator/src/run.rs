@@ -88,6 +88,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let context = Arc::new(Context {
         prober: prober(&client, &pods, &wakes, &remembered, &clock, &timers),
         pods,
+        dependents: Default::default(),
         wakes,
         remembered,
         leases: leases.clone(),

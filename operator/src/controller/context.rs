@@ -10,7 +10,7 @@ use crate::{
     api::HostNetwork,
     apply::{Writer, repairs::Repairs, verified::Verified},
     clock::Clock,
-    controller::{backoff::PerObject, wakes::Wakes},
+    controller::{backoff::PerObject, dependents::Dependents, wakes::Wakes},
     lease::Leases,
     names::Owner,
     observe::{pods::Pods, prober::Prober},
@@ -52,6 +52,8 @@ pub struct Context {
     pub pods: Arc<Pods>,
     /// Asks the exporters in the background.
     pub prober: Prober,
+    /// Which resources reference which objects of users.
+    pub dependents: Dependents,
     /// Asks for passes.
     pub wakes: Arc<Wakes>,
     /// What was last known about each resource, by uid.
@@ -65,6 +67,7 @@ impl Context {
         for owner in self.passes.remove(is_deleted) {
             self.remembered().remove(&owner.uid);
             self.prober.forget(&owner.uid);
+            self.dependents.forget(&owner.uid);
             self.verified.forget(&owner);
             self.backoff.succeeded(&owner.uid);
             self.events.forget(&owner.uid);
@@ -79,6 +82,7 @@ impl Context {
     pub(crate) fn leave(&self, owner: &Owner) {
         self.remembered().remove(&owner.uid);
         self.prober.forget(&owner.uid);
+        self.dependents.forget(&owner.uid);
         self.backoff.succeeded(&owner.uid);
         self.metrics.forget(&owner.namespace, &owner.name);
     }
@@ -164,6 +168,7 @@ mod tests {
                 &Timers::default(),
             ),
             pods,
+            dependents: Dependents::default(),
             wakes,
             client,
             clock,

@@ -7,7 +7,10 @@ use k8s_openapi::{NamespaceResourceScope, api::apps::v1::DaemonSet};
 use kube::{
     Resource, ResourceExt,
     core::PartialObjectMeta,
-    runtime::{WatchStreamExt, watcher},
+    runtime::{
+        WatchStreamExt,
+        watcher::{self, Event},
+    },
 };
 use serde::de::DeserializeOwned;
 
@@ -20,6 +23,7 @@ use crate::{
         children::controllers,
         pods::{PodWatch, ReadPod},
     },
+    spec::issuer::PlaceKind,
 };
 
 /// The watches of one namespace, or of all.
@@ -34,7 +38,7 @@ impl Feeds<'_> {
     /// Watches the pods of the exporters, for the passes and for the prober. Never ends.
     pub(super) async fn pods(&self, watch: &PodWatch) {
         let pods = format!("{NAME_LABEL}={APP_NAME}");
-        let mut events = pin!(self.events::<ReadPod>(&pods));
+        let mut events = pin!(self.events::<ReadPod>(Some(&pods)));
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
@@ -51,10 +55,51 @@ impl Feeds<'_> {
         }
     }
 
+    /// Watches the metadata of the objects of users of this kind, from the first reference to one on. Never ends.
+    pub(super) async fn references<K>(&self, kind: PlaceKind)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let (dependents, namespace) = (&self.context.dependents, self.namespace);
+        dependents.wait_for_reference(namespace, kind).await;
+        let mut events = pin!(self.events::<PartialObjectMeta<K>>(None));
+        while let Some(event) = events.next().await {
+            let changed = match event {
+                Ok(Event::Init) => {
+                    dependents.listed(namespace, kind, false);
+                    Vec::new()
+                }
+                Ok(Event::InitApply(_)) => Vec::new(),
+                Ok(Event::InitDone) => {
+                    dependents.listed(namespace, kind, true);
+                    // Any of them may have changed before.
+                    dependents.all(namespace, kind)
+                }
+                Ok(Event::Apply(object) | Event::Delete(object)) => {
+                    let namespace = object.namespace().unwrap_or_default();
+                    dependents.of(&namespace, kind, &object.name_any())
+                }
+                Err(error) => {
+                    dependents.failed(namespace, kind);
+                    (self.failed)(&error);
+                    Vec::new()
+                }
+            };
+            for (namespace, name) in changed {
+                self.context.wakes.wake(&namespace, &name);
+            }
+        }
+    }
+
     /// Watches the DaemonSets, whose status changes with each of their pods. Never ends.
     pub(super) async fn daemon_sets(&self) {
         let ours = format!("{MANAGED_BY_LABEL}={MANAGED_BY}");
-        let events = self.events::<PartialObjectMeta<DaemonSet>>(&ours);
+        let events = self.events::<PartialObjectMeta<DaemonSet>>(Some(&ours));
         let mut touched = pin!(events.touched_objects());
         while let Some(touched) = touched.next().await {
             match touched {
@@ -74,8 +119,8 @@ impl Feeds<'_> {
 
     fn events<K>(
         &self,
-        labels: &str,
-    ) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + use<K>
+        labels: Option<&str>,
+    ) -> impl Stream<Item = Result<Event<K>, watcher::Error>> + use<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -84,10 +129,11 @@ impl Feeds<'_> {
             + Send
             + 'static,
     {
-        let config = watcher::Config::default()
-            .timeout(WATCH_SECONDS)
-            .labels(labels);
+        let config = watcher::Config {
+            label_selector: labels.map(str::to_owned),
+            ..watcher::Config::default().timeout(WATCH_SECONDS)
+        };
         let objects = api::<K>(&self.context.client, self.namespace);
-        watcher(objects, config).backoff(backoff::watches())
+        watcher::watcher(objects, config).backoff(backoff::watches())
     }
 }

@@ -35,6 +35,8 @@ impl Pass<'_> {
         spec: &ValidSpec,
         known: &Known,
     ) -> Result<Option<(SuppliedCredentials, Issued)>, Problem> {
+        // Before they are read, so that no later change is missed.
+        self.context.dependents.set(self.owner, spec);
         let (client, namespace) = (&self.context.client, &self.owner.namespace);
         let policy = self.context.references;
         let own = observe::supplied_credentials(client, policy, namespace, spec).await;

@@ -173,7 +173,9 @@ impl Pass<'_> {
         };
         let outlook = plan.outlook(&known, (state, next.order.as_ref()), &it)?;
         self.waiting = outlook.waiting;
-        let is_watched = plan.supply == Supply::Managed && !spec.has_supplied_secrets();
+        // What is wrong with a certificate may also change with time.
+        let is_watched = self.context.dependents.are_watched(self.owner)
+            && !matches!(plan.supply, Supply::External(Err(_)));
         let timers = &self.context.timers;
         self.due = if stored == known.stored {
             let assumed = next_assumption(state, &spec, &heard, timers, self.now);

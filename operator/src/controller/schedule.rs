@@ -27,8 +27,8 @@ const CONFLICTS_END: Duration = Duration::from_secs(4);
 /// How soon what was just written is read back.
 pub(crate) const AFTER_A_STEP: Duration = Duration::from_secs(1);
 
-/// How often the objects of other issuers and the user-supplied Secrets are read. They do not carry our labels: to watch
-/// them, the operator would have to keep every Secret of the namespace in memory.
+/// How often the objects of other issuers and the user-supplied Secrets are read while their watch does not work, or something
+/// is wrong with them.
 pub(crate) const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Returns how soon to retry; `None` if nothing failed.

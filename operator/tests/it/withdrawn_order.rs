@@ -111,6 +111,7 @@ pub(crate) fn context(client: &Client) -> Context {
         client: client.clone(),
         prober: prober(client, &pods, &wakes, &remembered, &clock, &timers),
         pods,
+        dependents: Default::default(),
         wakes,
         remembered,
         clock,
