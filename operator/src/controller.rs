@@ -9,6 +9,8 @@ pub mod interviewer;
 mod pass;
 mod recall;
 mod reconcile;
+mod rest;
+pub mod rests;
 mod schedule;
 mod scope;
 pub mod serving;
@@ -21,6 +23,7 @@ use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::{
+    apps::v1::DaemonSet,
     core::v1::{ConfigMap, Secret, Service, ServiceAccount},
     rbac::v1::{Role, RoleBinding},
 };
@@ -43,7 +46,7 @@ use crate::{
     controller::{
         context::Context, feeds::Feeds, reconcile::reconcile, scope::api, supervision::Supervision,
     },
-    names::{MANAGED_BY, MANAGED_BY_LABEL, Owner},
+    names::Owner,
     observe::api_error::{self, Class, class},
     spec::issuer::PlaceKind,
     telemetry::{passes::PASS_DEADLINE, repeats::Repeats},
@@ -127,26 +130,25 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
         () = sweep => {}
         () = lose => {}
         () = feeds.pods(&pods) => {}
-        () = feeds.daemon_sets() => {}
+        () = feeds.generated::<Secret>() => {}
+        () = feeds.generated::<ConfigMap>() => {}
+        () = feeds.generated::<ServiceAccount>() => {}
+        () = feeds.generated::<Role>() => {}
+        () = feeds.generated::<RoleBinding>() => {}
+        () = feeds.generated::<Service>() => {}
+        () = feeds.generated::<DaemonSet>() => {}
         () = feeds.references::<Secret>(PlaceKind::Secret) => {}
         () = feeds.references::<ConfigMap>(PlaceKind::ConfigMap) => {}
     }
     context.pods.close(namespace);
     context.dependents.close(namespace);
+    context.versions.close(namespace);
     context.forget(in_scope);
 }
 
 fn controller(client: &Client, namespace: Option<&str>) -> Controller<Guarded> {
-    let all = || watcher::Config::default().timeout(WATCH_SECONDS);
-    let ours = || all().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-    Controller::new(api::<Guarded>(client, namespace), all())
-        .trigger_backoff(backoff::watches())
-        .owns(api::<Secret>(client, namespace), ours())
-        .owns(api::<ConfigMap>(client, namespace), ours())
-        .owns(api::<ServiceAccount>(client, namespace), ours())
-        .owns(api::<Role>(client, namespace), ours())
-        .owns(api::<RoleBinding>(client, namespace), ours())
-        .owns(api::<Service>(client, namespace), ours())
+    let all = watcher::Config::default().timeout(WATCH_SECONDS);
+    Controller::new(api::<Guarded>(client, namespace), all).trigger_backoff(backoff::watches())
 }
 
 /// Lists the resources of one namespace, or of all, to learn whether that is possible.

@@ -9,6 +9,8 @@ pub mod pods;
 pub mod probe;
 pub mod prober;
 pub mod supplied;
+pub mod versions;
+pub mod watch_health;
 
 use std::collections::BTreeSet;
 
@@ -189,7 +191,7 @@ async fn secret(
 }
 
 /// Whether every node has a ready pod. A DaemonSet whose controller has not looked at it yet has no problems either.
-fn has_ready_pods(set: &DaemonSet) -> bool {
+pub(crate) fn has_ready_pods(set: &DaemonSet) -> bool {
     set.status.as_ref().is_none_or(|status| {
         let desired = status.desired_number_scheduled;
         status.number_ready >= desired && desired > 0

@@ -89,6 +89,8 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         prober: prober(&client, &pods, &wakes, &remembered, &clock, &timers),
         pods,
         dependents: Default::default(),
+        versions: Default::default(),
+        rests: Default::default(),
         wakes,
         remembered,
         leases: leases.clone(),

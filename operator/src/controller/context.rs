@@ -10,10 +10,10 @@ use crate::{
     api::HostNetwork,
     apply::{Writer, repairs::Repairs, verified::Verified},
     clock::Clock,
-    controller::{backoff::PerObject, dependents::Dependents, wakes::Wakes},
+    controller::{backoff::PerObject, dependents::Dependents, rests::Rests, wakes::Wakes},
     lease::Leases,
     names::Owner,
-    observe::{pods::Pods, prober::Prober},
+    observe::{pods::Pods, prober::Prober, versions::Versions},
     rotation::{recall::Memory, timing::Timers},
     spec::policy::Policy,
     supplied::reference::ReferencePolicy,
@@ -50,6 +50,10 @@ pub struct Context {
     pub timers: Timers,
     /// The watched pods of the exporters.
     pub pods: Arc<Pods>,
+    /// The watched versions of the generated objects.
+    pub versions: Versions,
+    /// The resources for which nothing is left to do.
+    pub rests: Rests,
     /// Asks the exporters in the background.
     pub prober: Prober,
     /// Which resources reference which objects of users.
@@ -68,12 +72,14 @@ impl Context {
             self.remembered().remove(&owner.uid);
             self.prober.forget(&owner.uid);
             self.dependents.forget(&owner.uid);
+            self.rests.end(&owner.uid);
             self.verified.forget(&owner);
             self.backoff.succeeded(&owner.uid);
             self.events.forget(&owner.uid);
             // Unless there is another one of this name by now.
             if !self.passes.knows(&owner.namespace, &owner.name) {
                 self.metrics.forget(&owner.namespace, &owner.name);
+                self.wakes.forget(&owner);
             }
         }
     }
@@ -83,6 +89,7 @@ impl Context {
         self.remembered().remove(&owner.uid);
         self.prober.forget(&owner.uid);
         self.dependents.forget(&owner.uid);
+        self.rests.end(&owner.uid);
         self.backoff.succeeded(&owner.uid);
         self.metrics.forget(&owner.namespace, &owner.name);
     }
@@ -169,6 +176,8 @@ mod tests {
             ),
             pods,
             dependents: Dependents::default(),
+            versions: Versions::default(),
+            rests: Rests::default(),
             wakes,
             client,
             clock,

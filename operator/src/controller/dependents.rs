@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -10,15 +10,12 @@ use tokio::sync::Notify;
 
 use crate::{
     names::Owner,
-    observe::pods::ResourceName,
+    observe::{pods::ResourceName, watch_health::WatchHealth},
     spec::{
         ValidSpec,
         issuer::{Place, PlaceKind, ValidIssuer},
     },
 };
-
-/// For how long a watch that failed is not relied on. A watch that keeps failing fails again sooner.
-const DISTRUST: Duration = Duration::from_secs(30);
 
 /// An object of a user, by kind and name.
 type Reference = (PlaceKind, String);
@@ -35,13 +32,7 @@ struct Known {
     /// By uid of the resource.
     references: HashMap<String, (Owner, BTreeSet<Reference>)>,
     /// The watches, by namespace (`None` is all namespaces) and kind.
-    watches: HashMap<(Option<String>, PlaceKind), Watch>,
-}
-
-#[derive(Debug, Default)]
-struct Watch {
-    is_listed: bool,
-    failed: Option<Instant>,
+    watches: HashMap<(Option<String>, PlaceKind), WatchHealth>,
 }
 
 impl Dependents {
@@ -132,15 +123,6 @@ impl Dependents {
         });
         let names = matching.map(|(owner, _)| (owner.namespace.clone(), owner.name.clone()));
         names.collect()
-    }
-}
-
-impl Watch {
-    fn is_current(&self, now: Instant) -> bool {
-        let is_distrusted = self
-            .failed
-            .is_some_and(|failed| now.saturating_duration_since(failed) < DISTRUST);
-        self.is_listed && !is_distrusted
     }
 }
 

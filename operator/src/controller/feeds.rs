@@ -3,7 +3,7 @@
 use std::{fmt::Debug, pin::pin, time::Instant};
 
 use futures::{Stream, StreamExt};
-use k8s_openapi::{NamespaceResourceScope, api::apps::v1::DaemonSet};
+use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Resource, ResourceExt,
     core::PartialObjectMeta,
@@ -15,14 +15,10 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::SecureExporter,
     client::WATCH_SECONDS,
     controller::{backoff, context::Context, scope::api},
     names::{APP_NAME, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
-    observe::{
-        children::controllers,
-        pods::{PodWatch, ReadPod},
-    },
+    observe::pods::{PodWatch, ReadPod},
     spec::issuer::PlaceKind,
 };
 
@@ -96,24 +92,34 @@ impl Feeds<'_> {
         }
     }
 
-    /// Watches the DaemonSets, whose status changes with each of their pods. Never ends.
-    pub(super) async fn daemon_sets(&self) {
-        let ours = format!("{MANAGED_BY_LABEL}={MANAGED_BY}");
-        let events = self.events::<PartialObjectMeta<DaemonSet>>(Some(&ours));
-        let mut touched = pin!(events.touched_objects());
-        while let Some(touched) = touched.next().await {
-            match touched {
-                Ok(daemon_set) => self.wake_owner(&daemon_set),
-                Err(error) => (self.failed)(&error),
+    /// Watches the metadata of the generated objects of this kind. Never ends. The status of the DaemonSet changes with each of
+    /// its pods.
+    pub(super) async fn generated<K>(&self)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let (versions, ours) = (
+            &self.context.versions,
+            format!("{MANAGED_BY_LABEL}={MANAGED_BY}"),
+        );
+        let mut events = pin!(self.events::<PartialObjectMeta<K>>(Some(&ours)));
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    for (namespace, name) in versions.note(self.namespace, event) {
+                        self.context.wakes.wake(&namespace, &name);
+                    }
+                }
+                Err(error) => {
+                    versions.failed::<K>(self.namespace);
+                    (self.failed)(&error);
+                }
             }
-        }
-    }
-
-    fn wake_owner(&self, daemon_set: &PartialObjectMeta<DaemonSet>) {
-        let namespace = daemon_set.namespace().unwrap_or_default();
-        let owners = controllers(daemon_set.meta());
-        for owner in owners.filter(|owner| owner.kind == SecureExporter::kind(&())) {
-            self.context.wakes.wake(&namespace, &owner.name);
         }
     }
 

@@ -68,6 +68,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) waiting: Waiting,
     /// What the pass could not do.
     pub(crate) problems: Vec<Problem>,
+    /// Until when there is nothing to do, if nothing happens; `None` if the pass changed something.
+    pub(crate) idle_until: Option<Timestamp>,
     /// When the next pass is due at the latest.
     pub(crate) due: Duration,
 }
@@ -117,6 +119,7 @@ impl<'a> Pass<'a> {
             waiting: Waiting::NotKnown,
             is_complete: false,
             problems: Vec::new(),
+            idle_until: None,
             due: LONGEST_PAUSE,
         }
     }

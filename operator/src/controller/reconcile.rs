@@ -16,6 +16,7 @@ use crate::{
         context::{Context, Remembered},
         pass::Pass,
         recall::recall,
+        rest::resting,
         schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, until},
         stand_aside::stand_aside,
         supervision::BlockingWork,
@@ -77,6 +78,15 @@ pub(crate) async fn reconcile(
             .passed(problem.category(), begin.elapsed().as_secs_f64());
         return Some(context.backoff.failed(&owner.uid));
     }
+    if let Ok(since) = &tenure
+        && let Some(pause) = resting(resource, owner, context, *since)
+    {
+        let seconds = begin.elapsed().as_secs_f64();
+        context.metrics.passed("Success", seconds);
+        return Some(pause);
+    }
+    // Before anything is read.
+    let news = context.wakes.news(owner);
     let adoption = adoption(resource, owner);
     let adopts = adoption == Adoption::Allowed;
     let observed = observe::observe(&context.client, &context.pods, owner, adopts).await;
@@ -93,8 +103,9 @@ pub(crate) async fn reconcile(
     if pass.is_complete && !pass.is_settled && pass.problems.is_empty() {
         pass.due = pass.due.min(AFTER_A_STEP);
     }
-    if let Err(error) = report(&pass).await {
-        pass.problems.push(Problem::Apply(error));
+    match report(&pass).await {
+        Ok(is_reported) => pass.begin_rest(news, is_reported),
+        Err(error) => pass.problems.push(Problem::Apply(error)),
     }
     let outcome = pass.problems.first().map_or("Success", Problem::category);
     context
@@ -180,6 +191,7 @@ impl Pass<'_> {
         self.due = if stored == known.stored {
             let assumed = next_assumption(state, &spec, &heard, timers, self.now);
             let deadline = outlook.deadline.min(assumed.unwrap_or(Timestamp::MAX));
+            self.idle_until = Some(deadline);
             pause(deadline, self.now, is_watched, timers)
         } else {
             AFTER_A_STEP

@@ -9,7 +9,7 @@ use futures::{Stream, stream};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::{clock::sleep_until, observe::pods::ResourceName};
+use crate::{clock::sleep_until, names::Owner, observe::pods::ResourceName};
 
 /// How long after a pass was asked for the next one is, at the earliest. In a rollout, thousands of pods change within minutes.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -19,17 +19,34 @@ const PAUSE: Duration = Duration::from_secs(3);
 pub struct Wakes {
     /// By namespace; `None` is all namespaces.
     watches: Mutex<HashMap<Option<String>, UnboundedSender<ResourceName>>>,
+    /// How often a pass was asked for, by resource.
+    news: Mutex<HashMap<ResourceName, u64>>,
 }
 
 impl Wakes {
     /// Asks for a pass over a resource. Nobody hears it if its namespace is not watched.
     pub fn wake(&self, namespace: &str, name: &str) {
+        let resource = (namespace.to_owned(), name.to_owned());
+        *self.news.lock().entry(resource.clone()).or_default() += 1;
         let watches = self.watches.lock();
         let own = watches.get(&Some(namespace.to_owned()));
         if let Some(watch) = own.or_else(|| watches.get(&None)) {
             // A watch that has just ended needs no pass.
-            let _ = watch.send((namespace.to_owned(), name.to_owned()));
+            let _ = watch.send(resource);
         }
+    }
+
+    /// Returns how often a pass over a resource was asked for. If a pass finds that nothing is left to do, and this number is as
+    /// it was before the pass read anything, then nothing has happened since.
+    pub fn news(&self, owner: &Owner) -> u64 {
+        let resource = (owner.namespace.clone(), owner.name.clone());
+        self.news.lock().get(&resource).copied().unwrap_or_default()
+    }
+
+    /// Forgets a deleted resource.
+    pub fn forget(&self, owner: &Owner) {
+        let resource = (owner.namespace.clone(), owner.name.clone());
+        self.news.lock().remove(&resource);
     }
 
     /// Returns the resources of one namespace, or of all, over which a pass is asked for.

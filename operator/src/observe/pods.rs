@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use k8s_openapi::{
@@ -17,15 +17,12 @@ use serde::Deserialize;
 
 use crate::{
     names::{CONTAINER, INSTANCE_LABEL, Owner, PORT_NAME},
-    observe::children::controllers,
+    observe::{children::controllers, watch_health::WatchHealth},
     report::pod_problems::{Complaint, of_container, of_scheduling},
 };
 
 /// How many objects a page of a list has.
 const PAGE_SIZE: u32 = 500;
-
-/// For how long a watch that failed is not relied on. A watch that keeps failing fails again sooner.
-const DISTRUST: Duration = Duration::from_secs(30);
 
 /// The fields of a pod that the operator reads. The others of a list of thousands of pods are never kept in memory.
 #[derive(Clone, Debug, Deserialize, kube::Resource)]
@@ -161,14 +158,21 @@ impl Pods {
         self.watches.lock().remove(&namespace.map(str::to_owned));
     }
 
+    /// Whether the watch shows the pods of a resource at the moment.
+    pub fn is_watched(&self, owner: &Owner) -> bool {
+        self.watch(owner)
+            .is_some_and(|watch| watch.is_current(Instant::now()))
+    }
+
     /// Returns the pods of a resource as they were last seen; `None` if the watch does not show them at the moment.
     pub fn watched(&self, owner: &Owner) -> Option<Vec<Arc<ExporterPod>>> {
-        let watch = {
-            let watches = self.watches.lock();
-            let own = watches.get(&Some(owner.namespace.clone()));
-            own.or_else(|| watches.get(&None)).cloned()?
-        };
-        watch.of(owner, Instant::now())
+        self.watch(owner)?.of(owner, Instant::now())
+    }
+
+    fn watch(&self, owner: &Owner) -> Option<Arc<PodWatch>> {
+        let watches = self.watches.lock();
+        let own = watches.get(&Some(owner.namespace.clone()));
+        own.or_else(|| watches.get(&None)).cloned()
     }
 
     /// Returns the pods of a resource as they were last seen, or from the API server.
@@ -196,9 +200,7 @@ pub struct PodWatch(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// Whether all pods are known.
-    is_listed: bool,
-    failed: Option<Instant>,
+    health: WatchHealth,
     pods: Index,
     /// Those of a list that is not complete yet.
     listing: Index,
@@ -217,7 +219,7 @@ impl PodWatch {
         let mut seen = self.0.lock();
         match event {
             Event::Init => {
-                seen.is_listed = false;
+                seen.health.is_listed = false;
                 seen.listing = Index::default();
                 Vec::new()
             }
@@ -228,7 +230,7 @@ impl PodWatch {
             Event::InitDone => {
                 let listing = std::mem::take(&mut seen.listing);
                 let before = std::mem::replace(&mut seen.pods, listing);
-                seen.is_listed = true;
+                seen.health.is_listed = true;
                 seen.pods.differing(&before)
             }
             Event::Apply(pod) => seen.pods.put(&pod),
@@ -241,15 +243,16 @@ impl PodWatch {
 
     /// Takes note that the watch failed, so that it may miss changes for a while.
     pub fn failed(&self, now: Instant) {
-        self.0.lock().failed = Some(now);
+        self.0.lock().health.failed = Some(now);
+    }
+
+    fn is_current(&self, now: Instant) -> bool {
+        self.0.lock().health.is_current(now)
     }
 
     fn of(&self, owner: &Owner, now: Instant) -> Option<Vec<Arc<ExporterPod>>> {
         let seen = self.0.lock();
-        let is_distrusted = seen
-            .failed
-            .is_some_and(|failed| now.saturating_duration_since(failed) < DISTRUST);
-        if !seen.is_listed || is_distrusted {
+        if !seen.health.is_current(now) {
             return None;
         }
         let resource = (owner.namespace.clone(), owner.name.clone());
@@ -309,6 +312,8 @@ fn resource_of(pod: &ReadPod) -> Option<ResourceName> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
@@ -386,7 +391,11 @@ mod tests {
         let now = Instant::now();
         watch.failed(now);
         assert!(watch.of(&Owner::nodes(), now).is_none());
-        assert!(watch.of(&Owner::nodes(), now + DISTRUST).is_some());
+        assert!(
+            watch
+                .of(&Owner::nodes(), now + Duration::from_secs(60))
+                .is_some()
+        );
     }
 
     #[test]

@@ -34,6 +34,8 @@ const AT_ONCE: usize = 64;
 const AT_ONCE_IN_ALL: usize = 256;
 /// How long an exporter may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the watch of the pods may take to begin. Without it, they are read for each resource.
+const FIRST_LIST_PATIENCE: Duration = Duration::from_secs(2);
 /// How often changed pods are looked at, at most: in a rollout, thousands change within seconds.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -186,13 +188,17 @@ impl Prober {
             }),
             changed: Notify::new(),
         });
+        let patience = match self.surroundings.pods.is_watched(owner) {
+            true => Duration::ZERO,
+            false => FIRST_LIST_PATIENCE,
+        };
         let work = Work {
             surroundings: self.surroundings.clone(),
             permits: self.permits.clone(),
             desk: desk.clone(),
             running: JoinSet::new(),
             ask: None,
-            look_at: Instant::now(),
+            look_at: Instant::now() + patience,
             ask_at: Instant::now(),
         };
         Task {

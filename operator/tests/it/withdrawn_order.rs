@@ -112,6 +112,8 @@ pub(crate) fn context(client: &Client) -> Context {
         prober: prober(client, &pods, &wakes, &remembered, &clock, &timers),
         pods,
         dependents: Default::default(),
+        versions: Default::default(),
+        rests: Default::default(),
         wakes,
         remembered,
         clock,
