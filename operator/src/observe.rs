@@ -131,7 +131,8 @@ impl Reads<'_> {
         let mut found: BTreeSet<Complaint> =
             pods.iter().flat_map(|pod| pod.complaints.clone()).collect();
         let alive = pods.iter().filter(|pod| !pod.is_terminating).count();
-        if unread.is_empty() && pod_problems::is_short_of_pods(alive, set) {
+        let reads_events = unread.is_empty() && pod_problems::is_short_of_pods(alive, set);
+        if reads_events {
             match self.events().await {
                 Ok(events) => found.extend(pod_problems::refusal(&events, set)),
                 Err(error) => unread.push((Reading::Events, error)),
@@ -140,6 +141,7 @@ impl Reads<'_> {
         Complaints {
             found: found.into_iter().collect(),
             unread,
+            reads_events,
         }
     }
 
@@ -191,7 +193,7 @@ async fn secret(
 }
 
 /// Whether every node has a ready pod. A DaemonSet whose controller has not looked at it yet has no problems either.
-pub(crate) fn has_ready_pods(set: &DaemonSet) -> bool {
+fn has_ready_pods(set: &DaemonSet) -> bool {
     set.status.as_ref().is_none_or(|status| {
         let desired = status.desired_number_scheduled;
         status.number_ready >= desired && desired > 0

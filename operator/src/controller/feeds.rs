@@ -38,9 +38,13 @@ impl Feeds<'_> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
+                    // There is a pass over every resource when the operator starts.
+                    let is_news = watch.was_listed();
                     for (namespace, name) in watch.note(event) {
                         self.context.prober.pods_changed(&namespace, &name);
-                        self.context.wakes.wake(&namespace, &name);
+                        if is_news {
+                            self.context.wakes.wake(&namespace, &name);
+                        }
                     }
                 }
                 Err(error) => {

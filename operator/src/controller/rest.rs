@@ -16,7 +16,7 @@ use crate::{
         schedule::{LONGEST_PAUSE, until},
     },
     names::Owner,
-    observe::{has_ready_pods, versions::read_objects},
+    observe::versions::read_objects,
     rotation::{adoption::Adoption, evidence::Waiting},
     spec::issuer::ValidIssuer,
 };
@@ -80,7 +80,9 @@ impl Pass<'_> {
         let rotates = self.state.as_ref().is_none_or(|state| {
             state.authority_progress.is_some() || state.password_progress.is_some()
         });
-        let is_healthy = self.observed.daemon_set.ours().is_some_and(has_ready_pods);
+        let complaints = self.observed.complaints.as_ref();
+        let are_watched =
+            complaints.is_some_and(|read| read.unread.is_empty() && !read.reads_events);
         self.problems.is_empty()
             && self.restored.is_empty()
             && self.is_complete
@@ -93,6 +95,6 @@ impl Pass<'_> {
                 .as_ref()
                 .is_some_and(|spec| is_managed(&spec.issuer))
             && !rotates
-            && is_healthy
+            && are_watched
     }
 }

@@ -11,7 +11,8 @@ use crate::{
     controller::context::Context, names::Owner, report::problem::Problem, rotation::timing::Timers,
 };
 
-/// Each resource is reconciled at least this often, because the clock may have jumped or a watch event may have been lost.
+/// Each resource is reconciled at least this often, because the clock may have jumped, or what was due may have been missed. A
+/// pass over a resource at rest reads nothing.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How often a resource is reconciled whose spec or image is refused: often enough for the alert on failing passes.

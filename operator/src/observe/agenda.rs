@@ -216,6 +216,11 @@ impl Agenda {
         self.look(now)
     }
 
+    /// Whether a round has begun that is not over.
+    pub fn is_in_round(&self) -> bool {
+        self.round.is_some_and(|round| round.ended.is_none())
+    }
+
     /// Returns up to `count` exporters to ask now, which are then being asked.
     pub fn take_due(&mut self, count: usize, now: Instant) -> Vec<Due> {
         if self.queue.is_empty() {

@@ -132,6 +132,8 @@ pub struct Complaints {
     pub found: Vec<Complaint>,
     /// What could not be read, so that there may be other problems.
     pub unread: Vec<(Reading, kube::Error)>,
+    /// Whether the events of the DaemonSet were read, which are not watched.
+    pub reads_events: bool,
 }
 
 impl Observed {

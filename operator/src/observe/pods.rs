@@ -201,6 +201,8 @@ pub struct PodWatch(Mutex<Seen>);
 #[derive(Debug, Default)]
 struct Seen {
     health: WatchHealth,
+    /// Whether all pods were ever listed.
+    was_listed: bool,
     pods: Index,
     /// Those of a list that is not complete yet.
     listing: Index,
@@ -231,6 +233,7 @@ impl PodWatch {
                 let listing = std::mem::take(&mut seen.listing);
                 let before = std::mem::replace(&mut seen.pods, listing);
                 seen.health.is_listed = true;
+                seen.was_listed = true;
                 seen.pods.differing(&before)
             }
             Event::Apply(pod) => seen.pods.put(&pod),
@@ -239,6 +242,11 @@ impl PodWatch {
                 seen.pods.remove(&uid).into_iter().collect()
             }
         }
+    }
+
+    /// Whether all pods were ever listed.
+    pub fn was_listed(&self) -> bool {
+        self.0.lock().was_listed
     }
 
     /// Takes note that the watch failed, so that it may miss changes for a while.

@@ -4,11 +4,12 @@
 use std::{
     collections::{BTreeSet, HashMap},
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use kube::Client;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
@@ -149,7 +150,10 @@ impl Prober {
     /// all have been asked.
     pub fn confirm(&self, owner: &Owner) {
         if let Some(desk) = self.desk(owner) {
-            desk.notes.lock().wants_round = true;
+            let mut notes = desk.notes.lock();
+            // A round that began anew at each pass would never end.
+            notes.wants_round |= !notes.agenda.is_in_round();
+            drop(notes);
             desk.changed.notify_one();
         }
     }
@@ -255,11 +259,13 @@ impl Work {
     async fn look_at_pods(&mut self) {
         let now = Instant::now();
         let wants_round = {
-            let notes = self.notes();
+            let mut notes = self.notes();
             if !notes.wants_round && (!notes.is_dirty || now < self.look_at) {
                 return;
             }
-            notes.wants_round
+            // Before the pods are read, so that no later change is missed.
+            notes.is_dirty = false;
+            std::mem::take(&mut notes.wants_round)
         };
         let (pods, client) = (&self.surroundings.pods, &self.surroundings.client);
         let watched = pods.watched(&self.desk.owner).filter(|_| !wants_round);
@@ -287,7 +293,6 @@ impl Work {
     fn meet(&self, read: Result<Vec<Arc<ExporterPod>>, kube::Error>, begins_round: bool) -> bool {
         let mut notes = self.notes();
         if begins_round {
-            notes.wants_round = false;
             // The answers must be to questions from now.
             notes.has_other_topic = true;
         }
@@ -295,7 +300,7 @@ impl Work {
             Ok(pods) => {
                 let now = Instant::now();
                 // Without a watch, they are read again after a while.
-                notes.is_dirty = self.surroundings.pods.watched(&self.desk.owner).is_none();
+                notes.is_dirty |= !self.surroundings.pods.is_watched(&self.desk.owner);
                 let had_failed = notes.failure.take().is_some();
                 let is_news = notes.agenda.meet(&pods, now);
                 let is_over = begins_round && notes.agenda.begin_round(now);
@@ -372,11 +377,13 @@ async fn ask_one(ask: Ask, permits: Arc<Semaphore>, due: Due) -> Asked {
     // It is never closed.
     let _permit = permits.acquire().await;
     let sent = Instant::now();
-    let answer = timeout(PATIENCE, ask(due.address)).await;
+    // An exporter whose question panicked would count as being asked for ever.
+    let asked = AssertUnwindSafe(async { ask(due.address).await }).catch_unwind();
+    let answer = timeout(PATIENCE, asked).await.ok().and_then(Result::ok);
     Asked {
         pod: due.pod,
         sent,
-        answer: answer.ok().flatten(),
+        answer: answer.flatten(),
     }
 }
 
