@@ -10,6 +10,7 @@ mod recreation;
 mod repair;
 pub mod repairs;
 pub mod sequence;
+pub mod verified;
 
 use std::fmt::Debug;
 
@@ -34,6 +35,7 @@ use crate::{
         ownership::{adopt_foreign_metadata, has_same_controller, keeps, own},
         repairs::Repairs,
         sequence::SEQUENCE,
+        verified::Verified,
     },
     names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
     observe::children::{Child, Observed, controllers},
@@ -58,6 +60,8 @@ pub struct Writer<'a> {
     pub metrics: &'a Metrics,
     /// The repairs that were tried.
     pub repairs: &'a Repairs,
+    /// What need not be applied again.
+    pub verified: &'a Verified,
 }
 
 impl Writer<'_> {
@@ -103,8 +107,7 @@ impl Writer<'_> {
             ChildKind::State => Ok(()),
             ChildKind::ServiceAccount => {
                 let account = children.service_account.clone();
-                let applied = self.applied(account, &observed.service_account).await;
-                applied.map(drop)
+                self.small(account, &observed.service_account).await
             }
             ChildKind::Discovery => self.discovery(children.discovery.clone(), observed).await,
             ChildKind::Server => {
@@ -161,10 +164,10 @@ impl Writer<'_> {
         observed: &Observed,
     ) -> Result<(), ApplyError> {
         if let Some(wanted) = wanted {
-            self.applied(wanted.role, &observed.role).await?;
-            self.applied(wanted.role_binding, &observed.role_binding)
-                .await?;
-            return Ok(());
+            self.small(wanted.role, &observed.role).await?;
+            return self
+                .small(wanted.role_binding, &observed.role_binding)
+                .await;
         }
         match &observed.role_binding {
             Child::Ours(binding) => self.withdraw(binding).await,
@@ -312,6 +315,26 @@ impl Writer<'_> {
             }
         }
         self.metrics.wrote(K::kind(&()));
+        Ok(())
+    }
+
+    /// Writes an object in which fields of others do no harm, unless it is still as it was after the last write.
+    async fn small<K>(&self, wanted: K, present: &Child<K>) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        if present
+            .ours()
+            .is_some_and(|present| self.verified.holds(present, &wanted))
+        {
+            return Ok(());
+        }
+        let written = self.applied(wanted.clone(), present).await?;
+        self.verified.note(&written, &wanted);
         Ok(())
     }
 

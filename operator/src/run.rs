@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     arguments::{RunArguments, Scope},
     client::client,
-    clock::SystemClock,
-    controller::{backoff::PerObject, context::Context, serving::serve},
+    clock::{Clock, SystemClock},
+    controller::{
+        backoff::PerObject, context::Context, interviewer::prober, serving::serve, wakes::Wakes,
+    },
     lease::{Intervals, Leases},
-    observe::api_error,
+    observe::{api_error, pods::Pods},
     spec::policy::PolicyError,
     telemetry::{
         events::Events,
@@ -69,7 +71,7 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let names = namespaces.iter().map(|name| name.as_deref().unwrap_or("*"));
     let health = Arc::new(Health::new(passes.clone(), names.map(str::to_owned)));
     let metrics = Arc::new(Metrics::default());
-    let clock = Arc::new(SystemClock::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let client = client().await?;
     let leases = Arc::new(Leases::new(
         client.clone(),
@@ -78,7 +80,20 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         metrics.clone(),
         Intervals::default(),
     ));
+    let timers = arguments.timers.timers();
+    let (pods, wakes, remembered) = (
+        Arc::<Pods>::default(),
+        Arc::<Wakes>::default(),
+        Arc::default(),
+    );
     let context = Arc::new(Context {
+        prober: prober(&client, &pods, &wakes, &remembered, &clock, &timers),
+        pods,
+        dependents: Default::default(),
+        versions: Default::default(),
+        rests: Default::default(),
+        wakes,
+        remembered,
         leases: leases.clone(),
         events: Events::new(client.clone()),
         client,
@@ -91,10 +106,9 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         backoff: PerObject::default(),
         logged: Default::default(),
         repairs: Default::default(),
-        timers: arguments.timers.timers(),
-        samples: Default::default(),
         pod_monitors: Default::default(),
-        remembered: Default::default(),
+        verified: Default::default(),
+        timers,
     });
     let (stop, signals) = stop_signal().map_err(RunError::Signals)?;
 

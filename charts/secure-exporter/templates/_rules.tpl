@@ -13,7 +13,8 @@
 - apiGroups: [secureexporter.dev]
   resources: [secureexporters/finalizers]
   verbs: [update]
-# The generated Secrets and the ConfigMap with the CA bundle, and the user-supplied ones that a spec references.
+# The generated Secrets and the ConfigMap with the CA bundle, and the user-supplied ones that a spec references. Of the others,
+# the operator only watches the metadata, to learn when a referenced one changes.
 # No resourceNames: the names depend on the SecureExporters, and list, watch and create cannot be restricted to names.
 # No delete: the key of the CA would be lost with the state Secret.
 - apiGroups: [""]
@@ -61,5 +62,5 @@
 # The PodMonitor of each resource, where prometheus-operator is installed. It is the only generated object that is ever deleted.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors]
-  verbs: [get, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 {{- end -}}

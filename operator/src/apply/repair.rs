@@ -20,7 +20,7 @@ use crate::{
 
 impl Writer<'_> {
     /// Writes by server-side apply, and then removes the fields that others added. What server-side apply cannot merge with
-    /// their fields is replaced.
+    /// their fields is replaced. Writes nothing if the object is still as it was after the last write.
     ///
     /// # Errors
     /// [`ApplyError`]; [`ApplyError::Drift`] if what was removed came back.
@@ -29,6 +29,12 @@ impl Writer<'_> {
         wanted: K,
         present: &Child<K>,
     ) -> Result<(), ApplyError> {
+        if present
+            .ours()
+            .is_some_and(|present| self.verified.holds(present, &wanted))
+        {
+            return Ok(());
+        }
         let written = match self.applied(wanted.clone(), present).await {
             Err(refusal) if refusal.is_invalid() => {
                 self.replaced(&wanted, present, refusal).await?
@@ -37,6 +43,7 @@ impl Writer<'_> {
         };
         let fields = drift(&written, &wanted);
         if fields.is_empty() {
+            self.verified.note(&written, &wanted);
             return Ok(());
         }
         let is_tried = !self.repairs.begin(written.meta(), &fields, Instant::now());

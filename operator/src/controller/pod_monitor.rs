@@ -1,8 +1,14 @@
 //! The PodMonitor, which a pass writes last.
 
 use crate::{
-    api::MonitorMode, apply::sequence::is_written, controller::pass::Pass, names::ChildKind,
-    observe::pod_monitors, render, report::problem::Problem, rotation::adoption::Adoption,
+    api::MonitorMode,
+    apply::sequence::is_written,
+    controller::pass::{MonitorSeen, Pass},
+    names::ChildKind,
+    observe::{pod_monitors, versions::read},
+    render,
+    report::problem::Problem,
+    rotation::adoption::Adoption,
     spec::ValidSpec,
 };
 
@@ -32,9 +38,8 @@ fn action(mode: MonitorMode, exist: Option<bool>) -> Action {
 impl Pass<'_> {
     /// Writes or deletes the PodMonitor. `has_state`: there are credentials that it can refer to.
     pub(crate) async fn pod_monitor(&mut self, spec: &ValidSpec, has_state: bool) {
-        let exist = self.context.pod_monitors.exist();
-        let wanted = match action(spec.scrape.monitor_mode, exist) {
-            Action::Leave => return,
+        let wanted = match action(spec.scrape.monitor_mode, self.monitors_exist) {
+            Action::Leave => return self.monitor = MonitorSeen::Needless,
             Action::Report => return self.problems.push(Problem::NoPodMonitors),
             Action::Delete => None,
             Action::Write if has_state && self.is_published() => {
@@ -45,6 +50,8 @@ impl Pass<'_> {
         };
         let (client, adopts) = (&self.context.client, self.adoption == Adoption::Allowed);
         let present = pod_monitors::pod_monitor(client, self.owner, adopts).await;
+        let seen = read(&present, &self.owner.workload());
+        self.monitor = seen.map_or(MonitorSeen::Unknown, MonitorSeen::Read);
         let writer = self.context.writer();
         let written = writer.pod_monitor(self.owner, wanted, &present).await;
         self.problems.extend(written.err().map(Problem::from));

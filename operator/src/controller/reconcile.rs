@@ -16,6 +16,7 @@ use crate::{
         context::{Context, Remembered},
         pass::Pass,
         recall::recall,
+        rest::resting,
         schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, until},
         stand_aside::stand_aside,
         supervision::BlockingWork,
@@ -35,9 +36,10 @@ use crate::{
     rotation::{
         adoption::Adoption,
         annotations::read_handled,
-        evidence::Waiting,
+        decide::next_assumption,
+        evidence::Heard,
         order::Order,
-        plan::{Circumstances, Issued, Next, carry_out, plan},
+        plan::{Circumstances, Issued, Next, carry_out, plan, rests_on_evidence},
         recall::{Known, Memory, Stored, depends_on_published, watched_since},
         spec_in_force::spec_in_force,
         state::{State, format::StateError},
@@ -77,6 +79,13 @@ pub(crate) async fn reconcile(
             .passed(problem.category(), begin.elapsed().as_secs_f64());
         return Some(context.backoff.failed(&owner.uid));
     }
+    if let Ok(since) = &tenure
+        && let Some(pause) = resting(resource, owner, context, *since)
+    {
+        let seconds = begin.elapsed().as_secs_f64();
+        context.metrics.passed("Success", seconds);
+        return Some(pause);
+    }
     // Boxed, because it is large, and would be copied from one stack frame to the next.
     let served = Box::pin(serve(resource, owner, context, blocking, tenure));
     tokio::select! {
@@ -102,9 +111,11 @@ async fn serve(
     blocking: &BlockingWork,
     tenure: Result<Timestamp, Problem>,
 ) -> (Duration, &'static str) {
+    // Before anything is read.
+    let news = context.wakes.news(owner);
     let adoption = adoption(resource, owner);
     let adopts = adoption == Adoption::Allowed;
-    let observed = observe::observe(&context.client, owner, adopts).await;
+    let observed = observe::observe(&context.client, &context.pods, owner, adopts).await;
     let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
     match tenure {
         Ok(since) => pass.ours_since = Some(since),
@@ -118,8 +129,9 @@ async fn serve(
     if pass.is_complete && !pass.is_settled && pass.problems.is_empty() {
         pass.due = pass.due.min(AFTER_A_STEP);
     }
-    if let Err(error) = report(&pass).await {
-        pass.problems.push(Problem::Apply(error));
+    match report(&pass).await {
+        Ok(is_reported) => pass.begin_rest(news, is_reported),
+        Err(error) => pass.problems.push(Problem::Apply(error)),
     }
     let outcome = pass.problems.first().map_or("Success", Problem::category);
     let retry = retry_after(&pass.problems, owner, context).unwrap_or(Duration::MAX);
@@ -147,7 +159,7 @@ impl Pass<'_> {
             return Ok(());
         };
         let (requests, published) = (self.requests.clone(), self.observed.published());
-        self.heard = self.hear(&spec, &known).await;
+        self.heard = self.hear();
         let heard = self.heard.clone().unwrap_or_default();
         let it = Circumstances {
             spec: &spec,
@@ -162,7 +174,16 @@ impl Pass<'_> {
             clock_jumped: self.clock_jumped(),
             watched_since: self.watched_since(),
         };
-        let plan = plan(&known, &it)?;
+        let planned = plan(&known, &it)?;
+        let nothing = Heard::default();
+        let (plan, it) = if !self.is_confirmed && rests_on_evidence(&planned, &known, &it)? {
+            // The answers are from different times. Everybody is asked once more, and the next pass decides.
+            self.context.prober.confirm(self.owner);
+            let it = it.without_evidence(&nothing);
+            (plan(&known, &it)?, it)
+        } else {
+            (planned, it)
+        };
         self.supply = Some(plan.supply.clone());
         let next = self.make(&plan.steps, known.clone(), &spec).await?;
         let Some(stored) = self.apply(&spec, &known, &next, &issued).await? else {
@@ -189,21 +210,19 @@ impl Pass<'_> {
         };
         let outlook = plan.outlook(&known, (state, next.order.as_ref()), &it)?;
         self.waiting = outlook.waiting;
-        let is_watched = plan.supply == Supply::Managed && !spec.has_supplied_secrets();
-        let awaits = self.waiting != Waiting::Nobody;
+        // What is wrong with a certificate may also change with time.
+        let is_watched = self.context.dependents.are_watched(self.owner)
+            && !matches!(plan.supply, Supply::External(Err(_)));
+        let timers = &self.context.timers;
         self.due = if stored == known.stored {
-            pause(
-                outlook.deadline,
-                self.now,
-                awaits,
-                is_watched,
-                &self.context.timers,
-            )
-            .min(self.ask_in.max(AFTER_A_STEP))
+            let assumed = next_assumption(state, &spec, &heard, timers, self.now);
+            let deadline = outlook.deadline.min(assumed.unwrap_or(Timestamp::MAX));
+            self.idle_until = Some(deadline);
+            pause(deadline, self.now, is_watched, timers)
         } else {
             AFTER_A_STEP
         };
-        Ok(())
+        self.direct_prober(state, &spec)
     }
 
     /// The spec to go by, and what is known; `None` where no spec was ever accepted.

@@ -68,11 +68,12 @@ async fn announce(
     }
 }
 
-/// Reports a pass in the log, by events, in metrics and in the status, even if it ended early.
+/// Reports a pass in the log, by events, in metrics and in the status, even if it ended early. Returns whether the status was up
+/// to date before.
 ///
 /// # Errors
 /// The status could not be written.
-pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
+pub(crate) async fn report(pass: &Pass<'_>) -> Result<bool, ApplyError> {
     let (resource, context) = (pass.resource, pass.context);
     log(pass);
     let served = pass.spec.as_ref().zip(pass.state.as_ref());
@@ -133,7 +134,7 @@ pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
         tracing::warn!(resource = %name(resource), reason, note);
         context.events.warn_once(resource, reason, note).await;
     }
-    Ok(())
+    Ok(resource.status.as_ref() == Some(&status))
 }
 
 /// Logs each problem once, and again when it changes.

@@ -61,6 +61,13 @@ impl PodMonitors {
         *self.exist.borrow()
     }
 
+    /// Waits until they exist, or until they do not.
+    pub async fn wait_until_they_exist(&self, exist: bool) {
+        let mut receiver = self.exist.subscribe();
+        // The sender lives as long as this.
+        let _ = receiver.wait_for(|now| *now == Some(exist)).await;
+    }
+
     /// An item whenever it changes whether they exist.
     pub fn changes(&self) -> impl Stream<Item = ()> + Send + Sync + 'static {
         stream::unfold(self.exist.subscribe(), |mut exist| async move {

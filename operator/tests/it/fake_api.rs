@@ -78,6 +78,11 @@ impl FakeApi {
         let matching = requests.iter().filter(|it| it.path.ends_with(end));
         matching.map(|it| it.body.clone()).collect()
     }
+
+    /// Returns all requests since the last call, in their order.
+    pub(crate) fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.requests.lock())
+    }
 }
 
 /// The body of a refusal, as the API server writes it. `causes` are reasons and fields.

@@ -17,6 +17,7 @@ mod lease;
 mod log_bodies;
 mod observation;
 mod passes;
+mod quiet_passes;
 mod render_children;
 mod requests;
 mod rotation_model;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use kube::Client;
 use secure_exporter_operator::{
     api::SecureExporter,
-    clock::SystemClock,
-    controller::{backoff::PerObject, context::Context},
+    clock::{Clock, SystemClock},
+    controller::{backoff::PerObject, context::Context, interviewer::prober},
     lease::{Intervals, Leases},
     names::Owner,
     rotation::timing::Timers,
@@ -101,7 +101,7 @@ pub(crate) fn context(client: &Client) -> Context {
 }
 
 pub(crate) fn context_with(client: &Client, intervals: Intervals) -> Context {
-    let clock = Arc::new(SystemClock::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let metrics = Arc::new(Metrics::default());
     let release = "monitoring/secure-exporter".to_owned();
     let leases = Leases::new(
@@ -111,8 +111,17 @@ pub(crate) fn context_with(client: &Client, intervals: Intervals) -> Context {
         metrics.clone(),
         intervals,
     );
+    let (pods, wakes, remembered) = (Arc::default(), Arc::default(), Arc::default());
+    let timers = Timers::default();
     Context {
         client: client.clone(),
+        prober: prober(client, &pods, &wakes, &remembered, &clock, &timers),
+        pods,
+        dependents: Default::default(),
+        versions: Default::default(),
+        rests: Default::default(),
+        wakes,
+        remembered,
         clock,
         leases: Arc::new(leases),
         passes: Arc::new(Passes::new(1)),
@@ -127,9 +136,8 @@ pub(crate) fn context_with(client: &Client, intervals: Intervals) -> Context {
         backoff: PerObject::default(),
         logged: Default::default(),
         repairs: Default::default(),
-        timers: Timers::default(),
-        samples: Default::default(),
+        verified: Default::default(),
         pod_monitors: Default::default(),
-        remembered: Default::default(),
+        timers,
     }
 }

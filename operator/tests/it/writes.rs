@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::{apps::v1::DaemonSet, core::v1::Service};
 use kube::Client;
 use secure_exporter_operator::{
-    apply::{Wanted, Writer, error::ApplyError, repairs::Repairs},
+    apply::{Wanted, Writer, error::ApplyError, repairs::Repairs, verified::Verified},
     names::ChildKind,
     observe::children::{Child, Observed},
     render::{Children, certificate_request, state_secret},
@@ -27,6 +27,7 @@ use crate::{
 struct Operator {
     metrics: Metrics,
     repairs: Repairs,
+    verified: Verified,
 }
 
 impl Operator {
@@ -35,6 +36,7 @@ impl Operator {
             client,
             metrics: &self.metrics,
             repairs: &self.repairs,
+            verified: &self.verified,
         }
     }
 }
