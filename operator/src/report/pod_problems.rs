@@ -202,10 +202,10 @@ mod tests {
     #[test]
     fn a_crash_says_why() {
         let crash = |terminated| {
-            let status = json!({"containerStatuses": [{"name": "exporter", "image": "i", "imageID": "", "ready": false,
-                "restartCount": 2, "state": {"terminated": terminated}}]});
-            match &of(&[pod(status)])[..] {
-                [Complaint::Crashing(why)] => why.clone(),
+            let status = json!({"name": "exporter", "image": "i", "imageID": "", "ready": false,
+                "restartCount": 2, "state": {"terminated": terminated}});
+            match of_status(status) {
+                Some(Complaint::Crashing(why)) => why,
                 other => panic!("{other:?}"),
             }
         };

@@ -63,6 +63,7 @@ fn pass(known: &Known, requests: &Requests, now: Timestamp) -> (Vec<Step>, bool,
         timers: &Timers::default(),
         now,
         clock_jumped: false,
+        watched_since: Timestamp::MIN,
     };
     let plan = plan(known, &it).unwrap();
     let rests = rests_on_evidence(&plan, known, &it).unwrap();
