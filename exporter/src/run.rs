@@ -22,7 +22,7 @@ use crate::scrape::Registry;
 use crate::scrape::scraper::Scraper;
 use crate::server::auth::Authenticator;
 use crate::server::counters::Counters;
-use crate::server::limits::RateLimiter;
+use crate::server::limits::{self, RateLimiter};
 use crate::server::listen::{ActivationError, Listen, ListenAddress, Listener};
 use crate::server::routes::Site;
 use crate::server::serve;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::exposition::Exposition;
-use crate::sources::{BusError, NetlinkError, ReadError};
+use crate::sources::{BusError, Deadline, NetlinkError, ReadError};
 
 /// One source of metrics, run once per scrape.
 pub trait Collector: Send {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::attribute::SYSFS_MAGIC;
-use super::read_error::ReadError;
+use super::read_error::{ReadError, is_stale};
 
 /// What most files of procfs and sysfs fit into.
 const FIRST_BUFFER: usize = 4096;
@@ -93,12 +93,6 @@ impl KeptFile {
 fn is_of_kernel(file: &File) -> bool {
     rustix::fs::fstatfs(file)
         .is_ok_and(|found| [PROCFS_MAGIC, SYSFS_MAGIC].contains(&(found.f_type as u64)))
-}
-
-fn is_stale(error: &io::Error) -> bool {
-    [Errno::NODEV, Errno::STALE, Errno::NXIO, Errno::SRCH]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]
