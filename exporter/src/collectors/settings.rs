@@ -45,6 +45,8 @@ pub enum OptionKind {
     Texts,
     /// Names, separated by commas.
     List,
+    /// A whole number.
+    Number,
     /// Nothing: `--flag` is `true`, `--no-flag` is `false`.
     Switch,
 }
@@ -85,6 +87,21 @@ impl OptionSpec {
         Self {
             flag,
             kind: OptionKind::List,
+            default,
+            help,
+            deprecated_by: None,
+        }
+    }
+
+    /// A flag that takes a whole number.
+    pub(super) const fn number(
+        flag: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            flag,
+            kind: OptionKind::Number,
             default,
             help,
             deprecated_by: None,
@@ -229,6 +246,20 @@ impl<'a> BuildContext<'a> {
         }
     }
 
+    /// The whole number that a flag gives.
+    ///
+    /// # Errors
+    ///
+    /// The value is no whole number, or zero.
+    pub fn number(&self, flag: &'static str) -> Result<u64, BuildError> {
+        let value = self.value(flag);
+        let number = value.parse().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| BuildError::Number {
+            flag,
+            value: value.to_owned(),
+        })
+    }
+
     /// The values of a flag that may be given several times; empty ones are none.
     pub fn texts(&self, flag: &str) -> impl Iterator<Item = &'a str> {
         self.value(flag).lines().filter(|text| !text.is_empty())
@@ -314,6 +345,14 @@ pub enum BuildError {
         flag: &'static str,
         /// What the parser of regular expressions says.
         source: Box<regex::Error>,
+    },
+    /// A flag's value is no whole number.
+    #[error("--{flag} must be a whole number greater than 0, not {value:?}")]
+    Number {
+        /// The flag without its dashes.
+        flag: &'static str,
+        /// What was given.
+        value: String,
     },
     /// A switch has a value that is none.
     #[error("--{flag} must be true or false, not {value:?}")]
