@@ -64,6 +64,7 @@ mod nfsd;
 mod nl80211;
 mod nvme;
 mod os;
+mod pattern;
 mod pci_names;
 mod pcidevice;
 mod powersupplyclass;
@@ -108,6 +109,7 @@ mod zoneinfo;
 use std::path::PathBuf;
 
 pub use host_network::{HostNetwork, shares_network_with_init};
+pub use pattern::{Pattern, PatternError};
 pub use registry::Registry;
 pub use selection::{Selection, SelectionError};
 pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
-use regex::{Regex, bytes};
+use regex::Regex;
 use secure_exporter_ethtool_ioctl::{Driver, Ethtool, Statistic};
 
 use super::device_filter::{DeviceFilter, FilterFlags};
 use super::ethtool_link::add_link;
+use super::pattern::{Pattern, PatternError};
 use super::samples::{Samples, gather, metric_name};
 use super::settings::OptionSpec;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -82,7 +83,7 @@ struct EthtoolCollector {
 
 /// What becomes of the drivers' names.
 struct Names {
-    shown: Option<bytes::Regex>,
+    shown: Option<Pattern>,
     received: Regex,
     transmitted: Regex,
 }
@@ -162,11 +163,11 @@ fn add_driver(device: &[u8], driver: &Driver, samples: &mut Samples) {
 }
 
 impl Names {
-    fn new(shown: Option<bytes::Regex>) -> Result<Self, BuildError> {
+    fn new(shown: Option<Pattern>) -> Result<Self, BuildError> {
         let word = |pattern| {
-            Regex::new(pattern).map_err(|source| BuildError::Pattern {
+            Regex::new(pattern).map_err(|_| BuildError::Pattern {
                 flag: METRICS,
-                source: Box::new(source),
+                source: PatternError::Size,
             })
         };
         Ok(Self {

@@ -4,9 +4,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use regex::bytes::Regex;
-
 use super::netclass_netlink::NetclassNetlink;
+use super::pattern::Pattern;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
@@ -81,7 +80,7 @@ struct Netclass {
     /// Empty where files may be replaced.
     kept: Vec<Kept>,
     most_kept: usize,
-    ignored: Option<Regex>,
+    ignored: Option<Pattern>,
     ignore_invalid_speed: bool,
     buffer: Vec<u8>,
     /// In order of name.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::pattern::{Pattern, PatternError};
 use super::{Collector, HostNetwork};
 
 /// A collector as the command line knows it.
@@ -293,25 +294,19 @@ impl<'a> BuildContext<'a> {
     /// # Errors
     ///
     /// The value is not a regular expression.
-    pub fn pattern(&self, flag: &'static str) -> Result<Option<regex::bytes::Regex>, BuildError> {
+    pub fn pattern(&self, flag: &'static str) -> Result<Option<Pattern>, BuildError> {
         compile(flag, self.value(flag))
     }
 }
 
 /// Compiles the value of a flag; an empty one is none.
-pub(super) fn compile(
-    flag: &'static str,
-    pattern: &str,
-) -> Result<Option<regex::bytes::Regex>, BuildError> {
+pub(super) fn compile(flag: &'static str, pattern: &str) -> Result<Option<Pattern>, BuildError> {
     if pattern.is_empty() {
         return Ok(None);
     }
-    regex::bytes::Regex::new(pattern)
+    Pattern::new(pattern)
         .map(Some)
-        .map_err(|source| BuildError::Pattern {
-            flag,
-            source: Box::new(source),
-        })
+        .map_err(|source| BuildError::Pattern { flag, source })
 }
 
 /// Why the collectors cannot be built. Each names the flag to mend.
@@ -343,8 +338,8 @@ pub enum BuildError {
     Pattern {
         /// The flag without its dashes.
         flag: &'static str,
-        /// What the parser of regular expressions says.
-        source: Box<regex::Error>,
+        /// What is wrong with it.
+        source: PatternError,
     },
     /// A flag's value is no whole number.
     #[error("--{flag} must be a whole number greater than 0, not {value:?}")]

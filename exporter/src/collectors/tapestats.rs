@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use regex::bytes::Regex;
-
 use super::device::Device;
+use super::pattern::Pattern;
 use super::samples::{Samples, gather};
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
@@ -92,7 +91,7 @@ const STATISTICS: [(&str, &str, &str, f64); 10] = [
 
 struct Tapestats {
     directory: PathBuf,
-    ignored: Option<Regex>,
+    ignored: Option<Pattern>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
