@@ -2,7 +2,9 @@
 
 mod auth;
 mod client;
+mod client_ca;
 mod client_certificate;
+mod client_verifier;
 mod connections;
 #[cfg(any(test, fuzzing))]
 pub mod conversation;
@@ -177,6 +179,7 @@ fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
                 "the certificate is not valid now: clients that verify will refuse it"
             );
         }
+        tls.log_warnings();
     }
     Ok(snapshot)
 }

@@ -288,29 +288,32 @@ fn only_regular_files_of_bounded_size_are_read() {
     );
 }
 
-/// What is logged on this thread meanwhile. Files are read on another one, but what became of them is told on this.
+/// What is logged on this thread meanwhile. Files are read on another one, but what became of them is logged on this. One
+/// subscriber serves all tests of the process: one for each would miss what another thread has logged first.
 fn logged(run: impl FnOnce()) -> String {
-    #[derive(Clone, Default)]
-    struct Sink(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+    thread_local! {
+        static LOG: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+    struct Sink;
     impl std::io::Write for Sink {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            LOG.with_borrow_mut(|log| log.write(bytes))
         }
 
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
     }
-    let sink = Sink::default();
-    let writer = sink.clone();
     let subscriber = tracing_subscriber::fmt()
         .without_time()
         .with_ansi(false)
-        .with_writer(move || writer.clone())
+        .with_writer(|| Sink)
         .finish();
-    tracing::subscriber::with_default(subscriber, run);
-    let log = sink.0.lock().unwrap().clone();
-    String::from_utf8(log).unwrap()
+    // Another test may have set it already.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    LOG.take();
+    run();
+    String::from_utf8(LOG.take()).unwrap()
 }
 
 #[test]

@@ -7,7 +7,6 @@
 mod line;
 mod series;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use self::line::{Line, parse_float};
@@ -320,9 +319,6 @@ fn valid_metric_name(name: &[u8]) -> Result<&str, &'static str> {
         .filter(|_| !name.is_empty() && name.iter().enumerate().all(valid))
         .ok_or("the name of the metric is not valid")
 }
-
-/// A name in the text, copied where it has quotes.
-type Name<'a> = Cow<'a, [u8]>;
 
 #[cfg(test)]
 mod tests {

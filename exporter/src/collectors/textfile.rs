@@ -9,12 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use self::families::Families;
+use self::file::MAX_FILE_BYTES;
 use super::text_format::TextFamily;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind};
 
 const DIRECTORY: &str = "collector.textfile.directory";
-const MAX_FILE_BYTES: &str = "collector.textfile.max-file-bytes";
 /// How many problems of one scrape are logged.
 const MAX_LOGGED: usize = 100;
 /// For how many scrapes a problem must be away to be logged again.

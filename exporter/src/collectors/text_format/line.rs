@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::{Labels, Name};
+use super::series::Labels;
+
+/// A name in the text, copied where it has quotes.
+type Name<'a> = Cow<'a, [u8]>;
 
 /// What is left of a line, which has no line feed.
 #[derive(Clone, Copy)]

@@ -13,8 +13,8 @@ use std::path::Path;
 
 use self::merged::Merged;
 use self::own::Own;
-use self::sample::{Sample, samples};
-use crate::collectors::text_format::{Labels, Series, TextFamily};
+use self::sample::{Sample, samples, show};
+use crate::collectors::text_format::{Series, TextFamily};
 use crate::exposition::{Exposition, MetricKind};
 
 /// The names of samples that belong to a histogram or summary.
@@ -242,23 +242,5 @@ fn fill_labels(family: &mut TextFamily) {
             known.unwrap_or_else(|| (name.clone(), String::new()))
         };
         series.labels = names.iter().map(fill).collect();
-    }
-}
-
-/// A series as people write it, not longer than a line of the log should be.
-fn show(name: &str, labels: &Labels) -> String {
-    const MAX_CHARACTERS: usize = 200;
-    let pairs: Vec<String> = labels
-        .iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| format!("{name}={value:?}"))
-        .collect();
-    let series = match pairs.is_empty() {
-        true => name.to_owned(),
-        false => format!("{name}{{{}}}", pairs.join(",")),
-    };
-    match series.char_indices().nth(MAX_CHARACTERS) {
-        Some((end, _)) => format!("{}…", series.get(..end).unwrap_or_default()),
-        None => series,
     }
 }

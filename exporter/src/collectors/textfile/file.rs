@@ -7,8 +7,10 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::MAX_FILE_BYTES;
 use crate::collectors::text_format::{TextError, TextFamily, parse};
+
+/// The flag that bounds the size.
+pub(super) const MAX_FILE_BYTES: &str = "collector.textfile.max-file-bytes";
 
 /// What a file holds.
 pub(super) struct TextFile {

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::own::labels_of;
-use super::sample::bound_text;
-use super::show;
+use super::sample::{bound_text, show};
 use crate::collectors::text_format::{Labels, Points, Series, SeriesIndex, TextFamily};
 use crate::exposition::{Exposition, Family, MetricKind, WrittenFamily};
 

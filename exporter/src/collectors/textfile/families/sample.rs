@@ -56,3 +56,21 @@ pub(super) fn bound_text(bound: f64) -> String {
     write_float(&mut text, bound);
     String::from_utf8_lossy(&text).into_owned()
 }
+
+/// A series as people write it, not longer than a line of the log should be.
+pub(super) fn show(name: &str, labels: &Labels) -> String {
+    const MAX_CHARACTERS: usize = 200;
+    let pairs: Vec<String> = labels
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name}={value:?}"))
+        .collect();
+    let series = match pairs.is_empty() {
+        true => name.to_owned(),
+        false => format!("{name}{{{}}}", pairs.join(",")),
+    };
+    match series.char_indices().nth(MAX_CHARACTERS) {
+        Some((end, _)) => format!("{}…", series.get(..end).unwrap_or_default()),
+        None => series,
+    }
+}
