@@ -144,6 +144,7 @@ fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
                 "the certificate is not valid now: clients that verify will refuse it"
             );
         }
+        tls.log_warnings();
     }
     Ok(snapshot)
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::collector::Collector;
+use super::pattern::{Pattern, PatternError};
 use super::settings::{HostNetwork, Settings};
 
 /// A collector as the command line knows it.
@@ -44,6 +45,8 @@ pub enum OptionKind {
     Texts,
     /// Names, separated by commas.
     List,
+    /// A whole number.
+    Number,
     /// Nothing: `--flag` is `true`, `--no-flag` is `false`.
     Switch,
 }
@@ -84,6 +87,21 @@ impl OptionSpec {
         Self {
             flag,
             kind: OptionKind::List,
+            default,
+            help,
+            deprecated_by: None,
+        }
+    }
+
+    /// A flag that takes a whole number.
+    pub(crate) const fn number(
+        flag: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            flag,
+            kind: OptionKind::Number,
             default,
             help,
             deprecated_by: None,
@@ -183,6 +201,20 @@ impl<'a> BuildContext<'a> {
         }
     }
 
+    /// The whole number that a flag gives.
+    ///
+    /// # Errors
+    ///
+    /// The value is no whole number, or zero.
+    pub fn number(&self, flag: &'static str) -> Result<u64, BuildError> {
+        let value = self.value(flag);
+        let number = value.parse().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| BuildError::Number {
+            flag,
+            value: value.to_owned(),
+        })
+    }
+
     /// The values of a flag that may be given several times; empty ones are none.
     pub fn texts(&self, flag: &str) -> impl Iterator<Item = &'a str> {
         self.value(flag).lines().filter(|text| !text.is_empty())
@@ -216,25 +248,19 @@ impl<'a> BuildContext<'a> {
     /// # Errors
     ///
     /// The value is not a regular expression.
-    pub fn pattern(&self, flag: &'static str) -> Result<Option<regex::bytes::Regex>, BuildError> {
+    pub fn pattern(&self, flag: &'static str) -> Result<Option<Pattern>, BuildError> {
         compile(flag, self.value(flag))
     }
 }
 
 /// Compiles the value of a flag; an empty one is none.
-pub(crate) fn compile(
-    flag: &'static str,
-    pattern: &str,
-) -> Result<Option<regex::bytes::Regex>, BuildError> {
+pub(crate) fn compile(flag: &'static str, pattern: &str) -> Result<Option<Pattern>, BuildError> {
     if pattern.is_empty() {
         return Ok(None);
     }
-    regex::bytes::Regex::new(pattern)
+    Pattern::new(pattern)
         .map(Some)
-        .map_err(|source| BuildError::Pattern {
-            flag,
-            source: Box::new(source),
-        })
+        .map_err(|source| BuildError::Pattern { flag, source })
 }
 
 /// Why the collectors cannot be built. Each names the flag to mend.
@@ -266,8 +292,16 @@ pub enum BuildError {
     Pattern {
         /// The flag without its dashes.
         flag: &'static str,
-        /// What the parser of regular expressions says.
-        source: Box<regex::Error>,
+        /// What is wrong with it.
+        source: PatternError,
+    },
+    /// A flag's value is no whole number.
+    #[error("--{flag} must be a whole number greater than 0, not {value:?}")]
+    Number {
+        /// The flag without its dashes.
+        flag: &'static str,
+        /// What was given.
+        value: String,
     },
     /// A switch has a value that is none.
     #[error("--{flag} must be true or false, not {value:?}")]

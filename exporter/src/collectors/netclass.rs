@@ -7,9 +7,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use regex::bytes::Regex;
-
 use self::netlink::NetclassNetlink;
+use crate::collect::Pattern;
 use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };
@@ -87,7 +86,7 @@ struct Netclass {
     /// Empty where files may be replaced.
     kept: Vec<Kept>,
     most_kept: usize,
-    ignored: Option<Regex>,
+    ignored: Option<Pattern>,
     ignore_invalid_speed: bool,
     buffer: Vec<u8>,
     /// In order of name.

@@ -7,9 +7,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use regex::bytes::Regex;
-
 use super::link_modes::{LinkMode, LinkModes};
+use crate::collect::Pattern;
 use crate::collect::{CollectError, Collector};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
@@ -85,7 +84,7 @@ const FILES: [&str; 3] = ["addr_assign_type", "dev_id", "name_assign_type"];
 /// The collector.
 pub(super) struct NetclassNetlink {
     class: PathBuf,
-    ignored: Option<Regex>,
+    ignored: Option<Pattern>,
     with_statistics: bool,
     netlink: Netlink,
     link_modes: LinkModes,
@@ -151,7 +150,7 @@ const NUMBERS: [(&str, Number); 17] = [
 
 impl NetclassNetlink {
     /// Reads devices below `class`, which is `class/net` of sysfs, besides netlink.
-    pub(super) fn new(class: PathBuf, ignored: Option<Regex>, with_statistics: bool) -> Self {
+    pub(super) fn new(class: PathBuf, ignored: Option<Pattern>, with_statistics: bool) -> Self {
         Self {
             class,
             ignored,
