@@ -16,7 +16,8 @@ use super::client_ca::{self, ClientCas};
 use super::client_certificate::ClientPolicy;
 use super::client_verifier::{AnyCertificate, TrustedCertificate};
 use super::files::Pem;
-use super::last_use::{hexadecimal, unix_now};
+use super::last_use::hexadecimal;
+use crate::clock::unix_now;
 
 /// Below that, RSA is refused by the TLS library.
 const MIN_RSA_BITS: usize = 2048;

@@ -5,41 +5,41 @@ use std::collections::hash_map::{Entry, RandomState};
 use std::hash::{BuildHasher, Hash, Hasher};
 
 /// Labels by name, in order of name.
-pub(in crate::collectors) type Labels = Vec<(String, String)>;
+pub(crate) type Labels = Vec<(String, String)>;
 
 /// What has the same labels.
 #[derive(Debug, PartialEq)]
-pub(in crate::collectors) struct Series {
-    pub(in crate::collectors) labels: Labels,
-    pub(in crate::collectors) points: Points,
+pub(crate) struct Series {
+    pub(crate) labels: Labels,
+    pub(crate) points: Points,
 }
 
 /// What is known of a series.
 #[derive(Debug, Default, PartialEq)]
-pub(in crate::collectors) struct Points {
+pub(crate) struct Points {
     /// The value, of what is neither a summary nor a histogram.
-    pub(in crate::collectors) value: f64,
+    pub(crate) value: f64,
     /// The quantiles of a summary or the upper bounds of a histogram's buckets, each with its value.
-    pub(in crate::collectors) parts: Vec<(f64, f64)>,
+    pub(crate) parts: Vec<(f64, f64)>,
     sum: Option<f64>,
     count: Option<f64>,
     /// The suffix of a part that was there twice.
-    pub(in crate::collectors) repeated: Option<&'static str>,
+    pub(crate) repeated: Option<&'static str>,
 }
 
 impl Points {
-    pub(in crate::collectors) fn of(value: f64) -> Self {
+    pub(crate) fn of(value: f64) -> Self {
         Self {
             value,
             ..Self::default()
         }
     }
 
-    pub(in crate::collectors) fn sum(&self) -> f64 {
+    pub(crate) fn sum(&self) -> f64 {
         self.sum.unwrap_or_default()
     }
 
-    pub(in crate::collectors) fn count(&self) -> f64 {
+    pub(crate) fn count(&self) -> f64 {
         self.count.unwrap_or_default()
     }
 
@@ -60,7 +60,7 @@ impl Points {
 
 /// Finds a series by its labels in the same time however many there are.
 #[derive(Debug, Default)]
-pub(in crate::collectors) struct SeriesIndex {
+pub(crate) struct SeriesIndex {
     hashes: RandomState,
     /// The place of each series under the hash of its labels; where two share one, under the next one free.
     places: HashMap<u64, usize>,
@@ -87,7 +87,7 @@ impl SeriesIndex {
 
     /// Enters labels that stand at this place. Returns the place of equal ones that were entered before, if there are. An
     /// empty label is as good as none.
-    pub(in crate::collectors) fn enter<'a>(
+    pub(crate) fn enter<'a>(
         &mut self,
         labels: &[(String, String)],
         place: usize,
@@ -112,7 +112,7 @@ impl SeriesIndex {
     }
 
     /// The place of equal labels, if they were entered.
-    pub(in crate::collectors) fn find<'a>(
+    pub(crate) fn find<'a>(
         &self,
         labels: &[(String, String)],
         at: impl Fn(usize) -> Option<&'a [(String, String)]>,
