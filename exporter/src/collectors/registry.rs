@@ -7,6 +7,7 @@ use super::round::{Ending, Rounds, Slot, State};
 use super::settings::{BuildContext, BuildError, Settings};
 use super::{Collector, Selection, TABLE};
 use crate::exposition::{Exposition, MetricKind, append_sorted};
+use crate::sources::SharedLinks;
 
 /// The enabled collectors, with the state and the buffers they keep between scrapes.
 pub struct Registry {
@@ -17,6 +18,8 @@ pub struct Registry {
     reports: Vec<Report>,
     /// What the scrape says of the collectors.
     about_them: Exposition,
+    /// What collectors of network devices share in each scrape.
+    links: SharedLinks,
 }
 
 /// What is known of a collector besides its metrics.
@@ -45,12 +48,14 @@ impl Registry {
     /// An option of an enabled collector is wrong.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
         settings.check_host_network()?;
+        let links = settings.links();
         let mut collectors = Vec::new();
         for spec in TABLE.iter().filter(|spec| settings.runs(spec.name)) {
-            let collector = (spec.build)(&BuildContext::new(settings, spec.options))?;
-            collectors.push((spec.name, collector));
+            let context = BuildContext::new(settings, spec.options).sharing(&links);
+            collectors.push((spec.name, (spec.build)(&context)?));
         }
-        Ok(Self::of(collectors, settings.timeout))
+        let registry = Self::of(collectors, settings.timeout);
+        Ok(Self { links, ..registry })
     }
 
     /// A registry of the given collectors. They are run and reported in order of name.
@@ -73,6 +78,7 @@ impl Registry {
             patience,
             reports,
             about_them: Exposition::default(),
+            links: Settings::default().links(),
         }
     }
 
@@ -97,6 +103,7 @@ impl Registry {
         let begin = Instant::now();
         self.round += 1;
         let patience = patience.min(self.patience);
+        self.links.begin_scrape(begin + patience);
         self.rounds
             .run(&self.slots, selection, self.round, patience);
         let mut states = Vec::with_capacity(self.slots.len());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Collector, HostNetwork};
+use crate::sources::SharedLinks;
 
 /// A collector as the command line knows it.
 #[derive(Clone, Copy, Debug)]
@@ -164,17 +165,44 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// The network devices of the host, to be shared by the collectors of one registry.
+    pub(super) fn links(&self) -> SharedLinks {
+        let in_namespace = self.host_network == HostNetwork::Shared;
+        SharedLinks::new(&self.procfs, &self.sysfs, in_namespace)
+    }
+}
+
 /// What a collector sees of the settings while it is built.
 #[derive(Clone, Copy, Debug)]
 pub struct BuildContext<'a> {
     settings: &'a Settings,
     options: &'static [OptionSpec],
+    links: Option<&'a SharedLinks>,
 }
 
 impl<'a> BuildContext<'a> {
     /// The view of the collector that has these options.
     pub(super) fn new(settings: &'a Settings, options: &'static [OptionSpec]) -> Self {
-        Self { settings, options }
+        Self {
+            settings,
+            options,
+            links: None,
+        }
+    }
+
+    /// The same, for a collector that shares the network devices with others.
+    pub(super) fn sharing(self, links: &'a SharedLinks) -> Self {
+        Self {
+            links: Some(links),
+            ..self
+        }
+    }
+
+    /// The network devices, shared with the other collectors.
+    pub fn links(&self) -> SharedLinks {
+        let links = self.links.cloned();
+        links.unwrap_or_else(|| self.settings.links())
     }
 
     /// The settings themselves.

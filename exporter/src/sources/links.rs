@@ -1,0 +1,431 @@
+//! The network devices of this process's network namespace, from one dump of the kernel's table of links for each scrape.
+//!
+//! Reading some twenty files of sysfs for each device is what a scrape of a node full of pods costs. One answer over
+//! netlink has the same values, and the collectors of a scrape share it.
+
+mod changes;
+mod link;
+mod ownership;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use changes::{Change, Changes};
+use link::HEADER;
+pub use link::{Link, counter};
+
+use super::netlink::walk;
+use super::pool::Pool;
+use super::{Netlink, NetlinkError, is_procfs, is_sysfs};
+
+/// What the table is called in errors.
+const TABLE: &str = "network devices";
+/// `RTM_GETLINK`
+const GET_LINKS: u16 = 18;
+/// How long a dump may take when no scrape has said so.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a dump may take in a scrape that is late already, which goes on with other collectors for a moment.
+const LATE: Duration = Duration::from_millis(150);
+/// How often a dump is made again when devices came or went meanwhile.
+const ATTEMPTS: usize = 3;
+
+/// The network devices as the collectors of a registry share them: the first that asks in a scrape makes the dump.
+#[derive(Clone, Debug)]
+pub struct SharedLinks(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    procfs: PathBuf,
+    /// `class/net` of sysfs.
+    class: PathBuf,
+    /// Whether this process is in the network namespace that is to be shown.
+    in_namespace: bool,
+    scrape: Mutex<Scrape>,
+    links: Mutex<Links>,
+}
+
+/// Which scrape runs, and until when.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scrape {
+    number: u64,
+    deadline: Option<Instant>,
+}
+
+impl SharedLinks {
+    /// For a host whose procfs and sysfs are there. `in_namespace` says that this process is in the host's network
+    /// namespace.
+    pub fn new(procfs: &Path, sysfs: &Path, in_namespace: bool) -> Self {
+        Self(Arc::new(Shared {
+            procfs: procfs.to_owned(),
+            class: sysfs.join("class/net"),
+            in_namespace,
+            scrape: Mutex::default(),
+            links: Mutex::default(),
+        }))
+    }
+
+    /// Begins a scrape: whoever asks next gets a new dump, which must have ended by `deadline`.
+    pub fn begin_scrape(&self, deadline: Instant) {
+        let mut scrape = self.scrape();
+        scrape.number += 1;
+        scrape.deadline = Some(deadline);
+    }
+
+    /// When the scrape should have ended, and a little later when that has passed.
+    pub fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        let deadline = self.scrape().deadline;
+        deadline.unwrap_or(now + PATIENCE).max(now + LATE)
+    }
+
+    /// The devices in this scrape.
+    ///
+    /// # Errors
+    ///
+    /// The kernel did not answer, now or earlier in this scrape, or a collector of an earlier scrape still waits for the
+    /// kernel.
+    pub fn read(&self) -> Result<MutexGuard<'_, Links>, NetlinkError> {
+        let number = self.scrape().number;
+        let mut links = match self.0.links.try_lock() {
+            Ok(links) => links,
+            // Whatever was left half done is overwritten by the next dump.
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let message = "the kernel has not answered an earlier request yet";
+                let busy = io::Error::new(io::ErrorKind::WouldBlock, message);
+                return Err(NetlinkError::new(TABLE, busy));
+            }
+        };
+        if links.dumped != Some(number) {
+            links.dumped = Some(number);
+            links.failure = links.dump(self.deadline()).err();
+        }
+        if let Some(failure) = &links.failure {
+            return Err(failure.clone());
+        }
+        Ok(links)
+    }
+
+    /// As [`SharedLinks::read`] where the answer is about the host: procfs and sysfs are the kernel's own and show the
+    /// network namespace of this process. `None` elsewhere: only the files tell of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedLinks::read`].
+    pub fn read_instead_of_files(&self) -> Result<Option<MutexGuard<'_, Links>>, NetlinkError> {
+        let shared = &self.0;
+        if !shared.in_namespace || !is_sysfs(&shared.class) || !is_procfs(&shared.procfs) {
+            return Ok(None);
+        }
+        let mut links = match self.read() {
+            Err(error) if error.is_out_of_reach() => return Ok(None),
+            links => links?,
+        };
+        if !links.proved {
+            links.proved = ownership::shows(&shared.class, links.by_name());
+        }
+        Ok(links.proved.then_some(links))
+    }
+
+    fn scrape(&self) -> MutexGuard<'_, Scrape> {
+        let scrape = self.0.scrape.lock();
+        scrape.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The devices of the last dump.
+#[derive(Debug)]
+pub struct Links {
+    netlink: Netlink,
+    changes: Changes,
+    links: Pool<Link>,
+    /// Places in `links`, in order of name.
+    order: Vec<usize>,
+    /// In order of index.
+    known: Vec<Known>,
+    last_revision: u64,
+    /// The scrape of the dump.
+    dumped: Option<u64>,
+    failure: Option<NetlinkError>,
+    /// Whether sysfs was seen to show the same devices.
+    proved: bool,
+}
+
+/// What a device was when it got its revision.
+#[derive(Debug)]
+struct Known {
+    index: u32,
+    name: Vec<u8>,
+    address: Vec<u8>,
+    revision: u64,
+    present: bool,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            netlink: Netlink::routing(),
+            changes: Changes::default(),
+            links: Pool::default(),
+            order: Vec::new(),
+            known: Vec::new(),
+            last_revision: 0,
+            dumped: None,
+            failure: None,
+            proved: false,
+        }
+    }
+}
+
+impl Links {
+    /// The devices in order of name.
+    pub fn by_name(&self) -> impl Iterator<Item = &Link> + Clone {
+        let links = self.links.as_slice();
+        self.order.iter().filter_map(|place| links.get(*place))
+    }
+
+    fn dump(&mut self, deadline: Instant) -> Result<(), NetlinkError> {
+        for _ in 0..ATTEMPTS {
+            // What changes from here on is announced for the next time, though the dump may show it already.
+            let known = &mut self.known;
+            self.changes.drain(|change| match change {
+                Change::Device(index) => known.retain(|known| known.index != index),
+                Change::Anything => known.clear(),
+            });
+            self.links.clear();
+            let links = &mut self.links;
+            let each = |entry: &[u8]| links.push_with(|link| link.fill(entry));
+            self.netlink
+                .dump_until(deadline, TABLE, GET_LINKS, &[0; HEADER], each)?;
+            if !self.netlink.was_interrupted() {
+                break;
+            }
+        }
+        self.sort();
+        self.recognize();
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        let links = self.links.as_slice();
+        self.order.clear();
+        self.order.extend(0..links.len());
+        let name = |place: &usize| links.get(*place).map(|link| link.name.as_slice());
+        self.order.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
+        // A dump that was interrupted may have a device twice.
+        self.order.dedup_by(|a, b| name(a) == name(b));
+    }
+
+    /// Gives each device the revision that it had, or a new one where netlink says that it may be another.
+    fn recognize(&mut self) {
+        for known in &mut self.known {
+            known.present = false;
+        }
+        for link in self.links.as_mut_slice() {
+            let found = self
+                .known
+                .binary_search_by_key(&link.index, |known| known.index);
+            let place = match found {
+                Ok(place) => place,
+                Err(place) => {
+                    self.known.insert(place, Known::new(link.index));
+                    place
+                }
+            };
+            let Some(known) = self.known.get_mut(place) else {
+                continue;
+            };
+            if known.name != link.name || known.address != link.address {
+                self.last_revision += 1;
+                known.revision = self.last_revision;
+                known.name.clone_from(&link.name);
+                known.address.clone_from(&link.address);
+            }
+            known.present = true;
+            link.revision = known.revision;
+        }
+        self.known.retain(|known| known.present);
+    }
+}
+
+impl Known {
+    /// A device of which nothing is known: no device has an empty name.
+    fn new(index: u32) -> Self {
+        Self {
+            index,
+            name: Vec::new(),
+            address: Vec::new(),
+            revision: 0,
+            present: true,
+        }
+    }
+}
+
+/// Reads an answer of the kernel to a request of this sequence, as a dump does.
+///
+/// # Errors
+///
+/// The answer is cut short, or is an error.
+pub fn parse_answer(answer: &[u8], sequence: u32) -> io::Result<Links> {
+    let mut links = Links::default();
+    let each = |entry: &[u8]| links.links.push_with(|link| link.fill(entry));
+    walk(answer, sequence, each)?;
+    links.sort();
+    links.recognize();
+    Ok(links)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of a namespace with a device of each kind that one kernel had, in answers to a request of the sequence 7.
+    const CAPTURED: &[u8] = include_bytes!("links/captured.bin");
+
+    fn by_name<'a>(links: &'a Links, name: &str) -> &'a Link {
+        let mut all = links.by_name();
+        all.find(|link| link.name == name.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_captured_dump_has_what_sysfs_showed_at_that_moment() {
+        let links = parse_answer(CAPTURED, 7).unwrap();
+        let names: Vec<_> = links
+            .by_name()
+            .map(|link| std::str::from_utf8(&link.name).unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "br0", "ifb0", "lo", "mv0", "mvt0", "renamed0", "tap0", "tun0", "vdown", "veth0",
+                "vxlan7", "vxlan8"
+            ]
+        );
+        for (name, index, lower, flags, up, state, queue) in [
+            ("br0", 5, 5, 0x1303, true, "up", 1000),
+            ("ifb0", 12, 12, 0x83, true, "unknown", 32),
+            ("lo", 1, 1, 0x9, true, "unknown", 1000),
+            ("mv0", 8, 5, 0x1303, true, "up", 1000),
+            ("mvt0", 9, 5, 0x1003, true, "up", 500),
+            ("renamed0", 3, 4, 0x1002, false, "down", 1000),
+            ("tap0", 11, 11, 0x1002, false, "down", 0),
+            ("tun0", 10, 10, 0x1091, true, "down", 500),
+            ("vdown", 4, 3, 0x1002, false, "down", 1000),
+            ("veth0", 2, 2, 0x1303, true, "up", 1000),
+            ("vxlan7", 6, 6, 0x1003, true, "unknown", 1000),
+        ] {
+            let link = by_name(&links, name);
+            assert_eq!((link.index, link.lower_or_own()), (index, lower), "{name}");
+            assert_eq!(link.raw_flags(), Some(flags), "{name}");
+            assert_eq!((link.is_up(), link.state()), (up, Some(state)), "{name}");
+            assert_eq!(link.queue, Some(queue), "{name}");
+            assert!(link.count(counter::RX_NOHANDLER).is_some(), "{name}");
+        }
+        assert_eq!(by_name(&links, "vdown").alias, b"an alias of it");
+        assert_eq!(by_name(&links, "br0").broadcast, [0xff; 6]);
+        assert!(by_name(&links, "tun0").address.is_empty());
+        assert_eq!(by_name(&links, "tun0").carrier, Some(0));
+    }
+
+    #[test]
+    fn an_answer_that_is_cut_short_is_an_error() {
+        assert_eq!(parse_answer(CAPTURED, 6).unwrap().by_name().count(), 0);
+        let cut = &CAPTURED[..CAPTURED.len() - 1];
+        assert!(parse_answer(cut, 7).is_err());
+        assert!(parse_answer(&CAPTURED[..1000], 7).is_err());
+    }
+
+    #[test]
+    fn a_revision_stays_until_the_name_or_the_address_is_another() {
+        let mut links = parse_answer(CAPTURED, 7).unwrap();
+        let mut again = |edit: &dyn Fn(&mut Link)| {
+            let before: Vec<_> = links.by_name().map(|link| link.revision).collect();
+            links.links.as_mut_slice().iter_mut().for_each(edit);
+            links.recognize();
+            let after = links.by_name().map(|link| link.revision);
+            after
+                .zip(before)
+                .filter(|(after, before)| after != before)
+                .count()
+        };
+        assert_eq!(again(&|link| link.mtu += 1), 0);
+        assert_eq!(again(&|link| link.address[..].reverse()), 10);
+        assert_eq!(again(&|link| link.name.push(b'x')), 12);
+        let vanish = |link: &mut Link| link.index += 100;
+        assert_eq!(again(&vanish), 12, "others have the same names");
+        assert_eq!(links.known.len(), 12, "those that have gone are forgotten");
+    }
+
+    fn shared(in_namespace: bool) -> SharedLinks {
+        SharedLinks::new(Path::new("/proc"), Path::new("/sys"), in_namespace)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[test]
+    fn the_first_who_asks_in_a_scrape_makes_the_dump_and_the_others_see_it() {
+        let shared = shared(true);
+        let count = |shared: &SharedLinks| shared.read().unwrap().by_name().count();
+        shared.begin_scrape(soon());
+        assert_eq!(shared.0.links.lock().unwrap().dumped, None, "it is lazy");
+        assert!(count(&shared) > 0);
+        // Whatever appears or goes now is not seen before the next scrape.
+        shared.0.links.lock().unwrap().links.clear();
+        assert_eq!(count(&shared.clone()), 0);
+        shared.begin_scrape(soon());
+        assert!(count(&shared) > 0);
+    }
+
+    #[test]
+    fn a_failed_dump_fails_all_who_ask_in_that_scrape() {
+        let shared = shared(true);
+        shared.begin_scrape(soon());
+        let source = io::Error::from_raw_os_error(105);
+        let mut links = shared.0.links.lock().unwrap();
+        links.dumped = Some(1);
+        links.failure = Some(NetlinkError::new(TABLE, source));
+        drop(links);
+        for _ in 0..2 {
+            let error = shared.read().unwrap_err().to_string();
+            assert!(error.starts_with("cannot read network devices"), "{error}");
+        }
+        shared.begin_scrape(soon());
+        drop(shared.read().unwrap());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_dump_that_hangs() {
+        let shared = shared(true);
+        shared.begin_scrape(soon());
+        let hangs = shared.0.links.lock().unwrap();
+        shared.begin_scrape(soon());
+        let error = shared.read().unwrap_err().to_string();
+        assert!(error.ends_with("an earlier request yet"), "{error}");
+        drop(hangs);
+        drop(shared.read().unwrap());
+    }
+
+    #[test]
+    fn a_late_scrape_still_gets_a_moment() {
+        let shared = shared(true);
+        shared.begin_scrape(Instant::now());
+        assert!(shared.deadline() > Instant::now());
+        drop(shared.read().unwrap());
+    }
+
+    #[test]
+    fn elsewhere_the_files_are_read_and_nothing_is_dumped() {
+        let tree = tempfile::tempdir().unwrap();
+        let foreign_sysfs = SharedLinks::new(Path::new("/proc"), tree.path(), true);
+        let foreign_procfs = SharedLinks::new(tree.path(), Path::new("/sys"), true);
+        for shared in [shared(false), foreign_sysfs, foreign_procfs] {
+            shared.begin_scrape(soon());
+            assert!(shared.read_instead_of_files().unwrap().is_none());
+            assert_eq!(shared.0.links.lock().unwrap().dumped, None);
+        }
+    }
+}
