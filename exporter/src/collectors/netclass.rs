@@ -3,6 +3,7 @@
 //! In the host's network namespace the same values come over netlink, one answer for all devices; elsewhere from the files.
 
 mod assigned;
+mod device;
 mod from_files;
 mod from_links;
 
@@ -10,12 +11,13 @@ use std::cmp::Ordering;
 
 use regex::bytes::Regex;
 
+use self::device::{Device, NUMBERS, SPEED};
 use self::from_files::Files;
 use self::from_links::FromLinks;
 use super::netclass_netlink::NetclassNetlink;
 use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
 use crate::exposition::{Exposition, MetricKind, Value};
-use crate::sources::{Pool, SharedLinks, parse_prefixed, parse_signed};
+use crate::sources::{Pool, SharedLinks};
 
 const IGNORED: &str = "collector.netclass.ignored-devices";
 const IGNORE_INVALID_SPEED: &str = "collector.netclass.ignore-invalid-speed";
@@ -51,51 +53,6 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// Attributes that are numbers: the file and the rest of the metric's name.
-const NUMBERS: [(&str, &str); 17] = [
-    ("addr_assign_type", "address_assign_type"),
-    ("carrier", "carrier"),
-    ("carrier_changes", "carrier_changes_total"),
-    ("carrier_down_count", "carrier_down_changes_total"),
-    ("carrier_up_count", "carrier_up_changes_total"),
-    ("dev_id", "device_id"),
-    ("dormant", "dormant"),
-    ("flags", "flags"),
-    ("ifindex", "iface_id"),
-    ("iflink", "iface_link"),
-    ("link_mode", "iface_link_mode"),
-    ("mtu", "mtu_bytes"),
-    ("name_assign_type", "name_assign_type"),
-    ("netdev_group", "net_dev_group"),
-    ("speed", SPEED),
-    ("tx_queue_len", "transmit_queue_length"),
-    ("type", "protocol_type"),
-];
-/// Where each of [`NUMBERS`] is.
-mod place {
-    pub(super) const ADDR_ASSIGN_TYPE: usize = 0;
-    pub(super) const CARRIER: usize = 1;
-    pub(super) const CARRIER_CHANGES: usize = 2;
-    pub(super) const CARRIER_DOWN_COUNT: usize = 3;
-    pub(super) const CARRIER_UP_COUNT: usize = 4;
-    pub(super) const DEV_ID: usize = 5;
-    pub(super) const DORMANT: usize = 6;
-    pub(super) const FLAGS: usize = 7;
-    pub(super) const IFINDEX: usize = 8;
-    pub(super) const IFLINK: usize = 9;
-    pub(super) const LINK_MODE: usize = 10;
-    pub(super) const MTU: usize = 11;
-    pub(super) const NAME_ASSIGN_TYPE: usize = 12;
-    pub(super) const NETDEV_GROUP: usize = 13;
-    pub(super) const SPEED: usize = 14;
-    pub(super) const TX_QUEUE_LEN: usize = 15;
-    pub(super) const KIND: usize = 16;
-}
-/// The kernel says megabits per second.
-const SPEED: &str = "speed_bytes";
-/// `IFF_UP`
-const UP: u64 = 1;
-
 struct Netclass {
     links: SharedLinks,
     from_links: FromLinks,
@@ -106,19 +63,6 @@ struct Netclass {
     devices: Pool<Device>,
     /// Places in `devices`, in the order of what is said of them in words.
     rows: Vec<usize>,
-}
-
-/// What is shown of a device.
-#[derive(Debug, Default)]
-struct Device {
-    name: Vec<u8>,
-    /// The values of [`NUMBERS`], of those that the driver gives.
-    numbers: [Option<Value>; NUMBERS.len()],
-    address: Vec<u8>,
-    broadcast: Vec<u8>,
-    duplex: Vec<u8>,
-    alias: Vec<u8>,
-    state: Vec<u8>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -167,62 +111,6 @@ impl Netclass {
         drop(links);
         self.from_links.complete(self.links.deadline(), devices)?;
         Ok(())
-    }
-}
-
-impl Device {
-    /// Makes it one of which only the name is known.
-    fn begin(&mut self, name: &[u8]) {
-        self.numbers = Default::default();
-        for text in [
-            &mut self.name,
-            &mut self.address,
-            &mut self.broadcast,
-            &mut self.duplex,
-            &mut self.alias,
-            &mut self.state,
-        ] {
-            text.clear();
-        }
-        self.name.extend_from_slice(name);
-    }
-
-    fn number(&self, place: usize) -> Option<Value> {
-        self.numbers.get(place).copied().flatten()
-    }
-
-    fn set(&mut self, place: usize, value: Option<Value>) {
-        if let Some(slot) = self.numbers.get_mut(place) {
-            *slot = value;
-        }
-    }
-
-    fn administrative_state(&self) -> &'static [u8] {
-        match self.number(place::FLAGS) {
-            Some(Value::Integer(flags)) if flags & UP != 0 => b"up",
-            Some(_) => b"down",
-            None => b"unknown",
-        }
-    }
-
-    /// The labels that say in words what it is, in order of their names.
-    fn words(&self) -> [(&'static str, &[u8]); 7] {
-        [
-            ("address", &self.address),
-            ("adminstate", self.administrative_state()),
-            ("broadcast", &self.broadcast),
-            ("device", &self.name),
-            ("duplex", &self.duplex),
-            ("ifalias", &self.alias),
-            ("operstate", &self.state),
-        ]
-    }
-}
-
-fn parse(text: &[u8]) -> Option<Value> {
-    match parse_prefixed(text) {
-        Some(number) => Some(number.into()),
-        None => parse_signed(text).map(Value::from),
     }
 }
 
@@ -286,6 +174,7 @@ fn write_states(devices: &[Device], rows: &mut Vec<usize>, out: &mut Exposition)
 
 #[cfg(test)]
 mod tests {
+    use super::device::parse;
     use super::*;
 
     #[test]
@@ -295,29 +184,6 @@ mod tests {
         assert_eq!(speed(b"-1", false), Some((-125_000.0).into()));
         assert_eq!(speed(b"-1", true), None);
         assert_eq!(speed(b"0", true), Some(0.into()));
-    }
-
-    #[test]
-    fn the_administrative_state_is_a_flag() {
-        let mut device = Device::default();
-        assert_eq!(device.administrative_state(), b"unknown");
-        device.set(place::FLAGS, parse(b"0x1003"));
-        assert_eq!(device.administrative_state(), b"up");
-        device.set(place::FLAGS, parse(b"0x1002"));
-        assert_eq!(device.administrative_state(), b"down");
-    }
-
-    #[test]
-    fn places_are_those_of_the_numbers() {
-        for (place, file) in [
-            (place::ADDR_ASSIGN_TYPE, "addr_assign_type"),
-            (place::DORMANT, "dormant"),
-            (place::LINK_MODE, "link_mode"),
-            (place::KIND, "type"),
-        ] {
-            assert_eq!(NUMBERS[place].0, file);
-        }
-        assert_eq!(place::KIND + 1, NUMBERS.len());
     }
 
     #[test]

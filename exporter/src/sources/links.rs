@@ -16,9 +16,10 @@ use changes::{Change, Changes};
 use link::HEADER;
 pub use link::{Link, counter};
 
-use super::netlink::walk;
+use super::attribute::is_sysfs;
+use super::kept_file::is_procfs;
+use super::netlink::{Netlink, NetlinkError, walk};
 use super::pool::Pool;
-use super::{Netlink, NetlinkError, is_procfs, is_sysfs};
 
 /// What the table is called in errors.
 const TABLE: &str = "network devices";

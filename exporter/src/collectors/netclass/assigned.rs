@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::device::parse;
 use crate::exposition::Value;
 use crate::sources::{Directory, ReadError, parse_u64};
 
@@ -98,9 +99,7 @@ impl Remembered {
         }
         let mut assigned = Assigned::default();
         for (slot, file) in assigned.iter_mut().zip(FILES) {
-            *slot = directory
-                .read(file, &mut self.buffer)?
-                .and_then(super::parse);
+            *slot = directory.read(file, &mut self.buffer)?.and_then(parse);
         }
         Ok(Some(assigned))
     }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::{Device, NUMBERS, parse};
+use super::device::{Device, NUMBERS, parse};
 use crate::sources::{Directory, Pool, ReadError, list_directories};
 
 /// Reads some twenty files for each device. None of them stays open: a host may have thousands of devices.
@@ -74,7 +74,7 @@ impl Device {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collectors::netclass::place;
+    use crate::collectors::netclass::device::place;
 
     /// As sysfs does it: what is in the class are links.
     #[test]

@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::super::ethtool_link_modes::LinkModes;
 use super::assigned::Remembered;
-use super::{Device, parse, place};
+use super::device::{Device, parse, place};
+use crate::collectors::ethtool_link_modes::LinkModes;
 use crate::exposition::Value;
 use crate::sources::{Directory, Link, Links, Pool, ReadError, trim, write_hardware_address};
 
@@ -175,7 +175,7 @@ fn byte(number: u8) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::super::NUMBERS;
+    use super::super::device::NUMBERS;
     use super::*;
     use crate::sources::parse_answer;
 

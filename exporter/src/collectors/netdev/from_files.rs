@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::{COLUMNS, DETAILS, NO_HANDLER, SUMS, View, family, write};
+use super::counters::{COLUMNS, DETAILS, NO_HANDLER, SUMS, View, family, write};
 use crate::collectors::CollectError;
 use crate::collectors::device_filter::DeviceFilter;
 use crate::exposition::Exposition;

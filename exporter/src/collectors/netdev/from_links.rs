@@ -1,6 +1,6 @@
 //! Traffic of network devices over netlink.
 
-use super::{COLUMNS, DETAILS, NO_HANDLER, SUMS, View, family, write};
+use super::counters::{COLUMNS, DETAILS, NO_HANDLER, SUMS, View, family, write};
 use crate::collectors::device_filter::DeviceFilter;
 use crate::exposition::Exposition;
 use crate::sources::{Link, Links, counter, trim};

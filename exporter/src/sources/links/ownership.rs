@@ -8,8 +8,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::Link;
-use crate::sources::{Directory, list_directories, parse_u64, write_hardware_address};
+use super::link::Link;
+use crate::sources::attribute::{Directory, list_directories};
+use crate::sources::netlink::write_hardware_address;
+use crate::sources::parse::parse_u64;
 
 /// `ARPHRD_LOOPBACK`: every namespace has one, and all of them have the same address.
 const LOOPBACK: u16 = 772;

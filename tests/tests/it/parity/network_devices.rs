@@ -60,7 +60,7 @@ const KINDS: [(&str, &str); 20] = [
 ];
 
 /// What happens to devices, step by step. Both exporters run on and are compared after each line.
-const CHANGES: [&str; 18] = [
+const CHANGES: [&str; 19] = [
     "link set veth0 up\nlink set veth1 up",
     "link set veth0 master br0\nlink set br0 up",
     "link set mv0 up\nlink set mvt0 up\nlink set vxlan7 up\nlink set tun0 up\nlink set ifb0 up",
@@ -80,7 +80,8 @@ const CHANGES: [&str; 18] = [
     "link delete tap0\nlink add index 77 name tap0 type bridge",
     "link delete tap0\nlink add index 77 name tap0 address 02:00:00:00:00:03 type bridge",
     "link set mv0 type macvlan mode bridge\nlink property add dev tap0 altname another-name",
-    "link set veth1 up\nlink set mv0 up\nlink set tun0 carrier on",
+    "link set veth1 up\nlink set mv0 up",
+    "link set veth0 down",
 ];
 
 /// A namespace with a device of each kind; says which kinds this kernel refuses.
