@@ -280,6 +280,8 @@ pub fn parse_answer(answer: &[u8], sequence: u32) -> io::Result<Links> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Of a namespace with a device of each kind that one kernel had, in answers to a request of the sequence 7.
@@ -336,6 +338,26 @@ mod tests {
         let cut = &CAPTURED[..CAPTURED.len() - 1];
         assert!(parse_answer(cut, 7).is_err());
         assert!(parse_answer(&CAPTURED[..1000], 7).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_mangled_answer_becomes_devices_in_order_or_an_error(
+            edits in proptest::collection::vec((0..CAPTURED.len(), any::<u8>()), 1..20),
+            end in 0..=CAPTURED.len(),
+        ) {
+            let mut answer = CAPTURED.to_vec();
+            for (place, byte) in edits {
+                answer[place] = byte;
+            }
+            for answer in [&answer[..], &answer[..end]] {
+                if let Ok(links) = parse_answer(answer, 7) {
+                    let names: Vec<_> = links.by_name().map(|link| &link.name).collect();
+                    prop_assert!(names.is_sorted_by(|a, b| a < b), "{names:?}");
+                    prop_assert!(links.by_name().all(|link| link.revision > 0));
+                }
+            }
+        }
     }
 
     #[test]
