@@ -313,6 +313,9 @@ fn is_name_byte(byte: u8) -> bool {
 }
 
 fn write_label_value(out: &mut Vec<u8>, value: &[u8]) {
+    if is_plain(value) {
+        return out.extend_from_slice(value);
+    }
     write_escaped(out, &valid_utf8(value), true);
 }
 
@@ -336,6 +339,27 @@ pub(crate) fn valid_utf8(value: &[u8]) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
+/// Whether every byte is ASCII that needs no escape, as almost all labels are: eight bytes are looked at as one number.
+fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH_BITS: u64 = 0x80 * ONES;
+    let special = *b"\\\n\"";
+    let (words, rest) = text.as_chunks::<8>();
+    let is_plain_word = |bytes: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*bytes);
+        // Where a byte is zero, and only there, taking 1 from it borrows into a high bit that was not set.
+        let has_special = special.iter().any(|byte| {
+            let differs = word ^ (u64::from(*byte) * ONES);
+            differs.wrapping_sub(ONES) & !differs & HIGH_BITS != 0
+        });
+        word & HIGH_BITS == 0 && !has_special
+    };
+    words.iter().all(is_plain_word)
+        && rest
+            .iter()
+            .all(|byte| byte.is_ascii() && !special.contains(byte))
+}
+
 fn write_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
     let is_special = |byte: &u8| matches!(byte, b'\\' | b'\n') || (quotes && *byte == b'"');
     let mut rest = text.as_bytes();
@@ -356,6 +380,20 @@ fn write_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_ascii_without_special_characters_is_plain() {
+        let word = *b"abcdefgh12345";
+        assert!(is_plain(&word) && is_plain(b"") && is_plain(b"[]!#\x7f\x0b\t "));
+        for place in 0..word.len() {
+            for byte in 0..=u8::MAX {
+                let mut text = word;
+                text[place] = byte;
+                let special = !byte.is_ascii() || [b'\\', b'\n', b'"'].contains(&byte);
+                assert_eq!(is_plain(&text), !special, "{byte} in place {place}");
+            }
+        }
+    }
 
     #[test]
     fn families_are_sorted_and_empty_ones_vanish() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::collector::Collector;
 use super::pattern::{Pattern, PatternError};
 use super::settings::{HostNetwork, Settings};
+use crate::sources::SharedLinks;
 
 /// A collector as the command line knows it.
 #[derive(Clone, Copy, Debug)]
@@ -141,12 +142,31 @@ impl OptionSpec {
 pub struct BuildContext<'a> {
     settings: &'a Settings,
     options: &'static [OptionSpec],
+    links: Option<&'a SharedLinks>,
 }
 
 impl<'a> BuildContext<'a> {
     /// The view of the collector that has these options.
     pub(crate) fn new(settings: &'a Settings, options: &'static [OptionSpec]) -> Self {
-        Self { settings, options }
+        Self {
+            settings,
+            options,
+            links: None,
+        }
+    }
+
+    /// The same, for a collector that shares the network devices with others.
+    pub(crate) fn sharing(self, links: &'a SharedLinks) -> Self {
+        Self {
+            links: Some(links),
+            ..self
+        }
+    }
+
+    /// The network devices, shared with the other collectors.
+    pub fn links(&self) -> SharedLinks {
+        let links = self.links.cloned();
+        links.unwrap_or_else(|| self.settings.links())
     }
 
     /// The settings themselves.

@@ -186,8 +186,12 @@ const SIZES: [Column; 6] = [
     }),
 ];
 
+/// As an integer where it fits: these are written faster, and as the same double.
 fn in_bytes(size: &FileSystem, blocks: u64) -> Value {
-    Value::Float(blocks as f64 * size.block_size as f64)
+    match blocks.checked_mul(size.block_size) {
+        Some(bytes) => Value::Integer(bytes),
+        None => Value::Float(blocks as f64 * size.block_size as f64),
+    }
 }
 
 fn write(mounts: &[Mount], answers: &[Answer], out: &mut Exposition) {

@@ -50,10 +50,11 @@ impl Registry {
     /// An option of an enabled collector is wrong.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
         settings.check_host_network()?;
+        let links = settings.links();
         let mut collectors = Vec::new();
         for spec in TABLE.iter().filter(|spec| settings.runs(spec.name)) {
-            let collector = (spec.build)(&BuildContext::new(settings, spec.options))?;
-            collectors.push((spec.name, collector));
+            let context = BuildContext::new(settings, spec.options).sharing(&links);
+            collectors.push((spec.name, (spec.build)(&context)?));
         }
         Ok(Self::of(collectors, settings.timeout))
     }

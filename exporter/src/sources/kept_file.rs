@@ -89,6 +89,12 @@ impl KeptFile {
     }
 }
 
+/// Whether a directory belongs to procfs itself, and not to a captured tree.
+#[allow(clippy::unnecessary_cast)] // The type differs between architectures.
+pub fn is_procfs(directory: &Path) -> bool {
+    rustix::fs::statfs(directory).is_ok_and(|found| found.f_type as u64 == PROCFS_MAGIC)
+}
+
 #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
 fn is_of_kernel(file: &File) -> bool {
     rustix::fs::fstatfs(file)
