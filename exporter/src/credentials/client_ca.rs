@@ -17,7 +17,7 @@ pub(crate) struct ClientCas {
 }
 
 /// Reads a bundle at this time, in seconds since 1970.
-pub(crate) fn read(bundle: &Pem, now: i64) -> ClientCas {
+pub(super) fn read(bundle: &Pem, now: i64) -> ClientCas {
     let mut found = ClientCas {
         anchors: TrustAnchors::default(),
         warnings: Vec::new(),
