@@ -4,6 +4,8 @@
 //! puts the families in order of name, as every scrape of node_exporter does. Numbers are written as Go's
 //! `strconv.FormatFloat(value, 'g', -1, 64)` writes them, so that a body can be compared byte for byte.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 pub(crate) mod encoding;
 mod go_number;
 pub(crate) mod reader;
@@ -26,6 +28,26 @@ pub enum MetricKind {
     Summary,
     /// A value whose source does not say what it is.
     Untyped,
+}
+
+impl MetricKind {
+    /// The label that tells the parts of a histogram or summary apart.
+    pub(crate) fn part_label(self) -> Option<&'static str> {
+        match self {
+            Self::Histogram => Some("le"),
+            Self::Summary => Some("quantile"),
+            Self::Counter | Self::Gauge | Self::Untyped => None,
+        }
+    }
+
+    /// Whether samples of such a family have its name with this suffix.
+    pub(crate) fn has_suffix(self, suffix: &str) -> bool {
+        match self {
+            Self::Histogram => matches!(suffix, "_bucket" | "_sum" | "_count"),
+            Self::Summary => matches!(suffix, "_sum" | "_count"),
+            Self::Counter | Self::Gauge | Self::Untyped => false,
+        }
+    }
 }
 
 /// A sample's value. Integers are kept apart because they need no search for the shortest digits.
@@ -79,8 +101,20 @@ pub struct Exposition {
 #[derive(Clone, Debug)]
 struct FamilySpan {
     name: Range<usize>,
+    kind: MetricKind,
     text: Range<usize>,
     samples_start: usize,
+    /// Whether each series is greater than the one before, which proves that none is there twice.
+    is_ascending: bool,
+}
+
+/// A family as it was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrittenFamily<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: MetricKind,
+    /// Its samples, a line each.
+    pub(crate) samples: &'a [u8],
 }
 
 impl Exposition {
@@ -122,11 +156,23 @@ impl Exposition {
             start,
             name,
             samples_start,
+            kind,
+            last_series: None,
+            is_ascending: true,
         }
     }
 
-    /// Appends all families to `out` in order of their names. Of equal names the first one written describes the family,
-    /// and their samples follow each other: files of other programs may add to any family.
+    /// The families in the order in which they were written.
+    pub(crate) fn families(&self) -> impl Iterator<Item = WrittenFamily<'_>> {
+        self.families.iter().map(|span| WrittenFamily {
+            // Only what a name may hold is written as one.
+            name: std::str::from_utf8(self.name_of(span)).unwrap_or_default(),
+            kind: span.kind,
+            samples: self.samples_of(span),
+        })
+    }
+
+    /// [`append_sorted`] of this one alone.
     pub fn append_sorted(&self, out: &mut Vec<u8>) {
         append_sorted(&[self], out);
     }
@@ -134,10 +180,18 @@ impl Exposition {
     fn name_of(&self, span: &FamilySpan) -> &[u8] {
         self.bytes.get(span.name.clone()).unwrap_or_default()
     }
+
+    fn samples_of(&self, span: &FamilySpan) -> &[u8] {
+        let samples = span.samples_start..span.text.end;
+        self.bytes.get(samples).unwrap_or_default()
+    }
 }
 
-/// [`Exposition::append_sorted`] for several, as if they had been written one after the other.
-pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) {
+/// Appends the families of all parts to `out` in order of their names. Of equal names the first one describes the family,
+/// and their samples follow each other: files of other programs may add to any family. Of samples of the same series only
+/// the first one is kept: Prometheus stores the last, and others refuse the whole text. Returns the first series that
+/// another sample had.
+pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) -> Option<String> {
     let mut spans = Vec::with_capacity(parts.iter().map(|part| part.families.len()).sum());
     for part in parts {
         spans.extend(part.families.iter().map(|span| (*part, span)));
@@ -145,16 +199,45 @@ pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) {
     // Stable: equal names stay as written.
     spans.sort_by(|a, b| a.0.name_of(a.1).cmp(b.0.name_of(b.1)));
     out.reserve(parts.iter().map(|part| part.bytes.len()).sum());
-    let mut before: &[u8] = b"";
-    for (part, span) in spans {
-        let text = if part.name_of(span) == before {
-            span.samples_start..span.text.end
-        } else {
-            span.text.clone()
-        };
-        out.extend_from_slice(part.bytes.get(text).unwrap_or_default());
-        before = part.name_of(span);
+    let mut repeated = None;
+    for family in spans.chunk_by(|a, b| a.0.name_of(a.1) == b.0.name_of(b.1)) {
+        match family {
+            [(part, span)] if span.is_ascending => {
+                out.extend_from_slice(part.bytes.get(span.text.clone()).unwrap_or_default());
+            }
+            _ => {
+                let found = append_once(family, out);
+                repeated = repeated.or(found);
+            }
+        }
     }
+    repeated.map(|series| String::from_utf8_lossy(series).into_owned())
+}
+
+/// Appends what was written under one name, each series once. Returns the first one that was there twice.
+fn append_once<'a>(
+    family: &[(&'a Exposition, &FamilySpan)],
+    out: &mut Vec<u8>,
+) -> Option<&'a [u8]> {
+    if let Some((part, span)) = family.first() {
+        let header = span.text.start..span.samples_start;
+        out.extend_from_slice(part.bytes.get(header).unwrap_or_default());
+    }
+    let (mut known, mut repeated) = (HashSet::new(), None);
+    for line in family
+        .iter()
+        .flat_map(|(part, span)| part.samples_of(span).split_inclusive(|byte| *byte == b'\n'))
+    {
+        // There is no blank in a value.
+        let end = line.iter().rposition(|byte| *byte == b' ');
+        let series = line.get(..end.unwrap_or_default()).unwrap_or_default();
+        if known.insert(series) {
+            out.extend_from_slice(line);
+        } else {
+            repeated.get_or_insert(series);
+        }
+    }
+    repeated
 }
 
 /// One family being written. Its samples are to be given in order of their label values.
@@ -164,6 +247,9 @@ pub struct Family<'a> {
     start: usize,
     name: Range<usize>,
     samples_start: usize,
+    kind: MetricKind,
+    last_series: Option<Range<usize>>,
+    is_ascending: bool,
 }
 
 impl Family<'_> {
@@ -176,6 +262,7 @@ impl Family<'_> {
     /// Writes one sample of a histogram or summary, whose name is the family's with a suffix.
     pub fn part(&mut self, suffix: &str, labels: &[(&str, &[u8])], value: impl Into<Value>) {
         let out = &mut self.exposition.bytes;
+        let start = out.len();
         out.extend_from_within(self.name.clone());
         out.extend_from_slice(suffix.as_bytes());
         let mut separator = b'{';
@@ -189,6 +276,10 @@ impl Family<'_> {
         }
         if !labels.is_empty() {
             out.push(b'}');
+        }
+        let series = start..out.len();
+        if let Some(last) = self.last_series.replace(series.clone()) {
+            self.is_ascending &= out.get(last) < out.get(series);
         }
         out.push(b' ');
         match value.into() {
@@ -207,8 +298,10 @@ impl Drop for Family<'_> {
             let text = self.start..self.exposition.bytes.len();
             self.exposition.families.push(FamilySpan {
                 name: self.name.clone(),
+                kind: self.kind,
                 text,
                 samples_start: self.samples_start,
+                is_ascending: self.is_ascending,
             });
         }
     }
@@ -220,20 +313,51 @@ fn is_name_byte(byte: u8) -> bool {
 }
 
 fn write_label_value(out: &mut Vec<u8>, value: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(value) {
-        return write_escaped(out, text, true);
+    if is_plain(value) {
+        return out.extend_from_slice(value);
     }
+    write_escaped(out, &valid_utf8(value), true);
+}
+
+/// A value as it is shown: each run of bytes that are not UTF-8 becomes one U+FFFD.
+pub(crate) fn valid_utf8(value: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(value) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(value.len());
     let mut inside_foreign_run = false;
     for chunk in value.utf8_chunks() {
         if !chunk.valid().is_empty() {
-            write_escaped(out, chunk.valid(), true);
+            clean.push_str(chunk.valid());
             inside_foreign_run = false;
         }
         if !chunk.invalid().is_empty() && !inside_foreign_run {
-            out.extend_from_slice("\u{FFFD}".as_bytes());
+            clean.push(char::REPLACEMENT_CHARACTER);
             inside_foreign_run = true;
         }
     }
+    Cow::Owned(clean)
+}
+
+/// Whether every byte is ASCII that needs no escape, as almost all labels are: eight bytes are looked at as one number.
+fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH_BITS: u64 = 0x80 * ONES;
+    let special = *b"\\\n\"";
+    let (words, rest) = text.as_chunks::<8>();
+    let is_plain_word = |bytes: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*bytes);
+        // Where a byte is zero, and only there, taking 1 from it borrows into a high bit that was not set.
+        let has_special = special.iter().any(|byte| {
+            let differs = word ^ (u64::from(*byte) * ONES);
+            differs.wrapping_sub(ONES) & !differs & HIGH_BITS != 0
+        });
+        word & HIGH_BITS == 0 && !has_special
+    };
+    words.iter().all(is_plain_word)
+        && rest
+            .iter()
+            .all(|byte| byte.is_ascii() && !special.contains(byte))
 }
 
 fn write_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
@@ -258,6 +382,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_ascii_without_special_characters_is_plain() {
+        let word = *b"abcdefgh12345";
+        assert!(is_plain(&word) && is_plain(b"") && is_plain(b"[]!#\x7f\x0b\t "));
+        for place in 0..word.len() {
+            for byte in 0..=u8::MAX {
+                let mut text = word;
+                text[place] = byte;
+                let special = !byte.is_ascii() || [b'\\', b'\n', b'"'].contains(&byte);
+                assert_eq!(is_plain(&text), !special, "{byte} in place {place}");
+            }
+        }
+    }
+
+    #[test]
     fn families_are_sorted_and_empty_ones_vanish() {
         let mut exposition = Exposition::default();
         exposition
@@ -280,9 +418,11 @@ mod tests {
     fn a_family_written_twice_is_described_once() {
         let mut exposition = Exposition::default();
         let mut write = |name: &str, help: &str, value: u64| {
-            exposition
-                .family(&[name], &[help], MetricKind::Gauge)
-                .part("_x", &[], value);
+            exposition.family(&[name], &[help], MetricKind::Gauge).part(
+                "_x",
+                &[("l", help.as_bytes())],
+                value,
+            );
         };
         write("b", "first", 1);
         write("a", "other", 2);
@@ -291,8 +431,45 @@ mod tests {
         exposition.append_sorted(&mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "# HELP a other\n# TYPE a gauge\na_x 2\n# HELP b first\n# TYPE b gauge\nb_x 1\nb_x 3\n"
+            "# HELP a other\n# TYPE a gauge\na_x{l=\"other\"} 2\n\
+             # HELP b first\n# TYPE b gauge\nb_x{l=\"first\"} 1\nb_x{l=\"second\"} 3\n"
         );
+    }
+
+    /// What is written in order of these label values, as `value: samples`, and the series that was there twice.
+    fn written(families: &[(&str, &[&[u8]])]) -> (String, Option<String>) {
+        let mut exposition = Exposition::default();
+        for (name, values) in families {
+            let mut family = exposition.family(&[name], &["h"], MetricKind::Gauge);
+            for (place, value) in values.iter().enumerate() {
+                family.sample(&[("l", value)], place as u64);
+            }
+        }
+        let mut out = Vec::new();
+        let repeated = append_sorted(&[&exposition], &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        (samples.collect::<Vec<_>>().join(" "), repeated)
+    }
+
+    #[test]
+    fn each_series_is_there_once_and_the_first_counts() {
+        let ascending: (&str, &[&[u8]]) = ("a", &[b"1", b"10", b"2"]);
+        let (text, repeated) = written(&[ascending]);
+        assert_eq!(
+            (text.as_str(), repeated),
+            ("a{l=\"1\"} 0 a{l=\"10\"} 1 a{l=\"2\"} 2", None)
+        );
+        let apart: (&str, &[&[u8]]) = ("a", &[b"2 x", b"1", b"2 x"]);
+        let (text, repeated) = written(&[apart]);
+        assert_eq!(text, "a{l=\"2 x\"} 0 a{l=\"1\"} 1");
+        assert_eq!(repeated.as_deref(), Some("a{l=\"2 x\"}"));
+        let alike_once_cleaned: (&str, &[&[u8]]) = ("a", &[b"caf\xe8", b"caf\xe9"]);
+        let (text, repeated) = written(&[alike_once_cleaned]);
+        assert_eq!(text, "a{l=\"caf\u{FFFD}\"} 0");
+        assert!(repeated.is_some());
+        let (text, _) = written(&[("a b", &[b"1"]), ("a-b", &[b"0", b"1"])]);
+        assert_eq!(text, "a_b{l=\"1\"} 0 a_b{l=\"0\"} 0");
     }
 
     #[test]
@@ -324,7 +501,7 @@ mod tests {
         let (mut first, mut second) = (Exposition::default(), Exposition::default());
         let write = |out: &mut Exposition, name: &str, value: u64| {
             out.family(&[name], &["h"], MetricKind::Untyped)
-                .sample(&[], value);
+                .sample(&[("l", if value == 3 { b"x" } else { b"y" })], value);
         };
         write(&mut first, "b", 1);
         write(&mut second, "a", 2);
@@ -333,7 +510,7 @@ mod tests {
         append_sorted(&[&first, &second], &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "# HELP a h\n# TYPE a untyped\na 2\n# HELP b h\n# TYPE b untyped\nb 1\nb 3\n"
+            "# HELP a h\n# TYPE a untyped\na{l=\"y\"} 2\n# HELP b h\n# TYPE b untyped\nb{l=\"y\"} 1\nb{l=\"x\"} 3\n"
         );
     }
 }

@@ -22,7 +22,7 @@ use crate::scrape::Registry;
 use crate::scrape::scraper::Scraper;
 use crate::server::auth::Authenticator;
 use crate::server::counters::Counters;
-use crate::server::limits::RateLimiter;
+use crate::server::limits::{self, RateLimiter};
 use crate::server::listen::{ActivationError, Listen, ListenAddress, Listener};
 use crate::server::routes::Site;
 use crate::server::serve;
@@ -144,6 +144,7 @@ fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
                 "the certificate is not valid now: clients that verify will refuse it"
             );
         }
+        tls.log_warnings();
     }
     Ok(snapshot)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::exposition::Exposition;
-use crate::sources::{BusError, NetlinkError, ReadError};
+use crate::sources::{BusError, Deadline, NetlinkError, ReadError};
 
 /// One source of metrics, run once per scrape.
 pub trait Collector: Send {
@@ -13,6 +13,10 @@ pub trait Collector: Send {
     ///
     /// What could not be read or understood. Families already written stay, and the collector counts as failed.
     fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError>;
+
+    /// Writes what other programs have left, which must not repeat what the exporter itself says: `own` is all that this
+    /// scrape has besides. Called once all collectors have ended; must not read the host, for nothing bounds its time.
+    fn add_foreign(&mut self, _own: &[&Exposition], _out: &mut Exposition) {}
 }
 
 /// Why a collector gave less than it should.

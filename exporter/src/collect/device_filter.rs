@@ -1,14 +1,13 @@
 //! Which devices, mount points or file system types a collector leaves out.
 
-use regex::bytes::Regex;
-
+use super::pattern::Pattern;
 use super::spec::{BuildContext, BuildError, compile};
 
 /// A pair of unanchored patterns.
 #[derive(Debug, Default)]
 pub(crate) struct DeviceFilter {
-    exclude: Option<Regex>,
-    include: Option<Regex>,
+    exclude: Option<Pattern>,
+    include: Option<Pattern>,
 }
 
 /// The flags that make one filter.

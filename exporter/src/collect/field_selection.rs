@@ -1,18 +1,18 @@
 //! Which fields of a file a pattern chooses.
 
-use regex::bytes::Regex;
+use super::pattern::Pattern;
 
 /// The chosen fields. The kernel prints the same names in the same order each time, so the pattern's verdict on each is
 /// kept.
 #[derive(Debug)]
 pub(crate) struct FieldSelection {
-    pattern: Option<Regex>,
+    pattern: Option<Pattern>,
     verdicts: Vec<(Vec<u8>, bool)>,
 }
 
 impl FieldSelection {
     /// The fields that the pattern matches; without one, all.
-    pub(crate) fn new(pattern: Option<Regex>) -> Self {
+    pub(crate) fn new(pattern: Option<Pattern>) -> Self {
         Self {
             pattern,
             verdicts: Vec::new(),

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::sources::SharedLinks;
+
 /// Everything collectors are built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -26,6 +28,14 @@ pub struct Settings {
     /// The options given on the command line, by flag. One that was not given is absent, never its default: whether a
     /// flag was given decides which of two flags wins.
     pub options: BTreeMap<&'static str, String>,
+}
+
+impl Settings {
+    /// The network devices of the host, to be shared by the collectors of one registry.
+    pub(crate) fn links(&self) -> SharedLinks {
+        let in_namespace = self.host_network == HostNetwork::Shared;
+        SharedLinks::new(&self.procfs, &self.sysfs, in_namespace)
+    }
 }
 
 /// Whose network namespace this process is in.

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::collector::Collector;
+use super::pattern::{Pattern, PatternError};
 use super::settings::{HostNetwork, Settings};
+use crate::sources::SharedLinks;
 
 /// A collector as the command line knows it.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,8 @@ pub enum OptionKind {
     Texts,
     /// Names, separated by commas.
     List,
+    /// A whole number.
+    Number,
     /// Nothing: `--flag` is `true`, `--no-flag` is `false`.
     Switch,
 }
@@ -90,6 +94,21 @@ impl OptionSpec {
         }
     }
 
+    /// A flag that takes a whole number.
+    pub(crate) const fn number(
+        flag: &'static str,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            flag,
+            kind: OptionKind::Number,
+            default,
+            help,
+            deprecated_by: None,
+        }
+    }
+
     /// A switch.
     pub(crate) const fn switch(
         flag: &'static str,
@@ -123,12 +142,31 @@ impl OptionSpec {
 pub struct BuildContext<'a> {
     settings: &'a Settings,
     options: &'static [OptionSpec],
+    links: Option<&'a SharedLinks>,
 }
 
 impl<'a> BuildContext<'a> {
     /// The view of the collector that has these options.
     pub(crate) fn new(settings: &'a Settings, options: &'static [OptionSpec]) -> Self {
-        Self { settings, options }
+        Self {
+            settings,
+            options,
+            links: None,
+        }
+    }
+
+    /// The same, for a collector that shares the network devices with others.
+    pub(crate) fn sharing(self, links: &'a SharedLinks) -> Self {
+        Self {
+            links: Some(links),
+            ..self
+        }
+    }
+
+    /// The network devices, shared with the other collectors.
+    pub fn links(&self) -> SharedLinks {
+        let links = self.links.cloned();
+        links.unwrap_or_else(|| self.settings.links())
     }
 
     /// The settings themselves.
@@ -183,6 +221,20 @@ impl<'a> BuildContext<'a> {
         }
     }
 
+    /// The whole number that a flag gives.
+    ///
+    /// # Errors
+    ///
+    /// The value is no whole number, or zero.
+    pub fn number(&self, flag: &'static str) -> Result<u64, BuildError> {
+        let value = self.value(flag);
+        let number = value.parse().ok().filter(|number| *number > 0);
+        number.ok_or_else(|| BuildError::Number {
+            flag,
+            value: value.to_owned(),
+        })
+    }
+
     /// The values of a flag that may be given several times; empty ones are none.
     pub fn texts(&self, flag: &str) -> impl Iterator<Item = &'a str> {
         self.value(flag).lines().filter(|text| !text.is_empty())
@@ -216,25 +268,19 @@ impl<'a> BuildContext<'a> {
     /// # Errors
     ///
     /// The value is not a regular expression.
-    pub fn pattern(&self, flag: &'static str) -> Result<Option<regex::bytes::Regex>, BuildError> {
+    pub fn pattern(&self, flag: &'static str) -> Result<Option<Pattern>, BuildError> {
         compile(flag, self.value(flag))
     }
 }
 
 /// Compiles the value of a flag; an empty one is none.
-pub(crate) fn compile(
-    flag: &'static str,
-    pattern: &str,
-) -> Result<Option<regex::bytes::Regex>, BuildError> {
+pub(crate) fn compile(flag: &'static str, pattern: &str) -> Result<Option<Pattern>, BuildError> {
     if pattern.is_empty() {
         return Ok(None);
     }
-    regex::bytes::Regex::new(pattern)
+    Pattern::new(pattern)
         .map(Some)
-        .map_err(|source| BuildError::Pattern {
-            flag,
-            source: Box::new(source),
-        })
+        .map_err(|source| BuildError::Pattern { flag, source })
 }
 
 /// Why the collectors cannot be built. Each names the flag to mend.
@@ -266,8 +312,16 @@ pub enum BuildError {
     Pattern {
         /// The flag without its dashes.
         flag: &'static str,
-        /// What the parser of regular expressions says.
-        source: Box<regex::Error>,
+        /// What is wrong with it.
+        source: PatternError,
+    },
+    /// A flag's value is no whole number.
+    #[error("--{flag} must be a whole number greater than 0, not {value:?}")]
+    Number {
+        /// The flag without its dashes.
+        flag: &'static str,
+        /// What was given.
+        value: String,
     },
     /// A switch has a value that is none.
     #[error("--{flag} must be true or false, not {value:?}")]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
-use regex::{Regex, bytes};
+use regex::Regex;
 use secure_exporter_ethtool_ioctl::{Driver, Ethtool, Statistic};
 
 use self::link::add_link;
@@ -15,6 +15,7 @@ use crate::collect::samples::{Samples, gather, metric_name};
 use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };
+use crate::collect::{Pattern, PatternError};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{Deadline, list_directories};
 
@@ -85,7 +86,7 @@ struct EthtoolCollector {
 
 /// What becomes of the drivers' names.
 struct Names {
-    shown: Option<bytes::Regex>,
+    shown: Option<Pattern>,
     received: Regex,
     transmitted: Regex,
 }
@@ -165,11 +166,11 @@ fn add_driver(device: &[u8], driver: &Driver, samples: &mut Samples) {
 }
 
 impl Names {
-    fn new(shown: Option<bytes::Regex>) -> Result<Self, BuildError> {
+    fn new(shown: Option<Pattern>) -> Result<Self, BuildError> {
         let word = |pattern| {
-            Regex::new(pattern).map_err(|source| BuildError::Pattern {
+            Regex::new(pattern).map_err(|_| BuildError::Pattern {
                 flag: METRICS,
-                source: Box::new(source),
+                source: PatternError::Size,
             })
         };
         Ok(Self {

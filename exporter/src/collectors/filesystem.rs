@@ -10,7 +10,7 @@ use crate::collect::skipped::Skipped;
 use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
 };
-use crate::exposition::{Exposition, Family, MetricKind, Value};
+use crate::exposition::{Exposition, Family, MetricKind, Value, valid_utf8};
 use crate::sources::{Answer, Deadline, FileSystem, KeptFile, Prober, Target};
 
 const MOUNT_POINTS: FilterFlags = FilterFlags {
@@ -120,7 +120,9 @@ impl Table {
         let rootfs = rootfs_prefix(&self.rootfs);
         let mut mounts = mounts::parse(bytes, rootfs, skipped);
         mounts.retain(|mount| {
-            !self.mount_points.ignores(&mount.mount_point) && !self.types.ignores(&mount.fs_type)
+            // The patterns are for what is shown.
+            let (point, kind) = (valid_utf8(&mount.mount_point), valid_utf8(&mount.fs_type));
+            !self.mount_points.ignores(point.as_bytes()) && !self.types.ignores(kind.as_bytes())
         });
         mounts.sort_by(|a, b| a.key().cmp(&b.key()));
         mounts.dedup_by(|later, first| {
@@ -184,8 +186,12 @@ const SIZES: [Column; 6] = [
     }),
 ];
 
+/// As an integer where it fits: these are written faster, and as the same double.
 fn in_bytes(size: &FileSystem, blocks: u64) -> Value {
-    Value::Float(blocks as f64 * size.block_size as f64)
+    match blocks.checked_mul(size.block_size) {
+        Some(bytes) => Value::Integer(bytes),
+        None => Value::Float(blocks as f64 * size.block_size as f64),
+    }
 }
 
 fn write(mounts: &[Mount], answers: &[Answer], out: &mut Exposition) {

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use regex::bytes::Regex;
-
+use crate::collect::Pattern;
 use crate::collect::device::Device;
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{
@@ -102,7 +101,7 @@ const LABELS_AFTER: [&str; 6] = [
 
 struct PowerSupplyClass {
     directory: PathBuf,
-    ignored: Option<Regex>,
+    ignored: Option<Pattern>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {

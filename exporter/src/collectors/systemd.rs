@@ -6,6 +6,7 @@ mod fake_systemd;
 use regex::bytes::Regex;
 use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 
+use crate::collect::Pattern;
 use crate::collect::samples::{Samples, gather};
 use crate::collect::spec::compile;
 use crate::collect::{
@@ -59,8 +60,8 @@ const MICROSECONDS: f64 = 1e6;
 
 struct Systemd {
     bus: SystemBus,
-    include: Option<Regex>,
-    exclude: Option<Regex>,
+    include: Option<Pattern>,
+    exclude: Option<Pattern>,
     version: Option<Regex>,
     tasks: bool,
     restarts: bool,
@@ -99,7 +100,7 @@ fn systemd(context: &BuildContext<'_>, bus: SystemBus) -> Result<Systemd, BuildE
         bus,
         include: whole(context, INCLUDE, FORMER_INCLUDE)?,
         exclude: whole(context, EXCLUDE, FORMER_EXCLUDE)?,
-        version: compile(INCLUDE, r"[0-9]{3,}(\.[0-9]+)?")?,
+        version: Regex::new(r"[0-9]{3,}(\.[0-9]+)?").ok(),
         tasks: context.switch(TASKS)?,
         restarts: context.switch(RESTARTS)?,
         start_times: context.switch(START_TIMES)?,
@@ -111,7 +112,7 @@ fn whole(
     context: &BuildContext<'_>,
     flag: &'static str,
     former: &'static str,
-) -> Result<Option<Regex>, BuildError> {
+) -> Result<Option<Pattern>, BuildError> {
     let old = context.given(former).filter(|pattern| !pattern.is_empty());
     let pattern = match (context.given(flag), old) {
         (Some(_), Some(_)) => return Err(BuildError::Exclusive(former, flag)),
@@ -192,7 +193,7 @@ impl Systemd {
     }
 
     fn shows(&self, unit: &Unit) -> bool {
-        let matches = |pattern: &Option<Regex>| {
+        let matches = |pattern: &Option<Pattern>| {
             pattern
                 .as_ref()
                 .is_some_and(|pattern| pattern.is_match(unit.name.as_bytes()))

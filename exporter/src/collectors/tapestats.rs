@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use regex::bytes::Regex;
-
+use crate::collect::Pattern;
 use crate::collect::device::Device;
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{
@@ -94,7 +93,7 @@ const STATISTICS: [(&str, &str, &str, f64); 10] = [
 
 struct Tapestats {
     directory: PathBuf,
-    ignored: Option<Regex>,
+    ignored: Option<Pattern>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {

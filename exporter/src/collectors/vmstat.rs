@@ -77,7 +77,7 @@ fn parse(line: &[u8]) -> Option<(&str, Value)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regex::bytes::Regex;
+    use crate::collect::Pattern;
 
     fn names(bytes: &[u8], selection: &mut FieldSelection) -> Vec<String> {
         let mut out = Exposition::default();
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_pattern_chooses_and_a_changed_file_is_judged_anew() {
-        let pattern = Some(Regex::new("^(oom_kill|pgpg).*").unwrap());
+        let pattern = Some(Pattern::new("^(oom_kill|pgpg).*").unwrap());
         let mut selection = FieldSelection::new(pattern);
         for _ in 0..2 {
             assert_eq!(

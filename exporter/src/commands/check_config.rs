@@ -105,7 +105,7 @@ fn weaknesses(inspected: &Inspected, names: &[Host], now: i64) -> Vec<String> {
     let tls = config.tls_server_config.as_ref();
     let auth_type = tls.and_then(|tls| tls.client_auth_type).unwrap_or_default();
     let certain = auth_type == ClientAuthType::RequireAndVerifyClientCert;
-    let mut found = Vec::new();
+    let mut found = inspected.warnings.clone();
     if tls.is_none() {
         found.push(
             "there is no tls_server_config: metrics and passwords can be read on their way".into(),

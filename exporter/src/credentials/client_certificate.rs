@@ -3,14 +3,8 @@
 
 use std::sync::Arc;
 
-use rustls::DigitallySignedStruct;
-use rustls::SignatureScheme;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::danger::ClientCertVerifier;
 use secure_exporter_pki::Certificate;
 use secure_exporter_web_config::ClientAuthType;
 
@@ -104,66 +98,15 @@ fn subject_alternative_names(der: &[u8]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-/// Takes any certificate whose key the client holds: what `RequestClientCert` and `RequireAnyClientCert` promise.
-#[derive(Debug)]
-pub(crate) struct AnyCertificate(WebPkiSupportedAlgorithms);
-
-impl AnyCertificate {
-    pub(crate) fn new(provider: &Arc<CryptoProvider>) -> Self {
-        Self(provider.signature_verification_algorithms)
-    }
-}
-
-impl ClientCertVerifier for AnyCertificate {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use rcgen::{CertificateParams, CertifiedIssuer, KeyPair};
-    use rustls::RootCertStore;
-    use rustls::server::WebPkiClientVerifier;
+    use secure_exporter_pki::TrustAnchors;
 
     use super::*;
+    use crate::credentials::client_verifier::TrustedCertificate;
 
     #[test]
     fn names_are_compared_exactly_and_absence_only_where_required() {
@@ -203,21 +146,16 @@ mod tests {
         params.not_after = rcgen::date_time_ymd(2026, 1, 1);
         let chain = [params.signed_by(&key, &ours).unwrap().der().clone()];
         let judge = |authority: &CertifiedIssuer<'_, KeyPair>, allowed: &str, seconds| {
-            let mut roots = RootCertStore::empty();
-            roots.add(authority.der().clone()).unwrap();
+            let mut anchors = TrustAnchors::default();
+            anchors.add(authority.der().clone()).unwrap();
             let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let verifier = Arc::new(TrustedCertificate::new(anchors, &provider));
             let kind = ClientAuthType::RequireAndVerifyClientCert;
-            ClientPolicy::new(
-                kind,
-                Some(verifier.unwrap()),
-                Some(vec![allowed.to_owned()]),
-            )
-            .verify_and_judge(
-                Some(&chain),
-                UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-            )
+            ClientPolicy::new(kind, Some(verifier), Some(vec![allowed.to_owned()]))
+                .verify_and_judge(
+                    Some(&chain),
+                    UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+                )
         };
         const IN_TIME: u64 = 1_750_000_000;
         const LATER: u64 = 1_800_000_000;

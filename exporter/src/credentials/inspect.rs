@@ -12,6 +12,8 @@ use super::snapshot::{Snapshot, SnapshotError};
 pub struct Inspected {
     /// What the file says.
     pub config: WebConfig,
+    /// What the server would log of parts that it can do without.
+    pub warnings: Vec<String>,
     /// `None` without TLS.
     pub certificate: Option<ServedCertificate>,
 }
@@ -38,6 +40,7 @@ pub struct ServedCertificate {
 pub fn inspect(path: &Path) -> Result<Inspected, SnapshotError> {
     let set = files::read(path)?;
     let snapshot = Snapshot::of(&set)?;
+    let warnings = snapshot.tls.as_ref().map(|tls| tls.warnings.clone());
     let certificate = snapshot
         .tls
         .zip(set.certificate)
@@ -50,6 +53,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, SnapshotError> {
         });
     Ok(Inspected {
         config: set.config,
+        warnings: warnings.unwrap_or_default(),
         certificate,
     })
 }

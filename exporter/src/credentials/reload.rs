@@ -175,6 +175,9 @@ impl Reloader {
                     .as_ref()
                     .map_or("none", |tls| tls.leaf.serial.as_str());
                 tracing::info!(file = %self.path.display(), certificate_serial = serial, "configuration reloaded");
+                if let Some(tls) = &snapshot.tls {
+                    tls.log_warnings();
+                }
                 snapshot.follow(&served);
                 self.store.served.send_replace(Arc::new(snapshot));
             }

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{
-    CipherSuite as Suite, NamedGroup, RootCertStore, ServerConfig, SupportedProtocolVersion,
-};
+use rustls::{CipherSuite as Suite, NamedGroup, ServerConfig, SupportedProtocolVersion};
 use secure_exporter_pki::Certificate;
 use secure_exporter_web_config::{CipherSuite, ClientAuthType, Curve, TlsServerConfig, TlsVersion};
 use sha2::{Digest as _, Sha256};
 
-use super::client_certificate::{AnyCertificate, ClientPolicy};
+use super::client_ca::{self, ClientCas};
+use super::client_certificate::ClientPolicy;
+use super::client_verifier::{AnyCertificate, TrustedCertificate};
 use super::files::Pem;
 use super::last_use::hexadecimal;
+use crate::clock::unix_now;
+
+/// Below that, RSA is refused by the TLS library.
+const MIN_RSA_BITS: usize = 2048;
 
 /// TLS as one snapshot serves it.
 #[derive(Debug)]
@@ -25,6 +28,16 @@ pub(crate) struct Tls {
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) clients: ClientPolicy,
     pub(crate) leaf: Leaf,
+    /// What is wrong with parts of the files that can be done without.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Tls {
+    pub(crate) fn log_warnings(&self) {
+        for warning in &self.warnings {
+            tracing::warn!(%warning, "TLS is served without a part of its configuration");
+        }
+    }
 }
 
 /// What is told about the served certificate.
@@ -53,15 +66,13 @@ pub enum TlsError {
     },
     /// Certificate and key are not of one pair.
     #[error(
-        "the certificate in {certificate} and the key in {key} do not belong together: {source}"
+        "the certificate in {certificate} and the key in {key} do not belong together: use the key that the certificate was made for"
     )]
     Pair {
         /// Where the certificate came from.
         certificate: String,
         /// Where the key came from.
         key: String,
-        /// What rustls said.
-        source: rustls::Error,
     },
     /// A curve which the TLS library does not have.
     #[error("tls_server_config.curve_preferences: {0} is not served; remove it")]
@@ -83,7 +94,8 @@ pub(super) fn build(
     let pair = certified_key(certificate, key, &provider)?;
     let leaf = describe(&pair, certificate)?;
     let kind = config.client_auth_type.unwrap_or_default();
-    let verifier = client_verifier(kind, client_ca, &provider)?;
+    let mut warnings = Vec::new();
+    let verifier = client_verifier(kind, client_ca, &provider, &mut warnings)?;
     let settings = |error: rustls::Error| TlsError::Settings(error.to_string());
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions(config))
@@ -104,6 +116,7 @@ pub(super) fn build(
         server: Arc::new(server),
         clients,
         leaf,
+        warnings,
     })
 }
 
@@ -146,17 +159,64 @@ fn certified_key(
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
     let chain = certificates(certificate)?;
-    let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| TlsError::Content {
-        origin: key.origin.clone(),
-        problem:
-            "no private key in PEM here (PKCS#8, PKCS#1 or SEC1; encrypted keys are not supported)"
-                .into(),
-    })?;
-    CertifiedKey::from_der(chain, private, provider).map_err(|source| TlsError::Pair {
-        certificate: certificate.origin.clone(),
-        key: key.origin.clone(),
-        source,
+    let first = chain.first().map(|leaf| Certificate::parse(leaf));
+    let Some(Ok(leaf)) = first else {
+        return Err(not_x509(certificate));
+    };
+    let private = private_key(key)?;
+    let signing = provider
+        .key_provider
+        .load_private_key(private)
+        .map_err(|_| unusable_key(&leaf, certificate, key))?;
+    // Nobody asks a server whether its certificate says what webpki wants of one.
+    match signing.public_key() {
+        Some(public) if !leaf.has_public_key(&public) => Err(TlsError::Pair {
+            certificate: certificate.origin.clone(),
+            key: key.origin.clone(),
+        }),
+        _ => Ok(CertifiedKey::new(chain, signing)),
+    }
+}
+
+fn private_key(key: &Pem) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| {
+        let text = String::from_utf8_lossy(&key.bytes);
+        let is_encrypted =
+            text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED");
+        let problem = if is_encrypted {
+            "the private key is encrypted, which is not supported: decrypt it with `openssl pkey`"
+        } else if text.contains("BEGIN CERTIFICATE") {
+            "there is a certificate here and no private key: name the file of the key"
+        } else {
+            "no private key in PEM here (PKCS#8, PKCS#1 or SEC1)"
+        };
+        TlsError::Content {
+            origin: key.origin.clone(),
+            problem: problem.to_owned(),
+        }
     })
+}
+
+/// Why a key that can be read cannot be used. Its certificate tells, if they belong together.
+fn unusable_key(leaf: &Certificate<'_>, certificate: &Pem, key: &Pem) -> TlsError {
+    let problem = match leaf.rsa_bits() {
+        Some(bits) if bits < MIN_RSA_BITS => format!(
+            "the RSA key of the certificate in {} has {bits} bits, which is too weak: make a key of at least {MIN_RSA_BITS}",
+            certificate.origin
+        ),
+        _ => "the private key is damaged or of a kind that is not supported: use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519".to_owned(),
+    };
+    TlsError::Content {
+        origin: key.origin.clone(),
+        problem,
+    }
+}
+
+fn not_x509(certificate: &Pem) -> TlsError {
+    TlsError::Content {
+        origin: certificate.origin.clone(),
+        problem: "the first certificate is not X.509".into(),
+    }
 }
 
 fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -175,10 +235,7 @@ fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 }
 
 fn describe(pair: &CertifiedKey, certificate: &Pem) -> Result<Leaf, TlsError> {
-    let wrong = || TlsError::Content {
-        origin: certificate.origin.clone(),
-        problem: "the first certificate is not X.509".into(),
-    };
+    let wrong = || not_x509(certificate);
     let der = pair.cert.first().ok_or_else(wrong)?;
     let leaf = Certificate::parse(der).map_err(|_| wrong())?;
     let serial = match leaf.serial_number().trim_start_matches('0') {
@@ -199,6 +256,7 @@ fn client_verifier(
     kind: ClientAuthType,
     ca: Option<&Pem>,
     provider: &Arc<CryptoProvider>,
+    warnings: &mut Vec<String>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
     match kind {
         ClientAuthType::NoClientCert => Ok(None),
@@ -209,21 +267,22 @@ fn client_verifier(
             let ca = ca.ok_or_else(|| {
                 TlsError::Settings(format!("{} without client_ca_file", kind.as_str()))
             })?;
-            let wrong = |problem: String| TlsError::Content {
-                origin: ca.origin.clone(),
-                problem,
-            };
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(ca)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| wrong(format!("not usable as an authority: {error}")))?;
+            let ClientCas {
+                anchors,
+                warnings: found,
+            } = client_ca::read(ca, unix_now());
+            if anchors.is_empty() {
+                let problem = match found.is_empty() {
+                    true => "no certificate in PEM here".to_owned(),
+                    false => format!("no usable certificate here: {}", found.join("; ")),
+                };
+                return Err(TlsError::Content {
+                    origin: ca.origin.clone(),
+                    problem,
+                });
             }
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-                .allow_unauthenticated()
-                .build()
-                .map(Some)
-                .map_err(|error| wrong(error.to_string()))
+            warnings.extend(found);
+            Ok(Some(Arc::new(TrustedCertificate::new(anchors, provider))))
         }
     }
 }

@@ -222,6 +222,7 @@ fn option(command: Command, option: &OptionSpec) -> Command {
         OptionKind::Pattern => ("REGEXP", ArgAction::Set),
         OptionKind::Texts => ("TEXT", ArgAction::Append),
         OptionKind::List => ("NAMES", ArgAction::Set),
+        OptionKind::Number => ("NUMBER", ArgAction::Set),
         OptionKind::Switch => {
             let [on, off] = either(option.flag, help);
             return command.arg(on.hide(hidden)).arg(off);

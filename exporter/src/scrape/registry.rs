@@ -18,6 +18,10 @@ pub struct Registry {
     reports: Vec<Report>,
     /// What the scrape says of the collectors.
     about_them: Exposition,
+    /// What other programs have left.
+    foreign: Exposition,
+    /// Whether a series that two collectors gave was reported.
+    repetition_reported: bool,
 }
 
 /// What is known of a collector besides its metrics.
@@ -46,10 +50,11 @@ impl Registry {
     /// An option of an enabled collector is wrong.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
         settings.check_host_network()?;
+        let links = settings.links();
         let mut collectors = Vec::new();
         for spec in TABLE.iter().filter(|spec| settings.runs(spec.name)) {
-            let collector = (spec.build)(&BuildContext::new(settings, spec.options))?;
-            collectors.push((spec.name, collector));
+            let context = BuildContext::new(settings, spec.options).sharing(&links);
+            collectors.push((spec.name, (spec.build)(&context)?));
         }
         Ok(Self::of(collectors, settings.timeout))
     }
@@ -75,6 +80,8 @@ impl Registry {
             patience,
             reports,
             about_them: Exposition::default(),
+            foreign: Exposition::default(),
+            repetition_reported: false,
         }
     }
 
@@ -101,8 +108,9 @@ impl Registry {
         let patience = patience.min(self.patience);
         self.rounds
             .run(&self.slots, selection, self.round, patience);
-        let mut states = Vec::with_capacity(self.slots.len());
-        let both = self.slots.iter().zip(&mut self.reports);
+        let slots = self.slots.clone();
+        let mut states = Vec::with_capacity(slots.len());
+        let both = slots.iter().zip(&mut self.reports);
         for (slot, report) in both.filter(|(slot, _)| selection.includes(slot.name)) {
             let state = slot.state();
             report.update(state.as_deref(), self.round, begin);
@@ -110,11 +118,39 @@ impl Registry {
         }
         self.about_them.clear();
         write_reports(&self.reports, selection, &mut self.about_them);
-        let told = states
-            .iter()
-            .map(|state: &MutexGuard<'_, State>| &state.exposition);
-        let parts: Vec<&Exposition> = told.chain([&self.about_them, more]).collect();
-        append_sorted(&parts, out);
+        self.write(&mut states, more, out);
+    }
+
+    /// Writes what the collectors of this round have, the exporter's own before what other programs left.
+    fn write(
+        &mut self,
+        states: &mut [MutexGuard<'_, State>],
+        more: &Exposition,
+        out: &mut Vec<u8>,
+    ) {
+        let taken = states
+            .iter_mut()
+            .map(|state| std::mem::take(&mut state.exposition));
+        let written: Vec<Exposition> = taken.collect();
+        let told = written.iter();
+        let mut parts: Vec<&Exposition> = told.chain([&self.about_them, more]).collect();
+        self.foreign.clear();
+        for state in states.iter_mut() {
+            state.add_foreign(&parts, &mut self.foreign);
+        }
+        parts.push(&self.foreign);
+        if let Some(series) = append_sorted(&parts, out)
+            && !std::mem::replace(&mut self.repetition_reported, true)
+        {
+            tracing::warn!(
+                series,
+                "the host gives this series twice; only the first sample of such a series is shown"
+            );
+        }
+        // They keep their memory for the next round.
+        for (state, exposition) in states.iter_mut().zip(written) {
+            state.exposition = exposition;
+        }
     }
 }
 

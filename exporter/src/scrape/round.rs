@@ -70,6 +70,19 @@ impl Slot {
 }
 
 impl State {
+    /// Writes what its collector has of other programs.
+    pub(super) fn add_foreign(&mut self, own: &[&Exposition], out: &mut Exposition) {
+        let collector = &mut self.collector;
+        let add = AssertUnwindSafe(|| collector.add_foreign(own, out));
+        if catch_unwind(add).is_err() {
+            // It may have left half a line behind.
+            out.clear();
+            tracing::error!(
+                "a collector panicked while it added what other programs left; this is a defect, please report it"
+            );
+        }
+    }
+
     fn run(&mut self, round: u64, deadline: Deadline) {
         let begin = Instant::now();
         self.exposition.clear();

@@ -8,8 +8,9 @@ use rustls::{HandshakeKind, ServerConnection};
 use secure_exporter_pki::Certificate;
 
 use super::activity::Activity;
+use crate::clock::unix_now;
 use crate::credentials::client_certificate::{ClientPolicy, Standing};
-use crate::credentials::last_use::{CertificateUse, ClientCertificates, unix_now};
+use crate::credentials::last_use::{CertificateUse, ClientCertificates};
 use crate::credentials::snapshot::Snapshot;
 
 /// What is known of the connection that a request came by.

@@ -7,7 +7,7 @@ use secure_exporter_web_config::RateLimit;
 use tokio::time::Instant;
 
 /// Connections at a time, where enough files may be open.
-pub(super) const MAX_CONNECTIONS: u32 = 512;
+pub(crate) const MAX_CONNECTIONS: u32 = 512;
 /// Connections at a time, however few files may be open.
 const MIN_CONNECTIONS: u32 = 8;
 /// Connections may be one in so many of the files that may be open. The others are for the collectors, which keep some open
@@ -35,7 +35,7 @@ pub(super) const DRAIN: Duration = Duration::from_secs(10);
 pub(super) const SCRAPE: Duration = Duration::from_secs(60);
 
 /// Connections at a time in a process that may have so many files open; `None` is without a limit.
-pub(super) fn max_connections(files: Option<u64>) -> u32 {
+pub(crate) fn max_connections(files: Option<u64>) -> u32 {
     let share = files.map_or(u64::MAX, |files| files / FILES_PER_CONNECTION);
     u32::try_from(share)
         .unwrap_or(u32::MAX)

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// The network part that one client has to itself: an IPv4 address, or 64 bits of IPv6, in which anybody has as many
 /// addresses as they like (RFC 7421).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Prefix(IpAddr);
+pub(crate) struct Prefix(IpAddr);
 
 impl From<IpAddr> for Prefix {
     fn from(address: IpAddr) -> Self {

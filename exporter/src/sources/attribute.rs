@@ -5,7 +5,6 @@ use std::fs::FileType;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -128,64 +127,13 @@ impl Directory {
     }
 }
 
-/// A directory of sysfs attributes whose files stay open as well, because they are read at every scrape: reading one
-/// again costs a fifth of opening, reading and closing it. For the first few objects of a kind.
-#[derive(Debug)]
-pub struct KeptDirectory {
-    directory: Directory,
-    files: Vec<(&'static str, OwnedFd)>,
-}
-
-impl KeptDirectory {
-    /// The directory, as if nothing in it had been read yet.
-    pub fn start_again(&mut self) -> &Directory {
-        self.directory.reads.take();
-        &self.directory
-    }
-
-    /// The directory.
-    pub fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
-    /// Keeps the files of a directory below what [is sysfs](is_sysfs): elsewhere a file may be replaced by another.
-    pub fn new(directory: Directory) -> Self {
-        Self {
-            directory,
-            files: Vec::new(),
-        }
-    }
-
-    /// As [`Directory::read`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Directory::read`].
-    pub fn read<'a>(
-        &mut self,
-        name: &'static str,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>, ReadError> {
-        let length = match self.files.iter().find(|(known, _)| *known == name) {
-            Some((_, file)) => self.directory.note(read_attribute_at(file, buffer)),
-            None => self.directory.open_file(name).and_then(|file| {
-                let length = self.directory.note(read_attribute_at(&file, buffer));
-                self.files.push((name, file));
-                length
-            }),
-        };
-        self.directory.content(name, length, buffer)
-    }
-}
-
 /// Sysfs gives an attribute whole or not at all.
 fn read_attribute_at(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
     buffer.resize(LONGEST_ATTRIBUTE, 0);
     rustix::io::retry_on_intr(|| rustix::io::pread(file, buffer.as_mut_slice(), 0))
 }
 
-/// Whether a directory belongs to sysfs itself, where a file that is open shows every change until its device goes.
-/// Not so for a captured tree, whose files may be replaced.
+/// Whether a directory belongs to sysfs itself, and not to a captured tree.
 #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
 pub fn is_sysfs(directory: &Path) -> bool {
     rustix::fs::statfs(directory).is_ok_and(|found| found.f_type as u64 == SYSFS_MAGIC)
@@ -217,7 +165,7 @@ fn has_no_value(errno: Errno) -> bool {
 ///
 /// The directory cannot be listed.
 pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
-    Ok(names(list_devices(directory)?))
+    list(directory, |kind| !kind.is_file())
 }
 
 /// The names of all entries of a directory, in order.
@@ -226,17 +174,7 @@ pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
 ///
 /// The directory cannot be listed.
 pub fn list_entries(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
-    Ok(names(list(directory, |_| true)?))
-}
-
-/// As [`list_directories`], each with its inode. Sysfs numbers an entry when its device appears, and the number goes with
-/// the device when that is renamed.
-///
-/// # Errors
-///
-/// The directory cannot be listed.
-pub fn list_devices(directory: &Path) -> Result<Vec<(Vec<u8>, u64)>, ReadError> {
-    list(directory, |kind| !kind.is_file())
+    list(directory, |_| true)
 }
 
 /// The names of a directory's plain files, in order.
@@ -245,24 +183,20 @@ pub fn list_devices(directory: &Path) -> Result<Vec<(Vec<u8>, u64)>, ReadError> 
 ///
 /// The directory cannot be listed.
 pub fn list_files(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
-    Ok(names(list(directory, |kind| kind.is_file())?))
+    list(directory, |kind| kind.is_file())
 }
 
-fn list(directory: &Path, wanted: fn(FileType) -> bool) -> Result<Vec<(Vec<u8>, u64)>, ReadError> {
+fn list(directory: &Path, wanted: fn(FileType) -> bool) -> Result<Vec<Vec<u8>>, ReadError> {
     let failure = |source| ReadError::new(directory, source);
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failure)? {
         let entry = entry.map_err(failure)?;
         if wanted(entry.file_type().map_err(failure)?) {
-            entries.push((entry.file_name().into_vec(), entry.ino()));
+            entries.push(entry.file_name().into_vec());
         }
     }
     entries.sort_unstable();
     Ok(entries)
-}
-
-fn names(entries: Vec<(Vec<u8>, u64)>) -> Vec<Vec<u8>> {
-    entries.into_iter().map(|(name, _)| name).collect()
 }
 
 /// Reads a whole file into `buffer`, in place of what was there, and gives it without blanks around it. For files
@@ -361,19 +295,8 @@ mod tests {
     }
 
     #[test]
-    fn kept_attributes_are_read_afresh() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mtu");
-        let mut kept = KeptDirectory::new(Directory::open(folder.path().to_owned()).unwrap());
-        let mut buffer = Vec::new();
-        assert_eq!(kept.read("mtu", &mut buffer).unwrap(), None);
-        for text in ["1500", "9000", "68"] {
-            std::fs::write(&path, text).unwrap();
-            let read = kept.read("mtu", &mut buffer).unwrap();
-            assert_eq!(read, Some(text.as_bytes()));
-        }
-        assert_eq!(kept.files.len(), 1);
-        assert!(!is_sysfs(folder.path()));
+    fn a_captured_tree_is_no_sysfs() {
+        assert!(!is_sysfs(tempfile::tempdir().unwrap().path()));
         assert!(is_sysfs(Path::new("/sys/class")));
     }
 

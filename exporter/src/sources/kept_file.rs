@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use super::attribute::SYSFS_MAGIC;
-use super::read_error::ReadError;
+use super::read_error::{ReadError, is_stale};
 
 /// What most files of procfs and sysfs fit into.
 const FIRST_BUFFER: usize = 4096;
@@ -89,16 +89,16 @@ impl KeptFile {
     }
 }
 
+/// Whether a directory belongs to procfs itself, and not to a captured tree.
+#[allow(clippy::unnecessary_cast)] // The type differs between architectures.
+pub fn is_procfs(directory: &Path) -> bool {
+    rustix::fs::statfs(directory).is_ok_and(|found| found.f_type as u64 == PROCFS_MAGIC)
+}
+
 #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
 fn is_of_kernel(file: &File) -> bool {
     rustix::fs::fstatfs(file)
         .is_ok_and(|found| [PROCFS_MAGIC, SYSFS_MAGIC].contains(&(found.f_type as u64)))
-}
-
-fn is_stale(error: &io::Error) -> bool {
-    [Errno::NODEV, Errno::STALE, Errno::NXIO, Errno::SRCH]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 /// A file could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {}: {source}", path.display())]
@@ -42,4 +44,11 @@ impl ReadError {
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
         )
     }
+}
+
+/// Whether what an open file is about has gone.
+pub(super) fn is_stale(error: &io::Error) -> bool {
+    [Errno::NODEV, Errno::STALE, Errno::NXIO, Errno::SRCH]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

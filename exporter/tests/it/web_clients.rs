@@ -86,6 +86,58 @@ fn client(
     Arc::new(config.unwrap())
 }
 
+/// Made by openssl's defaults, and valid for a hundred years.
+const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/certificates");
+
+#[test]
+fn certificates_of_version_1_serve_and_are_accepted_and_a_broken_one_is_skipped() {
+    let read = |name: &str| std::fs::read_to_string(format!("{CERTIFICATES}/{name}")).unwrap();
+    let authority = Authority::new();
+    let pair = Pair {
+        certificate: read("v1.crt"),
+        key: read("v1.key"),
+    };
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let mut files = files(&pair, &authority, REQUIRED);
+    files[3].1 = [broken, &read("ca.crt"), &authority.0.pem()].concat();
+    let volume = Volume::new(&as_files(&files));
+    let exporter = Exporter::with_config(&volume.config());
+    exporter.wait_for_log("client-ca.crt: certificate 1 (line 1) is broken and is skipped");
+    let directory = tempfile::tempdir().unwrap();
+    let old = directory.path().join("v1.pem").display().to_string();
+    std::fs::write(&old, read("v1.crt") + &read("v1.key")).unwrap();
+    let password = format!("alice:{PASSWORD}");
+    for certificate in [&old, &authority.client(directory.path(), "new.example")] {
+        for version in ["1.2", "1.3"] {
+            let options = ["--tls-max", version, "-u", &password, "--cert", certificate];
+            let reply = exporter.get("/metrics", &options);
+            assert_eq!(reply.status, 200, "{certificate} {version}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_key_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = |certificate: &str, key: &str| {
+        let config = directory.path().join("web.yml");
+        let text = format!(
+            "tls_server_config:\n  cert_file: {CERTIFICATES}/{certificate}\n  key_file: {CERTIFICATES}/{key}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        crate::web_support::refusal(&[&format!("--web.config.file={}", config.display())])
+    };
+    let weak = refused("rsa1024.crt", "rsa1024.key");
+    assert!(weak.contains("has 1024 bits, which is too weak"), "{weak}");
+    let foreign = refused("ca.crt", "v1.key");
+    assert!(foreign.contains("do not belong together"), "{foreign}");
+    let swapped = refused("v1.crt", "v1.crt");
+    assert!(
+        swapped.contains("a certificate here and no private key"),
+        "{swapped}"
+    );
+}
+
 #[test]
 fn a_required_certificate_is_required_beside_the_password_and_not_of_probes() {
     let authority = Authority::new();

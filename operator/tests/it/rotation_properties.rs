@@ -34,6 +34,8 @@ fn config() -> Config {
     }
 }
 
+/// `Distrust` is not among them: a request that an operator could only half carry out before it was killed, and whose state is
+/// then lost, may be forgotten. `mutants_of_events` has it without such losses.
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         16 => any::<u8>().prop_map(Event::Pass),
@@ -54,7 +56,6 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(Event::Recreate),
         1 => Just(Event::Join),
         1 => any::<u8>().prop_map(Event::Leave),
-        1 => any::<u8>().prop_map(Event::Distrust),
         2 => any::<u8>().prop_map(Event::Stale),
         1 => any::<u8>().prop_map(Event::Unread),
     ];

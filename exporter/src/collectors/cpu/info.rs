@@ -5,8 +5,7 @@
 
 use std::path::PathBuf;
 
-use regex::bytes::Regex;
-
+use crate::collect::Pattern;
 use crate::collect::samples::{Samples, gather};
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, OptionSpec};
@@ -40,8 +39,8 @@ pub(super) struct CpuInfo {
     path: PathBuf,
     buffer: Vec<u8>,
     frequencies: bool,
-    flags: Option<Regex>,
-    bugs: Option<Regex>,
+    flags: Option<Pattern>,
+    bugs: Option<Pattern>,
 }
 
 impl CpuInfo {
@@ -226,14 +225,14 @@ impl<'a> Cpu<'a> {
         );
     }
 
-    fn add_flags(&self, shown: Option<&Regex>, samples: &mut Samples) {
+    fn add_flags(&self, shown: Option<&Pattern>, samples: &mut Samples) {
         let help = "What the first CPU can do; the value is always 1.";
         for flag in chosen(self.flags, shown) {
             samples.gauge("node_cpu_flag_info", help, &[("flag", flag)], 1);
         }
     }
 
-    fn add_bugs(&self, shown: Option<&Regex>, samples: &mut Samples) {
+    fn add_bugs(&self, shown: Option<&Pattern>, samples: &mut Samples) {
         let help = "What is known to be wrong with the first CPU; the value is always 1.";
         for bug in chosen(self.bugs, shown) {
             samples.gauge("node_cpu_bug_info", help, &[("bug", bug)], 1);
@@ -242,7 +241,7 @@ impl<'a> Cpu<'a> {
 }
 
 /// The words that the pattern matches anywhere; without one, none.
-fn chosen<'a>(words: &'a [u8], shown: Option<&Regex>) -> impl Iterator<Item = &'a [u8]> {
+fn chosen<'a>(words: &'a [u8], shown: Option<&Pattern>) -> impl Iterator<Item = &'a [u8]> {
     fields(words).filter(move |word| shown.is_some_and(|shown| shown.is_match(word)))
 }
 
@@ -372,7 +371,7 @@ mod tests {
     #[test]
     fn words_are_shown_when_asked_for() {
         let shown = |pattern: Option<&str>| {
-            let pattern = pattern.map(|pattern| Regex::new(pattern).unwrap());
+            let pattern = pattern.map(|pattern| Pattern::new(pattern).unwrap());
             let words = chosen(b"aes avx avx2 vaes", pattern.as_ref());
             words.map(<[u8]>::to_vec).collect::<Vec<_>>()
         };

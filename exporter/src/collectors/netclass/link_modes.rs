@@ -1,7 +1,5 @@
 //! Speed and duplex of network devices, from ethtool's generic netlink.
 
-use std::collections::BTreeMap;
-
 use crate::sources::{Deadline, Netlink, NetlinkError, attributes, u32_at};
 
 /// `struct genlmsghdr` with `ETHTOOL_MSG_LINKMODES_GET`, version 1.
@@ -14,17 +12,31 @@ const HEADER: usize = 4;
 const DEVICE: u16 = 1;
 /// `ETHTOOL_A_HEADER_DEV_INDEX`
 const INDEX: u16 = 1;
+/// `ETHTOOL_A_HEADER_FLAGS`
+const FLAGS: u16 = 3;
+/// `ETHTOOL_FLAG_COMPACT_BITSETS`: a fast card has a hundred modes, whose names nobody needs here.
+const COMPACT: u32 = 1;
 /// `ETHTOOL_A_LINKMODES_SPEED`
 const SPEED: u16 = 5;
 /// `ETHTOOL_A_LINKMODES_DUPLEX`
 const DUPLEX: u16 = 6;
 
-/// Asks the kernel for link modes.
+/// Asks the kernel for link modes, of all devices at once.
 #[derive(Debug)]
 pub(super) struct LinkModes {
     netlink: Netlink,
-    /// The number that this kernel gave to ethtool.
-    family: Option<u16>,
+    family: Family,
+    /// The answer, in order of index.
+    modes: Vec<(u32, LinkMode)>,
+}
+
+/// The number that this kernel gave to ethtool when it started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Unknown,
+    /// A kernel before Linux 5.6, or one that was built without it.
+    Absent,
+    Number(u16),
 }
 
 /// How a device's link runs.
@@ -39,36 +51,62 @@ impl Default for LinkModes {
     fn default() -> Self {
         Self {
             netlink: Netlink::generic(),
-            family: None,
+            family: Family::Unknown,
+            modes: Vec::new(),
         }
     }
 }
 
 impl LinkModes {
-    /// The link modes of the devices whose drivers have any, by the devices' indices. A kernel before Linux 5.6 has
-    /// none to tell.
-    pub(super) fn read(
-        &mut self,
-        deadline: Deadline,
-    ) -> Result<BTreeMap<u32, LinkMode>, NetlinkError> {
+    /// Reads the link modes of the devices whose drivers have any; whether this kernel tells them over netlink.
+    ///
+    /// # Errors
+    ///
+    /// The kernel did not answer, or a driver failed: then the modes of the devices before that one are there.
+    pub(super) fn read(&mut self, deadline: Deadline) -> Result<bool, NetlinkError> {
         self.netlink.until(deadline);
-        let mut modes = BTreeMap::new();
-        if self.family.is_none() {
-            self.family = self.netlink.family("ethtool")?;
+        self.modes.clear();
+        if self.family == Family::Unknown {
+            let number = self.netlink.family("ethtool")?;
+            self.family = number.map_or(Family::Absent, Family::Number);
         }
-        if let Some(family) = self.family {
-            // An empty header: all devices.
-            let (length, kind) = (4_u16.to_ne_bytes(), (NESTED | DEVICE).to_ne_bytes());
-            let request = [&REQUEST[..], &length, &kind].concat();
-            self.netlink.dump("link modes", family, &request, |entry| {
-                modes.extend(parse(entry));
-            })?;
+        let Family::Number(family) = self.family else {
+            return Ok(false);
+        };
+        let modes = &mut self.modes;
+        let dumped = self
+            .netlink
+            .dump("link modes", family, &request(), |entry| {
+                modes.extend(parse(entry))
+            });
+        modes.sort_unstable_by_key(|(index, _)| *index);
+        dumped.map(|()| true)
+    }
+
+    /// The link mode of the device of this index, if its driver has told one.
+    pub(super) fn of(&self, index: u32) -> Option<LinkMode> {
+        let found = self.modes.binary_search_by_key(&index, |(index, _)| *index);
+        let found = found.ok().and_then(|place| self.modes.get(place));
+        found.map(|(_, mode)| *mode)
+    }
+}
+
+#[cfg(test)]
+impl LinkModes {
+    /// Those of a kernel that tells none over netlink.
+    pub(super) fn of_an_old_kernel() -> Self {
+        Self {
+            family: Family::Absent,
+            ..Self::default()
         }
-        Ok(modes)
     }
 }
 
 impl LinkMode {
+    pub(super) fn megabits(self) -> u32 {
+        self.speed
+    }
+
     pub(super) fn bytes_per_second(self) -> u64 {
         u64::from(self.speed) * 1_000_000 / 8
     }
@@ -80,6 +118,24 @@ impl LinkMode {
             _ => "Unknown",
         }
     }
+}
+
+/// For all devices: a header that names none.
+fn request() -> [u8; 16] {
+    let mut request = [0; 16];
+    let parts: [&[u8]; 6] = [
+        &REQUEST,
+        &12_u16.to_ne_bytes(),
+        &(NESTED | DEVICE).to_ne_bytes(),
+        &8_u16.to_ne_bytes(),
+        &FLAGS.to_ne_bytes(),
+        &COMPACT.to_ne_bytes(),
+    ];
+    let bytes = parts.into_iter().flatten();
+    for (slot, byte) in request.iter_mut().zip(bytes) {
+        *slot = *byte;
+    }
+    request
 }
 
 fn parse(entry: &[u8]) -> Option<(u32, LinkMode)> {
@@ -123,8 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_answers() {
+    fn the_kernel_answers_again_and_again() {
+        let mut modes = LinkModes::default();
         let deadline = Deadline::after(std::time::Duration::from_secs(5));
-        LinkModes::default().read(deadline).unwrap();
+        let told = modes.read(deadline).unwrap();
+        assert_eq!(modes.read(deadline).unwrap(), told);
+        assert!(modes.modes.is_sorted_by_key(|(index, _)| *index));
+        assert_eq!(modes.of(u32::MAX), None);
     }
 }
