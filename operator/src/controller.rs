@@ -107,6 +107,10 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
         loop {
             sleep(SWEEP_INTERVAL).await;
             context.forget(is_deleted);
+            let passes = &context.passes;
+            context
+                .wakes
+                .keep(|namespace, name| passes.knows(namespace, name));
         }
     };
     let lose = async {

@@ -3,9 +3,10 @@
 //! The holder is the release and not the pod, so that a new pod of the same release continues without waiting. The first pass
 //! in a namespace creates the Lease. It is kept while the namespace has resources, and ends a minute after a clean stop.
 //!
-//! Only passes write, so the Lease is read for them alone: before a pass, and while it runs, but not at rest. A release that
+//! Only passes write, so the Lease is read for them alone: before a pass, and while it runs. A release that
 //! has lost its Lease, for example because a user deleted it, therefore writes beside the next holder for at most
-//! [`Intervals::confirmed`] and the deadline of one request: 20 seconds.
+//! [`Intervals::confirmed`] and the deadline of one request: 20 seconds. One that cannot read it continues for as long as it
+//! lasts, because an expired certificate would be worse.
 
 pub mod claim;
 pub mod error;

@@ -110,8 +110,11 @@ enum Reply {
 pub struct Prober {
     crew: Crew<Target, Reply>,
     /// The mounts that did not answer, each with the batch and the place in it where the answer will be.
-    stuck: HashMap<Arc<CStr>, (Arc<Batch<Target, Reply>>, usize)>,
+    stuck: HashMap<Arc<CStr>, Place>,
 }
+
+/// A batch, and the place in it where an answer will be.
+type Place = (Arc<Batch<Target, Reply>>, usize);
 
 impl Default for Prober {
     fn default() -> Self {

@@ -81,7 +81,7 @@ pub struct ScrapeSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct PrometheusOperatorSpec {
     /// Whether there is a PodMonitor: Auto where the cluster has their CustomResourceDefinition, also when it is installed
-    /// later; Enabled always, and without the definition the resource is not Ready; Disabled never.
+    /// later, and unless there is one of this name that belongs to others; Enabled always, and without the definition the resource is not Ready; Disabled never.
     #[serde(default)]
     pub mode: MonitorMode,
 

@@ -2,11 +2,13 @@
 
 use kube::{
     Resource, ResourceExt,
-    api::{DeleteParams, Preconditions},
+    api::{DeleteParams, ListParams, Preconditions},
 };
 
 use crate::{
-    apply::{Writer, as_manager, error::ApplyError},
+    apply::{
+        Writer, as_manager, error::ApplyError, is_already_there, ownership::has_same_controller,
+    },
     supplied::cert_manager::{Asked, CertificateRequest},
 };
 
@@ -36,13 +38,32 @@ impl Writer<'_> {
         }
     }
 
-    /// Creates a CertificateRequest. Its name contains a hash of the signing request, so that one that exists is this one, from a
-    /// create whose answer was lost: the next pass, which follows a conflict at once, finds it.
+    /// Creates a CertificateRequest. Its name contains a hash of the signing request, so that one of ours that exists is this one,
+    /// from a create whose answer was lost: the next pass, which follows a conflict at once, finds it.
     async fn ask(&self, wanted: &CertificateRequest) -> Result<(), ApplyError> {
-        let created = self.api_of(wanted).create(&as_manager(), wanted).await;
-        created.map_err(|source| ApplyError::api("create", wanted, source))?;
-        self.metrics.wrote(CertificateRequest::kind(&()));
-        Ok(())
+        match self.api_of(wanted).create(&as_manager(), wanted).await {
+            Ok(_) => {
+                self.metrics.wrote(CertificateRequest::kind(&()));
+                Ok(())
+            }
+            Err(source) if is_already_there(&source) && self.is_foreign(wanted).await => {
+                Err(ApplyError::Taken {
+                    kind: CertificateRequest::kind(&()),
+                    name: wanted.name_any(),
+                })
+            }
+            Err(source) => Err(ApplyError::api("create", wanted, source)),
+        }
+    }
+
+    /// Whether the CertificateRequest of this name belongs to nobody or to another resource, as one from a backup does. (There is
+    /// no right to read a single one.)
+    async fn is_foreign(&self, wanted: &CertificateRequest) -> bool {
+        let by_name = ListParams::default().fields(&format!("metadata.name={}", wanted.name_any()));
+        let found = self.api_of(wanted).list(&by_name).await;
+        let found = found.map(|list| list.items).unwrap_or_default();
+        let is_ours = |one: &CertificateRequest| has_same_controller(one.meta(), wanted.meta());
+        !found.is_empty() && !found.iter().any(is_ours)
     }
 
     /// Deletes a CertificateRequest that is completed or no longer wanted. It is no error if it is already gone.

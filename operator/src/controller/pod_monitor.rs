@@ -5,10 +5,9 @@ use crate::{
     apply::sequence::is_written,
     controller::pass::{MonitorSeen, Pass},
     names::ChildKind,
-    observe::{pod_monitors, versions::read},
+    observe::{children::Child, pod_monitors, versions::read},
     render,
     report::problem::Problem,
-    rotation::adoption::Adoption,
     spec::ValidSpec,
 };
 
@@ -48,8 +47,13 @@ impl Pass<'_> {
             // What it refers to comes first.
             Action::Write => return,
         };
-        let (client, adopts) = (&self.context.client, self.adoption == Adoption::Allowed);
-        let present = pod_monitors::pod_monitor(client, self.owner, adopts).await;
+        let present = pod_monitors::pod_monitor(&self.context.client, self.owner).await;
+        let is_required = spec.scrape.monitor_mode == MonitorMode::Enabled;
+        if matches!(present, Child::Foreign) && !is_required {
+            // Somebody has written one by hand, and it stays.
+            self.monitor = MonitorSeen::Needless;
+            return;
+        }
         let seen = read(&present, &self.owner.workload());
         self.monitor = seen.map_or(MonitorSeen::Unknown, MonitorSeen::Read);
         let writer = self.context.writer();

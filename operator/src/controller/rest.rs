@@ -1,4 +1,4 @@
-//! A pass over a resource at rest asks the API server for nothing.
+//! A pass over a resource at rest asks the API server for nothing but the Lease.
 //!
 //! That nothing has changed only ever means that nothing is done. Everything that is written, and every decision, is based on
 //! objects that the pass itself has read.
@@ -57,7 +57,10 @@ impl Pass<'_> {
         let (Some(until), Some(ours_since)) = (self.idle_until, self.ours_since) else {
             return;
         };
-        if !is_reported || !self.is_idle() || !is_watched(self.owner, self.context) {
+        // Nothing would wake it when the other release is gone.
+        let is_contended = self.previous.contended_time.is_some();
+        if !is_reported || is_contended || !self.is_idle() || !is_watched(self.owner, self.context)
+        {
             return;
         }
         let Some(mut objects) = read_objects(self.observed, self.owner) else {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Each resource is reconciled at least this often, because the clock may have jumped, or what was due may have been missed. A
-/// pass over a resource at rest reads nothing.
+/// pass over a resource at rest reads the Lease alone.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How often a resource is reconciled whose spec or image is refused: often enough for the alert on failing passes.

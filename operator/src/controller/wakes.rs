@@ -49,6 +49,12 @@ impl Wakes {
         self.news.lock().remove(&resource);
     }
 
+    /// Forgets the resources that do not exist any more. Events of their generated objects and pods come after them.
+    pub fn keep(&self, exists: impl Fn(&str, &str) -> bool) {
+        let mut news = self.news.lock();
+        news.retain(|(namespace, name), _| exists(namespace, name));
+    }
+
     /// Returns the resources of one namespace, or of all, over which a pass is asked for.
     pub fn listen(&self, namespace: Option<&str>) -> impl Stream<Item = ResourceName> + use<> {
         let (sender, receiver) = unbounded_channel();

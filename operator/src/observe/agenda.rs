@@ -86,6 +86,8 @@ pub struct Agenda {
     /// Whether everything needed for evidence was known at the last look.
     was_complete: bool,
     round: Option<Round>,
+    /// When an answer of a node that holds up a rotation last asked for a pass.
+    woken: Option<Instant>,
     /// The pods to ask next.
     queue: VecDeque<String>,
 }
@@ -132,6 +134,7 @@ impl Agenda {
             is_met: false,
             was_complete: false,
             round: None,
+            woken: None,
             queue: VecDeque::new(),
         }
     }
@@ -269,8 +272,29 @@ impl Agenda {
         // What a rotation waits for may depend on the time that the exporter reports.
         let is_awaited = answer.is_some() && self.held.contains(&known.node);
         known.answer = answer;
+        let is_awaited = is_awaited && self.may_wake(now);
         let is_news = !is_same && !is_first;
         self.look(now) || (self.was_complete && (is_news || is_awaited || is_first))
+    }
+
+    /// Whether an answer that says the same as before may ask for a pass. On many nodes that are held up for long there would
+    /// otherwise be one all the time.
+    fn may_wake(&mut self, now: Instant) -> bool {
+        let held = self
+            .known
+            .values()
+            .filter(|it| self.held.contains(&it.node));
+        let quiet = held
+            .map(|it| now.saturating_duration_since(it.changed))
+            .min();
+        let gap = (quiet.unwrap_or_default() / 8).clamp(self.pace.awaited, self.pace.steady);
+        let is_due = self
+            .woken
+            .is_none_or(|woken| now.saturating_duration_since(woken) >= gap);
+        if is_due {
+            self.woken = Some(now);
+        }
+        is_due
     }
 
     /// Takes note that a question could not be sent.

@@ -81,14 +81,11 @@ impl PodMonitors {
     }
 }
 
-/// Reads the metadata of the PodMonitor of a resource.
-pub async fn pod_monitor(
-    client: &Client,
-    owner: &Owner,
-    adopts: bool,
-) -> Child<PartialObjectMeta<PodMonitor>> {
+/// Reads the metadata of the PodMonitor of a resource. A restored one counts as ours without being adopted, because it
+/// contains nothing that could be planted or lost.
+pub async fn pod_monitor(client: &Client, owner: &Owner) -> Child<PartialObjectMeta<PodMonitor>> {
     let api: Api<PodMonitor> = Api::namespaced(client.clone(), &owner.namespace);
-    Child::of(api.get_metadata_opt(&owner.workload()).await, owner, adopts)
+    Child::of(api.get_metadata_opt(&owner.workload()).await, owner, true)
 }
 
 #[cfg(test)]

@@ -135,6 +135,8 @@ impl Prober {
     /// known at the moment.
     pub fn direct(&self, owner: &Owner, topic: Topic, held: Option<BTreeSet<String>>) {
         let mut tasks = self.tasks.lock();
+        // A task only ends by itself if it panicked.
+        tasks.retain(|uid, task| *uid != owner.uid || !task.handle.is_finished());
         let task = tasks
             .entry(owner.uid.clone())
             .or_insert_with(|| self.begin(owner, topic.clone()));

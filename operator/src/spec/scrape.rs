@@ -35,7 +35,7 @@ pub struct ValidScrape {
     /// Labels that are added to all series.
     #[serde(default)]
     pub extra_labels: BTreeMap<String, String>,
-    /// The user's rules for targets. They set no label that says where or how a target is scraped.
+    /// The user's rules for targets.
     #[serde(default)]
     pub relabelings: Vec<Relabeling>,
     /// The user's rules for samples.

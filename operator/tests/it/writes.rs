@@ -99,7 +99,25 @@ async fn a_certificate_request_whose_answer_was_lost_is_found_by_the_next_pass()
     let failed = create(Vec::new()).await.unwrap_err();
     assert!(failed.is_conflict() && failed.is_passing(), "{failed:?}");
     create(vec![wanted.clone()]).await.unwrap();
-    assert_eq!(api.verbs("certificaterequests"), ["POST"]);
+    assert_eq!(api.verbs("certificaterequests"), ["POST", "GET"]);
+}
+
+#[tokio::test]
+async fn a_certificate_request_of_somebody_else_is_named() {
+    let wanted = wanted_request();
+    let mut restored = wanted.clone();
+    restored.metadata.owner_references = None;
+    let api = answer_lost(json!({"metadata": {}, "items": [restored]})).await;
+    let operator = Operator::default();
+    let asked = Asked::Open(Vec::new());
+    let written = operator
+        .writer(&api.client)
+        .certificate_requests(Some(wanted), &asked)
+        .await;
+    assert!(
+        matches!(written, Err(ApplyError::Taken { .. })),
+        "{written:?}"
+    );
 }
 
 #[tokio::test]
