@@ -165,7 +165,7 @@ impl Authenticator {
 
     /// Judges the `Authorization` header of a request from `prefix` by the users that `newest` returns at the time; `None`
     /// means that nobody is asked for a password.
-    pub(crate) async fn check(
+    pub(super) async fn check(
         &self,
         newest: impl Fn() -> Option<Arc<Users>> + Send + 'static,
         header: Option<&HeaderValue>,

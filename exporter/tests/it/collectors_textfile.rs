@@ -246,7 +246,8 @@ fn only_regular_files_of_bounded_size_are_read() {
     write(directory.path(), "good.prom", "good 1\n");
     write(directory.path(), "large.prom", &"# filler\n".repeat(100));
     std::os::unix::fs::symlink("/dev/zero", path("zero.prom")).unwrap();
-    std::os::unix::fs::symlink("good.prom", path("link.prom")).unwrap();
+    write(directory.path(), "elsewhere", "linked 1\n");
+    std::os::unix::fs::symlink("elsewhere", path("link.prom")).unwrap();
     std::fs::create_dir(path("directory.prom")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(path("socket.prom")).unwrap();
     let pipe = path("pipe.prom");

@@ -68,7 +68,10 @@ fn mistakes_are_named_with_their_place() {
             good.replace("key_file: tls.key", "key_file: tls.crt"),
             "no private key",
         ),
-        (format!("{good}rate_limit: {{}}\n"), "interval is missing"),
+        (
+            format!("{good}rate_limit:\n  burst: 3\n"),
+            "interval is missing",
+        ),
         ("basic_auth_users:\n".to_owned(), "present but empty"),
         (
             good.replace(
