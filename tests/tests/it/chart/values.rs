@@ -75,15 +75,11 @@ fn one_registry_and_its_secrets_serve_all_images() -> Result<()> {
     }))?;
     let pod = &deployment["spec"]["template"]["spec"];
     let image = pod["containers"][0]["image"].as_str().context("no image")?;
-    let expected =
-        "registry.example.com:5000/mirror/secure-exporter/secure-exporter-operator:1";
+    let expected = "registry.example.com:5000/mirror/secure-exporter/secure-exporter-operator:1";
     assert_eq!(image, expected);
     // It has no registry of its own, so nothing of it is replaced.
     let exporter = variable(&deployment, "SECURE_EXPORTER_IMAGE");
-    assert_eq!(
-        exporter,
-        "registry.example.com:5000/mirror/team/exporter:2"
-    );
+    assert_eq!(exporter, "registry.example.com:5000/mirror/team/exporter:2");
     let secrets = json!([{"name": "one"}, {"name": "two"}, {"name": "three"}]);
     assert_eq!(pod["imagePullSecrets"], secrets);
     Ok(())
@@ -213,8 +209,8 @@ fn disruptions_and_connections_can_be_limited() -> Result<()> {
     assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]));
     assert_eq!(policy["egress"], egress);
     assert_eq!(policy["ingress"][0]["from"], peers);
-    let port = &find(&chosen, "Deployment")?["spec"]["template"]["spec"]["containers"][0]["ports"][0]
-        ["containerPort"];
+    let port = &find(&chosen, "Deployment")?["spec"]["template"]["spec"]["containers"][0]["ports"]
+        [0]["containerPort"];
     assert_eq!(&policy["ingress"][0]["ports"][0]["port"], port);
 
     let modes = objects(json!({
@@ -288,7 +284,8 @@ fn the_service_monitor_and_other_objects_are_as_told() -> Result<()> {
         let file = format!("monitoring.coreos.com_{kind}.yaml");
         kubectl.define(&servers::monitoring_definitions()?.join(file))?;
     }
-    let relabelings = json!([{"targetLabel": "cluster", "replacement": "one", "action": "replace"}]);
+    let relabelings =
+        json!([{"targetLabel": "cluster", "replacement": "one", "action": "replace"}]);
     let dropped = json!([{"sourceLabels": ["__name__"], "regex": "process_.*", "action": "drop"}]);
     let objects = checked(
         &kubectl,
