@@ -238,7 +238,7 @@ mod tests {
             });
             numbers.collect::<Vec<u32>>()
         };
-        let chart = users("charts/secure-exporter/templates/deployment.yaml");
+        let chart = users("charts/secure-exporter/values.yaml");
         assert_eq!(chart, [operator; 2]);
         // What the operator renders for the exporter.
         for snapshot in ["empty-daemon-set", "everything-daemon-set"] {
