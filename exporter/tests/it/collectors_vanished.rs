@@ -10,8 +10,15 @@ use secure_exporter::scrape::Registry;
 /// A file that can be opened and not read, like an attribute of a device that has just gone.
 const UNREADABLE: &str = "/proc/self/mem";
 
-/// Classes of devices: the collector, a device's directory with its name left out, and attributes with values.
-const CLASSES: [(&str, &str, &[(&str, &str)]); 10] = [
+/// The collector, a device's directory with its name left out, and attributes with values.
+type Class = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
+/// Classes of devices.
+const CLASSES: [Class; 10] = [
     (
         "netclass",
         "class/net/{}",
