@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Deadline;
+use super::deadline::Deadline;
 
 /// Threads of one name for one kind of job.
 pub struct Crew<Job, Outcome> {

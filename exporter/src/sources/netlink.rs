@@ -11,7 +11,7 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink,
 };
 
-use super::Deadline;
+use super::deadline::Deadline;
 
 const HEADER: usize = 16;
 /// More than the kernel puts into one answer of a dump.

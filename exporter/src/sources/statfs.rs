@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::Deadline;
 use super::crew::{Batch, Crew};
+use super::deadline::Deadline;
 
 /// How long a scrape waits for mounts that do not answer, unless its own time is shorter.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use zbus::blocking::Connection;
 use zbus::blocking::connection::Builder;
 use zbus::zvariant::{DynamicType, OwnedValue, Type};
 
-use super::Deadline;
+use super::deadline::Deadline;
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -183,7 +183,10 @@ fn imports_that_run_one_way_pass() {
                 "// use super::A;\n/* super::A /* */ crate::a::A */\npub struct Child;\n#[cfg(test)]\nmod tests;\n",
             ),
             ("a/child/tests.rs", "use super::*;\nuse crate::a::A;\n"),
-            ("b.rs", "use crate::a::A;\nuse std::a::X;\n"),
+            (
+                "b.rs",
+                "use crate::a::A;\nuse std::a::X;\nfn f() -> impl Fn() + use<> {}\n",
+            ),
             ("together.rs", "use crate::{a, b};\n"),
         ],
     );
