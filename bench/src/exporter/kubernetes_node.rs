@@ -9,7 +9,7 @@ use testbed::{host::network::Network, process::output};
 
 /// Volumes with the credentials and the configuration of a pod.
 const TMPFS_OF_A_POD: usize = 2;
-/// What `ip` is told at once.
+/// Commands for one call of `ip`.
 const BATCH: usize = 50;
 
 /// The node, which ends when this is dropped.

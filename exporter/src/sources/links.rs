@@ -26,7 +26,7 @@ use super::pool::Pool;
 const TABLE: &str = "network devices";
 /// `RTM_GETLINK`
 const GET_LINKS: u16 = 18;
-/// How long a dump may take in a scrape that is late already, which goes on with other collectors for a moment.
+/// How long a dump may take in a scrape that is late already, which continues with other collectors for a moment.
 const LATE: Duration = Duration::from_millis(150);
 /// How often a dump is made again when devices came or went meanwhile.
 const ATTEMPTS: usize = 3;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Writer<'_> {
-    /// Writes the PodMonitor if one is wanted. Otherwise deletes it, unless it belongs to somebody else.
+    /// Writes the PodMonitor if one is wanted. Otherwise deletes it, unless it does not belong to the resource.
     ///
     /// # Errors
     /// [`ApplyError`]

@@ -50,7 +50,7 @@ impl Pass<'_> {
         let present = pod_monitors::pod_monitor(&self.context.client, self.owner).await;
         let is_required = spec.scrape.monitor_mode == MonitorMode::Enabled;
         if matches!(present, Child::Foreign) && !is_required {
-            // Somebody has written one by hand, and it stays.
+            // It was written by hand, and stays.
             self.monitor = MonitorSeen::Needless;
             return;
         }

@@ -153,7 +153,7 @@ impl Prober {
     pub fn confirm(&self, owner: &Owner) {
         if let Some(desk) = self.desk(owner) {
             let mut notes = desk.notes.lock();
-            // A round that began anew at each pass would never end.
+            // A round that began again at each pass would never end.
             notes.wants_round |= !notes.agenda.is_in_round();
             drop(notes);
             desk.changed.notify_one();

@@ -8,7 +8,7 @@ const DISTRUST: Duration = Duration::from_secs(30);
 /// Whether what a watch has shown is all there is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WatchHealth {
-    /// Whether all objects were listed since the watch last began anew.
+    /// Whether all objects were listed since the watch last began.
     pub is_listed: bool,
     /// When it last failed.
     pub failed: Option<Instant>,

@@ -1,6 +1,6 @@
 //! Traffic of network devices from `/proc/net/dev`, and what that lacks from sysfs.
 //!
-//! The kernel prints `/proc/net/dev` for the network namespace of whoever opens it.
+//! The kernel prints `/proc/net/dev` for the network namespace of the process that opens it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
