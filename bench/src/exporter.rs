@@ -6,6 +6,7 @@ pub mod client;
 mod collectors;
 mod crowd;
 mod floor;
+mod kubernetes_node;
 mod large_host;
 pub mod load;
 pub mod process;
@@ -23,13 +24,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
 use client::Target;
 use collectors::only;
 use crowd::{Crowd, Manner};
+use kubernetes_node::KubernetesNode;
 use load::{Connections, Stranger};
 use process::Process;
 use table::{Figures, Side, Unit};
@@ -55,6 +57,12 @@ const BESIDE: usize = 100;
 const PAUSE: Duration = Duration::from_millis(17);
 /// Scrapes of the large host.
 const LARGE: usize = 30;
+/// Pods of a Kubernetes node: the most that a kubelet runs by default, and as many as some clusters allow.
+const PODS: [usize; 2] = [110, 250];
+/// Scrapes of a Kubernetes node: enough that hundredths of seconds of CPU time tell what one of them costs.
+const OF_A_NODE: usize = 200;
+/// The first scrapes see every device for the first time.
+const WARM: usize = 2;
 /// After the start both still tidy up for a moment.
 const REST: Duration = Duration::from_secs(1);
 /// Scrapes whose system calls are counted.
@@ -72,6 +80,16 @@ pub struct Options {
     /// Write the figures to a file
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Measure this alone
+    #[arg(long, value_enum)]
+    only: Option<Only>,
+}
+
+/// What can be measured alone.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// A Kubernetes node with 110 and with 250 pods
+    KubernetesNode,
 }
 
 /// Runs it and prints the table.
@@ -83,7 +101,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     allow_crowds();
     let bench = Bench::prepare()?;
     let mut figures = Figures::default();
-    bench.sizes(&mut figures)?;
+    if options.only.is_none() {
+        bench.sizes(&mut figures)?;
+    }
     for round in 1..=options.rounds {
         // Whoever comes second may find warmer caches: each is second every other time.
         let mut order = [Side::Ours, Side::Theirs];
@@ -92,10 +112,15 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         }
         for side in order {
             let label = format!("round {round} of {}: {side}", options.rounds);
-            step(&label, || bench.measure(side, &mut figures))?;
+            step(&label, || match options.only {
+                None => bench.measure(side, &mut figures),
+                Some(Only::KubernetesNode) => bench.kubernetes_nodes(side, &mut figures),
+            })?;
         }
     }
-    step("floors", || bench.floors(&mut figures))?;
+    if options.only.is_none() {
+        step("floors", || bench.floors(&mut figures))?;
+    }
     println!("\n{}", figures.table());
     if let Some(file) = &options.json {
         let mut report = figures.json();
@@ -158,7 +183,8 @@ impl Bench {
         self.strangers(side, figures)?;
         self.crowds(side, figures)?;
         self.system_calls(side, figures)?;
-        self.large_host(side, figures)
+        self.large_host(side, figures)?;
+        self.kubernetes_nodes(side, figures)
     }
 
     fn spawn(&self, side: Side) -> Result<Process> {
@@ -296,6 +322,27 @@ impl Bench {
         figures.times("large_host_latency", side, took);
         figures.cost("large_host_cpu", side, cpu, LARGE);
         figures.rss("large_host_rss", side, process.rss()?);
+        Ok(())
+    }
+
+    fn kubernetes_nodes(&self, side: Side, figures: &mut Figures) -> Result<()> {
+        for pods in PODS {
+            let node = KubernetesNode::new(pods)?;
+            let flags = only(&self.collectors);
+            let process = Process::start_in(node.network(), self.binary(side), &self.web, &flags)?;
+            let target = self.target(&process)?;
+            let kept = Connections::Kept { gzip: false };
+            let shown = target.connect()?.scrape()?;
+            node.check(&shown).with_context(|| side.to_string())?;
+            load::scrape(&target, WARM, kept)?;
+            let before = process.cpu()?;
+            let took = load::scrape(&target, OF_A_NODE, kept)?;
+            let cpu = process.cpu()?.saturating_sub(before);
+            let name = format!("kubernetes_node_{pods}");
+            figures.times(&format!("{name}_latency"), side, took);
+            figures.cost(&format!("{name}_cpu"), side, cpu, OF_A_NODE);
+            figures.rss(&format!("{name}_rss"), side, process.rss()?);
+        }
         Ok(())
     }
 

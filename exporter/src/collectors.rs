@@ -5,20 +5,15 @@
 
 mod arp;
 mod bcache;
-mod bcache_units;
 mod bcachefs;
-mod bcachefs_format;
 mod bonding;
 mod btrfs;
 mod buddyinfo;
 mod cgroups;
 mod conntrack;
 mod cpu;
-mod cpu_info;
 mod cpu_vulnerabilities;
 mod cpufreq;
-mod device;
-mod device_filter;
 mod diskstats;
 mod dmi;
 mod dmmultipath;
@@ -26,19 +21,11 @@ mod drbd;
 mod edac;
 mod entropy;
 mod ethtool;
-mod ethtool_link;
-mod ethtool_link_modes;
-#[cfg(test)]
-mod fake_systemd;
 mod fibrechannel;
-mod field_selection;
 mod filefd;
 mod filesystem;
-mod host_network;
 mod hwmon;
-mod hwmon_names;
 mod infiniband;
-mod infiniband_counters;
 mod interrupts;
 mod ipvs;
 mod kernel_hung;
@@ -47,38 +34,25 @@ mod lnstat;
 mod loadavg;
 mod logind;
 mod mdadm;
-mod mdstat;
 mod meminfo;
 mod meminfo_numa;
-mod mounts;
 mod mountstats;
-mod mountstats_format;
 mod netclass;
-mod netclass_netlink;
 mod netdev;
-mod netdev_addresses;
 mod netstat;
 mod network_route;
 mod nfs;
 mod nfsd;
-mod nl80211;
 mod nvme;
 mod os;
-mod pci_names;
 mod pcidevice;
 mod powersupplyclass;
 mod pressure;
 mod processes;
 mod qdisc;
 mod rapl;
-mod registry;
-mod round;
-mod rpc_statistics;
-mod samples;
 mod schedstat;
-mod selection;
 mod selinux;
-mod settings;
 mod slabinfo;
 mod sockstat;
 mod softirqs;
@@ -89,12 +63,10 @@ mod sysctl;
 mod systemd;
 mod tapestats;
 mod tcpstat;
-mod text_format;
 mod textfile;
 mod thermal_zone;
 mod time;
 mod timex;
-mod udev;
 mod udp_queues;
 mod uname;
 mod vmstat;
@@ -105,15 +77,10 @@ mod xfs;
 mod zfs;
 mod zoneinfo;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-pub use host_network::{HostNetwork, shares_network_with_init};
-pub use registry::Registry;
-pub use selection::{Selection, SelectionError};
-pub use settings::{BuildContext, BuildError, CollectorSpec, OptionKind, OptionSpec, Settings};
-
-use crate::exposition::Exposition;
-use crate::sources::{BusError, NetlinkError, ReadError};
+use crate::collect::{CollectorSpec, HostNetwork, Settings};
 
 /// Every collector, in order of name.
 pub const TABLE: &[CollectorSpec] = &[
@@ -192,82 +159,42 @@ pub const TABLE: &[CollectorSpec] = &[
     zoneinfo::SPEC,
 ];
 
-/// One source of metrics, run once per scrape.
-pub trait Collector: Send {
-    /// Reads the host and writes whole families.
-    ///
-    /// # Errors
-    ///
-    /// What could not be read or understood. Families already written stay, and the collector counts as failed.
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError>;
-}
-
-/// Why a collector gave less than it should.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    /// A file could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The host has nothing of the kind that this collector shows. Counts as failed, as in node_exporter, and is no
-    /// news.
-    #[error("nothing to show: {0}")]
-    NoData(String),
-    /// The kernel refused a system call.
-    #[error("{name} failed: {source}")]
-    SystemCall {
-        /// The system call.
-        name: &'static str,
-        /// The kernel's answer.
-        source: std::io::Error,
-    },
-    /// A device's attribute should be a number and is not.
-    #[error("{} holds {text:?} where a number is expected", path.display())]
-    Attribute {
-        /// The attribute's file.
-        path: PathBuf,
-        /// What is in it.
-        text: String,
-    },
-    /// A service did not answer over the message bus.
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    /// The kernel did not answer over netlink.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-    /// A file was read and does not look as the kernel writes it.
-    #[error("{file} is not as expected: {what}")]
-    Malformed {
-        /// The file below procfs or sysfs.
-        file: &'static str,
-        /// What was expected or found.
-        what: String,
-    },
-}
-
-impl CollectError {
-    /// The failure to read what only some hosts have: absence is [`CollectError::NoData`].
-    fn optional(error: ReadError) -> Self {
-        if error.is_absent() {
-            Self::NoData(error.to_string())
-        } else {
-            Self::Read(error)
+impl Default for Settings {
+    /// A bare host with the collectors that run by default.
+    fn default() -> Self {
+        Self {
+            procfs: "/proc".into(),
+            sysfs: "/sys".into(),
+            rootfs: "/".into(),
+            udev_data: "/run/udev/data".into(),
+            host_network: HostNetwork::Shared,
+            host_name: None,
+            timeout: Duration::from_secs(7),
+            enabled: TABLE
+                .iter()
+                .filter(|spec| spec.default_enabled)
+                .map(|spec| spec.name)
+                .collect(),
+            options: BTreeMap::new(),
         }
     }
+}
 
-    /// As [`CollectError::optional`], where it may be hidden as well.
-    fn within_reach(error: ReadError) -> Self {
-        if error.is_out_of_reach() {
-            Self::NoData(error.to_string())
-        } else {
-            Self::Read(error)
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// A [`CollectError::Malformed`] that quotes the offending line.
-    fn malformed(file: &'static str, line: &[u8]) -> Self {
-        Self::Malformed {
-            file,
-            what: format!("cannot read the line {:?}", String::from_utf8_lossy(line)),
-        }
+    #[test]
+    fn the_folder_lists_exactly_the_collectors() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/collectors");
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut files: Vec<String> = entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file())
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        let names = TABLE.iter().map(|spec| format!("{}.rs", spec.name));
+        assert_eq!(files, names.collect::<Vec<_>>());
     }
 }

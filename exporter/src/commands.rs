@@ -4,6 +4,7 @@
 //! has no commands.
 
 mod check_config;
+mod error;
 mod hash_password;
 mod password;
 mod pki;
@@ -40,21 +41,6 @@ enum Command {
     },
     /// Say what is wrong with a web configuration, and when its certificate ends
     CheckConfig(check_config::Options),
-}
-
-/// Why a command ended without doing what it should; the message names the thing, the place and the mend.
-#[derive(Debug, thiserror::Error)]
-enum CommandError {
-    #[error(transparent)]
-    Password(#[from] password::PasswordError),
-    #[error(transparent)]
-    Certificate(#[from] pki::PkiError),
-    #[error(transparent)]
-    Files(#[from] staged::StagedError),
-    #[error(transparent)]
-    Configuration(#[from] crate::web::SnapshotError),
-    #[error("{0}")]
-    Refused(String),
 }
 
 /// Whether a command line, the program's name first, is one of a command.
@@ -105,16 +91,6 @@ pub(crate) fn overview() -> String {
         );
     }
     text
-}
-
-/// A warning on standard error: something works, but not as well as it could.
-fn warn(text: &str) {
-    eprintln!("secure-exporter: warning: {text}");
-}
-
-/// A point in time as people read it, of seconds since 1970.
-fn date(seconds: i64) -> String {
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string())
 }
 
 #[cfg(test)]

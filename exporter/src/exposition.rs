@@ -4,7 +4,16 @@
 //! puts the families in order of name, as every scrape of node_exporter does. Numbers are written as Go's
 //! `strconv.FormatFloat(value, 'g', -1, 64)` writes them, so that a body can be compared byte for byte.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+pub(crate) mod encoding;
+mod go_number;
+pub(crate) mod reader;
+
 use std::ops::Range;
+
+pub use self::go_number::{write_float, write_integer};
+use crate::sources::{parse_decimal, parse_u64};
 
 /// The type that a family declares in its `# TYPE` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +30,26 @@ pub enum MetricKind {
     Untyped,
 }
 
+impl MetricKind {
+    /// The label that tells the parts of a histogram or summary apart.
+    pub(crate) fn part_label(self) -> Option<&'static str> {
+        match self {
+            Self::Histogram => Some("le"),
+            Self::Summary => Some("quantile"),
+            Self::Counter | Self::Gauge | Self::Untyped => None,
+        }
+    }
+
+    /// Whether samples of such a family have its name with this suffix.
+    pub(crate) fn has_suffix(self, suffix: &str) -> bool {
+        match self {
+            Self::Histogram => matches!(suffix, "_bucket" | "_sum" | "_count"),
+            Self::Summary => matches!(suffix, "_sum" | "_count"),
+            Self::Counter | Self::Gauge | Self::Untyped => false,
+        }
+    }
+}
+
 /// A sample's value. Integers are kept apart because they need no search for the shortest digits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
@@ -28,6 +57,26 @@ pub enum Value {
     Integer(u64),
     /// Anything else, `NaN` and the infinities included.
     Float(f64),
+}
+
+impl Value {
+    /// A decimal number: an integer where it is one and fits, else a double.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let integer = parse_u64(text).map(Self::Integer);
+        integer.or_else(|| parse_decimal(text).map(Self::Float))
+    }
+
+    /// The value in a smaller unit. A product that does not fit an integer becomes a double.
+    #[must_use]
+    pub fn times(self, factor: u32) -> Self {
+        match self {
+            Self::Integer(number) => match number.checked_mul(factor.into()) {
+                Some(product) => Self::Integer(product),
+                None => Self::Float(number as f64 * f64::from(factor)),
+            },
+            Self::Float(number) => Self::Float(number * f64::from(factor)),
+        }
+    }
 }
 
 impl From<u64> for Value {
@@ -52,8 +101,20 @@ pub struct Exposition {
 #[derive(Clone, Debug)]
 struct FamilySpan {
     name: Range<usize>,
+    kind: MetricKind,
     text: Range<usize>,
     samples_start: usize,
+    /// Whether each series is greater than the one before, which proves that none is there twice.
+    is_ascending: bool,
+}
+
+/// A family as it was written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WrittenFamily<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: MetricKind,
+    /// Its samples, a line each.
+    pub(crate) samples: &'a [u8],
 }
 
 impl Exposition {
@@ -95,11 +156,23 @@ impl Exposition {
             start,
             name,
             samples_start,
+            kind,
+            last_series: None,
+            is_ascending: true,
         }
     }
 
-    /// Appends all families to `out` in order of their names. Of equal names the first one written describes the family,
-    /// and their samples follow each other: files of other programs may add to any family.
+    /// The families in the order in which they were written.
+    pub(crate) fn families(&self) -> impl Iterator<Item = WrittenFamily<'_>> {
+        self.families.iter().map(|span| WrittenFamily {
+            // Only what a name may hold is written as one.
+            name: std::str::from_utf8(self.name_of(span)).unwrap_or_default(),
+            kind: span.kind,
+            samples: self.samples_of(span),
+        })
+    }
+
+    /// [`append_sorted`] of this one alone.
     pub fn append_sorted(&self, out: &mut Vec<u8>) {
         append_sorted(&[self], out);
     }
@@ -107,10 +180,18 @@ impl Exposition {
     fn name_of(&self, span: &FamilySpan) -> &[u8] {
         self.bytes.get(span.name.clone()).unwrap_or_default()
     }
+
+    fn samples_of(&self, span: &FamilySpan) -> &[u8] {
+        let samples = span.samples_start..span.text.end;
+        self.bytes.get(samples).unwrap_or_default()
+    }
 }
 
-/// [`Exposition::append_sorted`] for several, as if they had been written one after the other.
-pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) {
+/// Appends the families of all parts to `out` in order of their names. Of equal names the first one describes the family,
+/// and their samples follow each other: files of other programs may add to any family. Of samples of the same series only
+/// the first one is kept: Prometheus stores the last, and others refuse the whole text. Returns the first series that
+/// another sample had.
+pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) -> Option<String> {
     let mut spans = Vec::with_capacity(parts.iter().map(|part| part.families.len()).sum());
     for part in parts {
         spans.extend(part.families.iter().map(|span| (*part, span)));
@@ -118,16 +199,45 @@ pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) {
     // Stable: equal names stay as written.
     spans.sort_by(|a, b| a.0.name_of(a.1).cmp(b.0.name_of(b.1)));
     out.reserve(parts.iter().map(|part| part.bytes.len()).sum());
-    let mut before: &[u8] = b"";
-    for (part, span) in spans {
-        let text = if part.name_of(span) == before {
-            span.samples_start..span.text.end
-        } else {
-            span.text.clone()
-        };
-        out.extend_from_slice(part.bytes.get(text).unwrap_or_default());
-        before = part.name_of(span);
+    let mut repeated = None;
+    for family in spans.chunk_by(|a, b| a.0.name_of(a.1) == b.0.name_of(b.1)) {
+        match family {
+            [(part, span)] if span.is_ascending => {
+                out.extend_from_slice(part.bytes.get(span.text.clone()).unwrap_or_default());
+            }
+            _ => {
+                let found = append_once(family, out);
+                repeated = repeated.or(found);
+            }
+        }
     }
+    repeated.map(|series| String::from_utf8_lossy(series).into_owned())
+}
+
+/// Appends what was written under one name, each series once. Returns the first one that was there twice.
+fn append_once<'a>(
+    family: &[(&'a Exposition, &FamilySpan)],
+    out: &mut Vec<u8>,
+) -> Option<&'a [u8]> {
+    if let Some((part, span)) = family.first() {
+        let header = span.text.start..span.samples_start;
+        out.extend_from_slice(part.bytes.get(header).unwrap_or_default());
+    }
+    let (mut known, mut repeated) = (HashSet::new(), None);
+    for line in family
+        .iter()
+        .flat_map(|(part, span)| part.samples_of(span).split_inclusive(|byte| *byte == b'\n'))
+    {
+        // There is no blank in a value.
+        let end = line.iter().rposition(|byte| *byte == b' ');
+        let series = line.get(..end.unwrap_or_default()).unwrap_or_default();
+        if known.insert(series) {
+            out.extend_from_slice(line);
+        } else {
+            repeated.get_or_insert(series);
+        }
+    }
+    repeated
 }
 
 /// One family being written. Its samples are to be given in order of their label values.
@@ -137,6 +247,9 @@ pub struct Family<'a> {
     start: usize,
     name: Range<usize>,
     samples_start: usize,
+    kind: MetricKind,
+    last_series: Option<Range<usize>>,
+    is_ascending: bool,
 }
 
 impl Family<'_> {
@@ -149,6 +262,7 @@ impl Family<'_> {
     /// Writes one sample of a histogram or summary, whose name is the family's with a suffix.
     pub fn part(&mut self, suffix: &str, labels: &[(&str, &[u8])], value: impl Into<Value>) {
         let out = &mut self.exposition.bytes;
+        let start = out.len();
         out.extend_from_within(self.name.clone());
         out.extend_from_slice(suffix.as_bytes());
         let mut separator = b'{';
@@ -162,6 +276,10 @@ impl Family<'_> {
         }
         if !labels.is_empty() {
             out.push(b'}');
+        }
+        let series = start..out.len();
+        if let Some(last) = self.last_series.replace(series.clone()) {
+            self.is_ascending &= out.get(last) < out.get(series);
         }
         out.push(b' ');
         match value.into() {
@@ -180,8 +298,10 @@ impl Drop for Family<'_> {
             let text = self.start..self.exposition.bytes.len();
             self.exposition.families.push(FamilySpan {
                 name: self.name.clone(),
+                kind: self.kind,
                 text,
                 samples_start: self.samples_start,
+                is_ascending: self.is_ascending,
             });
         }
     }
@@ -193,20 +313,51 @@ fn is_name_byte(byte: u8) -> bool {
 }
 
 fn write_label_value(out: &mut Vec<u8>, value: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(value) {
-        return write_escaped(out, text, true);
+    if is_plain(value) {
+        return out.extend_from_slice(value);
     }
+    write_escaped(out, &valid_utf8(value), true);
+}
+
+/// A value as it is shown: each run of bytes that are not UTF-8 becomes one U+FFFD.
+pub(crate) fn valid_utf8(value: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(value) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(value.len());
     let mut inside_foreign_run = false;
     for chunk in value.utf8_chunks() {
         if !chunk.valid().is_empty() {
-            write_escaped(out, chunk.valid(), true);
+            clean.push_str(chunk.valid());
             inside_foreign_run = false;
         }
         if !chunk.invalid().is_empty() && !inside_foreign_run {
-            out.extend_from_slice("\u{FFFD}".as_bytes());
+            clean.push(char::REPLACEMENT_CHARACTER);
             inside_foreign_run = true;
         }
     }
+    Cow::Owned(clean)
+}
+
+/// Whether every byte is ASCII that needs no escape, as almost all labels are: eight bytes are looked at as one number.
+fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH_BITS: u64 = 0x80 * ONES;
+    let special = *b"\\\n\"";
+    let (words, rest) = text.as_chunks::<8>();
+    let is_plain_word = |bytes: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*bytes);
+        // Where a byte is zero, and only there, taking 1 from it borrows into a high bit that was not set.
+        let has_special = special.iter().any(|byte| {
+            let differs = word ^ (u64::from(*byte) * ONES);
+            differs.wrapping_sub(ONES) & !differs & HIGH_BITS != 0
+        });
+        word & HIGH_BITS == 0 && !has_special
+    };
+    words.iter().all(is_plain_word)
+        && rest
+            .iter()
+            .all(|byte| byte.is_ascii() && !special.contains(byte))
 }
 
 fn write_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
@@ -226,234 +377,21 @@ fn write_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
     out.extend_from_slice(rest);
 }
 
-/// The exponent from which Go's shortest form is written with an `e`.
-const EXPONENT_FROM: i32 = 6;
-/// Every integer up to here is a double of its own, so its digits are the double's shortest digits.
-const LARGEST_EXACT_INTEGER: u64 = 1 << 53;
-
-/// Appends an integer as Go would write the double of the same value: `100000`, `1e+06`, `1.04448e+06`.
-pub fn write_integer(out: &mut Vec<u8>, value: u64) {
-    if value > LARGEST_EXACT_INTEGER {
-        return write_float(out, value as f64);
-    }
-    let mut buffer = [0_u8; 20];
-    let mut length = 0;
-    let mut rest = value;
-    for slot in buffer.iter_mut().rev() {
-        *slot = b'0' + (rest % 10) as u8;
-        length += 1;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    let digits = buffer.get(buffer.len() - length..).unwrap_or_default();
-    write_decimal(out, trim_trailing_zeros(digits), length as i32);
-}
-
-/// Appends a double in Go's shortest form: `0`, `-1`, `2e-05`, `1.666827e+06`, `NaN`, `+Inf`.
-pub fn write_float(out: &mut Vec<u8>, value: f64) {
-    if value.is_nan() {
-        return out.extend_from_slice(b"NaN");
-    }
-    if value.is_infinite() {
-        return out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
-    }
-    if value == 0.0 {
-        return out.push(b'0');
-    }
-    if value < 0.0 {
-        out.push(b'-');
-    }
-    let mut buffer = ryu::Buffer::new();
-    let mut digits = [0_u8; 40];
-    let (length, point) = shortest_digits(buffer.format_finite(value.abs()), &mut digits);
-    write_decimal(out, digits.get(..length).unwrap_or_default(), point);
-}
-
-/// Collects the significant digits of a positive number that ryu printed, and where the point stands: the number is
-/// `0.DIGITS × 10^point`.
-fn shortest_digits(printed: &str, digits: &mut [u8]) -> (usize, i32) {
-    let (mantissa, exponent) = printed.split_once('e').unwrap_or((printed, "0"));
-    let mut point: i32 = exponent.parse().unwrap_or_default();
-    let mut length = 0;
-    let mut fraction = false;
-    for byte in mantissa.bytes() {
-        if byte == b'.' {
-            fraction = true;
-            continue;
-        }
-        let leading_zero = length == 0 && byte == b'0';
-        if !leading_zero && let Some(slot) = digits.get_mut(length) {
-            *slot = byte;
-            length += 1;
-        }
-        // A digit before the point moves it right; a leading zero after the point moves it left.
-        match (fraction, leading_zero) {
-            (false, false) => point += 1,
-            (true, true) => point -= 1,
-            (false, true) | (true, false) => {}
-        }
-    }
-    (
-        trim_trailing_zeros(digits.get(..length).unwrap_or_default()).len(),
-        point,
-    )
-}
-
-fn trim_trailing_zeros(digits: &[u8]) -> &[u8] {
-    let significant = digits
-        .iter()
-        .rposition(|&digit| digit != b'0')
-        .map_or(0, |last| last + 1);
-    digits.get(..significant).unwrap_or_default()
-}
-
-fn write_decimal(out: &mut Vec<u8>, digits: &[u8], point: i32) {
-    let Some((first, rest)) = digits.split_first() else {
-        return out.push(b'0');
-    };
-    let exponent = point - 1;
-    if (-4..EXPONENT_FROM).contains(&exponent) {
-        return write_positional(out, digits, point);
-    }
-    out.push(*first);
-    if !rest.is_empty() {
-        out.push(b'.');
-        out.extend_from_slice(rest);
-    }
-    out.push(b'e');
-    out.push(if exponent < 0 { b'-' } else { b'+' });
-    let magnitude = exponent.unsigned_abs();
-    if magnitude >= 100 {
-        out.push(b'0' + (magnitude / 100) as u8);
-    }
-    out.push(b'0' + (magnitude / 10 % 10) as u8);
-    out.push(b'0' + (magnitude % 10) as u8);
-}
-
-fn write_positional(out: &mut Vec<u8>, digits: &[u8], point: i32) {
-    if point <= 0 {
-        out.extend_from_slice(b"0.");
-        out.extend(std::iter::repeat_n(b'0', point.unsigned_abs() as usize));
-        return out.extend_from_slice(digits);
-    }
-    let whole = point as usize;
-    match digits.split_at_checked(whole) {
-        Some((before, [])) => out.extend_from_slice(before),
-        Some((before, after)) => {
-            out.extend_from_slice(before);
-            out.push(b'.');
-            out.extend_from_slice(after);
-        }
-        None => {
-            out.extend_from_slice(digits);
-            out.extend(std::iter::repeat_n(b'0', whole - digits.len()));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn float(value: f64) -> String {
-        let mut out = Vec::new();
-        write_float(&mut out, value);
-        String::from_utf8(out).unwrap()
-    }
-
-    fn integer(value: u64) -> String {
-        let mut out = Vec::new();
-        write_integer(&mut out, value);
-        String::from_utf8(out).unwrap()
-    }
-
-    /// Go's rule, told slowly: the shortest digits from the standard library, then the choice of form.
-    fn go_reference(value: f64) -> String {
-        let scientific = format!("{value:e}");
-        let (mantissa, exponent) = scientific.split_once('e').unwrap();
-        let exponent: i32 = exponent.parse().unwrap();
-        if value == 0.0 {
-            "0".into()
-        } else if (-4..6).contains(&exponent) {
-            format!("{value}")
-        } else {
-            let sign = if exponent < 0 { '-' } else { '+' };
-            format!("{mantissa}e{sign}{:02}", exponent.abs())
-        }
-    }
 
     #[test]
-    fn floats_look_as_go_writes_them() {
-        for (value, text) in [
-            (0.0, "0"),
-            (-0.0, "0"),
-            (1.0, "1"),
-            (-1.0, "-1"),
-            (0.5, "0.5"),
-            (100_000.0, "100000"),
-            (999_999.0, "999999"),
-            (1e6, "1e+06"),
-            (1_044_480.0, "1.04448e+06"),
-            (1_666_827.0, "1.666827e+06"),
-            (123_456.75, "123456.75"),
-            (2e-5, "2e-05"),
-            (1e-4, "0.0001"),
-            (0.000_123, "0.000123"),
-            (1.5e-7, "1.5e-07"),
-            (1e100, "1e+100"),
-            (-2.5e-300, "-2.5e-300"),
-            (5e-324, "5e-324"),
-            (8_493_609_319_466_597.0 / 4.0, "2.1234023298666492e+15"),
-            (f64::MAX, "1.7976931348623157e+308"),
-            (f64::NAN, "NaN"),
-            (f64::INFINITY, "+Inf"),
-            (f64::NEG_INFINITY, "-Inf"),
-        ] {
-            assert_eq!(float(value), text);
-        }
-    }
-
-    #[test]
-    fn integers_look_as_their_doubles() {
-        for value in [
-            0,
-            1,
-            10,
-            999_999,
-            1_000_000,
-            12_345_678,
-            1 << 53,
-            (1 << 53) + 1,
-            u64::MAX,
-        ] {
-            assert_eq!(integer(value), go_reference(value as f64), "{value}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_float_matches_the_reference(bits in any::<u64>()) {
-            let value = f64::from_bits(bits);
-            prop_assume!(value.is_finite());
-            let (found, reference) = (float(value), go_reference(value));
-            // Of two shortest texts equally near, the standard library takes the greater and Go the even one.
-            let even = found.len() == reference.len() && found.parse() == Ok(value);
-            prop_assert!(found == reference || even, "{found} is not {reference}");
-        }
-
-        #[test]
-        fn everyday_float_matches_the_reference(thousandths in any::<u32>()) {
-            let value = f64::from(thousandths) * 0.001;
-            prop_assert_eq!(float(value), go_reference(value));
-        }
-
-        #[test]
-        fn any_integer_matches_the_reference(value in any::<u64>(), shift in 0_u32..64) {
-            let value = value >> shift;
-            prop_assert_eq!(integer(value), go_reference(value as f64));
+    fn only_ascii_without_special_characters_is_plain() {
+        let word = *b"abcdefgh12345";
+        assert!(is_plain(&word) && is_plain(b"") && is_plain(b"[]!#\x7f\x0b\t "));
+        for place in 0..word.len() {
+            for byte in 0..=u8::MAX {
+                let mut text = word;
+                text[place] = byte;
+                let special = !byte.is_ascii() || [b'\\', b'\n', b'"'].contains(&byte);
+                assert_eq!(is_plain(&text), !special, "{byte} in place {place}");
+            }
         }
     }
 
@@ -480,9 +418,11 @@ mod tests {
     fn a_family_written_twice_is_described_once() {
         let mut exposition = Exposition::default();
         let mut write = |name: &str, help: &str, value: u64| {
-            exposition
-                .family(&[name], &[help], MetricKind::Gauge)
-                .part("_x", &[], value);
+            exposition.family(&[name], &[help], MetricKind::Gauge).part(
+                "_x",
+                &[("l", help.as_bytes())],
+                value,
+            );
         };
         write("b", "first", 1);
         write("a", "other", 2);
@@ -491,8 +431,45 @@ mod tests {
         exposition.append_sorted(&mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "# HELP a other\n# TYPE a gauge\na_x 2\n# HELP b first\n# TYPE b gauge\nb_x 1\nb_x 3\n"
+            "# HELP a other\n# TYPE a gauge\na_x{l=\"other\"} 2\n\
+             # HELP b first\n# TYPE b gauge\nb_x{l=\"first\"} 1\nb_x{l=\"second\"} 3\n"
         );
+    }
+
+    /// What is written in order of these label values, as `value: samples`, and the series that was there twice.
+    fn written(families: &[(&str, &[&[u8]])]) -> (String, Option<String>) {
+        let mut exposition = Exposition::default();
+        for (name, values) in families {
+            let mut family = exposition.family(&[name], &["h"], MetricKind::Gauge);
+            for (place, value) in values.iter().enumerate() {
+                family.sample(&[("l", value)], place as u64);
+            }
+        }
+        let mut out = Vec::new();
+        let repeated = append_sorted(&[&exposition], &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        (samples.collect::<Vec<_>>().join(" "), repeated)
+    }
+
+    #[test]
+    fn each_series_is_there_once_and_the_first_counts() {
+        let ascending: (&str, &[&[u8]]) = ("a", &[b"1", b"10", b"2"]);
+        let (text, repeated) = written(&[ascending]);
+        assert_eq!(
+            (text.as_str(), repeated),
+            ("a{l=\"1\"} 0 a{l=\"10\"} 1 a{l=\"2\"} 2", None)
+        );
+        let apart: (&str, &[&[u8]]) = ("a", &[b"2 x", b"1", b"2 x"]);
+        let (text, repeated) = written(&[apart]);
+        assert_eq!(text, "a{l=\"2 x\"} 0 a{l=\"1\"} 1");
+        assert_eq!(repeated.as_deref(), Some("a{l=\"2 x\"}"));
+        let alike_once_cleaned: (&str, &[&[u8]]) = ("a", &[b"caf\xe8", b"caf\xe9"]);
+        let (text, repeated) = written(&[alike_once_cleaned]);
+        assert_eq!(text, "a{l=\"caf\u{FFFD}\"} 0");
+        assert!(repeated.is_some());
+        let (text, _) = written(&[("a b", &[b"1"]), ("a-b", &[b"0", b"1"])]);
+        assert_eq!(text, "a_b{l=\"1\"} 0 a_b{l=\"0\"} 0");
     }
 
     #[test]
@@ -524,7 +501,7 @@ mod tests {
         let (mut first, mut second) = (Exposition::default(), Exposition::default());
         let write = |out: &mut Exposition, name: &str, value: u64| {
             out.family(&[name], &["h"], MetricKind::Untyped)
-                .sample(&[], value);
+                .sample(&[("l", if value == 3 { b"x" } else { b"y" })], value);
         };
         write(&mut first, "b", 1);
         write(&mut second, "a", 2);
@@ -533,7 +510,7 @@ mod tests {
         append_sorted(&[&first, &second], &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "# HELP a h\n# TYPE a untyped\na 2\n# HELP b h\n# TYPE b untyped\nb 1\nb 3\n"
+            "# HELP a h\n# TYPE a untyped\na{l=\"y\"} 2\n# HELP b h\n# TYPE b untyped\nb{l=\"y\"} 1\nb{l=\"x\"} 3\n"
         );
     }
 }

@@ -5,10 +5,10 @@
 
 mod arguments_file;
 mod build;
+mod error;
 mod known;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,9 +16,14 @@ use clap::ArgMatches;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing::Level;
 
-use crate::collectors::{HostNetwork, OptionKind, Registry, Settings, TABLE};
+pub use self::error::FlagError;
+use crate::collect::{HostNetwork, OptionKind, Settings};
+use crate::collectors::TABLE;
+use crate::credentials::snapshot::Require;
 use crate::log::Format;
-use crate::web::version;
+use crate::scrape::Registry;
+use crate::server::listen::{Listen, ListenAddress};
+use crate::version;
 
 /// What a command line asks for.
 #[derive(Debug)]
@@ -53,38 +58,6 @@ pub struct Flags {
     /// How log lines look.
     pub log_format: Format,
 }
-
-/// Where connections come in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listen {
-    /// On addresses, at least one.
-    Addresses(Vec<ListenAddress>),
-    /// On the sockets that systemd hands over.
-    SystemdSockets,
-}
-
-/// An address to listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// Every address of the host, both families where the kernel has both.
-    Any(u16),
-    /// One address.
-    One(SocketAddr),
-}
-
-/// What a web configuration must have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Require {
-    /// `tls_server_config`
-    pub tls: bool,
-    /// `basic_auth_users`, or a required and verified client certificate.
-    pub auth: bool,
-}
-
-/// What is wrong with a command line; the message names the flag and the mend.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FlagError(String);
 
 /// Reads a command line, the program's name first.
 ///

@@ -1,17 +1,39 @@
 //! Log lines on standard error, in the two formats of node_exporter: logfmt and JSON.
+//!
+//! Unauthenticated clients cause some of them. So a line has a maximum length, lines have a maximum rate, and a standard
+//! error that nobody reads loses lines instead of stopping the exporter. What is lost is counted.
+
+mod budget;
+mod output;
 
 use std::fmt::{self, Write as _};
+use std::io::{Stderr, stderr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer as _;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use self::budget::Budget;
+use self::output::{MAX_LINE_BYTES, Output};
+
+/// Bytes of a message or a value, as they are written.
+const MAX_VALUE_BYTES: usize = 1024;
+/// In bytes of UTF-8.
+const LONGEST_CHARACTER: usize = 4;
+/// Ends what was cut.
+const CUT: char = '…';
+/// The longer end of a line, that of JSON.
+const LINE_END: &str = "}\n";
+
+static OVER_THE_RATE: AtomicU64 = AtomicU64::new(0);
+static UNWRITABLE: AtomicU64 = AtomicU64::new(0);
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,42 +44,106 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging; call it once. Lines of other crates come through from warnings upwards only: at finer levels they
-/// describe requests, and a request carries a password.
+/// Starts logging; call it once. Only errors of other crates are logged: below that they describe requests, and a request
+/// carries a password and whatever an unauthenticated client likes to send.
 pub fn start(level: Level, format: Format) {
     let own = LevelFilter::from_level(level);
-    let foreign = own.min(LevelFilter::WARN);
+    let foreign = own.min(LevelFilter::ERROR);
     let filter = Targets::new()
         .with_default(foreign)
         .with_target("secure_exporter", own);
-    let lines = tracing_subscriber::fmt::layer()
-        .event_format(LineFormat(format))
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_filter(filter);
+    let lines = Lines {
+        format,
+        writer: Mutex::new(LineWriter {
+            budget: Budget::full(Instant::now()),
+            output: Output::new(stderr()),
+            unreported: 0,
+        }),
+    };
     // A second call keeps the first subscriber, which is as good.
-    let _ = tracing_subscriber::registry().with(lines).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
+        .try_init();
+    // By default a panic is written to standard error, however long that takes.
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        tracing::error!(thread, %panic, "a thread has panicked");
+    }));
 }
 
-struct LineFormat(Format);
+/// The lines that were not written, by reason, ordered.
+pub(crate) fn dropped_lines() -> [(&'static str, u64); 2] {
+    [
+        ("blocked", UNWRITABLE.load(Relaxed)),
+        ("rate_limit", OVER_THE_RATE.load(Relaxed)),
+    ]
+}
 
-impl<S, N> FormatEvent<S, N> for LineFormat
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut out: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
+/// Writes every event that passes the filter.
+struct Lines {
+    format: Format,
+    writer: Mutex<LineWriter>,
+}
+
+struct LineWriter {
+    budget: Budget,
+    output: Output<Stderr>,
+    /// Lines that were lost since the last one that was written.
+    unreported: u64,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let is_admitted = |writer: &mut LineWriter| {
+            let admitted = writer.budget.admit(event.metadata(), Instant::now());
+            writer.unreported += u64::from(!admitted);
+            admitted
+        };
+        if !self.with(is_admitted) {
+            OVER_THE_RATE.fetch_add(1, Relaxed);
+            return;
+        }
+        let now = time::OffsetDateTime::now_utc();
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let now = time::OffsetDateTime::now_utc();
-        out.write_str(&line(self.0, now, *event.metadata().level(), &fields))?;
-        out.write_char('\n')
+        let line = line(self.format, now, *event.metadata().level(), &fields);
+        let is_written = |writer: &mut LineWriter| writer.write(self.format, now, &line);
+        if !self.with(is_written) {
+            UNWRITABLE.fetch_add(1, Relaxed);
+        }
     }
+}
+
+impl Lines {
+    /// Nothing is formatted while it is locked: a value that panics is logged too.
+    fn with<T>(&self, act: impl FnOnce(&mut LineWriter) -> T) -> T {
+        act(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl LineWriter {
+    /// Writes a line, behind another one for those that were lost before; false when it is lost.
+    fn write(&mut self, format: Format, now: time::OffsetDateTime, line: &str) -> bool {
+        let losses = (self.unreported > 0).then(|| loss(format, now, self.unreported));
+        let written = losses
+            .iter()
+            .map(String::as_str)
+            .chain([line])
+            .all(|line| self.output.write(line.as_bytes()));
+        self.unreported = if written { 0 } else { self.unreported + 1 };
+        written
+    }
+}
+
+/// The line that stands where `count` lines are missing.
+fn loss(format: Format, now: time::OffsetDateTime, count: u64) -> String {
+    let fields = Fields {
+        message: "log lines were dropped: there were too many, or standard error did not take them"
+            .into(),
+        others: vec![("count", Value::Bare(count.to_string()))],
+    };
+    line(format, now, Level::WARN, &fields)
 }
 
 #[derive(Default)]
@@ -85,11 +171,16 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, Value::Text(format!("{value:?}")));
+        let mut text = Beginning::default();
+        // It stops formatting what nobody will read.
+        let _ = write!(text, "{value:?}");
+        self.put(field, Value::Text(text.0));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, Value::Text(value.to_owned()));
+        let mut text = Beginning::default();
+        let _ = text.write_str(value);
+        self.put(field, Value::Text(text.0));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
@@ -102,6 +193,23 @@ impl Visit for Fields {
 
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, Value::Bare(value.to_string()));
+    }
+}
+
+/// The first bytes of a text, up to one character more than is written of it, so that the cut is seen when it is written.
+#[derive(Default)]
+struct Beginning(String);
+
+impl fmt::Write for Beginning {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = (MAX_VALUE_BYTES + LONGEST_CHARACTER).saturating_sub(self.0.len());
+        let end = text.floor_char_boundary(room);
+        self.0.push_str(text.get(..end).unwrap_or_default());
+        if end < text.len() {
+            Err(fmt::Error)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -128,16 +236,21 @@ fn line(format: Format, now: time::OffsetDateTime, level: Level, fields: &Fields
         ),
     };
     for (name, value) in &fields.others {
-        let _ = match (format, value) {
-            (Format::Logfmt, Value::Text(text)) => write!(out, " {name}={}", Logfmt(text)),
-            (Format::Logfmt, Value::Bare(text)) => write!(out, " {name}={text}"),
-            (Format::Json, Value::Text(text)) => write!(out, ",\"{name}\":{}", Json(text)),
-            (Format::Json, Value::Bare(text)) => write!(out, ",\"{name}\":{text}"),
+        let field = match (format, value) {
+            (Format::Logfmt, Value::Text(text)) => format!(" {name}={}", Logfmt(text)),
+            (Format::Logfmt, Value::Bare(text)) => format!(" {name}={text}"),
+            (Format::Json, Value::Text(text)) => format!(",\"{name}\":{}", Json(text)),
+            (Format::Json, Value::Bare(text)) => format!(",\"{name}\":{text}"),
         };
+        if out.len() + field.len() + LINE_END.len() > MAX_LINE_BYTES {
+            break;
+        }
+        out.push_str(&field);
     }
-    if format == Format::Json {
-        out.push('}');
-    }
+    out.push_str(match format {
+        Format::Logfmt => "\n",
+        Format::Json => LINE_END,
+    });
     out
 }
 
@@ -147,7 +260,8 @@ struct Logfmt<'a>(&'a str);
 impl fmt::Display for Logfmt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=';
-        if !self.0.is_empty() && self.0.chars().all(plain) {
+        let is_short = (1..=MAX_VALUE_BYTES).contains(&self.0.len());
+        if is_short && self.0.chars().all(plain) {
             f.write_str(self.0)
         } else {
             Json(self.0).fmt(f)
@@ -160,7 +274,18 @@ struct Json<'a>(&'a str);
 impl fmt::Display for Json<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
+        let mut room = MAX_VALUE_BYTES;
         for c in self.0.chars() {
+            let length = match c {
+                '"' | '\\' | '\n' | '\t' => 2,
+                c if c.is_control() => 6,
+                c => c.len_utf8(),
+            };
+            let Some(left) = room.checked_sub(length) else {
+                f.write_char(CUT)?;
+                break;
+            };
+            room = left;
             match c {
                 '"' => f.write_str("\\\"")?,
                 '\\' => f.write_str("\\\\")?,
@@ -199,7 +324,7 @@ mod tests {
         );
         assert_eq!(
             line,
-            r#"time=1970-01-01T00:00:00.000Z level=INFO msg="Listening on" address=[::]:9100 http2=true error="line \"1\"\nnext""#
+            r#"time=1970-01-01T00:00:00.000Z level=INFO msg="Listening on" address=[::]:9100 http2=true error="line \"1\"\nnext""#.to_owned() + "\n"
         );
     }
 
@@ -213,7 +338,40 @@ mod tests {
         );
         assert_eq!(
             line,
-            r#"{"time":"1970-01-01T00:00:00.000Z","level":"WARN","msg":"Listening on","address":"[::]:9100","http2":true,"error":"line \"1\"\nnext"}"#
+            r#"{"time":"1970-01-01T00:00:00.000Z","level":"WARN","msg":"Listening on","address":"[::]:9100","http2":true,"error":"line \"1\"\nnext"}"#.to_owned() + "\n"
         );
+    }
+
+    #[test]
+    fn no_line_is_longer_than_a_pipe_takes_at_once() {
+        let long = |text: &str| {
+            let mut beginning = Beginning::default();
+            let _ = write!(beginning, "{}", text.repeat(60_000));
+            beginning.0
+        };
+        for text in ["x", "\u{1}", "\"", "🦀", "a b"] {
+            let fields = Fields {
+                message: long(text),
+                others: (0..9).map(|_| ("key", Value::Text(long(text)))).collect(),
+            };
+            for format in [Format::Logfmt, Format::Json] {
+                let line = line(
+                    format,
+                    time::OffsetDateTime::UNIX_EPOCH,
+                    Level::WARN,
+                    &fields,
+                );
+                let length = line.len();
+                assert!(
+                    (2 * MAX_VALUE_BYTES..=MAX_LINE_BYTES).contains(&length),
+                    "{length}"
+                );
+                assert!(line.contains("…\"") && line.ends_with('\n'), "{line}");
+                if format == Format::Json {
+                    let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+                    assert!(read["key"].is_string());
+                }
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use secure_exporter::flags::{self, Invocation};
-use secure_exporter::{commands, log, web};
+use secure_exporter::{commands, log, run};
 
 fn main() -> ExitCode {
     leave_no_core_dump();
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         }
         Ok(Invocation::Run(flags)) => {
             log::start(flags.log_level, flags.log_format);
-            run(&flags)
+            serve(&flags)
         }
         Err(error) => {
             eprintln!("secure-exporter: error: {error}");
@@ -40,8 +40,8 @@ fn leave_no_core_dump() {
     let _ = setrlimit(Resource::Core, none);
 }
 
-fn run(flags: &flags::Flags) -> ExitCode {
-    match web::run(flags) {
+fn serve(flags: &flags::Flags) -> ExitCode {
+    match run::run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "secure-exporter cannot serve");

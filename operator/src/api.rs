@@ -16,6 +16,7 @@ mod exporter;
 mod host_access;
 pub mod image;
 mod issuer;
+mod relabeling;
 mod rotation;
 #[cfg(test)]
 mod rules_tests;
@@ -38,8 +39,11 @@ pub use image::{ImageReference, ImageReferenceError, ImageSpec, PullPolicy, Pull
 pub use issuer::{
     CaBundleRef, CertManagerIssuer, IssuerRef, IssuerSpec, IssuerType, KeyRef, ProvidedIssuer,
 };
+pub use relabeling::{RelabelAction, Relabeling};
 pub use rotation::{Advance, RotationSpec, RotationState, Stragglers};
-pub use scrape::{ScrapeServiceAccount, ScrapeSpec};
+pub use scrape::{
+    InstanceLabel, MonitorMode, PrometheusOperatorSpec, ScrapeServiceAccount, ScrapeSpec,
+};
 pub use status::{
     CertificateStatus, CredentialsStatus, NodesStatus, References, RotationStatus,
     SecureExporterStatus, TrustStatus,

@@ -1,13 +1,16 @@
-//! Writes the generated objects and the status. Objects that are up to date are not written.
+//! Writes the generated objects, the status and the Leases. Objects that are up to date are not written.
 
 mod certificate_requests;
 pub mod drift;
 pub mod error;
+pub(crate) mod leases;
 pub mod ownership;
+mod pod_monitor;
 mod recreation;
 mod repair;
 pub mod repairs;
 pub mod sequence;
+pub mod verified;
 
 use std::fmt::Debug;
 
@@ -32,6 +35,7 @@ use crate::{
         ownership::{adopt_foreign_metadata, has_same_controller, keeps, own},
         repairs::Repairs,
         sequence::SEQUENCE,
+        verified::Verified,
     },
     names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
     observe::children::{Child, Observed, controllers},
@@ -56,6 +60,8 @@ pub struct Writer<'a> {
     pub metrics: &'a Metrics,
     /// The repairs that were tried.
     pub repairs: &'a Repairs,
+    /// What need not be applied again.
+    pub verified: &'a Verified,
 }
 
 impl Writer<'_> {
@@ -101,8 +107,7 @@ impl Writer<'_> {
             ChildKind::State => Ok(()),
             ChildKind::ServiceAccount => {
                 let account = children.service_account.clone();
-                let applied = self.applied(account, &observed.service_account).await;
-                applied.map(drop)
+                self.small(account, &observed.service_account).await
             }
             ChildKind::Discovery => self.discovery(children.discovery.clone(), observed).await,
             ChildKind::Server => {
@@ -159,10 +164,10 @@ impl Writer<'_> {
         observed: &Observed,
     ) -> Result<(), ApplyError> {
         if let Some(wanted) = wanted {
-            self.applied(wanted.role, &observed.role).await?;
-            self.applied(wanted.role_binding, &observed.role_binding)
-                .await?;
-            return Ok(());
+            self.small(wanted.role, &observed.role).await?;
+            return self
+                .small(wanted.role_binding, &observed.role_binding)
+                .await;
         }
         match &observed.role_binding {
             Child::Ours(binding) => self.withdraw(binding).await,
@@ -221,7 +226,7 @@ impl Writer<'_> {
         let api: Api<SecureExporter> = Api::namespaced(self.client.clone(), &owner.namespace);
         let patch = json!({
             "metadata": {"uid": owner.uid, "resourceVersion": resource.resource_version()},
-            "status": {"conditions": status.conditions},
+            "status": {"conditions": status.conditions, "contendedTime": status.contended_time},
         });
         api.patch_status(&owner.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
@@ -313,14 +318,35 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Writes other objects by server-side apply, which only changes our fields.
-    async fn applied<K>(&self, mut wanted: K, present: &Child<K>) -> Result<K, ApplyError>
+    /// Writes an object in which fields of others do no harm, unless it is still as it was after the last write.
+    async fn small<K>(&self, wanted: K, present: &Child<K>) -> Result<(), ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
             + Debug
             + Serialize
             + DeserializeOwned,
+    {
+        if present
+            .ours()
+            .is_some_and(|present| self.verified.holds(present, &wanted))
+        {
+            return Ok(());
+        }
+        let written = self.applied(wanted.clone(), present).await?;
+        self.verified.note(&written, &wanted);
+        Ok(())
+    }
+
+    /// Writes other objects by server-side apply, which only changes our fields.
+    async fn applied<K, P>(&self, mut wanted: K, present: &Child<P>) -> Result<K, ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+        P: Resource<DynamicType = ()>,
     {
         let name = wanted.name_any();
         let present = own(present, &name)?;
@@ -334,7 +360,7 @@ impl Writer<'_> {
             .patch(&name, parameters, &Patch::Apply(&wanted))
             .await
             .map_err(|source| ApplyError::api("apply", &wanted, source))?;
-        if present.and_then(|object| object.resource_version()) != written.resource_version() {
+        if present.and_then(ResourceExt::resource_version) != written.resource_version() {
             self.metrics.wrote(K::kind(&()));
         }
         Ok(written)

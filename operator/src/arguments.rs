@@ -143,11 +143,11 @@ pub struct TimerArguments {
     #[arg(long, default_value = "10m", value_parser = duration)]
     pub minimum_overlap: SignedDuration,
 
-    /// How often the exporters are asked while a rotation waits for them
+    /// How soon an exporter that blocks a rotation is asked again; the interval grows while nothing about it changes
     #[arg(long, default_value = "15s", value_parser = duration)]
     pub probe_interval: SignedDuration,
 
-    /// How often the exporters are asked otherwise
+    /// How often the other exporters are asked, and the maximum of all intervals
     #[arg(long, default_value = "10m", value_parser = duration)]
     pub sample_interval: SignedDuration,
 

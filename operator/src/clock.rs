@@ -59,6 +59,14 @@ fn is_jump(passed: SignedDuration, shown: SignedDuration) -> bool {
     difference > TOLERANCE && difference > passed / 100
 }
 
+/// Waits until this time on the monotonic clock; forever if there is none.
+pub(crate) async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

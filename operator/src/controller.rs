@@ -2,29 +2,34 @@
 
 pub mod backoff;
 pub mod context;
+pub mod dependents;
+mod feeds;
 mod inputs;
+pub mod interviewer;
 mod pass;
+mod pod_monitor;
 mod recall;
 mod reconcile;
+mod rest;
+pub mod rests;
 mod schedule;
+mod scope;
 pub mod serving;
 mod stand_aside;
 mod supervision;
 mod telling;
+pub mod wakes;
 
-use std::{convert::Infallible, fmt::Debug, future::ready, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::ready, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{
-        apps::v1::DaemonSet,
-        core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount},
-        rbac::v1::{Role, RoleBinding},
-    },
+use k8s_openapi::api::{
+    apps::v1::DaemonSet,
+    core::v1::{ConfigMap, Secret, Service, ServiceAccount},
+    rbac::v1::{Role, RoleBinding},
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Client, Resource,
     api::ListParams,
     core::DeserializeGuard,
     runtime::{
@@ -33,16 +38,18 @@ use kube::{
         watcher,
     },
 };
-use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::SecureExporter,
     client::WATCH_SECONDS,
-    controller::{context::Context, reconcile::reconcile, supervision::Supervision},
-    names::{APP_NAME, INSTANCE_LABEL, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL, Owner},
+    controller::{
+        context::Context, feeds::Feeds, reconcile::reconcile, scope::api, supervision::Supervision,
+    },
+    names::Owner,
     observe::api_error::{self, Class, class},
+    spec::issuer::PlaceKind,
     telemetry::{passes::PASS_DEADLINE, repeats::Repeats},
 };
 
@@ -60,12 +67,23 @@ type Guarded = DeserializeGuard<SecureExporter>;
 pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &CancellationToken) {
     let client = &context.client;
     let ended = stop.child_token();
-    let controller =
-        controller(client, namespace).graceful_shutdown_on(ended.clone().cancelled_owned());
+    let woken = context.wakes.listen(namespace);
+    let woken = woken.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
+    let controller = controller(client, namespace)
+        .reconcile_on(woken)
+        .reconcile_all_on(context.pod_monitors.changes())
+        .graceful_shutdown_on(ended.clone().cancelled_owned());
     let store = controller.store();
     let in_scope = |owner: &Owner| namespace.is_none_or(|namespace| owner.namespace == namespace);
     let is_deleted = |owner: &Owner| in_scope(owner) && !is_present(&store, owner);
     let (failed, repeats) = (Notify::new(), Repeats::default());
+    let note_failure = |error: &(dyn std::error::Error + 'static)| {
+        failed.notify_one();
+        let error = api_error::within(error).map_or_else(|| error.to_string(), api_error::text);
+        if repeats.is_new(&error) {
+            tracing::warn!(namespace, error, "a watch failed; retrying");
+        }
+    };
 
     let current = store.clone();
     let passes = controller
@@ -81,14 +99,7 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
                 Err(controller::Error::ObjectNotFound(gone)) => {
                     context.forget(|owner| owner.name == gone.name && is_deleted(owner));
                 }
-                Err(error) => {
-                    failed.notify_one();
-                    let error = api_error::within(&error)
-                        .map_or_else(|| error.to_string(), api_error::text);
-                    if repeats.is_new(&error) {
-                        tracing::warn!(namespace, error, "a watch failed; retrying");
-                    }
-                }
+                Err(error) => note_failure(&error),
             }
             ready(())
         });
@@ -96,6 +107,10 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
         loop {
             sleep(SWEEP_INTERVAL).await;
             context.forget(is_deleted);
+            let passes = &context.passes;
+            context
+                .wakes
+                .keep(|namespace, name| passes.knows(namespace, name));
         }
     };
     let lose = async {
@@ -110,28 +125,37 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
         // For ever, if the first list never succeeded.
         sleep(PASS_DEADLINE).await;
     };
+    let pods = context.pods.open(namespace);
+    let feeds = Feeds {
+        context: &context,
+        namespace,
+        failed: &|error| note_failure(error),
+    };
     tokio::select! {
         () = passes => {}
         () = sweep => {}
         () = lose => {}
+        () = feeds.pods(&pods) => {}
+        () = feeds.generated::<Secret>() => {}
+        () = feeds.generated::<ConfigMap>() => {}
+        () = feeds.generated::<ServiceAccount>() => {}
+        () = feeds.generated::<Role>() => {}
+        () = feeds.generated::<RoleBinding>() => {}
+        () = feeds.generated::<Service>() => {}
+        () = feeds.generated::<DaemonSet>() => {}
+        () = feeds.pod_monitors() => {}
+        () = feeds.references::<Secret>(PlaceKind::Secret) => {}
+        () = feeds.references::<ConfigMap>(PlaceKind::ConfigMap) => {}
     }
+    context.pods.close(namespace);
+    context.dependents.close(namespace);
+    context.versions.close(namespace);
     context.forget(in_scope);
 }
 
 fn controller(client: &Client, namespace: Option<&str>) -> Controller<Guarded> {
-    let all = || watcher::Config::default().timeout(WATCH_SECONDS);
-    let ours = || all().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
-    let pods = all().labels(&format!("{NAME_LABEL}={APP_NAME}"));
-    Controller::new(api::<Guarded>(client, namespace), all())
-        .trigger_backoff(backoff::watches())
-        .owns(api::<Secret>(client, namespace), ours())
-        .owns(api::<ConfigMap>(client, namespace), ours())
-        .owns(api::<ServiceAccount>(client, namespace), ours())
-        .owns(api::<Role>(client, namespace), ours())
-        .owns(api::<RoleBinding>(client, namespace), ours())
-        .owns(api::<Service>(client, namespace), ours())
-        .owns(api::<DaemonSet>(client, namespace), ours())
-        .watches(api::<Pod>(client, namespace), pods, |pod| owner_of(&pod))
+    let all = watcher::Config::default().timeout(WATCH_SECONDS);
+    Controller::new(api::<Guarded>(client, namespace), all).trigger_backoff(backoff::watches())
 }
 
 /// Lists the resources of one namespace, or of all, to learn whether that is possible.
@@ -185,7 +209,8 @@ pub async fn supervised(
         backoff: &context.backoff,
         deadline: PASS_DEADLINE,
     };
-    let pass = async |blocking| reconcile(resource, owner, context, &blocking).await;
+    // On the heap: a pass is a large future.
+    let pass = async |blocking| Box::pin(reconcile(resource, owner, context, &blocking)).await;
     supervision.run(owner, pass).await
 }
 
@@ -225,24 +250,5 @@ fn valid(resource: &Guarded) -> Option<(&SecureExporter, Owner)> {
             tracing::warn!(name, error = %invalid.error, "cannot parse a SecureExporter");
             None
         }
-    }
-}
-
-/// Returns the resource of a pod by the pod's labels, because the pod's owner is the DaemonSet.
-fn owner_of(pod: &Pod) -> Option<ObjectRef<Guarded>> {
-    let name = pod.labels().get(INSTANCE_LABEL)?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
     }
 }

@@ -2,6 +2,11 @@
 //!
 //! The holder is the release and not the pod, so that a new pod of the same release continues without waiting. The first pass
 //! in a namespace creates the Lease. It is kept while the namespace has resources, and ends a minute after a clean stop.
+//!
+//! Only passes write, so the Lease is read for them alone: before a pass, and while it runs. A release that
+//! has lost its Lease, for example because a user deleted it, therefore writes beside the next holder for at most
+//! [`Intervals::confirmed`] and the deadline of one request: 20 seconds. One that cannot read it continues for as long as it
+//! lasts, because an expired certificate would be worse.
 
 pub mod claim;
 pub mod error;
@@ -13,34 +18,48 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ObjectMeta, PostParams, Preconditions},
-};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client, ResourceExt};
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
+    apply::leases,
     clock::Clock,
     lease::{
         claim::{Claim, VALIDITY, claim, released},
         error::LeaseError,
     },
-    names::{APP_NAME, FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, NAME_LABEL},
+    names::LEASE,
     observe::api_error,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, repeats::Repeats},
 };
 
-/// Name of the Lease in each namespace that holds a resource.
-pub const NAME: &str = "secure-exporter-operator";
-
-/// How often a Lease is renewed.
-const RENEWED_EVERY: Duration = Duration::from_secs(5 * 60);
 /// How often it is checked which ones must be renewed, and which ones are no longer needed.
 const CHECKED_EVERY: Duration = Duration::from_secs(15);
 /// How often the Lease is read again after another writer was faster.
 const MAX_ATTEMPTS: u32 = 3;
+
+/// How long what is known about a Lease of this release counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Intervals {
+    /// How long after it was read a pass may rely on it.
+    pub confirmed: Duration,
+    /// How long after it was written it is renewed.
+    pub renewed: Duration,
+    /// How long after it was written no other release takes it.
+    pub valid: Duration,
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Self {
+            confirmed: Duration::from_secs(10),
+            renewed: Duration::from_secs(5 * 60),
+            valid: VALIDITY,
+        }
+    }
+}
 
 /// Who serves a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +82,8 @@ pub struct Leases {
     release: String,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    intervals: Intervals,
+    failures: Repeats,
     namespaces: Mutex<HashMap<String, Arc<AsyncMutex<Known>>>>,
 }
 
@@ -70,17 +91,55 @@ pub struct Leases {
 struct Known {
     /// The version that was last seen, and since when.
     seen: Option<(Option<String>, Instant)>,
-    /// Our Lease as it was last written, and when.
-    held: Option<(Lease, Instant)>,
+    /// Our Lease, if this release is the last known holder.
+    held: Option<Held>,
+}
+
+/// A Lease of this release.
+struct Held {
+    /// The Lease as it was last written.
+    lease: Lease,
+    /// Since when it has been valid at least.
+    written: Instant,
+    /// When it was last tried to read it.
+    asked: Instant,
+}
+
+impl Held {
+    fn tenure(&self) -> Tenure {
+        let acquired = self
+            .lease
+            .spec
+            .as_ref()
+            .and_then(|it| it.acquire_time.as_ref());
+        let since = acquired.map_or(Timestamp::MIN, |time| time.0);
+        Tenure::Ours { since }
+    }
+
+    fn is_version(&self, seen: Option<&Lease>) -> bool {
+        let version = self.lease.resource_version();
+        version.is_some() && seen.and_then(ResourceExt::resource_version) == version
+    }
 }
 
 impl Known {
-    fn tenure(&self, within: Duration) -> Option<Tenure> {
-        let (lease, at) = self.held.as_ref()?;
-        let acquired = lease.spec.as_ref().and_then(|it| it.acquire_time.as_ref());
-        (at.elapsed() < within).then(|| Tenure::Ours {
-            since: acquired.map_or(Timestamp::MIN, |time| time.0),
+    /// The tenure of this release while no other one takes its Lease.
+    fn valid(&self, intervals: &Intervals) -> Option<&Held> {
+        let held = self.held.as_ref();
+        held.filter(|held| held.written.elapsed() < intervals.valid)
+    }
+
+    /// How long the Lease need not be read again.
+    fn confirmed_for(&self, intervals: &Intervals) -> Duration {
+        let held = self.valid(intervals);
+        held.map_or(Duration::ZERO, |held| {
+            intervals.confirmed.saturating_sub(held.asked.elapsed())
         })
+    }
+
+    fn is_renewal_due(&self, intervals: &Intervals) -> bool {
+        let held = self.held.as_ref();
+        held.is_some_and(|held| held.written.elapsed() >= intervals.renewed)
     }
 
     fn saw(&mut self, version: Option<String>) -> Duration {
@@ -102,12 +161,15 @@ impl Leases {
         release: String,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        intervals: Intervals,
     ) -> Self {
         Self {
             client,
             release,
             clock,
             metrics,
+            intervals,
+            failures: Repeats::default(),
             namespaces: Mutex::default(),
         }
     }
@@ -117,15 +179,38 @@ impl Leases {
         &self.release
     }
 
-    /// Returns which release serves the namespace; this one does if no other one does. Asks the API server only when a renewal
-    /// is due or another release holds the Lease.
+    /// Returns which release serves the namespace; this one does if no other one does. Asks the API server unless this release
+    /// has just confirmed that it holds the Lease.
     ///
     /// # Errors
     /// [`LeaseError`], unless this release has renewed the Lease a short time ago.
     pub async fn hold(&self, namespace: &str) -> Result<Tenure, LeaseError> {
         let known = self.known(namespace);
         let mut known = known.lock().await;
-        self.renew(namespace, &mut known).await
+        if !known.confirmed_for(&self.intervals).is_zero()
+            && let Some(held) = &known.held
+        {
+            return Ok(held.tenure());
+        }
+        self.confirm(namespace, &mut known).await
+    }
+
+    /// Waits until another release holds the Lease of the namespace, and returns its name.
+    pub async fn lost(&self, namespace: &str) -> String {
+        loop {
+            let known = self.known(namespace);
+            let confirmed = known.lock().await.confirmed_for(&self.intervals);
+            tokio::time::sleep(if confirmed.is_zero() {
+                // It could not be held, although no other release holds it.
+                self.intervals.confirmed
+            } else {
+                confirmed
+            })
+            .await;
+            if let Ok(Tenure::Elsewhere { holder }) = self.hold(namespace).await {
+                return holder;
+            }
+        }
     }
 
     /// Renews the Leases of the namespaces that have resources, and deletes those of the others, for as long as it is polled.
@@ -138,8 +223,8 @@ impl Leases {
                     self.remove(&namespace, &mut known).await;
                     self.namespaces.lock().remove(&namespace);
                     self.metrics.forget_namespace(&namespace);
-                } else if known.held.is_some() {
-                    drop(self.renew(&namespace, &mut known).await);
+                } else if known.is_renewal_due(&self.intervals) {
+                    drop(self.confirm(&namespace, &mut known).await);
                 }
             }
         }
@@ -171,20 +256,24 @@ impl Leases {
             .collect()
     }
 
-    async fn renew(&self, namespace: &str, known: &mut Known) -> Result<Tenure, LeaseError> {
-        if let Some(ours) = known.tenure(RENEWED_EVERY) {
-            return Ok(ours);
+    async fn confirm(&self, namespace: &str, known: &mut Known) -> Result<Tenure, LeaseError> {
+        if let Some(held) = &mut known.held {
+            // Also if it fails: while the API server does not answer, passes do not wait for it one after the other.
+            held.asked = Instant::now();
         }
         let tenure = match self.negotiate(namespace, known).await {
             Ok(tenure) => tenure,
             Err(error) => {
-                tracing::warn!(namespace, %error, "the Lease {NAME} is not renewed");
-                return known.tenure(VALIDITY).ok_or(match error {
-                    LeaseError::Unread(source) if known.held.is_some() => {
-                        LeaseError::Unconfirmed(source)
+                if self.failures.is_new(&format!("{namespace}: {error}")) {
+                    tracing::warn!(namespace, %error, "cannot confirm that this release holds the Lease {LEASE}");
+                }
+                return match (known.valid(&self.intervals), error) {
+                    (Some(held), _) => Ok(held.tenure()),
+                    (None, LeaseError::Unread(source)) if known.held.is_some() => {
+                        Err(LeaseError::Unconfirmed(source))
                     }
-                    error => error,
-                });
+                    (None, error) => Err(error),
+                };
             }
         };
         let is_ours = matches!(tenure, Tenure::Ours { .. });
@@ -196,9 +285,15 @@ impl Leases {
         let api = self.api(namespace);
         let mut attempts = 0;
         loop {
-            let present = api.get_opt(NAME).await.map_err(LeaseError::Unread)?;
+            let present = api.get_opt(LEASE).await.map_err(LeaseError::Unread)?;
             let version = present.as_ref().and_then(ResourceExt::resource_version);
             let unchanged = known.saw(version);
+            if !known.is_renewal_due(&self.intervals)
+                && let Some(held) = &known.held
+                && held.is_version(present.as_ref())
+            {
+                return Ok(held.tenure());
+            }
             let before = present.as_ref().and_then(|lease| lease.spec.as_ref());
             let now = self.clock.now();
             let wanted = match claim(before, &self.release, unchanged, now) {
@@ -211,15 +306,18 @@ impl Leases {
             // Others count from when they see it, which is not before.
             let asked = Instant::now();
             attempts += 1;
-            match write(&api, present, wanted).await {
+            match leases::write(&api, present, wanted).await {
                 Ok(lease) => {
                     known.saw(lease.resource_version());
-                    known.held = Some((lease, asked));
-                    let since = known.tenure(VALIDITY);
-                    return Ok(since.unwrap_or(Tenure::Ours { since: now }));
+                    let held = Held {
+                        lease,
+                        written: asked,
+                        asked,
+                    };
+                    return Ok(known.held.insert(held).tenure());
                 }
                 // Another writer was faster: read again which release holds it.
-                Err(error) if is_overtaken(&error) && attempts < MAX_ATTEMPTS => {}
+                Err(error) if leases::is_overtaken(&error) && attempts < MAX_ATTEMPTS => {}
                 Err(error) => return Err(LeaseError::Unwritten(error)),
             }
         }
@@ -227,26 +325,21 @@ impl Leases {
 
     /// Frees a Lease unless another process, such as the next pod of this release, has written it in the meantime.
     async fn free(&self, namespace: &str, known: &mut Known) {
-        let Some((mut lease, _)) = known.held.take() else {
+        let Some(Held { mut lease, .. }) = known.held.take() else {
             return;
         };
         lease.spec = lease.spec.as_ref().map(released);
-        let parameters = parameters();
-        let written = self.api(namespace).replace(NAME, &parameters, &lease).await;
+        let written = leases::replace(&self.api(namespace), &lease).await;
         log_failure(namespace, written.map(drop));
     }
 
     /// Deletes the Lease of a namespace without resources: there is nothing to serve, and nothing to alert about.
     async fn remove(&self, namespace: &str, known: &mut Known) {
-        let Some((lease, _)) = known.held.take() else {
+        let Some(Held { lease, .. }) = known.held.take() else {
             return;
         };
-        let parameters = DeleteParams::default().preconditions(Preconditions {
-            uid: lease.uid(),
-            resource_version: lease.resource_version(),
-        });
-        let deleted = self.api(namespace).delete(NAME, &parameters).await;
-        log_failure(namespace, deleted.map(drop));
+        let deleted = leases::delete(&self.api(namespace), &lease).await;
+        log_failure(namespace, deleted);
     }
 
     fn api(&self, namespace: &str) -> Api<Lease> {
@@ -258,45 +351,10 @@ fn log_failure(namespace: &str, freed: Result<(), kube::Error>) {
     match freed {
         Ok(()) => {}
         // Another process has written or deleted it.
-        Err(error) if is_overtaken(&error) => {}
+        Err(error) if leases::is_overtaken(&error) => {}
         Err(error) => {
             let error = api_error::text(&error);
-            tracing::warn!(namespace, error, "cannot free the Lease {NAME}");
+            tracing::warn!(namespace, error, "cannot free the Lease {LEASE}");
         }
-    }
-}
-
-/// Whether the Lease was changed, created or deleted after it was read.
-fn is_overtaken(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(refused) if matches!(refused.code, 404 | 409))
-}
-
-async fn write(
-    api: &Api<Lease>,
-    present: Option<Lease>,
-    wanted: LeaseSpec,
-) -> Result<Lease, kube::Error> {
-    let Some(mut lease) = present else {
-        let labels = [(NAME_LABEL, APP_NAME), (MANAGED_BY_LABEL, MANAGED_BY)];
-        let lease = Lease {
-            metadata: ObjectMeta {
-                name: Some(NAME.to_owned()),
-                labels: Some(labels.map(|(key, value)| (key.into(), value.into())).into()),
-                ..ObjectMeta::default()
-            },
-            spec: Some(wanted),
-        };
-        return api.create(&parameters(), &lease).await;
-    };
-    lease.spec = Some(wanted);
-    // The version that was read is sent with it, so that a Lease which changed in the meantime is not overwritten.
-    lease.meta_mut().managed_fields = None;
-    api.replace(NAME, &parameters(), &lease).await
-}
-
-fn parameters() -> PostParams {
-    PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
     }
 }

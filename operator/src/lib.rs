@@ -14,6 +14,7 @@ pub mod clock;
 pub mod controller;
 pub mod lease;
 pub mod memory;
+pub mod monitoring;
 pub mod names;
 pub mod observe;
 pub mod render;

@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
     memory::keep_private();
     // The only possible error is that a provider is already installed.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let outcome = match Arguments::parse().command {
+    run::exit_code(match Arguments::parse().command {
         Command::Crd => {
             print!("{}", crd_yaml());
             Ok(())
@@ -24,12 +24,5 @@ async fn main() -> ExitCode {
             log::start(arguments.log_format, &arguments.log_level);
             run::run(*arguments).await
         }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }

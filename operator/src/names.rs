@@ -45,6 +45,9 @@ pub const APP_NAME: &str = "secure-exporter";
 /// Value of [`MANAGED_BY_LABEL`].
 pub const MANAGED_BY: &str = "secure-exporter-operator";
 
+/// Name of the Lease in each namespace that holds a resource.
+pub const LEASE: &str = "secure-exporter-operator";
+
 /// Type of the Secret with the state.
 pub const STATE_TYPE: &str = "secureexporter.dev/state";
 

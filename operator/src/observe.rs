@@ -1,24 +1,36 @@
 //! Reads the generated objects of a resource, and problems in the status of its pods and the events of its DaemonSet. It
-//! never writes. [`exporters`] asks the exporters themselves.
+//! never writes. [`prober`] asks the exporters themselves.
 
+pub mod agenda;
 pub mod api_error;
 pub mod certificate_requests;
 pub mod children;
-pub mod exporters;
+pub mod pod_monitors;
+pub mod pods;
 pub mod probe;
-pub mod samples;
+pub mod prober;
 pub mod supplied;
+pub mod versions;
+pub mod watch_health;
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{Event, Pod, Secret},
+    core::v1::{Event, Secret},
 };
 use kube::{Api, Client, Resource, api::ListParams};
 
 use crate::{
     names::Owner,
-    observe::children::{Child, Complaints, Observed},
-    report::{pod_problems, problem::Reading},
+    observe::{
+        children::{Child, Complaints, Observed},
+        pods::Pods,
+    },
+    report::{
+        pod_problems::{self, Complaint},
+        problem::Reading,
+    },
     secret_object::SecretObject,
     spec::ValidSpec,
     supplied::{credentials::SuppliedCredentials, reference::ReferencePolicy},
@@ -27,9 +39,10 @@ use crate::{
 /// Reads the generated objects of `owner`, all at the same time: if each read waited for the one before, a slow API server
 /// would use up the deadline of the pass. If one cannot be read, the others still are. `adopts`: restored objects count as those
 /// of `owner`.
-pub async fn observe(client: &Client, owner: &Owner, adopts: bool) -> Observed {
+pub async fn observe(client: &Client, pods: &Pods, owner: &Owner, adopts: bool) -> Observed {
     let reads = Reads {
         client,
+        pods,
         owner,
         adopts,
     };
@@ -78,6 +91,7 @@ pub async fn observe(client: &Client, owner: &Owner, adopts: bool) -> Observed {
 /// The reads of the generated objects.
 struct Reads<'a> {
     client: &'a Client,
+    pods: &'a Pods,
     owner: &'a Owner,
     adopts: bool,
 }
@@ -99,9 +113,48 @@ impl Reads<'_> {
         let daemon_set = self.child(name).await;
         let complaints = match &daemon_set {
             Child::Unknown(_) => None,
-            known => Some(complaints(self.client, self.owner, known.ours()).await),
+            known => Some(Box::pin(self.complaints(known.ours())).await),
         };
         (daemon_set, complaints)
+    }
+
+    /// Reads the problems of the pods, unless every node has a ready one.
+    async fn complaints(&self, daemon_set: Option<&DaemonSet>) -> Complaints {
+        let Some(set) = daemon_set.filter(|set| !has_ready_pods(set)) else {
+            return Complaints::default();
+        };
+        let mut unread = Vec::new();
+        let pods = self.pods.read(self.client, self.owner).await;
+        let pods = pods.unwrap_or_else(|error| {
+            unread.push((Reading::Pods, error));
+            Vec::new()
+        });
+        let mut found: BTreeSet<Complaint> =
+            pods.iter().flat_map(|pod| pod.complaints.clone()).collect();
+        let alive = pods.iter().filter(|pod| !pod.is_terminating).count();
+        let reads_events = unread.is_empty() && pod_problems::is_short_of_pods(alive, set);
+        if reads_events {
+            match self.events().await {
+                Ok(events) => found.extend(pod_problems::refusal(&events, set)),
+                Err(error) => unread.push((Reading::Events, error)),
+            }
+        }
+        Complaints {
+            found: found.into_iter().collect(),
+            unread,
+            reads_events,
+        }
+    }
+
+    /// The events of the DaemonSet.
+    async fn events(&self) -> Result<Vec<Event>, kube::Error> {
+        let of_daemon_set = format!(
+            "involvedObject.kind=DaemonSet,involvedObject.name={}",
+            self.owner.workload()
+        );
+        let events = Api::<Event>::namespaced(self.client.clone(), &self.owner.namespace);
+        let about = ListParams::default().fields(&of_daemon_set);
+        Ok(events.list(&about).await?.items)
     }
 }
 
@@ -138,33 +191,6 @@ async fn secret(
     };
     let read = get::<Secret>(client, namespace, name).await?;
     Ok(read.map(SecretObject::new))
-}
-
-/// Reads the problems of the pods, unless every node has a ready one.
-async fn complaints(client: &Client, owner: &Owner, daemon_set: Option<&DaemonSet>) -> Complaints {
-    let Some(set) = daemon_set.filter(|set| !has_ready_pods(set)) else {
-        return Complaints::default();
-    };
-    let of_daemon_set = format!(
-        "involvedObject.kind=DaemonSet,involvedObject.name={}",
-        owner.workload()
-    );
-    let pods = Api::<Pod>::namespaced(client.clone(), &owner.namespace);
-    let events = Api::<Event>::namespaced(client.clone(), &owner.namespace);
-    let ours = ListParams::default().labels(&owner.selector_query());
-    let about = ListParams::default().fields(&of_daemon_set);
-    let (pods, events) = tokio::join!(pods.list(&ours), events.list(&about));
-    let mut unread = Vec::new();
-    let pods = pods
-        .map_err(|error| unread.push((Reading::Pods, error)))
-        .ok();
-    let events = events
-        .map_err(|error| unread.push((Reading::Events, error)))
-        .ok();
-    let pods = pods.map(|list| list.items);
-    let events = events.map(|list| list.items).unwrap_or_default();
-    let found = pod_problems::find(pods.as_deref(), &events, set);
-    Complaints { found, unread }
 }
 
 /// Whether every node has a ready pod. A DaemonSet whose controller has not looked at it yet has no problems either.

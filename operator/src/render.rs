@@ -11,6 +11,8 @@ mod credentials;
 mod daemon_set;
 mod discovery;
 mod error;
+mod pod_monitor;
+mod relabel_config;
 mod scrape_config;
 mod scrape_secret;
 mod secret_data;
@@ -34,6 +36,7 @@ use credentials::Credentials;
 pub use certificate_request::certificate_request;
 pub use discovery::Discovery;
 pub use error::RenderError;
+pub use pod_monitor::pod_monitor;
 pub use state_secret::state_secret;
 
 /// All generated objects except the state's Secret, in the order in which they are applied.

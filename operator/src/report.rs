@@ -1,5 +1,6 @@
 //! Everything that a person reads about a resource: its status, conditions and events. Pure.
 
+pub mod adopted;
 pub mod announcements;
 pub mod certificate;
 pub mod conditions;

@@ -1,6 +1,6 @@
 //! Assembles the operator and runs it until a signal stops it.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, process::ExitCode, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     arguments::{RunArguments, Scope},
     client::client,
-    clock::SystemClock,
-    controller::{backoff::PerObject, context::Context, serving::serve},
-    lease::Leases,
-    observe::api_error,
+    clock::{Clock, SystemClock},
+    controller::{
+        backoff::PerObject, context::Context, interviewer::prober, serving::serve, wakes::Wakes,
+    },
+    lease::{Intervals, Leases},
+    observe::{api_error, pods::Pods},
     spec::policy::PolicyError,
     telemetry::{
         events::Events,
@@ -69,15 +71,29 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
     let names = namespaces.iter().map(|name| name.as_deref().unwrap_or("*"));
     let health = Arc::new(Health::new(passes.clone(), names.map(str::to_owned)));
     let metrics = Arc::new(Metrics::default());
-    let clock = Arc::new(SystemClock::default());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let client = client().await?;
     let leases = Arc::new(Leases::new(
         client.clone(),
         arguments.release.clone(),
         clock.clone(),
         metrics.clone(),
+        Intervals::default(),
     ));
+    let timers = arguments.timers.timers();
+    let (pods, wakes, remembered) = (
+        Arc::<Pods>::default(),
+        Arc::<Wakes>::default(),
+        Arc::default(),
+    );
     let context = Arc::new(Context {
+        prober: prober(&client, &pods, &wakes, &remembered, &clock, &timers),
+        pods,
+        dependents: Default::default(),
+        versions: Default::default(),
+        rests: Default::default(),
+        wakes,
+        remembered,
         leases: leases.clone(),
         events: Events::new(client.clone()),
         client,
@@ -88,10 +104,11 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         passes,
         permits: Semaphore::new(usize::from(arguments.concurrency)),
         backoff: PerObject::default(),
+        logged: Default::default(),
         repairs: Default::default(),
-        timers: arguments.timers.timers(),
-        samples: Default::default(),
-        remembered: Default::default(),
+        pod_monitors: Default::default(),
+        verified: Default::default(),
+        timers,
     });
     let (stop, signals) = stop_signal().map_err(RunError::Signals)?;
 
@@ -105,24 +122,68 @@ pub async fn run(arguments: RunArguments) -> Result<(), RunError> {
         let has_resources = |namespace: &str| passes.has_some_in(namespace);
         renewing.keep(has_resources).await;
     });
+    let watching = context.clone();
+    let monitors = tokio::spawn(async move { watching.pod_monitors.keep(&watching.client).await });
     let work = tokio::spawn(work(context, health, namespaces, stop.clone()));
-    let ended = tokio::select! {
-        served = served => outcome("serves the probes", served)
-            .and_then(|end| end.map_err(RunError::Health)),
-        failed = failure("waits for signals", signals) => Err(failed),
-        failed = failure("renews the Leases", keeping) => Err(failed),
-        ended = bounded(work, stop, arguments.shutdown_deadline) => ended,
+    let tasks = Tasks {
+        probes: served,
+        leases: keeping,
+        signals,
+        monitors,
+        work,
     };
+    let ended = supervise(tasks, stop, arguments.shutdown_deadline).await;
     if tokio::time::timeout(RELEASE_DEADLINE, leases.release_all())
         .await
         .is_err()
     {
         tracing::warn!(
-            "the API server did not answer in time to release the Leases; they end by themselves after 15 minutes"
+            "the API server did not answer in time to release the Leases; they expire after 15 minutes"
         );
     }
     tracing::info!("stopped");
     ended
+}
+
+/// The exit code of the operator. Prints the error.
+pub fn exit_code(outcome: Result<(), RunError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The tasks of the operator.
+struct Tasks {
+    /// Serves the probes and metrics.
+    probes: JoinHandle<std::io::Result<()>>,
+    /// Renews the Leases.
+    leases: JoinHandle<()>,
+    /// Waits for a signal.
+    signals: JoinHandle<()>,
+    /// Watches whether the cluster has PodMonitors.
+    monitors: JoinHandle<()>,
+    /// Watches the resources.
+    work: JoinHandle<()>,
+}
+
+/// Waits until the work ends, or any task fails: without one of them the operator would only seem to run.
+async fn supervise(
+    tasks: Tasks,
+    stop: CancellationToken,
+    shutdown_deadline: Duration,
+) -> Result<(), RunError> {
+    tokio::select! {
+        served = tasks.probes => outcome("serves the probes", served)
+            .and_then(|end| end.map_err(RunError::Health)),
+        failed = failure("waits for signals", tasks.signals) => Err(failed),
+        failed = failure("renews the Leases", tasks.leases) => Err(failed),
+        failed = failure("watches the definition of PodMonitors", tasks.monitors) => Err(failed),
+        ended = bounded(tasks.work, stop, shutdown_deadline) => ended,
+    }
 }
 
 /// Converts the result of a task that may have panicked.
@@ -190,7 +251,11 @@ async fn wait_for_definition(client: &Client) {
             Err(error) => {
                 let error = api_error::text(&error);
                 if repeats.is_new(&error) {
-                    tracing::warn!(error, "the API server does not answer");
+                    tracing::warn!(
+                        name,
+                        error,
+                        "cannot read the CustomResourceDefinition; retrying"
+                    );
                 }
             }
         }
@@ -271,6 +336,65 @@ mod tests {
             failure("waits for signals", signals),
         );
         assert!(ended.await.is_err(), "a signal is no failure");
+    }
+
+    /// Names the task that panics in the process of [`an_operator_whose_task_panics`].
+    const PANICS: &str = "SECURE_EXPORTER_TEST_PANICS";
+
+    /// The operator's process, as far as the supervision of its tasks goes. Run by the next test.
+    #[test]
+    #[ignore = "it is run in a process of its own by the next test"]
+    fn an_operator_whose_task_panics() -> ExitCode {
+        async fn run<T>(panics: bool) -> T {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert!(!panics, "boom");
+            pending().await
+        }
+        let panicking = std::env::var(PANICS).unwrap_or_default();
+        let panics = |name: &str| name == panicking;
+        let runtime = tokio::runtime::Runtime::new().expect("starts");
+        runtime.block_on(async {
+            let tasks = Tasks {
+                probes: tokio::spawn(run(panics("probes"))),
+                leases: tokio::spawn(run(panics("leases"))),
+                signals: tokio::spawn(run(panics("signals"))),
+                monitors: tokio::spawn(run(panics("monitors"))),
+                work: tokio::spawn(run(panics("work"))),
+            };
+            let ended = supervise(tasks, CancellationToken::new(), A_MINUTE);
+            match tokio::time::timeout(Duration::from_secs(3), ended).await {
+                Ok(ended) => exit_code(ended),
+                Err(_) => ExitCode::SUCCESS,
+            }
+        })
+    }
+
+    #[test]
+    fn a_panic_of_any_task_ends_the_process_with_a_failure_that_names_it() {
+        let program = std::env::current_exe().expect("is known");
+        let run = |panicking: &str| {
+            std::process::Command::new(&program)
+                .args(["--exact", "run::tests::an_operator_whose_task_panics"])
+                .args(["--ignored", "--nocapture"])
+                .env(PANICS, panicking)
+                .output()
+                .expect("runs")
+        };
+        for (panicking, task) in [
+            ("probes", "serves the probes"),
+            ("leases", "renews the Leases"),
+            ("signals", "waits for signals"),
+            ("monitors", "watches the definition of PodMonitors"),
+            ("work", "watches the SecureExporters"),
+        ] {
+            let ended = run(panicking);
+            let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert!(!ended.status.success(), "{panicking}: {errors}");
+            let named = format!("error: the task that {task} failed");
+            assert!(errors.contains(&named), "{panicking}: {errors}");
+        }
+        let ended = run("none");
+        assert!(ended.status.success(), "{ended:?}");
     }
 
     #[tokio::test]

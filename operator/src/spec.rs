@@ -11,12 +11,13 @@ pub mod methods;
 pub mod pod_policy;
 pub mod policy;
 mod quantity;
+mod relabelings;
+mod scrape;
 mod served;
 mod values;
 
 use std::collections::BTreeMap;
 
-use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Affinity, Toleration};
 
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString};
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     api::{
         ExporterSpec, HostNetwork, MinTlsVersion, PasswordSecretRef, PullPolicy, Resources,
-        ScrapeServiceAccount, ScrapeSpec, SecureExporterSpec, UpdateStrategy, WorkloadSpec,
+        SecureExporterSpec, UpdateStrategy, WorkloadSpec,
     },
     names::{MAX_NAME_LENGTH, Owner},
     spec::{
@@ -35,7 +36,8 @@ use crate::{
         issuer::ValidIssuer,
         methods::Methods,
         policy::Policy,
-        values::{dns_name, duration, is_dns_label},
+        scrape::scrape,
+        values::{dns_name, is_dns_label},
     },
 };
 
@@ -43,6 +45,7 @@ pub use certificate::ValidCertificate;
 pub use credentials::ValidRotation;
 pub use error::SpecError;
 pub use exporter::ValidExporter;
+pub use scrape::ValidScrape;
 
 /// A spec with every value validated and every default resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,22 +128,6 @@ pub struct ValidImage {
     pub pull_policy: PullPolicy,
     /// Names of the Secrets with registry credentials.
     pub pull_secrets: Vec<String>,
-}
-
-/// The scrape configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ValidScrape {
-    /// Value of the label `job`.
-    pub job_label: String,
-    /// The unique name of the scrape job.
-    pub job_name: String,
-    /// How often each node is scraped.
-    pub interval: SignedDuration,
-    /// How long Prometheus waits for a scrape.
-    pub timeout: SignedDuration,
-    /// The service accounts that may discover the pods, sorted.
-    pub service_accounts: Vec<ScrapeServiceAccount>,
 }
 
 impl ParsedSpec {
@@ -261,35 +248,6 @@ fn check_name(name: &str) -> Result<(), SpecError> {
              lower-case letters, digits and '-', starting with a letter"
         ),
     ))
-}
-
-fn scrape(spec: &ScrapeSpec, owner: &Owner) -> Result<ValidScrape, SpecError> {
-    let second = SignedDuration::from_secs(1);
-    let day = SignedDuration::from_hours(24);
-    let interval = duration("spec.scrape.interval", &spec.interval, second, day)?;
-    let timeout = duration("spec.scrape.timeout", &spec.timeout, second, day)?;
-    if timeout > interval {
-        return Err(SpecError::new(
-            "spec.scrape.timeout",
-            format!(
-                "{} is longer than spec.scrape.interval ({}): shorten it",
-                spec.timeout, spec.interval
-            ),
-        ));
-    }
-    if spec.job_name.is_empty() {
-        return Err(SpecError::new("spec.scrape.jobName", "must not be empty"));
-    }
-    let mut service_accounts = spec.service_accounts.clone();
-    service_accounts.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    service_accounts.dedup();
-    Ok(ValidScrape {
-        job_label: spec.job_name.clone(),
-        job_name: format!("secureexporter/{}/{}", owner.namespace, owner.name),
-        interval,
-        timeout,
-        service_accounts,
-    })
 }
 
 fn check_workload(spec: &WorkloadSpec) -> Result<(), SpecError> {

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::public_key::PublicKey;
 
+use crate::der;
 use crate::error::InspectError;
 use crate::host::{AlternativeName, Host};
 
@@ -59,6 +61,31 @@ impl<'a> Certificate<'a> {
         let extension = self.0.subject_alternative_name().map_err(damaged)?;
         let names = extension.iter().flat_map(|san| &san.value.general_names);
         Ok(names.filter_map(alternative_name).collect())
+    }
+
+    /// Its public key, as a SubjectPublicKeyInfo in DER.
+    pub fn public_key_info(&self) -> &'a [u8] {
+        self.0.tbs_certificate.subject_pki.raw
+    }
+
+    /// The content of its public key's algorithm, and the key itself, as signature algorithms want them.
+    pub fn public_key(&self) -> Option<(&'a [u8], &'a [u8])> {
+        der::public_key(self.public_key_info())
+    }
+
+    /// Whether its public key is this one, given as a SubjectPublicKeyInfo in DER. How the algorithm is encoded makes no
+    /// difference.
+    pub fn has_public_key(&self, info: &[u8]) -> bool {
+        let own = der::public_key(self.public_key_info());
+        own.is_some() && own.map(|(_, key)| key) == der::public_key(info).map(|(_, key)| key)
+    }
+
+    /// The size of its key in bits, if that is an RSA key.
+    pub fn rsa_bits(&self) -> Option<usize> {
+        match self.0.public_key().parsed() {
+            Ok(PublicKey::RSA(key)) => Some(key.key_size()),
+            _ => None,
+        }
     }
 
     /// Whether it is a CA certificate.

@@ -28,6 +28,47 @@ pub enum InspectError {
     Refused(String),
 }
 
+/// Why a client's certificate is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// It cannot be parsed.
+    #[error("a certificate of the chain is damaged")]
+    Damaged,
+    /// A certificate of the chain is not valid yet.
+    #[error("a certificate of the chain is not valid yet")]
+    NotYetValid,
+    /// A certificate of the chain has expired.
+    #[error("a certificate of the chain has expired")]
+    Expired,
+    /// Nobody trusted has signed it.
+    #[error("it was not issued by a CA of the client CA bundle")]
+    UnknownIssuer,
+    /// A signature is wrong.
+    #[error("a signature in the chain is wrong")]
+    BadSignature,
+    /// A signature is of a kind that is not accepted any more.
+    #[error("a certificate of the chain is signed with an unsupported algorithm")]
+    UnsupportedSignature,
+    /// An RSA key is too short to be trusted.
+    #[error("an RSA key in the chain has fewer than 2048 bits")]
+    WeakKey,
+    /// The issuer is no CA, or may not sign certificates.
+    #[error("its issuer is not a CA, or may not sign certificates (keyUsage)")]
+    NotAuthority,
+    /// A CA of the chain allows fewer CAs below itself.
+    #[error("a CA of the chain allows fewer CAs below it (pathlen)")]
+    PathLength,
+    /// A certificate of the chain is not for clients.
+    #[error("a certificate of the chain is not for clients (extendedKeyUsage)")]
+    Purpose,
+    /// A critical extension is not understood.
+    #[error("a certificate of the chain has an unsupported critical extension")]
+    CriticalExtension,
+    /// Too many certificates or signatures.
+    #[error("the chain is too long")]
+    TooLong,
+}
+
 /// Why a certificate could not be issued.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {

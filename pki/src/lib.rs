@@ -1,12 +1,14 @@
 //! Keys, certificates and passwords of the operator and of the exporter's `web-config`.
 //!
 //! [`issue`] issues the operator's certificates and [`issue_host`] those of a bare host. [`request`] creates signing requests
-//! for other issuers. [`inspect`] and [`certificate`] parse and verify certificates.
+//! for other issuers. [`inspect`] and [`certificate`] parse and verify certificates, [`chain`] those of clients.
 //!
 //! All times are [`jiff::Timestamp`]s. Only [`Serial::random`], the generation of keys and [`password`] use randomness.
 #![forbid(unsafe_code)]
 
 pub mod certificate;
+pub mod chain;
+mod der;
 pub mod error;
 pub mod host;
 pub mod inspect;
@@ -22,7 +24,8 @@ mod sign;
 pub mod validity;
 
 pub use certificate::Certificate;
-pub use error::{InspectError, IssueError};
+pub use chain::{NameConstraints, TrustAnchors};
+pub use error::{ChainError, InspectError, IssueError};
 pub use host::{AlternativeName, Host};
 pub use inspect::CertificateFacts;
 pub use issue::{LeafParameters, Subject, cross_sign, issue_authority, issue_client, issue_leaf};

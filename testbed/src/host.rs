@@ -2,6 +2,7 @@
 
 pub mod hanging_files;
 pub mod machine;
+pub mod network;
 
 use std::{
     fs,

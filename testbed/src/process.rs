@@ -25,9 +25,17 @@ impl Process {
     /// # Errors
     /// The program is not there.
     pub fn spawn(command: &mut Command) -> Result<Self> {
+        Self::spawn_with_input(command, Stdio::null())
+    }
+
+    /// As [`Process::spawn`], with a standard input.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn spawn_with_input(command: &mut Command, input: Stdio) -> Result<Self> {
         let log = NamedTempFile::new()?;
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(log.reopen()?)
             .stderr(log.reopen()?)
             .spawn()

@@ -123,7 +123,10 @@ pub fn grant(kubectl: &Kubectl, account: &str, name: &str, rules: &Value) -> Res
 }
 
 fn roles(kubectl: &Kubectl) -> Result<Vec<Value>> {
-    let roles = kubectl.list("clusterroles", "app.kubernetes.io/part-of=secure-exporter")?;
+    let ours = "app.kubernetes.io/part-of=secure-exporter";
+    // Without the roles for people.
+    let selector = format!("{ours},app.kubernetes.io/component!=access");
+    let roles = kubectl.list("clusterroles", &selector)?;
     if roles.is_empty() {
         bail!("the chart is not installed: there is no ClusterRole of it");
     }

@@ -172,8 +172,25 @@ pub const CERT_MANAGER: Server = Server {
     link: "",
 };
 
+/// Makes a Prometheus of its resources and of PodMonitors. (The newest version whose modules can all be had.)
+pub const PROMETHEUS_OPERATOR: Server = Server {
+    name: "prometheus-operator",
+    module: "prometheus-operator",
+    version: "v0.93.1",
+    package: "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+    tags: "",
+    link: "",
+};
+
+/// Hands the configuration of prometheus-operator to a Prometheus, beside which it runs.
+pub const CONFIG_RELOADER: Server = Server {
+    name: "prometheus-config-reloader",
+    package: "github.com/prometheus-operator/prometheus-operator/cmd/prometheus-config-reloader",
+    ..PROMETHEUS_OPERATOR
+};
+
 /// All but Kubernetes.
-const ALL: [&Server; 7] = [
+const ALL: [&Server; 9] = [
     &PAUSE,
     &HELM,
     &PROMETHEUS,
@@ -181,6 +198,8 @@ const ALL: [&Server; 7] = [
     &VMAGENT,
     &NODE_EXPORTER,
     &CERT_MANAGER,
+    &PROMETHEUS_OPERATOR,
+    &CONFIG_RELOADER,
 ];
 
 /// Finds a server in `KUBEBUILDER_ASSETS`, on the `PATH` or in the cache, and builds it where it is nowhere.
@@ -248,7 +267,7 @@ pub fn kubernetes_commands(version: Kubernetes) -> Result<PathBuf> {
 /// Go is missing, or the module is not to be had.
 pub fn monitoring_definitions() -> Result<PathBuf> {
     let module = "github.com/prometheus-operator/prometheus-operator";
-    let source = source("prometheus-operator", module)?;
+    let source = source(PROMETHEUS_OPERATOR.module, module)?;
     Ok(source.join("example/prometheus-operator-crd"))
 }
 

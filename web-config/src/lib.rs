@@ -19,7 +19,7 @@ pub use config::WebConfig;
 pub use http::{HttpServerConfig, RateLimit, ResponseHeader, parse_duration};
 pub use parse::ParseError;
 pub use tls::{CipherSuite, ClientAuthType, Curve, TlsServerConfig, TlsVersion};
-pub use users::{BcryptHash, BcryptHashError, NoHashes, UserHashes};
+pub use users::{BcryptHash, BcryptHashError, NoHashes, TooMuchWork, UserHashes};
 
 impl WebConfig {
     /// Reads a file's text. Relative paths stay as they are written: whoever reads the files knows the directory.

@@ -31,11 +31,14 @@ pub(crate) fn web_config(text: &str) -> Result<WebConfig, ParseError> {
     if text.lines().all(is_blank) {
         return Ok(WebConfig::default());
     }
-    let raw: RawConfig = serde_saphyr::from_str_with_options(text, yaml_options())
-        .map_err(|error| yaml_error(&error))?;
+    let raw: Option<RawConfig> = serde_saphyr::from_str_with_options(text, yaml_options())
+        .map_err(|error| name_key(text, yaml_error(&error)))?;
+    let Some(raw) = raw else {
+        return Ok(WebConfig::default());
+    };
     Ok(WebConfig {
         tls_server_config: raw.tls_server_config.map(tls).transpose()?,
-        http_server_config: raw.http_server_config.flatten().map(http).transpose()?,
+        http_server_config: raw.http_server_config.map(http).transpose()?,
         basic_auth_users: raw
             .basic_auth_users
             .map_or_else(|| Ok(BTreeMap::new()), users)?,
@@ -48,48 +51,38 @@ pub(crate) fn web_config(text: &str) -> Result<WebConfig, ParseError> {
 struct RawConfig {
     #[serde(default, deserialize_with = "present")]
     tls_server_config: Option<Spanned<Option<RawTls>>>,
-    #[serde(default, deserialize_with = "present")]
-    http_server_config: Option<Option<RawHttp>>,
+    http_server_config: Option<RawHttp>,
     #[serde(default, deserialize_with = "present")]
     basic_auth_users: Option<Spanned<Option<RawUsers>>>,
-    #[serde(default, deserialize_with = "present")]
-    rate_limit: Option<Spanned<Option<RawRateLimit>>>,
+    rate_limit: Option<Spanned<RawRateLimit>>,
 }
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTls {
-    #[serde(default, deserialize_with = "present")]
-    cert_file: Option<Spanned<Option<String>>>,
-    #[serde(default, deserialize_with = "present")]
-    key_file: Option<Spanned<Option<String>>>,
-    #[serde(default, deserialize_with = "present")]
-    cert: Option<Spanned<Option<String>>>,
-    #[serde(default, deserialize_with = "present")]
-    key: Option<Spanned<Option<String>>>,
+    cert_file: Option<String>,
+    key_file: Option<String>,
+    cert: Option<String>,
+    key: Option<String>,
     #[serde(default, deserialize_with = "present")]
     client_ca_file: Option<Spanned<Option<String>>>,
     #[serde(default, deserialize_with = "present")]
     client_ca: Option<Spanned<Option<String>>>,
-    #[serde(default, deserialize_with = "present")]
-    client_auth_type: Option<Spanned<Option<String>>>,
+    client_auth_type: Option<Spanned<String>>,
     #[serde(default, deserialize_with = "present")]
     client_allowed_sans: Option<Spanned<Option<Vec<String>>>>,
     min_version: Option<Spanned<String>>,
     max_version: Option<Spanned<String>>,
-    #[serde(default)]
-    cipher_suites: Vec<Spanned<String>>,
+    cipher_suites: Option<Vec<Spanned<String>>>,
     prefer_server_cipher_suites: Option<bool>,
-    #[serde(default)]
-    curve_preferences: Vec<Spanned<String>>,
+    curve_preferences: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawHttp {
     http2: Option<bool>,
-    #[serde(default = "no_entries")]
-    headers: Entries<Spanned<String>>,
+    headers: Option<Entries<Spanned<Option<String>>>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -104,43 +97,43 @@ type RawUsers = Entries<Spanned<RawHashes>>;
 /// One hash or a list of them; a key without a value is an empty list.
 struct RawHashes(Vec<String>);
 
-fn no_entries<V>() -> Entries<V> {
-    Entries(Vec::new())
-}
-
 fn tls(raw: Spanned<Option<RawTls>>) -> Result<TlsServerConfig, ParseError> {
     let line = raw.referenced.line();
     let raw = filled("tls_server_config", raw)?;
-    let auth_line = line_of(&raw.client_auth_type);
+    let given = |text: &String| !text.trim().is_empty();
     let config = TlsServerConfig {
-        cert_file: text("cert_file", raw.cert_file)?,
-        key_file: text("key_file", raw.key_file)?,
-        cert: text("cert", raw.cert)?,
-        key: text("key", raw.key)?,
+        cert_file: raw.cert_file.filter(given),
+        key_file: raw.key_file.filter(given),
+        cert: raw.cert.filter(given),
+        key: raw.key.filter(given),
         client_ca_file: text("client_ca_file", raw.client_ca_file)?,
         client_ca: text("client_ca", raw.client_ca)?,
-        client_auth_type: text("client_auth_type", raw.client_auth_type)?
-            .map(|name| named(auth_line, ClientAuthType::from_name(&name)))
+        client_auth_type: raw
+            .client_auth_type
+            .filter(|name| !name.value.is_empty())
+            .map(|name| each("client_auth_type", name, ClientAuthType::from_name))
             .transpose()?,
         client_allowed_sans: raw.client_allowed_sans.map(allowed_sans).transpose()?,
         min_version: raw
             .min_version
-            .map(|name| each(name, TlsVersion::from_name))
+            .map(|name| each("min_version", name, TlsVersion::from_name))
             .transpose()?,
         max_version: raw
             .max_version
-            .map(|name| each(name, TlsVersion::from_name))
+            .map(|name| each("max_version", name, TlsVersion::from_name))
             .transpose()?,
         cipher_suites: raw
             .cipher_suites
             .into_iter()
-            .map(|name| each(name, CipherSuite::from_name))
+            .flatten()
+            .map(|name| each("cipher_suites", name, CipherSuite::from_name))
             .collect::<Result<_, _>>()?,
         prefer_server_cipher_suites: raw.prefer_server_cipher_suites,
         curve_preferences: raw
             .curve_preferences
             .into_iter()
-            .map(|name| each(name, Curve::from_name))
+            .flatten()
+            .map(|name| each("curve_preferences", name, Curve::from_name))
             .collect::<Result<_, _>>()?,
     };
     check_tls(&config).map_err(|message| at(line, &format!("tls_server_config: {message}")))?;
@@ -203,11 +196,18 @@ fn check_tls(tls: &TlsServerConfig) -> Result<(), String> {
 
 fn http(raw: RawHttp) -> Result<HttpServerConfig, ParseError> {
     let mut headers = BTreeMap::new();
-    for (name, value) in raw.headers.0 {
+    for (name, value) in raw.headers.map(|headers| headers.0).unwrap_or_default() {
         let line = Some(value.referenced.line());
-        let header = named(line, ResponseHeader::from_name(&name))?;
-        named(line, header.check_value(&value.value))?;
-        headers.insert(header, value.value);
+        let wrong = |message| ParseError {
+            line,
+            message: format!("http_server_config: headers: {message}"),
+        };
+        let name = name.ok_or_else(|| wrong("a header has no name".to_owned()))?;
+        let header = ResponseHeader::from_name(&name).map_err(wrong)?;
+        if let Some(value) = value.value {
+            header.check_value(&value).map_err(wrong)?;
+            headers.insert(header, value);
+        }
     }
     Ok(HttpServerConfig {
         http2: raw.http2,
@@ -233,8 +233,14 @@ fn users(raw: Spanned<Option<RawUsers>>) -> Result<BTreeMap<String, UserHashes>,
         .collect()
 }
 
-fn user(name: String, raw: Spanned<RawHashes>) -> Result<(String, UserHashes), ParseError> {
+fn user(name: Option<String>, raw: Spanned<RawHashes>) -> Result<(String, UserHashes), ParseError> {
     let line = raw.referenced.line();
+    let name = name.ok_or_else(|| {
+        at(
+            line,
+            "basic_auth_users: a user has no name; put a name such as null or ~ into quotes",
+        )
+    })?;
     let wrong = |reason: String| at(line, &format!("basic_auth_users: user {name:?}: {reason}"));
     if name.is_empty() || name.contains(':') || name.chars().any(char::is_control) {
         return Err(wrong(
@@ -249,14 +255,18 @@ fn user(name: String, raw: Spanned<RawHashes>) -> Result<(String, UserHashes), P
         .collect::<Result<_, _>>()
         .map_err(|e| wrong(e.to_string()))?;
     let hashes = UserHashes::new(hashes).map_err(|e| wrong(e.to_string()))?;
+    hashes
+        .check_work()
+        .map_err(|e| at(line, &format!("basic_auth_users: user {name:?} {e}")))?;
     Ok((name, hashes))
 }
 
-/// An interval of zero is the format's way to say "off".
-fn rate_limit(raw: Spanned<Option<RawRateLimit>>) -> Result<Option<RateLimit>, ParseError> {
+/// An interval of zero is the format's way to say "off", and so is a section with nothing in it.
+fn rate_limit(raw: Spanned<RawRateLimit>) -> Result<Option<RateLimit>, ParseError> {
     let line = raw.referenced.line();
-    let raw = filled("rate_limit", raw)?;
+    let raw = raw.value;
     let interval = match raw.interval {
+        None if raw.burst.is_none() => return Ok(None),
         None => return Err(at(line, "rate_limit: interval is missing, for example 1s")),
         Some(text) => parse_duration(&text.value).ok_or_else(|| {
             at(
@@ -315,16 +325,17 @@ fn text(key: &str, raw: Option<Spanned<Option<String>>>) -> Result<Option<String
     }
 }
 
-fn each<T>(name: Spanned<String>, read: impl Fn(&str) -> NameResult<T>) -> Result<T, ParseError> {
-    named(Some(name.referenced.line()), read(&name.value))
-}
-
-fn named<T>(line: Option<u64>, result: NameResult<T>) -> Result<T, ParseError> {
-    result.map_err(|message| ParseError { line, message })
-}
-
-fn line_of<T>(raw: &Option<Spanned<T>>) -> Option<u64> {
-    raw.as_ref().map(|raw| raw.referenced.line())
+fn each<T>(
+    key: &str,
+    name: Spanned<String>,
+    read: impl Fn(&str) -> NameResult<T>,
+) -> Result<T, ParseError> {
+    read(&name.value).map_err(|message| {
+        at(
+            name.referenced.line(),
+            &format!("tls_server_config: {key}: {message}"),
+        )
+    })
 }
 
 fn at(line: u64, message: &str) -> ParseError {
@@ -396,8 +407,70 @@ fn yaml_error(error: &serde_saphyr::Error) -> ParseError {
     }
 }
 
-/// The entries of a mapping in the order of the file.
-struct Entries<V>(Vec<(String, V)>);
+/// The keys that a message may name. Anything else in the file may be a secret in the wrong place.
+const KEYS: [&str; 21] = [
+    "tls_server_config",
+    "cert_file",
+    "key_file",
+    "cert",
+    "key",
+    "client_ca_file",
+    "client_ca",
+    "client_auth_type",
+    "client_allowed_sans",
+    "min_version",
+    "max_version",
+    "cipher_suites",
+    "prefer_server_cipher_suites",
+    "curve_preferences",
+    "http_server_config",
+    "http2",
+    "headers",
+    "basic_auth_users",
+    "rate_limit",
+    "interval",
+    "burst",
+];
+
+/// Puts the keys under which the error's line stands in front of its message, which tells only of the value.
+fn name_key(text: &str, error: ParseError) -> ParseError {
+    let place = error.line.and_then(|line| usize::try_from(line).ok());
+    let Some(place) = place else { return error };
+    let mut keys: Vec<&str> = Vec::new();
+    let mut inner = usize::MAX;
+    let above: Vec<&str> = text.lines().take(place).collect();
+    for (distance, line) in above.iter().rev().enumerate() {
+        let content = line.trim_start();
+        let indentation = line.len() - content.len();
+        let Some((key, _)) = content.split_once(':') else {
+            // An entry of a list may stand as far left as its key.
+            if distance == 0 && content.starts_with('-') {
+                inner = indentation + 1;
+            } else if distance == 0 && !content.is_empty() {
+                inner = indentation;
+            }
+            continue;
+        };
+        let key = key.trim_matches(['"', '\'', ' ']);
+        if indentation < inner && !content.starts_with(['#', '-']) {
+            inner = indentation;
+            if KEYS.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    keys.reverse();
+    match keys.last() {
+        Some(key) if !error.message.contains(*key) => ParseError {
+            message: format!("{}: {}", keys.join(": "), error.message),
+            ..error
+        },
+        _ => error,
+    }
+}
+
+/// The entries of a mapping in the order of the file. `None` is a key that is null.
+struct Entries<V>(Vec<(Option<String>, V)>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

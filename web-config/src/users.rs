@@ -9,6 +9,11 @@ use zeroize::Zeroize as _;
 const MIN_COST: u32 = 4;
 /// Each step doubles the work. At 16 one login takes some five seconds, half of Prometheus' default scrape timeout.
 const MAX_COST: u32 = 16;
+/// Hashes that one user may have. A rotation needs two; more of them are rotations that were never finished.
+const MAX_HASHES: usize = 8;
+/// bcrypt rounds that the hashes of one user may take: those of two hashes of the highest cost, so that even these can
+/// overlap, or of eight hashes of cost 14. A wrong password takes them all, some ten seconds.
+const MAX_ROUNDS: u64 = 2 << MAX_COST;
 /// Of the SHA-256 that names a hash; 48 bits keep the few hashes of a fleet apart.
 const ID_BYTES: usize = 6;
 
@@ -139,6 +144,27 @@ impl UserHashes {
         }
     }
 
+    /// The bcrypt rounds that it takes to compare a password with every hash.
+    #[must_use]
+    pub fn rounds(&self) -> u64 {
+        self.0.iter().map(|hash| 1_u64 << hash.cost()).sum()
+    }
+
+    /// Checks that a wrong password, which is compared with every hash, does not take too long.
+    ///
+    /// # Errors
+    /// What is too much, and the limit.
+    pub fn check_work(&self) -> Result<(), TooMuchWork> {
+        let (count, rounds) = (self.0.len(), self.rounds());
+        if count > MAX_HASHES {
+            Err(TooMuchWork::Hashes { count })
+        } else if rounds > MAX_ROUNDS {
+            Err(TooMuchWork::Rounds)
+        } else {
+            Ok(())
+        }
+    }
+
     /// The hashes, never empty.
     #[must_use]
     pub fn as_slice(&self) -> &[BcryptHash] {
@@ -156,6 +182,25 @@ impl From<BcryptHash> for UserHashes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a user needs at least one hash; make one with: htpasswd -nbBC 12 USER PASSWORD")]
 pub struct NoHashes;
+
+/// Why the hashes of one user take too long: anybody can send a wrong password, and it is compared with all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TooMuchWork {
+    /// There are too many.
+    #[error(
+        "has {count} hashes, and a wrong password is compared with each; keep at most {MAX_HASHES}, by removing those of passwords that are no longer used"
+    )]
+    Hashes {
+        /// How many there are.
+        count: usize,
+    },
+    /// There are not too many, but they are too expensive together.
+    #[error(
+        "has hashes that together take longer than two of cost {MAX_COST}, and a wrong password is compared with each; remove some, or make them with a lower cost: htpasswd -nbBC 12 USER PASSWORD"
+    )]
+    Rounds,
+}
 
 fn refusal(text: &str) -> BcryptHashError {
     if text.starts_with("$apr1$") {
@@ -232,6 +277,26 @@ mod tests {
         // printf %s HASH | sha256sum
         assert_eq!(id("$2y$"), "7104508351fe");
         assert_ne!(id("$2b$"), id("$2y$"));
+    }
+
+    #[test]
+    fn work_has_a_limit_and_an_overlap_is_within_it() {
+        let hashes = |costs: &[u32]| {
+            let hash = |cost| BcryptHash::parse(&format!("$2y${cost:02}${TAIL}")).unwrap();
+            UserHashes::new(costs.iter().copied().map(hash).collect()).unwrap()
+        };
+        for costs in [&[16, 16][..], &[14; 8], &[15; 4], &[4; 8], &[16, 15, 15]] {
+            assert_eq!(hashes(costs).check_work(), Ok(()), "{costs:?}");
+        }
+        let too_many = TooMuchWork::Hashes { count: 9 };
+        assert_eq!(hashes(&[4; 9]).check_work(), Err(too_many));
+        for costs in [&[16, 16, 4][..], &[15; 5], &[16, 16, 16]] {
+            assert_eq!(
+                hashes(costs).check_work(),
+                Err(TooMuchWork::Rounds),
+                "{costs:?}"
+            );
+        }
     }
 
     #[test]

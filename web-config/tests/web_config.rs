@@ -50,6 +50,156 @@ fn an_empty_file_is_the_default() {
 }
 
 #[test]
+fn a_key_without_a_value_is_an_absent_key() {
+    for text in [
+        "~\n",
+        "null\n",
+        "http_server_config:\n",
+        "http_server_config: {}\nrate_limit: ~\n",
+        "rate_limit: {}\n",
+        "rate_limit:\n  interval:\n  burst: null\n",
+    ] {
+        let config = WebConfig::parse(text).unwrap();
+        let default = WebConfig {
+            http_server_config: config.http_server_config.clone(),
+            ..WebConfig::default()
+        };
+        assert_eq!(config, default, "{text:?}");
+        let http = config.http_server_config.unwrap_or_default();
+        assert_eq!(http, HttpServerConfig::default(), "{text:?}");
+    }
+    for headers in [
+        "headers:",
+        "headers: ~",
+        "headers: {}",
+        "headers:\n    X-Frame-Options:",
+    ] {
+        let config = WebConfig::parse(&format!("http_server_config:\n  {headers}\n  http2: ~\n"));
+        let http = config.unwrap().http_server_config.unwrap();
+        assert_eq!(http, HttpServerConfig::default(), "{headers}");
+    }
+    let plain = WebConfig::parse(&tls_with("")).unwrap();
+    for key in [
+        "cert",
+        "key",
+        "client_auth_type",
+        "min_version",
+        "max_version",
+        "cipher_suites",
+        "prefer_server_cipher_suites",
+        "curve_preferences",
+    ] {
+        for value in ["", " ~", " null"] {
+            let config = WebConfig::parse(&tls_with(&format!("{key}:{value}")));
+            assert_eq!(config.as_ref(), Ok(&plain), "{key}:{value}");
+        }
+    }
+    for line in [
+        "client_auth_type: ''",
+        "cert: ''",
+        "key: ''",
+        "cipher_suites: []",
+    ] {
+        assert_eq!(
+            WebConfig::parse(&tls_with(line)).as_ref(),
+            Ok(&plain),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn whatever_is_refused_is_refused_with_the_name_of_its_key() {
+    let mut cases = vec![
+        (
+            format!("basic_auth_users:\n  null: {HASH}\n"),
+            "basic_auth_users",
+        ),
+        (
+            format!("basic_auth_users:\n  ~: {HASH}\n"),
+            "basic_auth_users",
+        ),
+        ("basic_auth_users: [a]\n".to_owned(), "basic_auth_users"),
+        ("basic_auth_users: a\n".to_owned(), "basic_auth_users"),
+        (
+            "basic_auth_users:\n  a:\n    b: c\n".to_owned(),
+            "basic_auth_users",
+        ),
+        (
+            "basic_auth_users:\n  a:\n  - ~\n".to_owned(),
+            "basic_auth_users",
+        ),
+        ("tls_server_config: text\n".to_owned(), "tls_server_config"),
+        ("tls_server_config: []\n".to_owned(), "tls_server_config"),
+        ("http_server_config: 1\n".to_owned(), "http_server_config"),
+        ("http_server_config:\n  http2: maybe\n".to_owned(), "http2"),
+        (
+            "http_server_config:\n  headers: [a]\n".to_owned(),
+            "headers",
+        ),
+        (
+            "http_server_config:\n  headers:\n    X-Frame-Options: ''\n".to_owned(),
+            "X-Frame-Options",
+        ),
+        (
+            "http_server_config:\n  headers:\n    X-Frame-Options: []\n".to_owned(),
+            "headers",
+        ),
+        ("rate_limit: 5\n".to_owned(), "rate_limit"),
+        (
+            "rate_limit:\n  interval: 1s\n  burst: many\n".to_owned(),
+            "burst",
+        ),
+        (
+            "rate_limit:\n  interval: []\n  burst: 1\n".to_owned(),
+            "interval",
+        ),
+    ];
+    for key in [
+        "cert_file",
+        "key_file",
+        "cert",
+        "key",
+        "client_ca_file",
+        "client_ca",
+    ] {
+        let others = ["cert_file: a", "key_file: b"];
+        let others = others
+            .iter()
+            .filter(|line| !line.starts_with(&format!("{key}:")));
+        let others: String = others.map(|line| format!("  {line}\n")).collect();
+        for value in ["[a]", "{a: b}"] {
+            cases.push((
+                format!("tls_server_config:\n{others}  {key}: {value}\n"),
+                key,
+            ));
+        }
+    }
+    for key in ["min_version", "max_version", "client_auth_type"] {
+        for value in ["[a]", "{a: b}", "other"] {
+            cases.push((tls_with(&format!("{key}: {value}")), key));
+        }
+    }
+    for key in ["min_version", "max_version"] {
+        cases.push((tls_with(&format!("{key}: ''")), key));
+    }
+    for key in ["cipher_suites", "curve_preferences", "client_allowed_sans"] {
+        for value in ["a", "{a: b}", "[[a]]", "[~]", "\n  - ~", "\n    - {a: b}"] {
+            cases.push((tls_with(&format!("{key}: {value}")), key));
+        }
+    }
+    cases.push((
+        tls_with("prefer_server_cipher_suites: maybe"),
+        "prefer_server_cipher_suites",
+    ));
+    for (text, key) in cases {
+        let message = refusal(&text);
+        assert!(message.contains(key), "{text:?}: {message}");
+        assert!(!message.contains(HASH), "{message}");
+    }
+}
+
+#[test]
 fn what_is_present_but_empty_is_refused_with_its_line() {
     let cases = [
         (
@@ -94,15 +244,29 @@ fn what_is_present_but_empty_is_refused_with_its_line() {
         ),
         (
             "tls_server_config:\n  cert_file: a\n  key_file:\n",
-            "line 3",
-            "key_file is present but empty",
+            "tls_server_config",
+            "set key_file",
         ),
         (
             "tls_server_config:\n  cert_file: ''\n  key_file: a\n",
-            "line 2",
-            "cert_file is present but empty",
+            "tls_server_config",
+            "set cert_file",
         ),
-        ("rate_limit:\n", "line 1", "rate_limit is present but empty"),
+        (
+            "tls_server_config:\n  cert_file: a\n  key_file: a\n  client_ca_file: ~\n",
+            "line 4",
+            "client_ca_file is present but empty",
+        ),
+        (
+            "tls_server_config:\n  cert_file: a\n  key_file: a\n  client_allowed_sans:\n",
+            "line 4",
+            "client_allowed_sans is present but empty",
+        ),
+        (
+            "rate_limit:\n  burst: 3\n",
+            "line 2",
+            "rate_limit: interval is missing",
+        ),
     ];
     for (text, place, reason) in cases {
         let message = refusal(text);

@@ -31,6 +31,13 @@ const SERVERS: [&Server; 5] = [
     &servers::HELM,
 ];
 
+/// What runs in pods, besides what every cluster has.
+const IN_PODS: [&Server; 3] = [
+    &servers::VMAGENT,
+    &servers::PROMETHEUS_OPERATOR,
+    &servers::CONFIG_RELOADER,
+];
+
 #[derive(Args)]
 pub struct Options {
     /// Leave out what needs root and real servers; says so at the end
@@ -76,7 +83,9 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
     // Tests use a namespace each, so the operator must watch them all.
     let values = [&["watchNamespaces={*}"][..], &install::SHORT_WAITS].concat();
     install::operator(cluster, &values)?;
-    install::import_server(cluster, "vmagent", &servers::ensure(&servers::VMAGENT)?)?;
+    for server in IN_PODS {
+        install::import_server(cluster, server.name, &servers::ensure(server)?)?;
+    }
     for server in SERVERS {
         servers::ensure(server)?;
     }

@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::web::Web;
-use testbed::process::{self, free_port};
+use testbed::{
+    host::network::Network,
+    process::{self, free_port},
+};
 
 /// How long an exporter may take until it listens.
 const START: Duration = Duration::from_secs(30);
@@ -37,7 +40,7 @@ impl Process {
         let port = free_port()?;
         let mut command = Command::new(binary);
         command
-            .arg(format!("--web.config.file={}", web.file().display()))
+            .arg(configuration(web))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .args(flags);
         let began = Instant::now();
@@ -50,6 +53,23 @@ impl Process {
             }
             thread::sleep(STEP);
         }
+        Ok(Self {
+            process,
+            port,
+            began,
+        })
+    }
+
+    /// Starts it in a network namespace, with a port of 127.0.0.1 here.
+    ///
+    /// # Errors
+    /// The program is not there.
+    pub fn start_in(network: &Network, binary: &Path, web: &Web, flags: &[String]) -> Result<Self> {
+        let configuration = configuration(web);
+        let flags = flags.iter().map(String::as_str);
+        let flags: Vec<&str> = flags.chain([configuration.as_str()]).collect();
+        let began = Instant::now();
+        let (process, port) = network.serve(binary, &flags)?;
         Ok(Self {
             process,
             port,
@@ -149,6 +169,10 @@ impl Process {
         let path = format!("/proc/{}/{file}", self.id());
         fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))
     }
+}
+
+fn configuration(web: &Web) -> String {
+    format!("--web.config.file={}", web.file().display())
 }
 
 /// utime and stime, the 14th and the 15th field. The second is the program's name in parentheses and may hold anything.

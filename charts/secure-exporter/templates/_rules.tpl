@@ -1,4 +1,4 @@
-{{/* The operator's permissions in each namespace that it serves, each with its reason. The operator only deletes Leases and CertificateRequests; the garbage collector deletes generated objects, by their ownerReferences. */}}
+{{/* The operator's permissions in each namespace that it serves, each with its reason. The operator only deletes Leases, CertificateRequests and PodMonitors; the garbage collector deletes generated objects, by their ownerReferences. */}}
 {{- define "secure-exporter.rules" -}}
 # The resources. (Get: before the operator creates a lost state again, it reads whether its SecureExporter still exists.)
 - apiGroups: [secureexporter.dev]
@@ -13,7 +13,8 @@
 - apiGroups: [secureexporter.dev]
   resources: [secureexporters/finalizers]
   verbs: [update]
-# The generated Secrets and the ConfigMap with the CA bundle, and the user-supplied ones that a spec references.
+# The generated Secrets and the ConfigMap with the CA bundle, and the user-supplied ones that a spec references. Of the others,
+# the operator only watches the metadata, to learn when a referenced one changes.
 # No resourceNames: the names depend on the SecureExporters, and list, watch and create cannot be restricted to names.
 # No delete: the key of the CA would be lost with the state Secret.
 - apiGroups: [""]
@@ -58,4 +59,8 @@
 - apiGroups: [cert-manager.io]
   resources: [certificaterequests]
   verbs: [list, create, delete]
+# The PodMonitor of each resource, where prometheus-operator is installed. It is the only generated object that is ever deleted.
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors]
+  verbs: [get, list, watch, create, patch, delete]
 {{- end -}}

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use secure_exporter::web::conversation::{AUTHORIZATION, SECRET, converse};
+use secure_exporter::server::conversation::{AUTHORIZATION, SECRET, converse};
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((first, said)) = bytes.split_first() else {

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::device_filter::DeviceFilter;
-use super::{
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::skipped::Skipped;
+use crate::collect::{
     BuildContext, BuildError, CollectError, Collector, CollectorSpec, HostNetwork, OptionSpec,
 };
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, Netlink, NetlinkError, fields, lines, u16_at, u32_at};
+use crate::sources::{Deadline, KeptFile, Netlink, NetlinkError, fields, lines, u16_at, u32_at};
 
 const EXCLUDE: &str = "collector.arp.device-exclude";
 const INCLUDE: &str = "collector.arp.device-include";
@@ -73,10 +74,11 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Arp {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
         let counts = match &mut self.source {
-            Source::Netlink(netlink) => ask(netlink)?,
-            Source::File(file) => parse(file.read()?)?,
+            Source::Netlink(netlink) => ask(netlink.until(deadline))?,
+            Source::File(file) => parse(file.read()?, &mut skipped),
         };
         let help = "IPv4 neighbours in the table of each network device.";
         let mut family = out.family(&["node_arp_entries"], &[help], MetricKind::Gauge);
@@ -85,7 +87,7 @@ impl Collector for Arp {
                 family.sample(&[("device", &device)], count);
             }
         }
-        Ok(())
+        skipped.result()
     }
 }
 
@@ -106,20 +108,24 @@ fn resolved_on(entry: &[u8]) -> Option<u32> {
     u32_at(entry, 4).filter(|_| state & NO_ARP == 0)
 }
 
-fn parse(bytes: &[u8]) -> Result<Counts, CollectError> {
+fn parse(bytes: &[u8], skipped: &mut Skipped) -> Counts {
     let mut counts = Counts::new();
     for line in lines(bytes).skip(1) {
-        let device = fields(line)
-            .nth(5)
-            .ok_or_else(|| CollectError::malformed(FILE, line))?;
-        *counts.entry(device.to_vec()).or_default() += 1;
+        if let Some(device) = skipped.line(FILE, line, fields(line).nth(5)) {
+            *counts.entry(device.to_vec()).or_default() += 1;
+        }
     }
-    Ok(counts)
+    counts
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8]) -> Result<Counts, CollectError> {
+        whole(|skipped| crate::collectors::arp::parse(bytes, skipped))
+    }
 
     #[test]
     fn entries_are_counted_by_device() {

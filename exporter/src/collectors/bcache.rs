@@ -1,12 +1,18 @@
 //! `bcache`: disks that cache other disks, from `/sys/fs/bcache`.
 
+mod units;
+
 use std::path::{Path, PathBuf};
 
-use super::bcache_units::bytes;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::units::bytes;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Directory, fields, lines, list_directories, list_numbered, parse_u64};
+use crate::sources::{
+    Deadline, Directory, fields, lines, list_directories, list_numbered, parse_u64,
+};
 
 const PRIORITY_STATS: &str = "collector.bcache.priorityStats";
 
@@ -209,12 +215,13 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Bcache {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             // Without the kernel's module there is no directory, and nothing amiss.
             for uuid in list_directories(&self.directory).unwrap_or_default() {
                 if uuid.contains(&b'-') {
-                    self.add_set(&uuid, samples)?;
+                    let read = self.add_set(&uuid, samples);
+                    samples.skipped.part(read);
                 }
             }
             Ok(())
@@ -226,29 +233,35 @@ impl Bcache {
     fn add_set(&self, uuid: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
         let path = self.directory.join(String::from_utf8_lossy(uuid).as_ref());
         let labels = [("uuid", uuid)];
-        let mut set = Object::open(&path)?;
+        let Some(mut set) = Object::open(&path)? else {
+            return Ok(());
+        };
         for attribute in OF_SET {
-            set.add(&attribute, &labels, samples)?;
+            set.add(&attribute, &labels, samples);
         }
         for path in list_numbered(&path, "bdev") {
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
             let labels = [("backing_device", name), ("uuid", uuid)];
-            let mut device = Object::open(&path)?;
+            let Some(mut device) = Object::open(&path)? else {
+                continue;
+            };
             for attribute in OF_BACKING_DEVICE {
-                device.add(&attribute, &labels, samples)?;
+                device.add(&attribute, &labels, samples);
             }
             // Newer kernels no longer count these.
-            if device.value(READAHEADS.0)? != 0 {
-                device.add(&READAHEADS, &labels, samples)?;
+            if !matches!(device.value(READAHEADS.0), Ok(0)) {
+                device.add(&READAHEADS, &labels, samples);
             }
             device.add_lines("writeback_rate_debug", &WRITEBACK, &labels, samples)?;
         }
         for path in list_numbered(&path, "cache") {
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
             let labels = [("cache_device", name), ("uuid", uuid)];
-            let mut device = Object::open(&path)?;
+            let Some(mut device) = Object::open(&path)? else {
+                continue;
+            };
             for attribute in OF_CACHE_DEVICE {
-                device.add(&attribute, &labels, samples)?;
+                device.add(&attribute, &labels, samples);
             }
             if self.priority_stats {
                 device.add_lines("priority_stats", &PRIORITIES, &labels, samples)?;
@@ -265,17 +278,22 @@ struct Object {
 }
 
 impl Object {
-    fn open(path: &Path) -> Result<Self, CollectError> {
-        Ok(Self {
-            directory: Directory::open(path.to_owned())?,
+    /// `None` when it has gone since it was listed.
+    fn open(path: &Path) -> Result<Option<Self>, CollectError> {
+        let directory = Directory::open_if_present(path.to_owned())?;
+        Ok(directory.map(|directory| Self {
+            directory,
             buffer: Vec::new(),
-        })
+        }))
     }
 
     /// The value of an attribute; 0 for one that is absent.
     fn value(&mut self, file: &'static str) -> Result<i64, CollectError> {
         match self.directory.read(file, &mut self.buffer)? {
             Some(text) => bytes(text).ok_or_else(|| CollectError::malformed(file, text)),
+            None if self.directory.has_vanished() => {
+                Err(CollectError::NoData(format!("{file} has gone")))
+            }
             None => Ok(0),
         }
     }
@@ -285,8 +303,12 @@ impl Object {
         (file, name, help, kind): &Attribute,
         labels: &[(&'static str, &[u8])],
         samples: &mut Samples,
-    ) -> Result<(), CollectError> {
-        let value = self.value(file)? as f64;
+    ) {
+        let value = self.value(file);
+        let Some(value) = samples.skipped.part(value) else {
+            return;
+        };
+        let value = value as f64;
         // The file's name says microseconds; node_exporter takes it for nanoseconds.
         let value = if name.ends_with("_seconds") {
             value * 1e-9
@@ -294,7 +316,6 @@ impl Object {
             value
         };
         samples.add(*kind, format!("node_bcache_{name}"), *help, labels, value);
-        Ok(())
     }
 
     /// Adds what a file says in lines such as `rate: 1.1M/sec`.
@@ -315,10 +336,11 @@ impl Object {
                     .is_some_and(|rest| rest.starts_with(b":"))
             };
             let value = match lines(text).find(is_it) {
-                Some(line) => {
-                    line_value(line).ok_or_else(|| CollectError::malformed(file, line))?
-                }
-                None => 0,
+                Some(line) => samples.skipped.line(file, line, line_value(line)),
+                None => Some(0),
+            };
+            let Some(value) = value else {
+                continue;
             };
             samples.gauge(format!("node_bcache_{name}"), *help, labels, value as f64);
         }

@@ -1,13 +1,15 @@
 //! `bcachefs`: bcachefs file systems, from `/sys/fs/bcachefs`.
 
+mod format;
+
 use std::path::{Path, PathBuf};
 
-use super::bcachefs_format::{amount, errors_since_creation, io_done, since_creation};
-use super::device::{Device, name_after};
-use super::samples::{Samples, gather, metric_name};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use self::format::{amount, errors_since_creation, io_done, since_creation};
+use crate::collect::device::{Device, name_after};
+use crate::collect::samples::{Samples, gather, metric_name};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{fields, lines, list_directories, list_files, parse_u64};
+use crate::sources::{Deadline, fields, lines, list_directories, list_files, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "bcachefs",
@@ -28,7 +30,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Bcachefs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         if names.is_empty() {
             let reason = "no bcachefs file system is mounted";
@@ -37,13 +39,14 @@ impl Collector for Bcachefs {
         gather(out, |samples| {
             for uuid in &names {
                 let path = self.directory.join(String::from_utf8_lossy(uuid).as_ref());
-                let mut attributes = Device::open(&path)?;
-                let mut file_system = FileSystem {
-                    path: &path,
-                    uuid,
-                    attributes: &mut attributes,
-                };
-                file_system.add(samples)?;
+                samples.device(&path, |attributes, samples| {
+                    let mut file_system = FileSystem {
+                        path: &path,
+                        uuid,
+                        attributes,
+                    };
+                    file_system.add(samples)
+                });
             }
             Ok(())
         })
@@ -75,7 +78,9 @@ impl FileSystem<'_> {
         for path in list_directories(self.path)? {
             if path.starts_with(b"dev-") {
                 let path = self.path.join(String::from_utf8_lossy(&path).as_ref());
-                add_device(&path, self.uuid, samples)?;
+                samples.device(&path, |device, samples| {
+                    add_device(device, &path, self.uuid, samples)
+                });
             }
         }
         Ok(())
@@ -92,26 +97,27 @@ impl FileSystem<'_> {
             else {
                 continue;
             };
-            let malformed = || CollectError::malformed(FILE, line);
+            let sizes = amount(compressed).zip(amount(plain));
+            let Some((compressed, plain)) = samples.skipped.line(FILE, line, sizes) else {
+                continue;
+            };
             let labels = [
                 ("algorithm", name.strip_suffix(b":").unwrap_or(name)),
                 ("uuid", self.uuid),
             ];
             let help = "Bytes that compressed data takes.";
-            let bytes = amount(compressed).ok_or_else(malformed)?;
             samples.gauge(
                 "node_bcachefs_compression_compressed_bytes",
                 help,
                 &labels,
-                bytes,
+                compressed,
             );
             let help = "Bytes that compressed data stands for.";
-            let bytes = amount(plain).ok_or_else(malformed)?;
             samples.gauge(
                 "node_bcachefs_compression_uncompressed_bytes",
                 help,
                 &labels,
-                bytes,
+                plain,
             );
         }
         Ok(())
@@ -125,7 +131,9 @@ impl FileSystem<'_> {
             let (Some(name), Some(count)) = (words.next(), words.next()) else {
                 continue;
             };
-            let count = parse_u64(count).ok_or_else(|| CollectError::malformed(FILE, line))?;
+            let Some(count) = samples.skipped.line(FILE, line, parse_u64(count)) else {
+                continue;
+            };
             let labels = [("error_type", name), ("uuid", self.uuid)];
             let help = "Errors that were found in the file system, by their type.";
             samples.counter("node_bcachefs_errors_total", help, &labels, count);
@@ -142,15 +150,16 @@ impl FileSystem<'_> {
             else {
                 continue;
             };
-            let malformed = || CollectError::malformed(FILE, line);
+            let read = parse_u64(count).zip(amount(size));
+            let Some((count, size)) = samples.skipped.line(FILE, line, read) else {
+                continue;
+            };
             let labels = [
                 ("type", name.strip_suffix(b":").unwrap_or(name)),
                 ("uuid", self.uuid),
             ];
-            let count = parse_u64(count).ok_or_else(malformed)?;
             let help = "Writes of parts of the trees, by their cause.";
             samples.counter("node_bcachefs_btree_writes_total", help, &labels, count);
-            let size = amount(size).ok_or_else(malformed)?;
             let help = "Bytes in such a write on average.";
             samples.gauge(
                 "node_bcachefs_btree_write_average_size_bytes",
@@ -175,8 +184,10 @@ impl FileSystem<'_> {
             let Some(text) = counters.text(&name)? else {
                 continue;
             };
-            let count =
-                since_creation(text).ok_or_else(|| CollectError::malformed("counters", text))?;
+            let count = since_creation(text);
+            let Some(count) = samples.skipped.line("counters", text, count) else {
+                continue;
+            };
             let metric = format!("node_bcachefs_{}_total", metric_name(&name));
             let help = format!("Counter {name} of the file system, since it was made.");
             samples.counter(metric, help, &[("uuid", self.uuid)], count);
@@ -185,8 +196,12 @@ impl FileSystem<'_> {
     }
 }
 
-fn add_device(path: &Path, uuid: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
-    let mut device = Device::open(path)?;
+fn add_device(
+    device: &mut Device,
+    path: &Path,
+    uuid: &[u8],
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
     let name = name_after(path, "dev-");
     let labels = [("device", name.as_slice()), ("uuid", uuid)];
     let [device_label, uuid_label] = labels;
@@ -204,7 +219,7 @@ fn add_device(path: &Path, uuid: &[u8], samples: &mut Samples) -> Result<(), Col
         1,
     );
     let help = "Bytes in a bucket of the device.";
-    let size = amount_of(&mut device, "bucket_size")?;
+    let size = amount_of(device, "bucket_size")?;
     samples.gauge(
         "node_bcachefs_device_bucket_size_bytes",
         help,
@@ -220,7 +235,9 @@ fn add_device(path: &Path, uuid: &[u8], samples: &mut Samples) -> Result<(), Col
 
     let text = device.label("io_done")?;
     for (operation, kind, bytes) in io_done(&text) {
-        let bytes = bytes.ok_or_else(|| CollectError::malformed("io_done", &text))?;
+        let Some(bytes) = samples.skipped.line("io_done", &text, bytes) else {
+            continue;
+        };
         let labels = [
             ("data_type", kind),
             device_label,
@@ -237,7 +254,9 @@ fn add_device(path: &Path, uuid: &[u8], samples: &mut Samples) -> Result<(), Col
     }
     let text = device.label("io_errors")?;
     for (kind, count) in errors_since_creation(&text) {
-        let count = count.ok_or_else(|| CollectError::malformed("io_errors", &text))?;
+        let Some(count) = samples.skipped.line("io_errors", &text, count) else {
+            continue;
+        };
         let labels = [device_label, ("type", kind), uuid_label];
         let help = "Errors of the device since the file system was made.";
         samples.counter("node_bcachefs_device_io_errors_total", help, &labels, count);

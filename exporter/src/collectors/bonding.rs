@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, ReadError, fields, read_attribute};
+use crate::sources::{Deadline, KeptFile, ReadError, fields, read_attribute};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "bonding",
@@ -39,15 +40,21 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Bonding {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let masters = self.masters.read().map_err(CollectError::optional)?;
+        let mut skipped = Skipped::default();
         let mut bonds = Vec::new();
         for name in fields(masters) {
-            bonds.push(look_at(&self.class, name, &mut self.buffer)?);
+            let bond = look_at(&self.class, name, &mut self.buffer);
+            match bond {
+                // It has gone since it was listed.
+                Err(error) if error.is_gone() => {}
+                bond => bonds.extend(skipped.part(bond)),
+            }
         }
         bonds.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         write(&bonds, out);
-        Ok(())
+        skipped.result()
     }
 }
 
@@ -60,10 +67,13 @@ fn look_at(class: &Path, name: &[u8], buffer: &mut Vec<u8>) -> Result<Bond, Read
     };
     let devices = read(&directory.join("bonding/slaves"), buffer)?.to_vec();
     for device in fields(&devices) {
+        let is_up = match link_state(&directory, device, buffer) {
+            // It has left the bond since it was listed.
+            Err(error) if error.is_gone() => continue,
+            state => state? == b"up",
+        };
         bond.devices += 1;
-        if link_state(&directory, device, buffer)? == b"up" {
-            bond.active += 1;
-        }
+        bond.active += u64::from(is_up);
     }
     Ok(bond)
 }

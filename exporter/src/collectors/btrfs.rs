@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{fields, lines, list_directories, parse_u64};
+use crate::sources::{Deadline, fields, lines, list_directories, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "btrfs",
@@ -32,14 +32,16 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Btrfs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             // Without the kernel's module there is no directory, and nothing amiss.
             for name in list_directories(&self.directory).unwrap_or_default() {
                 // Beside the file systems lie directories of the driver, whose names have no dash.
                 if name.contains(&b'-') {
                     let path = self.directory.join(String::from_utf8_lossy(&name).as_ref());
-                    FileSystem::open(path, name)?.add(samples)?;
+                    samples.device(&path, |attributes, samples| {
+                        FileSystem::of(&path, name, attributes)?.add(samples)
+                    });
                 }
             }
             Ok(())
@@ -47,15 +49,14 @@ impl Collector for Btrfs {
     }
 }
 
-struct FileSystem {
-    path: PathBuf,
-    attributes: Device,
+struct FileSystem<'a> {
+    path: &'a Path,
+    attributes: &'a mut Device,
     uuid: Vec<u8>,
 }
 
-impl FileSystem {
-    fn open(path: PathBuf, name: Vec<u8>) -> Result<Self, CollectError> {
-        let mut attributes = Device::open(&path)?;
+impl<'a> FileSystem<'a> {
+    fn of(path: &'a Path, name: Vec<u8>, attributes: &'a mut Device) -> Result<Self, CollectError> {
         let uuid = match attributes.label("metadata_uuid")? {
             none if none.is_empty() => name,
             uuid => uuid,

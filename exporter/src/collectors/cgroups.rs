@@ -1,9 +1,9 @@
 //! `cgroups`: how many control groups there are, from `/proc/cgroups`.
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cgroups",
@@ -26,11 +26,12 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Cgroups {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read()?;
         gather(out, |samples| {
             for line in lines(bytes).filter(|line| !line.starts_with(b"#")) {
-                add_controller(line, samples).ok_or_else(|| CollectError::malformed(FILE, line))?;
+                let read = add_controller(line, samples);
+                samples.skipped.line(FILE, line, read);
             }
             Ok(())
         })

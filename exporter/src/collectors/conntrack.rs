@@ -1,8 +1,9 @@
 //! `conntrack`: how full the table of tracked connections is, and what happened to its entries.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_hex, parse_u64, trim};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_hex, parse_u64, trim};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "conntrack",
@@ -60,7 +61,8 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Conntrack {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
         for (file, name, key, help) in [
             (
                 &mut self.count,
@@ -76,13 +78,13 @@ impl Collector for Conntrack {
             ),
         ] {
             let bytes = file.read().map_err(CollectError::optional)?;
-            let value =
-                parse_u64(trim(bytes)).ok_or_else(|| CollectError::malformed(name, bytes))?;
-            out.family(&[key], &[help], MetricKind::Gauge)
-                .sample(&[], value);
+            if let Some(value) = skipped.line(name, bytes, parse_u64(trim(bytes))) {
+                out.family(&[key], &[help], MetricKind::Gauge)
+                    .sample(&[], value);
+            }
         }
         let bytes = self.statistics.read().map_err(CollectError::optional)?;
-        for ((_, name, help), sum) in COLUMNS.into_iter().zip(parse(bytes)?) {
+        for ((_, name, help), sum) in COLUMNS.into_iter().zip(parse(bytes, &mut skipped)) {
             out.family(
                 &["node_nf_conntrack_stat_", name],
                 &[help],
@@ -90,34 +92,37 @@ impl Collector for Conntrack {
             )
             .sample(&[], sum);
         }
-        Ok(())
+        skipped.result()
     }
 }
 
 /// The sums of the shown columns over all CPUs, each of which has a line.
-fn parse(bytes: &[u8]) -> Result<[u64; COLUMNS.len()], CollectError> {
+fn parse(bytes: &[u8], skipped: &mut Skipped) -> [u64; COLUMNS.len()] {
     let mut sums = [0_u64; COLUMNS.len()];
     for line in lines(bytes).skip(1) {
-        let malformed = || CollectError::malformed(STATISTICS, line);
-        let mut width = 0;
-        for (place, field) in fields(line).enumerate() {
-            let value = parse_hex(field).ok_or_else(malformed)?;
-            width = place + 1;
-            let shown = COLUMNS.iter().position(|(column, ..)| *column == place);
-            if let Some(sum) = shown.and_then(|shown| sums.get_mut(shown)) {
-                *sum = sum.wrapping_add(value);
-            }
-        }
-        if width < OLDEST_WIDTH {
-            return Err(malformed());
+        let counts = skipped.line(STATISTICS, line, parse_cpu(line));
+        for (sum, count) in sums.iter_mut().zip(counts.into_iter().flatten()) {
+            *sum = sum.wrapping_add(count);
         }
     }
-    Ok(sums)
+    sums
+}
+
+/// The shown columns of a CPU's line; 0 for one that the kernel does not have yet.
+fn parse_cpu(line: &[u8]) -> Option<[u64; COLUMNS.len()]> {
+    let columns: Vec<u64> = fields(line).map(parse_hex).collect::<Option<_>>()?;
+    let shown = COLUMNS.map(|(column, ..)| columns.get(column).copied().unwrap_or_default());
+    (columns.len() >= OLDEST_WIDTH).then_some(shown)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8]) -> Result<[u64; COLUMNS.len()], CollectError> {
+        whole(|skipped| crate::collectors::conntrack::parse(bytes, skipped))
+    }
 
     #[test]
     fn columns_are_summed_over_cpus_with_and_without_the_newest() {

@@ -1,11 +1,19 @@
 //! `cpu`: the time each CPU spent in each mode, and what sysfs says of its topology.
 
+mod info;
+
 use std::path::PathBuf;
 
-use super::cpu_info::{BUGS_OPTION, CpuInfo, FLAGS_OPTION, INFO_OPTION};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::info::{BUGS_OPTION, CpuInfo, FLAGS_OPTION, INFO_OPTION};
+use crate::collect::cpu_list::parse_ranges;
+use crate::collect::skipped::Skipped;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, list_numbered, parse_u64, read_attribute, trim};
+use crate::sources::{
+    Deadline, KeptFile, fields, lines, list_numbered, parse_u64, read_attribute, trim,
+};
 
 const GUEST: &str = "collector.cpu.guest";
 
@@ -68,18 +76,19 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Cpu {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let plugged = self.times.update(self.file.read()?)?;
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        let plugged = self.times.update(self.file.read()?, &mut skipped);
         if plugged {
             self.topology.discover();
         }
         self.times.write(self.guest, out);
         self.write_isolated(out);
         self.topology.write(out);
-        match &mut self.info {
-            Some(info) => info.collect(out),
-            None => Ok(()),
+        if let Some(info) = &mut self.info {
+            skipped.part(info.collect(out));
         }
+        skipped.result()
     }
 }
 
@@ -111,30 +120,30 @@ struct Row {
 
 impl Times {
     /// Takes the times over from `/proc/stat`. Says whether a CPU came or went.
-    fn update(&mut self, bytes: &[u8]) -> Result<bool, CollectError> {
+    fn update(&mut self, bytes: &[u8], skipped: &mut Skipped) -> bool {
         let mut plugged = false;
         for row in &mut self.rows {
             row.present = false;
         }
         for line in lines(bytes) {
-            // The CPUs come first, in front of them their sum, which is a line without a number.
-            let Some(rest) = line.strip_prefix(b"cpu") else {
+            // Behind the CPUs comes a line with a number for each interrupt, which is long.
+            if line.starts_with(b"intr ") {
                 break;
+            }
+            // In front of the CPUs is their sum, a line without a number.
+            let Some(rest) = line.strip_prefix(b"cpu") else {
+                continue;
             };
-            let mut parts = fields(rest);
             if !rest.first().is_some_and(u8::is_ascii_digit) {
                 continue;
             }
-            let cpu = parts.next().unwrap_or_default();
-            let mut now = [0; COLUMNS];
-            for (slot, field) in now.iter_mut().zip(parts) {
-                *slot = parse_u64(field).ok_or_else(|| CollectError::malformed(FILE, line))?;
+            if let Some((cpu, now)) = skipped.line(FILE, line, parse_times(rest)) {
+                plugged |= self.take(cpu, now);
             }
-            plugged |= self.take(cpu, now);
         }
         let before = self.rows.len();
         self.rows.retain(|row| row.present);
-        Ok(plugged || self.rows.len() != before)
+        plugged || self.rows.len() != before
     }
 
     /// Takes one CPU's times. Says whether the CPU is new.
@@ -184,6 +193,17 @@ impl Times {
             }
         }
     }
+}
+
+/// A CPU's number and its times. Older kernels print fewer of them.
+fn parse_times(rest: &[u8]) -> Option<(&[u8], [u64; COLUMNS])> {
+    let mut parts = fields(rest);
+    let cpu = parts.next()?;
+    let mut times = [0; COLUMNS];
+    for (slot, field) in times.iter_mut().zip(parts) {
+        *slot = parse_u64(field)?;
+    }
+    Some((cpu, times))
 }
 
 /// The kernel's counters step back now and then (iowait and idle by design). A counter must not: the higher value
@@ -313,8 +333,16 @@ impl Topology {
             &["Whether the CPU is online."],
             MetricKind::Gauge,
         );
+        let directory = &self.directory;
         for (cpu, file) in &mut self.online {
-            let online = file.read().is_ok_and(|bytes| trim(bytes) == b"1");
+            let online = match file.read() {
+                Ok(bytes) => trim(bytes) == b"1",
+                // A CPU that cannot be switched off has no such file; one that has gone has no directory either.
+                Err(error) if error.is_absent() && directory.join(format!("cpu{cpu}")).exists() => {
+                    false
+                }
+                Err(_) => continue,
+            };
             family.sample(&[("cpu", cpu.as_bytes())], u64::from(online));
         }
     }
@@ -325,32 +353,14 @@ fn read_count(file: &mut KeptFile) -> Option<u64> {
     file.read().ok().map(trim).and_then(parse_u64)
 }
 
-/// The members of a list such as `1,3-5`, in order of their text. What is not such a list has none.
-pub(super) fn parse_ranges(list: &[u8]) -> Vec<String> {
-    let mut members = Vec::new();
-    for range in list
-        .split(|&byte| byte == b',')
-        .filter(|range| !range.is_empty())
-    {
-        let mut ends = range
-            .splitn(2, |&byte| byte == b'-')
-            .map(|end| parse_u64(end).and_then(|n| u16::try_from(n).ok()));
-        let Some(first) = ends.next().flatten() else {
-            return Vec::new();
-        };
-        let Some(last) = ends.next().unwrap_or(Some(first)) else {
-            return Vec::new();
-        };
-        members.extend((first..=last).map(|cpu| cpu.to_string()));
-    }
-    members.sort_unstable();
-    members.dedup();
-    members
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn update(times: &mut Times, bytes: &[u8]) -> Result<bool, CollectError> {
+        whole(|skipped| times.update(bytes, skipped))
+    }
 
     fn shown(times: &Times, cpu: &[u8]) -> [u64; COLUMNS] {
         times
@@ -365,14 +375,18 @@ mod tests {
     fn counters_never_go_back() {
         let mut times = Times::default();
         assert!(
-            times
-                .update(b"cpu  9 9 9 9\ncpu0 10 20 30 1000 50 60 70 80 90 100\n")
-                .unwrap()
+            update(
+                &mut times,
+                b"cpu  9 9 9 9\ncpu0 10 20 30 1000 50 60 70 80 90 100\n"
+            )
+            .unwrap()
         );
         assert!(
-            !times
-                .update(b"cpu  9 9 9 9\ncpu0 11 19 31 999 49 61 70 80 90 100\n")
-                .unwrap()
+            !update(
+                &mut times,
+                b"cpu  9 9 9 9\ncpu0 11 19 31 999 49 61 70 80 90 100\n"
+            )
+            .unwrap()
         );
         assert_eq!(
             shown(&times, b"0"),
@@ -383,21 +397,21 @@ mod tests {
     #[test]
     fn a_replugged_cpu_starts_again() {
         let mut times = Times::default();
-        times.update(b"cpu0 10 20 30 1000 50\n").unwrap();
-        times.update(b"cpu0 1 2 3 701 5\n").unwrap();
+        update(&mut times, b"cpu0 10 20 30 1000 50\n").unwrap();
+        update(&mut times, b"cpu0 1 2 3 701 5\n").unwrap();
         assert_eq!(
             shown(&times, b"0"),
             [10, 20, 30, 1000, 50, 0, 0, 0, 0, 0],
             "2.99 seconds are a step back"
         );
-        times.update(b"cpu0 1 2 3 700 5\n").unwrap();
+        update(&mut times, b"cpu0 1 2 3 700 5\n").unwrap();
         assert_eq!(shown(&times, b"0"), [1, 2, 3, 700, 5, 0, 0, 0, 0, 0]);
     }
 
     #[test]
     fn cpus_come_and_go_in_textual_order() {
         let mut times = Times::default();
-        times.update(b"cpu0 1\ncpu2 1\ncpu10 1\nintr 5\n").unwrap();
+        update(&mut times, b"cpu0 1\ncpu2 1\ncpu10 1\nintr 5\n").unwrap();
         let order = |times: &Times| {
             times
                 .rows
@@ -409,20 +423,13 @@ mod tests {
             order(&times),
             [b"0".to_vec(), b"10".to_vec(), b"2".to_vec()]
         );
-        assert!(times.update(b"cpu0 1\ncpu10 1\n").unwrap());
+        assert!(update(&mut times, b"cpu0 1\ncpu10 1\n").unwrap());
         assert_eq!(order(&times), [b"0".to_vec(), b"10".to_vec()]);
-        assert!(!times.update(b"cpu0 1\ncpu10 1\n").unwrap());
+        assert!(!update(&mut times, b"cpu0 1\ncpu10 1\n").unwrap());
     }
 
     #[test]
     fn a_broken_line_is_an_error() {
-        assert!(Times::default().update(b"cpu0 1 x\n").is_err());
-    }
-
-    #[test]
-    fn lists_of_cpus() {
-        assert_eq!(parse_ranges(b"1,9-11"), ["1", "10", "11", "9"]);
-        assert!(parse_ranges(b"").is_empty());
-        assert!(parse_ranges(b"1-x").is_empty());
+        assert!(update(&mut Times::default(), b"cpu0 1 x\n").is_err());
     }
 }

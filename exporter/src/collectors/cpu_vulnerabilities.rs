@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::device::Device;
-use super::samples::gather;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::gather;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::list_files;
+use crate::sources::{Deadline, list_files};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cpu_vulnerabilities",
@@ -27,7 +27,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for CpuVulnerabilities {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = match list_files(&self.directory) {
             // An architecture that is known to have none, or a kernel that does not tell.
             Err(error) if error.is_absent() => return Ok(()),

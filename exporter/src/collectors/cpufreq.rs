@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::cpu::parse_ranges;
-use super::device::{Device, name_after};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::cpu_list::parse_ranges;
+use crate::collect::device::{Device, name_after};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{fields, list_numbered, read_attribute};
+use crate::sources::{Deadline, fields, list_numbered, read_attribute};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cpufreq",
@@ -68,7 +68,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Cpufreq {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut buffer = Vec::new();
         let offline = read_attribute(&self.directory.join("offline"), &mut buffer);
         // The files of a CPU that is switched off stay and cannot be read.
@@ -79,12 +79,9 @@ impl Collector for Cpufreq {
                 if offline.iter().any(|offline| offline.as_bytes() == cpu) {
                     continue;
                 }
-                match Device::open(&path.join("cpufreq")) {
-                    Ok(mut device) => add_cpu(&mut device, &cpu, samples)?,
-                    // Most virtual machines cannot choose.
-                    Err(error) if error.is_absent() => {}
-                    Err(error) => return Err(error.into()),
-                }
+                // Most virtual machines cannot choose, and have no such directory.
+                let path = path.join("cpufreq");
+                samples.device(&path, |device, samples| add_cpu(device, &cpu, samples));
             }
             Ok(())
         })

@@ -1,14 +1,19 @@
 //! `diskstats`: the work of each block device, from `/proc/diskstats`, and what udev knows about it.
 
+mod udev;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::device_filter::{DeviceFilter, FilterFlags};
-use super::udev::{self, Properties};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::udev::Properties;
+use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::skipped::Skipped;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind, Value};
-use crate::sources::{KeptFile, fields, lines, parse_u64, trim};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64, trim};
 
 const FLAGS: FilterFlags = FilterFlags {
     exclude: "collector.diskstats.device-exclude",
@@ -196,8 +201,9 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Diskstats {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        self.disks.update(self.file.read()?)?;
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        self.disks.update(self.file.read()?, &mut skipped);
         for disk in self.disks.known.iter_mut().filter(|disk| !disk.ignored) {
             disk.properties = udev::read(&self.udev_data, disk.major, disk.minor, &mut self.buffer);
             disk.spins = disk
@@ -210,36 +216,38 @@ impl Collector for Diskstats {
         write_info(shown, out);
         write_contents(shown, out);
         write_ata(shown, out);
-        Ok(())
+        skipped.result()
     }
 }
 
 impl Disks {
-    fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+    fn update(&mut self, bytes: &[u8], skipped: &mut Skipped) {
         for disk in &mut self.known {
             disk.present = false;
         }
         for line in lines(bytes) {
-            let malformed = || CollectError::malformed(FILE, line);
-            let mut parts = fields(line);
-            let major = parts.next().and_then(parse_u64).ok_or_else(malformed)?;
-            let minor = parts.next().and_then(parse_u64).ok_or_else(malformed)?;
-            let name = parts.next().ok_or_else(malformed)?;
-            let Some(disk) = self.find(name) else {
-                continue;
-            };
-            disk.major = major;
-            disk.minor = minor;
-            disk.counters.clear();
-            for counter in parts.take(COLUMNS.len()) {
-                disk.counters
-                    .push(parse_u64(counter).ok_or_else(malformed)?);
-            }
-            // Very old kernels print four counters for a partition; they mean something else.
-            disk.present = disk.counters.len() >= FEWEST_COUNTERS;
+            let read = self.take(line);
+            skipped.line(FILE, line, read);
         }
         self.known.retain(|disk| disk.present);
-        Ok(())
+    }
+
+    /// Takes over a line. `None` when it cannot be read: then its disk is not present.
+    fn take(&mut self, line: &[u8]) -> Option<()> {
+        let mut parts = fields(line);
+        let major = parts.next().and_then(parse_u64)?;
+        let minor = parts.next().and_then(parse_u64)?;
+        let disk = self.find(parts.next()?)?;
+        disk.major = major;
+        disk.minor = minor;
+        disk.present = false;
+        disk.counters.clear();
+        for counter in parts.take(COLUMNS.len()) {
+            disk.counters.push(parse_u64(counter)?);
+        }
+        // Very old kernels print four counters for a partition; they mean something else.
+        disk.present = disk.counters.len() >= FEWEST_COUNTERS;
+        Some(())
     }
 
     fn find(&mut self, name: &[u8]) -> Option<&mut Disk> {
@@ -402,6 +410,11 @@ fn write_ata<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn update(disks: &mut Disks, bytes: &[u8]) -> Result<(), CollectError> {
+        whole(|skipped| disks.update(bytes, skipped))
+    }
 
     fn disks() -> Disks {
         Disks {
@@ -414,9 +427,7 @@ mod tests {
     #[test]
     fn kernels_of_any_age_are_read() {
         let mut disks = disks();
-        disks
-            .update(
-                b"   8 1 sda1 1 2 3 4\n   8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n 252 0 dm-0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n\
+        update(&mut disks, b"   8 1 sda1 1 2 3 4\n   8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n 252 0 dm-0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n\
                   259 0 nvme0n1 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18\n",
             )
             .unwrap();
@@ -434,18 +445,20 @@ mod tests {
     #[test]
     fn a_disk_that_left_is_forgotten() {
         let mut disks = disks();
-        disks
-            .update(b"8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n8 16 sdb 1 2 3 4 5 6 7 8 9 10 11\n")
-            .unwrap();
-        disks.update(b"8 32 sdb 1 2 3 4 5 6 7 8 9 10 12\n").unwrap();
+        update(
+            &mut disks,
+            b"8 0 sda 1 2 3 4 5 6 7 8 9 10 11\n8 16 sdb 1 2 3 4 5 6 7 8 9 10 11\n",
+        )
+        .unwrap();
+        update(&mut disks, b"8 32 sdb 1 2 3 4 5 6 7 8 9 10 12\n").unwrap();
         let found: Vec<_> = disks
             .known
             .iter()
             .map(|disk| (disk.name.as_slice(), disk.minor))
             .collect();
         assert_eq!(found, [(b"sdb".as_slice(), 32)]);
-        assert!(disks.update(b"8 0 sda 1 x 3 4 5 6 7 8 9 10 11\n").is_err());
-        assert!(disks.update(b"8 0\n").is_err());
+        assert!(update(&mut disks, b"8 0 sda 1 x 3 4 5 6 7 8 9 10 11\n").is_err());
+        assert!(update(&mut disks, b"8 0\n").is_err());
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::device::Device;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
+use crate::sources::Deadline;
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "dmi",
@@ -51,7 +52,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Dmi {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         // The firmware is asked once: the kernel keeps its answers until the next boot.
         if self.labels.is_empty() {
             self.discover()?;

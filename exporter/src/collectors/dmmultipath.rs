@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{list_directories, list_entries, list_numbered};
+use crate::sources::{Deadline, list_directories, list_entries, list_numbered};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "dmmultipath",
@@ -32,12 +32,14 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Dmmultipath {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         // Without block devices at all there is nothing to say.
         list_directories(&self.block_devices).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for path in list_numbered(&self.block_devices, "dm-") {
-                self.add_mapping(&path, samples)?;
+                samples.device(&path, |device, samples| {
+                    self.add_mapping(device, &path, samples)
+                });
             }
             Ok(())
         })
@@ -46,8 +48,12 @@ impl Collector for Dmmultipath {
 
 impl Dmmultipath {
     /// Adds a mapping of the device mapper if it is one of several paths.
-    fn add_mapping(&self, path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-        let mut device = Device::open(path)?;
+    fn add_mapping(
+        &self,
+        device: &mut Device,
+        path: &Path,
+        samples: &mut Samples,
+    ) -> Result<(), CollectError> {
         let uuid = device.label("dm/uuid")?;
         if !uuid.starts_with(b"mpath-") {
             return Ok(());
@@ -107,7 +113,13 @@ impl Dmmultipath {
             let disk = self
                 .block_devices
                 .join(String::from_utf8_lossy(&path).as_ref());
-            let state = Device::open(&disk)?.label("device/state")?;
+            let Some(mut disk) = Device::open_listed(&disk)? else {
+                continue;
+            };
+            let state = disk.label("device/state")?;
+            if disk.has_vanished() {
+                continue;
+            }
             let labels = [name, ("path", path.as_slice()), ("state", state.as_slice())];
             let help = "State of a path of the mapping.";
             samples.gauge("node_dmmultipath_path_state", help, &labels, 1);

@@ -1,9 +1,9 @@
 //! `drbd`: disks that are mirrored over the network, from `/proc/drbd`.
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "drbd",
@@ -125,21 +125,31 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Drbd {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
         gather(out, |samples| {
-            let mut device = "unknown".to_owned();
+            let mut device = Some("unknown".to_owned());
+            let mut is_new = false;
             for word in fields(bytes).filter_map(|word| std::str::from_utf8(word).ok()) {
                 match word.split_once(':') {
                     Some((number, "")) if parse_u64(number.as_bytes()).is_some() => {
-                        device = format!("drbd{number}");
+                        device = Some(format!("drbd{number}"));
+                        is_new = true;
+                        continue;
                     }
                     Some((key, value)) if !value.contains(':') => {
-                        add(key, value, device.as_bytes(), samples)
-                            .ok_or_else(|| CollectError::malformed(FILE, word.as_bytes()))?;
+                        // The first word behind a number: what has no number is not of the device above.
+                        if key == "cs" && !is_new {
+                            device = samples.skipped.line(FILE, word.as_bytes(), None);
+                        }
+                        if let Some(device) = &device {
+                            let read = add(key, value, device.as_bytes(), samples);
+                            samples.skipped.line(FILE, word.as_bytes(), read);
+                        }
                     }
                     _ => {}
                 }
+                is_new = false;
             }
             Ok(())
         })

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::device::{Device, name_after};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::{Device, name_after};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::list_numbered;
+use crate::sources::{Deadline, list_numbered};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "edac",
@@ -27,20 +27,23 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Edac {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             for path in list_numbered(&self.directory, "mc") {
-                add_controller(&path, samples)?;
+                samples.device(&path, |device, samples| {
+                    add_controller(device, &path, samples)
+                });
             }
             Ok(())
         })
     }
 }
 
-fn add_controller(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    let Some(mut device) = Device::open_listed(path)? else {
-        return Ok(());
-    };
+fn add_controller(
+    device: &mut Device,
+    path: &Path,
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
     let controller = name_after(path, "mc");
     let labels: [(&str, &[u8]); 1] = [("controller", &controller)];
     samples.counter(
@@ -61,15 +64,19 @@ fn add_controller(path: &Path, samples: &mut Samples) -> Result<(), CollectError
     );
     add_row_counts(&controller, b"unknown", corrected, uncorrected, samples);
     for row in list_numbered(path, "csrow") {
-        add_row(&row, &controller, samples)?;
+        samples.device(&row, |device, samples| {
+            add_row(device, &row, &controller, samples)
+        });
     }
     Ok(())
 }
 
-fn add_row(path: &Path, controller: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
-    let Some(mut device) = Device::open_listed(path)? else {
-        return Ok(());
-    };
+fn add_row(
+    device: &mut Device,
+    path: &Path,
+    controller: &[u8],
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
     let row = name_after(path, "csrow");
     let (corrected, uncorrected) = (device.required("ce_count")?, device.required("ue_count")?);
     add_row_counts(controller, &row, corrected, uncorrected, samples);
@@ -78,7 +85,7 @@ fn add_row(path: &Path, controller: &[u8], samples: &mut Samples) -> Result<(), 
         let Some(channel) = name.strip_suffix(b"_ce_count") else {
             continue;
         };
-        add_channel(&mut device, controller, &row, channel, samples)?;
+        add_channel(device, controller, &row, channel, samples)?;
     }
     Ok(())
 }

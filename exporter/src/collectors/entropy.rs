@@ -1,8 +1,9 @@
 //! `entropy`: the kernel's randomness, from `/proc/sys/kernel/random`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, parse_u64, trim};
+use crate::sources::{Deadline, KeptFile, parse_u64, trim};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "entropy",
@@ -28,16 +29,28 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Entropy {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let help = "Bits of entropy at hand.";
-        let bits = number(&mut self.available, AVAILABLE)?;
-        out.family(&["node_entropy_available_bits"], &[help], MetricKind::Gauge)
-            .sample(&[], bits);
-        let help = "Bits that the pool of entropy can hold.";
-        let bits = number(&mut self.pool, POOL)?;
-        out.family(&["node_entropy_pool_size_bits"], &[help], MetricKind::Gauge)
-            .sample(&[], bits);
-        Ok(())
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        for (file, path, name, help) in [
+            (
+                &mut self.available,
+                AVAILABLE,
+                "node_entropy_available_bits",
+                "Bits of entropy at hand.",
+            ),
+            (
+                &mut self.pool,
+                POOL,
+                "node_entropy_pool_size_bits",
+                "Bits that the pool of entropy can hold.",
+            ),
+        ] {
+            if let Some(bits) = skipped.part(number(file, path)) {
+                out.family(&[name], &[help], MetricKind::Gauge)
+                    .sample(&[], bits);
+            }
+        }
+        skipped.result()
     }
 }
 

@@ -1,19 +1,23 @@
 //! `ethtool`: what network drivers tell of themselves and count by names of their own.
 
+mod link;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 
-use regex::{Regex, bytes};
+use regex::Regex;
 use secure_exporter_ethtool_ioctl::{Driver, Ethtool, Statistic};
 
-use super::device_filter::{DeviceFilter, FilterFlags};
-use super::ethtool_link::add_link;
-use super::samples::{Samples, gather, metric_name};
-use super::settings::OptionSpec;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use self::link::add_link;
+use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::samples::{Samples, gather, metric_name};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
+use crate::collect::{Pattern, PatternError};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::list_directories;
+use crate::sources::{Deadline, list_directories};
 
 const FLAGS: FilterFlags = FilterFlags {
     exclude: "collector.ethtool.device-exclude",
@@ -82,7 +86,7 @@ struct EthtoolCollector {
 
 /// What becomes of the drivers' names.
 struct Names {
-    shown: Option<bytes::Regex>,
+    shown: Option<Pattern>,
     received: Regex,
     transmitted: Regex,
 }
@@ -98,7 +102,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for EthtoolCollector {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut devices = list_directories(&self.class).map_err(CollectError::within_reach)?;
         if devices.is_empty() {
             return Err(CollectError::Malformed {
@@ -162,11 +166,11 @@ fn add_driver(device: &[u8], driver: &Driver, samples: &mut Samples) {
 }
 
 impl Names {
-    fn new(shown: Option<bytes::Regex>) -> Result<Self, BuildError> {
+    fn new(shown: Option<Pattern>) -> Result<Self, BuildError> {
         let word = |pattern| {
-            Regex::new(pattern).map_err(|source| BuildError::Pattern {
+            Regex::new(pattern).map_err(|_| BuildError::Pattern {
                 flag: METRICS,
-                source: Box::new(source),
+                source: PatternError::Size,
             })
         };
         Ok(Self {
@@ -230,7 +234,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collectors::settings::compile;
+    use crate::collect::spec::compile;
 
     fn shown(pattern: &str, counted: &[(&str, u64)]) -> Vec<String> {
         let names = Names::new(compile(METRICS, pattern).unwrap()).unwrap();

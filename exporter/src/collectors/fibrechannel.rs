@@ -4,9 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Directory, ReadError, list_directories, parse_prefixed};
+use crate::sources::{Deadline, Directory, ReadError, list_directories, parse_prefixed};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "fibrechannel",
@@ -99,26 +100,30 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for FibreChannel {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.class).map_err(CollectError::optional)?;
+        let mut skipped = Skipped::default();
         let mut hosts = Vec::new();
         for name in names {
             let path = self.class.join(OsStr::from_bytes(&name));
-            hosts.push(read(name, path)?);
+            hosts.extend(skipped.part(read(name, path)).flatten());
         }
         write(&hosts, out);
-        Ok(())
+        skipped.result()
     }
 }
 
-fn read(name: Vec<u8>, path: PathBuf) -> Result<Host, ReadError> {
+/// `None` when it has gone since it was listed.
+fn read(name: Vec<u8>, path: PathBuf) -> Result<Option<Host>, ReadError> {
     let mut buffer = Vec::new();
     let mut host = Host {
         name,
         words: Default::default(),
         counters: Default::default(),
     };
-    let directory = Directory::open(path.clone())?;
+    let Some(directory) = Directory::open_if_present(path.clone())? else {
+        return Ok(None);
+    };
     for (slot, file) in host.words.iter_mut().zip(WORDS) {
         let word = directory.read(file, &mut buffer)?.unwrap_or_default();
         let word = match word {
@@ -127,14 +132,17 @@ fn read(name: Vec<u8>, path: PathBuf) -> Result<Host, ReadError> {
         };
         slot.extend_from_slice(word);
     }
+    if directory.has_vanished() {
+        return Ok(None);
+    }
     let Some(statistics) = Directory::open_if_present(path.join("statistics"))? else {
-        return Ok(host);
+        return Ok(Some(host));
     };
     for (slot, (file, ..)) in host.counters.iter_mut().zip(COUNTERS) {
         let counter = statistics.read(file, &mut buffer)?.and_then(parse_prefixed);
         *slot = counter.filter(|counter| *counter != NOT_COUNTED);
     }
-    Ok(host)
+    Ok(Some(host))
 }
 
 fn write(hosts: &[Host], out: &mut Exposition) {
@@ -174,14 +182,18 @@ mod tests {
         let file = |name: &str, content: &str| std::fs::write(host.path().join(name), content);
         file("port_id", "0x000002\n").unwrap();
         file("fabric_name", "0x\n").unwrap();
-        let bare = read(b"host0".to_vec(), host.path().to_owned()).unwrap();
+        let bare = read(b"host0".to_vec(), host.path().to_owned())
+            .unwrap()
+            .unwrap();
         assert_eq!(bare.words[2], b"000002");
         assert_eq!(bare.words[1], b"0x");
         assert_eq!(bare.counters, [None; COUNTERS.len()]);
         std::fs::create_dir(host.path().join("statistics")).unwrap();
         file("statistics/tx_words", "0x10\n").unwrap();
         file("statistics/rx_words", "0xffffffffffffffff\n").unwrap();
-        let counted = read(b"host0".to_vec(), host.path().to_owned()).unwrap();
+        let counted = read(b"host0".to_vec(), host.path().to_owned())
+            .unwrap()
+            .unwrap();
         let seen: Vec<u64> = counted.counters.into_iter().flatten().collect();
         assert_eq!(seen, [16]);
     }

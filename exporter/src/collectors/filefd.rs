@@ -1,8 +1,8 @@
 //! `filefd`: file descriptions that the kernel has, from `/proc/sys/fs/file-nr`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "filefd",
@@ -25,7 +25,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Filefd {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read()?;
         let (allocated, maximum) =
             parse(bytes).ok_or_else(|| CollectError::malformed(FILE, bytes))?;

@@ -1,14 +1,17 @@
 //! `filesystem`: the room on each mounted file system.
 
-use std::ffi::CStr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod mounts;
 
-use super::device_filter::{DeviceFilter, FilterFlags};
-use super::mounts::{self, Mount};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
-use crate::exposition::{Exposition, Family, MetricKind, Value};
-use crate::sources::{Answer, FileSystem, KeptFile, Prober};
+use std::path::{Path, PathBuf};
+
+use self::mounts::Mount;
+use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::skipped::Skipped;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
+use crate::exposition::{Exposition, Family, MetricKind, Value, valid_utf8};
+use crate::sources::{Answer, Deadline, FileSystem, KeptFile, Prober, Target};
 
 const MOUNT_POINTS: FilterFlags = FilterFlags {
     exclude: "collector.filesystem.mount-points-exclude",
@@ -74,7 +77,7 @@ struct Table {
     rootfs: PathBuf,
     source: Vec<u8>,
     mounts: Vec<Mount>,
-    paths: Vec<Arc<CStr>>,
+    targets: Vec<Target>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -87,7 +90,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
             rootfs: context.settings().rootfs.clone(),
             source: Vec::new(),
             mounts: Vec::new(),
-            paths: Vec::new(),
+            targets: Vec::new(),
         },
         prober: Prober::default(),
         answers: Vec::new(),
@@ -95,27 +98,31 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Filesystem {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
         let bytes = match self.init.read() {
             Err(error) if error.is_out_of_reach() => self.own.read()?,
             other => other?,
         };
-        self.table.update(bytes)?;
-        self.prober.probe(&self.table.paths, &mut self.answers);
+        let mut skipped = Skipped::default();
+        self.table.update(bytes, &mut skipped);
+        self.prober
+            .probe(&self.table.targets, &mut self.answers, deadline);
         write(&self.table.mounts, &self.answers, out);
-        Ok(())
+        skipped.result()
     }
 }
 
 impl Table {
-    fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+    fn update(&mut self, bytes: &[u8], skipped: &mut Skipped) {
         if self.source == bytes {
-            return Ok(());
+            return;
         }
         let rootfs = rootfs_prefix(&self.rootfs);
-        let mut mounts = mounts::parse(bytes, rootfs)?;
+        let mut mounts = mounts::parse(bytes, rootfs, skipped);
         mounts.retain(|mount| {
-            !self.mount_points.ignores(&mount.mount_point) && !self.types.ignores(&mount.fs_type)
+            // The patterns are for what is shown.
+            let (point, kind) = (valid_utf8(&mount.mount_point), valid_utf8(&mount.fs_type));
+            !self.mount_points.ignores(point.as_bytes()) && !self.types.ignores(kind.as_bytes())
         });
         mounts.sort_by(|a, b| a.key().cmp(&b.key()));
         mounts.dedup_by(|later, first| {
@@ -125,17 +132,21 @@ impl Table {
             }
             same
         });
-        let paths: Option<Vec<Arc<CStr>>> = mounts
-            .iter()
-            .map(|mount| mount.path_below(rootfs))
-            .collect();
-        self.paths =
-            paths.ok_or_else(|| CollectError::malformed("mountinfo", b"a path with a NUL"))?;
+        let mut paths = Vec::with_capacity(mounts.len());
+        mounts.retain(|mount| {
+            let path = mount.path_below(rootfs);
+            let path = skipped.line("mountinfo", &mount.mount_point, path);
+            // Of what is mounted over in the same place the last is asked.
+            let device = mount.device_numbers.last().cloned();
+            path.map(|path| paths.push((path, device))).is_some()
+        });
+        self.targets = Target::of(paths);
         self.mounts = mounts;
         // Only a list that was understood is remembered: a broken one is reported at every scrape.
         self.source.clear();
-        self.source.extend_from_slice(bytes);
-        Ok(())
+        if skipped.is_empty() {
+            self.source.extend_from_slice(bytes);
+        }
     }
 }
 
@@ -175,8 +186,12 @@ const SIZES: [Column; 6] = [
     }),
 ];
 
+/// As an integer where it fits: these are written faster, and as the same double.
 fn in_bytes(size: &FileSystem, blocks: u64) -> Value {
-    Value::Float(blocks as f64 * size.block_size as f64)
+    match blocks.checked_mul(size.block_size) {
+        Some(bytes) => Value::Integer(bytes),
+        None => Value::Float(blocks as f64 * size.block_size as f64),
+    }
 }
 
 fn write(mounts: &[Mount], answers: &[Answer], out: &mut Exposition) {
@@ -267,7 +282,12 @@ fn write_mount_info<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
     use rustix::io::Errno;
+
+    fn update(table: &mut Table, bytes: &[u8]) -> Result<(), CollectError> {
+        whole(|skipped| table.update(bytes, skipped))
+    }
 
     fn text(write: impl FnOnce(&mut Exposition)) -> String {
         let mut out = Exposition::default();
@@ -284,7 +304,7 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_is_shown_without_sizes() {
         let list = b"1 0 8:1 / / rw - ext4 /dev/sda1 ro\n2 0 0:9 / /net rw - nfs srv:/x rw\n3 0 0:8 / /secret rw - fuse f rw\n";
-        let mounts = mounts::parse(list, b"").unwrap();
+        let mounts = mounts::parse(list, b"", &mut Skipped::default());
         let size = FileSystem {
             block_size: 4096,
             blocks: 100,
@@ -327,13 +347,11 @@ mod tests {
             rootfs: "/host/root/".into(),
             source: Vec::new(),
             mounts: Vec::new(),
-            paths: Vec::new(),
+            targets: Vec::new(),
         };
-        table.update(b"1 0 8:1 / /z rw - ext4 /dev/b rw\n2 0 8:1 / /z ro - ext4 /dev/b rw\n3 0 8:2 / / rw - ext4 /dev/a rw\n4 1 8:3 / /z rw - ext4 /dev/b rw\n").unwrap();
-        assert_eq!(
-            table.paths,
-            [c"/host/root/".into(), c"/host/root/z".into()] as [Arc<CStr>; 2]
-        );
+        update(&mut table, b"1 0 8:1 / /z rw - ext4 /dev/b rw\n2 0 8:1 / /z ro - ext4 /dev/b rw\n3 0 8:2 / / rw - ext4 /dev/a rw\n4 1 8:3 / /z rw - ext4 /dev/b rw\n").unwrap();
+        let paths: Vec<_> = table.targets.iter().map(Target::path).collect();
+        assert_eq!(paths, [c"/host/root/", c"/host/root/z"]);
         let size = FileSystem {
             block_size: 1,
             blocks: 1,
@@ -358,9 +376,9 @@ mod tests {
             (2, 3),
             "each device has a number"
         );
-        assert!(table.update(b"broken\n").is_err());
+        assert!(update(&mut table, b"broken\n").is_err());
         assert!(
-            table.update(b"broken\n").is_err(),
+            update(&mut table, b"broken\n").is_err(),
             "an error is told each time"
         );
     }

@@ -1,15 +1,19 @@
 //! `hwmon`: fans, temperatures, voltages and other sensors, from `/sys/class/hwmon`.
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::device_filter::DeviceFilter;
-use super::hwmon_names::{Reading, clean, explode};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::names::{Reading, clean, explode};
+use crate::collect::device::Device;
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
-use crate::sources::list_directories;
+use crate::sources::{Deadline, list_directories};
 
 const CHIP_EXCLUDE: &str = "collector.hwmon.chip-exclude";
 const CHIP_INCLUDE: &str = "collector.hwmon.chip-include";
@@ -69,7 +73,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Hwmon {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         let path = |name: &Vec<u8>| self.directory.join(String::from_utf8_lossy(name).as_ref());
         let chips: Vec<Chip> = names.iter().map(path).filter_map(Chip::open).collect();

@@ -1,14 +1,19 @@
 //! `infiniband`: adapters of InfiniBand and RoCE and the counters of their ports, from `/sys/class/infiniband`.
 
+mod counters;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::device_filter::DeviceFilter;
-use super::infiniband_counters::{COUNTERS, Unit};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::counters::{COUNTERS, Unit};
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::skipped::Skipped;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Directory, ReadError, list_directories, parse_prefixed, parse_u64};
+use crate::sources::{Deadline, Directory, ReadError, list_directories, parse_prefixed, parse_u64};
 
 const EXCLUDE: &str = "collector.infiniband.device-exclude";
 const INCLUDE: &str = "collector.infiniband.device-include";
@@ -65,27 +70,37 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Infiniband {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut names = list_directories(&self.class).map_err(CollectError::optional)?;
         names.retain(|name| !self.filter.ignores(name));
+        let mut skipped = Skipped::default();
         let mut devices = Vec::new();
         for name in names {
             let path = self.class.join(OsStr::from_bytes(&name));
-            devices.push(read_device(name, path, &mut self.buffer)?);
+            let device = read_device(name, path, &mut self.buffer, &mut skipped);
+            devices.extend(skipped.part(device).flatten());
         }
         write_devices(&devices, out);
         write_states(&devices, out);
         write_counters(&devices, out);
-        Ok(())
+        skipped.result()
     }
 }
 
-fn read_device(name: Vec<u8>, path: PathBuf, buffer: &mut Vec<u8>) -> Result<Device, CollectError> {
+/// `None` when it has gone since it was listed.
+fn read_device(
+    name: Vec<u8>,
+    path: PathBuf,
+    buffer: &mut Vec<u8>,
+    skipped: &mut Skipped,
+) -> Result<Option<Device>, CollectError> {
     let mut device = Device {
         name,
         ..Device::default()
     };
-    let directory = Directory::open(path.clone())?;
+    let Some(directory) = Directory::open_if_present(path.clone())? else {
+        return Ok(None);
+    };
     for (slot, file) in [
         (&mut device.board, "board_id"),
         (&mut device.firmware, "fw_ver"),
@@ -93,30 +108,44 @@ fn read_device(name: Vec<u8>, path: PathBuf, buffer: &mut Vec<u8>) -> Result<Dev
     ] {
         slot.extend_from_slice(directory.read(file, buffer)?.unwrap_or_default());
     }
+    if directory.has_vanished() {
+        return Ok(None);
+    }
     let ports = path.join("ports");
     for number in list_directories(&ports)? {
         let path = ports.join(OsStr::from_bytes(&number));
-        device.ports.push(read_port(number, path, buffer)?);
+        let port = read_port(number, path, buffer);
+        device.ports.extend(skipped.part(port).flatten());
     }
-    Ok(device)
+    Ok(Some(device))
 }
 
-fn read_port(number: Vec<u8>, path: PathBuf, buffer: &mut Vec<u8>) -> Result<Port, CollectError> {
-    let directory = Directory::open(path.clone())?;
+/// `None` when it has gone since it was listed.
+fn read_port(
+    number: Vec<u8>,
+    path: PathBuf,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<Port>, CollectError> {
+    let Some(directory) = Directory::open_if_present(path.clone())? else {
+        return Ok(None);
+    };
     let mut value = |file: &'static str, parse: fn(&[u8]) -> Option<u64>| {
         let text = directory.read(file, buffer)?.unwrap_or_default();
         parse(text).ok_or_else(|| CollectError::malformed(file, text))
     };
-    let state = value("state", parse_state)?;
-    let physical_state = value("phys_state", parse_state)?;
-    let bytes_per_second = value("rate", parse_rate)?;
-    Ok(Port {
+    let state = value("state", parse_state);
+    let physical_state = value("phys_state", parse_state);
+    let bytes_per_second = value("rate", parse_rate);
+    if directory.has_vanished() {
+        return Ok(None);
+    }
+    Ok(Some(Port {
         number,
-        state,
-        physical_state,
-        bytes_per_second,
+        state: state?,
+        physical_state: physical_state?,
+        bytes_per_second: bytes_per_second?,
         counters: read_counters(&path, buffer)?,
-    })
+    }))
 }
 
 /// Reads what the adapter's driver counts; each driver has its own choice of files.

@@ -1,9 +1,12 @@
 //! `interrupts`: interrupts by line and CPU, from `/proc/interrupts`.
 
-use super::device_filter::DeviceFilter;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::skipped::Skipped;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 const EXCLUDE: &str = "collector.interrupts.name-exclude";
 const INCLUDE: &str = "collector.interrupts.name-include";
@@ -59,8 +62,9 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Interrupts {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let mut rows = parse(self.file.read()?, &self.filter)?;
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        let mut rows = parse(self.file.read()?, &self.filter, &mut skipped);
         rows.retain(|row| self.include_zeros || row.count > 0);
         rows.sort_unstable();
         let help = "Interrupts handled, by line and CPU.";
@@ -76,51 +80,62 @@ impl Collector for Interrupts {
                 row.count,
             );
         }
-        Ok(())
+        skipped.result()
     }
 }
 
 /// Below a line with the CPUs each interrupt has a line: its name, a number for each CPU, and words about it. Lines
 /// without words, which count errors of the whole host, have no metric.
-fn parse(bytes: &[u8], filter: &DeviceFilter) -> Result<Vec<Row>, CollectError> {
+fn parse(bytes: &[u8], filter: &DeviceFilter, skipped: &mut Skipped) -> Vec<Row> {
     let mut lines = lines(bytes);
     let cpus = fields(lines.next().unwrap_or_default()).count();
     let mut rows = Vec::new();
     for line in lines {
-        let malformed = || CollectError::malformed(FILE, line);
-        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
-            continue;
-        };
-        // On some machines no blank follows the colon.
-        let (kind, rest) = line.split_at_checked(colon).ok_or_else(malformed)?;
-        let kind = kind.trim_ascii_start();
-        let columns: Vec<&[u8]> = fields(rest.get(1..).unwrap_or_default()).collect();
-        let Some((counts, [first, more @ ..])) = columns.split_at_checked(cpus) else {
-            continue;
-        };
-        let (info, devices) = match parse_u64(kind) {
-            Some(_) => (first.to_vec(), more.join(b" ".as_slice())),
-            None => ([&[*first], more].concat().join(b" ".as_slice()), Vec::new()),
-        };
-        if filter.ignores(&[kind, &info, &devices].join(b";".as_slice())) {
-            continue;
-        }
-        for (cpu, count) in counts.iter().enumerate() {
-            rows.push(Row {
-                cpu: cpu.to_string(),
-                devices: devices.clone(),
-                info: info.clone(),
-                kind: kind.to_vec(),
-                count: parse_u64(count).ok_or_else(malformed)?,
-            });
-        }
+        let read = parse_line(line, cpus, filter);
+        rows.extend(skipped.line(FILE, line, read).into_iter().flatten());
     }
-    Ok(rows)
+    rows
+}
+
+/// The rows of a line; `None` when it has a word where a number belongs.
+fn parse_line(line: &[u8], cpus: usize, filter: &DeviceFilter) -> Option<Vec<Row>> {
+    // On some machines no blank follows the colon.
+    let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+        return Some(Vec::new());
+    };
+    let (kind, rest) = line.split_at_checked(colon)?;
+    let kind = kind.trim_ascii_start();
+    let columns: Vec<&[u8]> = fields(rest.get(1..)?).collect();
+    let Some((counts, [first, more @ ..])) = columns.split_at_checked(cpus) else {
+        return Some(Vec::new());
+    };
+    let (info, devices) = match parse_u64(kind) {
+        Some(_) => (first.to_vec(), more.join(b" ".as_slice())),
+        None => ([&[*first], more].concat().join(b" ".as_slice()), Vec::new()),
+    };
+    if filter.ignores(&[kind, &info, &devices].join(b";".as_slice())) {
+        return Some(Vec::new());
+    }
+    let row = |(cpu, count): (usize, &&[u8])| {
+        Some(Row {
+            cpu: cpu.to_string(),
+            devices: devices.clone(),
+            info: info.clone(),
+            kind: kind.to_vec(),
+            count: parse_u64(count)?,
+        })
+    };
+    counts.iter().enumerate().map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8], filter: &DeviceFilter) -> Result<Vec<Row>, CollectError> {
+        whole(|skipped| crate::collectors::interrupts::parse(bytes, filter, skipped))
+    }
 
     #[test]
     fn lines_of_devices_and_of_the_cpu_are_told_apart() {

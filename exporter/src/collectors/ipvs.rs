@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_hex, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_hex, parse_u64};
 
 const LABELS: &str = "collector.ipvs.backend-labels";
 
@@ -79,15 +82,17 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Ipvs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let totals = parse_totals(self.statistics.read().map_err(CollectError::optional)?)?;
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        let statistics = self.statistics.read().map_err(CollectError::optional)?;
+        let totals = skipped.part(parse_totals(statistics)).into_iter().flatten();
         for ((name, help), total) in TOTALS.into_iter().zip(totals) {
             out.family(&[name], &[help], MetricKind::Counter)
                 .sample(&[], total);
         }
-        let backends = parse_backends(self.backends.read()?, self.shown)?;
+        let backends = parse_backends(self.backends.read()?, self.shown, &mut skipped);
         write_backends(&backends, self.shown, out);
-        Ok(())
+        skipped.result()
     }
 }
 
@@ -105,31 +110,42 @@ fn parse_totals(bytes: &[u8]) -> Result<[u64; TOTALS.len()], CollectError> {
 fn parse_backends(
     bytes: &[u8],
     shown: [bool; ALL_LABELS.len()],
-) -> Result<BTreeMap<Key, Backend>, CollectError> {
+    skipped: &mut Skipped,
+) -> BTreeMap<Key, Backend> {
     let mut backends = BTreeMap::<Key, Backend>::new();
-    let mut service = Service::default();
+    // Backends of a service that cannot be read are lost with it.
+    let mut service = None;
     for line in lines(bytes) {
-        let malformed = || CollectError::malformed(BACKENDS, line);
         let mut parts = fields(line);
         match (parts.next(), parts.next()) {
             (Some(b"TCP" | b"UDP" | b"SCTP" | b"FWM"), Some(_)) => {
-                service = parse_service(line).ok_or_else(malformed)?;
+                service = skipped.line(BACKENDS, line, parse_service(line));
             }
             // The last line of the headings looks like a backend's.
             (Some(b"->"), Some(b"RemoteAddress:Port")) => {}
             (Some(b"->"), Some(_)) => {
-                let (address, port, backend) = parse_backend(line).ok_or_else(malformed)?;
+                let read = skipped.line(BACKENDS, line, parse_backend(line));
+                let (Some(service), Some((address, port, backend))) = (&service, read) else {
+                    continue;
+                };
                 let sum = backends
-                    .entry(key(&service, address, port, shown))
+                    .entry(key(service, address, port, shown))
                     .or_default();
                 sum.active = sum.active.wrapping_add(backend.active);
                 sum.inactive = sum.inactive.wrapping_add(backend.inactive);
                 sum.weight = sum.weight.wrapping_add(backend.weight);
             }
-            _ => {}
+            (Some(b"IP" | b"Prot"), _) => {}
+            // It should be a service, or a backend.
+            (Some(_), Some(_)) if !line.starts_with(b" ") => {
+                service = skipped.line(BACKENDS, line, None);
+            }
+            _ => {
+                skipped.line::<()>(BACKENDS, line, None);
+            }
         }
     }
-    Ok(backends)
+    backends
 }
 
 fn key(service: &Service, address: String, port: String, shown: [bool; ALL_LABELS.len()]) -> Key {
@@ -245,6 +261,14 @@ fn write_backends(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse_backends(
+        bytes: &[u8],
+        shown: [bool; ALL_LABELS.len()],
+    ) -> Result<BTreeMap<Key, Backend>, CollectError> {
+        whole(|skipped| crate::collectors::ipvs::parse_backends(bytes, shown, skipped))
+    }
 
     const TABLE: &[u8] = b"IP Virtual Server version 1.2.1 (size=4096)\n\
         Prot LocalAddress:Port Scheduler Flags\n  \

@@ -1,8 +1,8 @@
 //! `kernel_hung`: tasks that the kernel has found hanging, from `/proc/sys/kernel/hung_task_detect_count`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, parse_u64, trim};
+use crate::sources::{Deadline, KeptFile, parse_u64, trim};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "kernel_hung",
@@ -25,7 +25,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for KernelHung {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
         let count = parse_u64(trim(bytes)).ok_or_else(|| CollectError::malformed(FILE, bytes))?;
         let help = "Tasks that the kernel has found hanging since it booted.";

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::device::Device;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
+use crate::sources::Deadline;
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "ksmd",
@@ -94,7 +95,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Ksmd {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut settings = Device::open(&self.directory)?;
         for (file, name, help, kind, divisor) in FILES {
             let value = settings.required(file)? / divisor;

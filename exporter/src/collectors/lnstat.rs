@@ -5,9 +5,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, list_files, parse_hex};
+use crate::sources::{Deadline, KeptFile, fields, lines, list_files, parse_hex};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "lnstat",
@@ -36,7 +37,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Lnstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = match list_files(&self.directory) {
             Ok(names) => names,
             // The kernel has no such caches.
@@ -45,11 +46,13 @@ impl Collector for Lnstat {
         };
         self.files.retain(|name, _| names.contains(name));
         let mut columns = Columns::new();
+        let mut skipped = Skipped::default();
         for name in names {
             let path = self.directory.join(OsStr::from_bytes(&name));
             let file = self.files.entry(name.clone());
             let file = file.or_insert_with(|| KeptFile::new(path));
-            parse(file.read()?, &name, &mut columns)?;
+            let bytes = skipped.part(file.read()).unwrap_or_default();
+            parse(bytes, &name, &mut columns, &mut skipped);
         }
         for (column, mut rows) in columns {
             rows.sort_unstable();
@@ -62,30 +65,40 @@ impl Collector for Lnstat {
                 family.sample(&[("cpu", cpu.as_bytes()), ("subsystem", name)], *count);
             }
         }
-        Ok(())
+        skipped.result()
     }
 }
 
 /// A line of headings, then a line of hexadecimal numbers for each CPU.
-fn parse(bytes: &[u8], name: &[u8], columns: &mut Columns) -> Result<(), CollectError> {
+fn parse(bytes: &[u8], name: &[u8], columns: &mut Columns, skipped: &mut Skipped) {
     let mut lines = lines(bytes);
-    let headings: Vec<&[u8]> = fields(lines.next().unwrap_or_default()).collect();
+    let headings = fields(lines.next().unwrap_or_default());
+    let headings: Vec<Option<&str>> = headings.map(|word| str::from_utf8(word).ok()).collect();
     for (cpu, line) in lines.enumerate() {
-        let malformed = || CollectError::malformed(DIRECTORY, line);
-        for (place, field) in fields(line).enumerate() {
-            let heading = headings.get(place).ok_or_else(malformed)?;
-            let heading = str::from_utf8(heading).map_err(|_| malformed())?;
-            let count = parse_hex(field).ok_or_else(malformed)?;
+        let read = parse_cpu(line, &headings);
+        for (heading, count) in skipped.line(DIRECTORY, line, read).into_iter().flatten() {
             let rows = columns.entry(heading.to_owned()).or_default();
             rows.push((cpu.to_string(), name.to_vec(), count));
         }
     }
-    Ok(())
+}
+
+fn parse_cpu<'a>(line: &[u8], headings: &[Option<&'a str>]) -> Option<Vec<(&'a str, u64)>> {
+    let count = |(place, field): (usize, _)| {
+        let heading = headings.get(place).copied().flatten()?;
+        Some((heading, parse_hex(field)?))
+    };
+    fields(line).enumerate().map(count).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8], name: &[u8], columns: &mut Columns) -> Result<(), CollectError> {
+        whole(|skipped| crate::collectors::lnstat::parse(bytes, name, columns, skipped))
+    }
 
     #[test]
     fn columns_of_one_name_come_together() {

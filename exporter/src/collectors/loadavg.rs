@@ -1,8 +1,8 @@
 //! `loadavg`: the load averages.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields};
+use crate::sources::{Deadline, KeptFile, fields};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "loadavg",
@@ -25,7 +25,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Loadavg {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read()?;
         let [one, five, fifteen] =
             parse(bytes).ok_or_else(|| CollectError::malformed(FILE, bytes))?;

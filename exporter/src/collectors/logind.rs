@@ -2,10 +2,10 @@
 
 use zbus::zvariant::OwnedObjectPath;
 
-use super::samples::gather;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::gather;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{BusError, Peer, SystemBus};
+use crate::sources::{BusError, Deadline, Peer, SystemBus};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "logind",
@@ -51,7 +51,8 @@ fn build(_: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Logind {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
+        self.bus.until(deadline);
         let seats: Vec<(String, OwnedObjectPath)> = self.bus.call(manager(), "ListSeats", &())?;
         let mut seats: Vec<String> = seats.into_iter().map(|(name, _)| name).collect();
         // Sessions without a seat are those over the network.
@@ -149,6 +150,7 @@ fn combinations(
 mod tests {
     use super::*;
     use crate::sources::FakeBus;
+    use std::time::Duration;
 
     struct Manager;
     struct Remote(&'static str);
@@ -201,7 +203,9 @@ mod tests {
                 .serve_at(format!("{session}/c"), Remote("new"))
         });
         let mut out = Exposition::default();
-        Logind { bus: bus.client() }.collect(&mut out).unwrap();
+        Logind { bus: bus.client() }
+            .collect(&mut out, Deadline::after(Duration::from_secs(9)))
+            .unwrap();
         let mut text = Vec::new();
         out.append_sorted(&mut text);
         let text = String::from_utf8(text).unwrap();

@@ -1,13 +1,15 @@
 //! `mdadm`: arrays of disks made by the kernel, from `/proc/mdstat` and sysfs.
 
+mod mdstat;
+
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::mdstat::{self, Array};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use self::mdstat::Array;
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{KeptFile, fields, list_numbered, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, list_numbered, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "mdadm",
@@ -43,15 +45,17 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Mdadm {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
-        let arrays = mdstat::parse(bytes)?;
         gather(out, |samples| {
+            let arrays = mdstat::parse(bytes, &mut samples.skipped);
             for array in &arrays {
                 add_array(array, samples);
             }
             for path in list_numbered(&self.block_devices, "md") {
-                add_from_sysfs(&path, samples)?;
+                samples.device(&path.join("md"), |device, samples| {
+                    add_from_sysfs(device, &path, samples)
+                });
             }
             Ok(())
         })
@@ -73,16 +77,20 @@ fn add_array(array: &Array<'_>, samples: &mut Samples) {
             array.disks,
         ),
     ] {
-        samples.gauge(name, help, &[device], value);
+        if let Some(value) = value {
+            samples.gauge(name, help, &[device], value);
+        }
     }
     for (state, count) in [
         ("active", array.active),
-        ("failed", array.failed),
-        ("spare", array.spare),
+        ("failed", Some(array.failed)),
+        ("spare", Some(array.spare)),
     ] {
         let help = "Disks of the array by their state.";
         let labels = [device, ("state", state.as_bytes())];
-        samples.gauge("node_md_disks", help, &labels, count);
+        if let Some(count) = count {
+            samples.gauge("node_md_disks", help, &labels, count);
+        }
     }
     for (state, activity) in STATES {
         let help = "Whether the array is in the state.";
@@ -96,13 +104,13 @@ fn add_array(array: &Array<'_>, samples: &mut Samples) {
     }
 }
 
-fn add_from_sysfs(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    let mut device = match Device::open(&path.join("md")) {
-        Err(error) if error.is_absent() => return Ok(()),
-        other => other?,
-    };
+fn add_from_sysfs(
+    device: &mut Device,
+    path: &Path,
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-    let level = device.label("level")?;
+    let level = device.required_text("level")?;
     let labels = [("device", name)];
     // While an array is reshaped, the former number of disks follows in brackets.
     let disks = device.label("raid_disks")?;

@@ -1,8 +1,9 @@
 //! `meminfo`: what the kernel says about memory.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
-use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::{Exposition, MetricKind, Value};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "meminfo",
@@ -25,14 +26,17 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Meminfo {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         write(self.file.read()?, out)
     }
 }
 
 fn write(bytes: &[u8], out: &mut Exposition) -> Result<(), CollectError> {
+    let mut skipped = Skipped::default();
     for line in lines(bytes) {
-        let (key, value) = parse(line).ok_or_else(|| CollectError::malformed(FILE, line))?;
+        let Some((key, value)) = skipped.line(FILE, line, parse(line)) else {
+            continue;
+        };
         if let Some(name) = metric_name(key) {
             out.family(
                 &["node_memory_", name],
@@ -42,18 +46,18 @@ fn write(bytes: &[u8], out: &mut Exposition) -> Result<(), CollectError> {
             .sample(&[], value);
         }
     }
-    Ok(())
+    skipped.result()
 }
 
 /// A line's key and its value, in bytes where the line has a unit.
-fn parse(line: &[u8]) -> Option<(&[u8], u64)> {
+fn parse(line: &[u8]) -> Option<(&[u8], Value)> {
     let mut parts = fields(line);
     let key = parts.next()?.strip_suffix(b":")?;
-    let value = parts.next().and_then(parse_u64)?;
+    let value = parts.next().and_then(Value::parse)?;
     match parts.next() {
         None => Some((key, value)),
         // The only unit that the kernel uses.
-        Some(b"kB") => Some((key, value.checked_mul(1024)?)),
+        Some(b"kB") => Some((key, value.times(1024))),
         Some(_) => None,
     }
 }
@@ -125,21 +129,31 @@ mod tests {
     fn kilobytes_become_bytes_and_counts_stay() {
         assert_eq!(
             parse(b"MemTotal:       24684092 kB"),
-            Some((b"MemTotal".as_slice(), 24_684_092 * 1024))
+            Some((b"MemTotal".as_slice(), Value::Integer(24_684_092 * 1024)))
         );
         assert_eq!(
             parse(b"HugePages_Total:       7"),
-            Some((b"HugePages_Total".as_slice(), 7))
+            Some((b"HugePages_Total".as_slice(), Value::Integer(7)))
         );
         assert_eq!(parse(b"MemTotal: 5 MB"), None);
-        assert_eq!(parse(b"MemTotal: -5 kB"), None);
+        // A container's file system that subtracts too much shows this.
+        assert_eq!(
+            parse(b"SwapFree: 18446744073709547520 kB"),
+            Some((
+                b"SwapFree".as_slice(),
+                Value::Float(1.888_946_593_147_857_7e22)
+            ))
+        );
+        assert_eq!(parse(b"MemTotal: x kB"), None);
         assert_eq!(parse(b"MemTotal 5 kB"), None);
     }
 
     #[test]
-    fn an_unknown_line_is_passed_over_and_a_broken_one_is_an_error() {
+    fn an_unknown_line_is_passed_over_and_a_broken_one_costs_only_itself() {
         let mut out = Exposition::default();
-        write(b"MemFree: 1 kB\nNewInLinux9: 2 kB\n", &mut out).unwrap();
+        let text = b"\nMemTotal:\nMemFree: 1 kB\nNewInLinux9: 2 kB\n";
+        let error = write(text, &mut out).unwrap_err().to_string();
+        assert!(error.contains("\"MemTotal:\""), "{error}");
         let mut text = Vec::new();
         out.append_sorted(&mut text);
         let samples = String::from_utf8(text)
@@ -148,6 +162,5 @@ mod tests {
             .filter(|line| !line.starts_with('#'))
             .count();
         assert_eq!(samples, 1);
-        assert!(write(b"MemFree:\n", &mut out).is_err());
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::device::name_after;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
-use crate::exposition::Exposition;
-use crate::sources::{ReadError, fields, lines, list_numbered, parse_u64, read_attribute};
+use crate::collect::device::name_after;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::exposition::{Exposition, Value};
+use crate::sources::{Deadline, ReadError, fields, lines, list_numbered, read_attribute};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "meminfo_numa",
@@ -18,7 +18,9 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 
 const MEMORY: &str = "meminfo";
 const STATISTICS: &str = "numastat";
-const KIBIBYTE: u64 = 1024;
+const KIBIBYTE: u32 = 1024;
+/// Adds the samples of one line of a node's file.
+type Add = fn(&[u8], &[u8], &mut Samples) -> Option<()>;
 
 struct MeminfoNuma {
     directory: PathBuf,
@@ -31,18 +33,20 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for MeminfoNuma {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             let mut buffer = Vec::new();
             for path in list_numbered(&self.directory, "node") {
                 let node = name_after(&path, "node");
-                for line in lines(read(&path.join(MEMORY), &mut buffer)?) {
-                    add_memory(line, &node, samples)
-                        .ok_or_else(|| CollectError::malformed(MEMORY, line))?;
-                }
-                for line in lines(read(&path.join(STATISTICS), &mut buffer)?) {
-                    add_statistic(line, &node, samples)
-                        .ok_or_else(|| CollectError::malformed(STATISTICS, line))?;
+                for (file, add) in [
+                    (MEMORY, add_memory as Add),
+                    (STATISTICS, add_statistic as Add),
+                ] {
+                    let bytes = read(&path.join(file), &mut buffer);
+                    for line in lines(samples.skipped.part(bytes).unwrap_or_default()) {
+                        let read = add(line, &node, samples);
+                        samples.skipped.line(file, line, read);
+                    }
                 }
             }
             Ok(())
@@ -60,10 +64,10 @@ fn add_memory(line: &[u8], node: &[u8], samples: &mut Samples) -> Option<()> {
     let name = std::str::from_utf8(words.next()?)
         .ok()?
         .trim_end_matches(':');
-    let number = parse_u64(words.next()?)?;
+    let number = Value::parse(words.next()?)?;
     let value = match words.next() {
         None => number,
-        Some(b"kB") => number.checked_mul(KIBIBYTE)?,
+        Some(b"kB") => number.times(KIBIBYTE),
         Some(_) => return None,
     };
     let name = name.replace('(', "_").replace(')', "");
@@ -81,7 +85,7 @@ fn add_memory(line: &[u8], node: &[u8], samples: &mut Samples) -> Option<()> {
 fn add_statistic(line: &[u8], node: &[u8], samples: &mut Samples) -> Option<()> {
     let mut words = fields(line);
     let name = std::str::from_utf8(words.next()?).ok()?;
-    let value = parse_u64(words.next()?)?;
+    let value = Value::parse(words.next()?)?;
     let help = format!("Statistic {name} of the node's allocations of memory.");
     samples.counter(
         format!("node_memory_numa_{name}_total"),

@@ -1,12 +1,14 @@
 //! `mountstats`: what was done over each NFS mount, from `/proc/self/mountstats`.
 
+mod format;
+
 use std::collections::HashSet;
 
-use super::mountstats_format::{Mount, parse};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use self::format::{Mount, parse};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, lines};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "mountstats",
@@ -171,14 +173,14 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Mountstats {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let mounts = parse(self.statistics.read()?)?;
-        // Both files list the same mounts in the same order.
-        let addresses: Vec<&[u8]> = lines(self.mounts.read()?).map(address).collect();
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let statistics = self.statistics.read()?;
+        let listed: Vec<&[u8]> = lines(self.mounts.read()?).collect();
         gather(out, |samples| {
+            let mounts = parse(statistics, &mut samples.skipped);
             let mut shown = HashSet::new();
             for mount in &mounts {
-                let address = addresses.get(mount.place).copied().unwrap_or_default();
+                let address = address_of(mount, &listed);
                 for transport in &mount.transports {
                     let labels = [
                         ("export", mount.export),
@@ -196,6 +198,15 @@ impl Collector for Mountstats {
             Ok(())
         })
     }
+}
+
+/// The address of a mount's server, from the line that mountinfo has for the mount. Both files list the same mounts in
+/// the same order, unless a line of one of them cannot be read.
+fn address_of<'a>(mount: &Mount<'_>, listed: &[&'a [u8]]) -> &'a [u8] {
+    let is_it = |line: &&&[u8]| fields(line).nth(4) == Some(mount.mount_point);
+    let line = listed.get(mount.place).filter(is_it);
+    let line = line.or_else(|| listed.iter().find(is_it));
+    line.map(|line| address(line)).unwrap_or_default()
 }
 
 /// The server's address among the last options of a line of mountinfo.
@@ -220,11 +231,13 @@ fn add_mount_point(mount: &Mount<'_>, labels: &MountLabels<'_>, samples: &mut Sa
 fn add_statistics(mount: &Mount<'_>, labels: &MountLabels<'_>, samples: &mut Samples) {
     let name = |middle: &str| format!("node_mountstats_nfs_{middle}_total");
     let help = "Seconds since the export was mounted.";
-    samples.counter(name("age_seconds"), help, labels, mount.age);
-    for ((middle, help), value) in BYTES.iter().zip(mount.bytes) {
+    if let Some(age) = mount.age {
+        samples.counter(name("age_seconds"), help, labels, age);
+    }
+    for ((middle, help), value) in BYTES.iter().zip(mount.bytes.into_iter().flatten()) {
         samples.counter(name(middle), *help, labels, value);
     }
-    for ((middle, help), value) in EVENTS.iter().zip(mount.events) {
+    for ((middle, help), value) in EVENTS.iter().zip(mount.events.into_iter().flatten()) {
         if !middle.is_empty() {
             samples.counter(name(middle), *help, labels, value);
         }
@@ -233,7 +246,8 @@ fn add_statistics(mount: &Mount<'_>, labels: &MountLabels<'_>, samples: &mut Sam
     for (place, transport) in mount.transports.iter().enumerate() {
         let place = place.to_string();
         let labels = [export, address, protocol, ("transport", place.as_bytes())];
-        for ((end, help, kind), value) in TRANSPORT.iter().zip(transport.numbers) {
+        let numbers = transport.numbers.into_iter().flatten();
+        for ((end, help, kind), value) in TRANSPORT.iter().zip(numbers) {
             if !end.is_empty() {
                 let value = if *end == "idle_time_seconds" {
                     value % MANTISSA

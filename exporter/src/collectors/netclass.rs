@@ -1,17 +1,25 @@
-//! `netclass`: what each network device is and how its link stands, from `/sys/class/net`.
+//! `netclass`: what each network device is and how its link stands, as `/sys/class/net` has it.
+//!
+//! In the host's network namespace the same values come over netlink, one answer for all devices; elsewhere from the files.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+mod assigned;
+mod device;
+mod from_files;
+mod from_links;
+mod link_modes;
+mod netlink;
 
-use regex::bytes::Regex;
+use std::cmp::Ordering;
 
-use super::netclass_netlink::NetclassNetlink;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
-use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{
-    Directory, KeptDirectory, ReadError, is_sysfs, list_devices, parse_prefixed, parse_signed,
+use self::device::{Device, NUMBERS, SPEED};
+use self::from_files::Files;
+use self::from_links::FromLinks;
+use self::netlink::NetclassNetlink;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec, Pattern,
 };
+use crate::exposition::{Exposition, MetricKind, Value};
+use crate::sources::{Deadline, Pool, SharedLinks};
 
 const IGNORED: &str = "collector.netclass.ignored-devices";
 const IGNORE_INVALID_SPEED: &str = "collector.netclass.ignore-invalid-speed";
@@ -21,7 +29,7 @@ const WITH_STATISTICS: &str = "collector.netclass_rtnl.with-stats";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "netclass",
     default_enabled: true,
-    summary: "Properties of each network device, from /sys/class/net.",
+    summary: "Properties of each network device, as in /sys/class/net.",
     options: &[
         OptionSpec::pattern(
             IGNORED,
@@ -36,7 +44,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::switch(
             NETLINK,
             "false",
-            "Ask the kernel over netlink instead of reading sysfs, which is dear with many devices.",
+            "Show the properties as netlink names them: with alternative names, and without adminstate.",
         ),
         OptionSpec::switch(
             WITH_STATISTICS,
@@ -47,64 +55,16 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// Attributes that are numbers: the file and the rest of the metric's name.
-const NUMBERS: [(&str, &str); 17] = [
-    ("addr_assign_type", "address_assign_type"),
-    ("carrier", "carrier"),
-    ("carrier_changes", "carrier_changes_total"),
-    ("carrier_down_count", "carrier_down_changes_total"),
-    ("carrier_up_count", "carrier_up_changes_total"),
-    ("dev_id", "device_id"),
-    ("dormant", "dormant"),
-    ("flags", "flags"),
-    ("ifindex", "iface_id"),
-    ("iflink", "iface_link"),
-    ("link_mode", "iface_link_mode"),
-    ("mtu", "mtu_bytes"),
-    ("name_assign_type", "name_assign_type"),
-    ("netdev_group", "net_dev_group"),
-    ("speed", SPEED),
-    ("tx_queue_len", "transmit_queue_length"),
-    ("type", "protocol_type"),
-];
-/// The kernel says megabits per second.
-const SPEED: &str = "speed_bytes";
-const FLAGS: &str = "flags";
-/// `IFF_UP`
-const UP: u32 = 1;
-/// Devices whose files are kept open, at some twenty descriptors each: most hosts have no more, and one with
-/// thousands must not run out of descriptors.
-const MOST_KEPT: usize = 8;
-
 struct Netclass {
-    class: PathBuf,
-    /// Empty where files may be replaced.
-    kept: Vec<Kept>,
-    most_kept: usize,
-    ignored: Option<Regex>,
+    links: SharedLinks,
+    from_links: FromLinks,
+    files: Files,
+    ignored: Option<Pattern>,
     ignore_invalid_speed: bool,
-    buffer: Vec<u8>,
     /// In order of name.
-    devices: Vec<Device>,
-}
-
-/// A device's directory. Another device that took its name has another inode.
-struct Kept {
-    name: Vec<u8>,
-    inode: u64,
-    directory: KeptDirectory,
-}
-
-#[derive(Debug, Default)]
-struct Device {
-    name: Vec<u8>,
-    /// The values of [`NUMBERS`], of those that the driver gives.
-    numbers: [Option<f64>; NUMBERS.len()],
-    address: Vec<u8>,
-    broadcast: Vec<u8>,
-    duplex: Vec<u8>,
-    alias: Vec<u8>,
-    state: Vec<u8>,
+    devices: Pool<Device>,
+    /// Places in `devices`, in the order of what is said of them in words.
+    rows: Vec<usize>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -115,125 +75,44 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
         if with_statistics && context.settings().enabled.contains("netdev") {
             return Err(BuildError::Exclusive(WITH_STATISTICS, "collector.netdev"));
         }
-        let collector = NetclassNetlink::new(class, ignored, with_statistics);
+        let collector = NetclassNetlink::new(context.links(), class, ignored, with_statistics);
         return Ok(Box::new(collector));
     }
     Ok(Box::new(Netclass {
-        kept: Vec::new(),
-        most_kept: if is_sysfs(&class) { MOST_KEPT } else { 0 },
-        class,
+        links: context.links(),
+        from_links: FromLinks::new(class.clone()),
+        files: Files::new(class),
         ignored,
         ignore_invalid_speed: context.switch(IGNORE_INVALID_SPEED)?,
-        buffer: Vec::new(),
-        devices: Vec::new(),
+        devices: Pool::default(),
+        rows: Vec::new(),
     }))
 }
 
 impl Collector for Netclass {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        self.look().map_err(CollectError::within_reach)?;
-        write_numbers(&self.devices, self.ignore_invalid_speed, out);
-        write_states(&self.devices, out);
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
+        self.look(deadline)?;
+        let devices = self.devices.as_slice();
+        write_numbers(devices, self.ignore_invalid_speed, out);
+        write_states(devices, &mut self.rows, out);
         Ok(())
     }
 }
 
 impl Netclass {
-    fn look(&mut self) -> Result<(), ReadError> {
-        let ignored = self.ignored.as_ref();
-        let mut listed = list_devices(&self.class)?;
-        listed.retain(|(name, _)| !ignored.is_some_and(|pattern| pattern.is_match(name)));
-        let is_there = |kept: &Kept| {
-            let entry = |listed: &(Vec<u8>, u64)| listed.0.cmp(&kept.name);
-            let found = listed.binary_search_by(entry).ok();
-            found
-                .and_then(|place| listed.get(place))
-                .map(|found| found.1)
-                == Some(kept.inode)
-        };
-        self.kept.retain(is_there);
+    fn look(&mut self, deadline: Deadline) -> Result<(), CollectError> {
         self.devices.clear();
-        for (name, inode) in listed {
-            self.look_at(name, inode)?;
-        }
-        Ok(())
-    }
-
-    fn look_at(&mut self, name: Vec<u8>, inode: u64) -> Result<(), ReadError> {
-        let kept = self.kept.iter_mut().find(|kept| kept.name == name);
-        let device = match kept {
-            Some(kept) => Device::read(name, &mut self.buffer, |file, buffer| {
-                kept.directory.read(file, buffer)
-            })?,
-            None => {
-                let path = self.class.join(OsStr::from_bytes(&name));
-                let Some(directory) = Directory::open_if_present(path)? else {
-                    return Ok(());
-                };
-                let device = Device::read(name.clone(), &mut self.buffer, |file, buffer| {
-                    directory.read(file, buffer)
-                })?;
-                if self.kept.len() < self.most_kept {
-                    self.kept.push(Kept {
-                        name,
-                        inode,
-                        directory: KeptDirectory::new(directory),
-                    });
-                }
-                device
-            }
+        let (ignored, devices) = (self.ignored.as_ref(), &mut self.devices);
+        let wanted = |name: &[u8]| !ignored.is_some_and(|pattern| pattern.is_match(name));
+        let Some(links) = self.links.read_instead_of_files(deadline)? else {
+            let looked = self.files.look(wanted, devices);
+            return looked.map_err(CollectError::within_reach);
         };
-        self.devices.push(device);
+        self.from_links.fill(&links, wanted, devices);
+        // The next collector need not wait for drivers.
+        drop(links);
+        self.from_links.complete(deadline, devices)?;
         Ok(())
-    }
-}
-
-impl Device {
-    fn read(
-        name: Vec<u8>,
-        buffer: &mut Vec<u8>,
-        mut read: impl for<'a> FnMut(
-            &'static str,
-            &'a mut Vec<u8>,
-        ) -> Result<Option<&'a [u8]>, ReadError>,
-    ) -> Result<Self, ReadError> {
-        let mut device = Self {
-            name,
-            ..Self::default()
-        };
-        for (slot, (file, _)) in device.numbers.iter_mut().zip(NUMBERS) {
-            *slot = read(file, buffer)?.and_then(parse);
-        }
-        for (slot, file) in [
-            (&mut device.address, "address"),
-            (&mut device.broadcast, "broadcast"),
-            (&mut device.duplex, "duplex"),
-            (&mut device.alias, "ifalias"),
-            (&mut device.state, "operstate"),
-        ] {
-            slot.extend_from_slice(read(file, buffer)?.unwrap_or_default());
-        }
-        Ok(device)
-    }
-
-    fn number(&self, name: &str) -> Option<f64> {
-        let place = NUMBERS.iter().position(|(_, metric)| *metric == name)?;
-        self.numbers.get(place).copied().flatten()
-    }
-
-    fn administrative_state(&self) -> &'static [u8] {
-        match self.number(FLAGS) {
-            None => b"unknown",
-            Some(flags) if flags as u32 & UP != 0 => b"up",
-            Some(_) => b"down",
-        }
-    }
-}
-
-fn parse(text: &[u8]) -> Option<f64> {
-    match parse_prefixed(text) {
-        Some(number) => Some(number as f64),
-        None => parse_signed(text),
     }
 }
 
@@ -247,7 +126,7 @@ fn write_numbers(devices: &[Device], ignore_invalid_speed: bool, out: &mut Expos
         let help = ["Property of network devices: ", name, "."];
         let mut family = out.family(&["node_network_", name], &help, kind);
         for device in devices {
-            let value = match device.numbers.get(place).copied().flatten() {
+            let value = match device.number(place) {
                 Some(speed) if name == SPEED => bytes_per_second(speed, ignore_invalid_speed),
                 number => number,
             };
@@ -260,31 +139,29 @@ fn write_numbers(devices: &[Device], ignore_invalid_speed: bool, out: &mut Expos
 
 /// The speed in bytes, cut to a whole number. Of a device without a known speed some drivers say -1, which is shown
 /// unless it is to be ignored.
-fn bytes_per_second(megabits: f64, ignore_invalid: bool) -> Option<f64> {
-    let bytes = (megabits * 1e6 / 8.0).trunc();
-    Some(bytes).filter(|_| megabits >= 0.0 || !ignore_invalid)
+fn bytes_per_second(megabits: Value, ignore_invalid: bool) -> Option<Value> {
+    match megabits {
+        Value::Integer(megabits) => Some(megabits.saturating_mul(1_000_000 / 8).into()),
+        Value::Float(_) if ignore_invalid => None,
+        Value::Float(megabits) => Some((megabits * 1e6 / 8.0).trunc().into()),
+    }
 }
 
-fn write_states(devices: &[Device], out: &mut Exposition) {
-    let mut rows: Vec<_> = devices
-        .iter()
-        .map(|device| {
-            [
-                ("address", device.address.as_slice()),
-                ("adminstate", device.administrative_state()),
-                ("broadcast", &device.broadcast),
-                ("device", &device.name),
-                ("duplex", &device.duplex),
-                ("ifalias", &device.alias),
-                ("operstate", &device.state),
-            ]
-        })
-        .collect();
-    rows.sort_unstable();
+fn write_states(devices: &[Device], rows: &mut Vec<usize>, out: &mut Exposition) {
+    rows.clear();
+    rows.extend(0..devices.len());
+    rows.sort_unstable_by(|a, b| match (devices.get(*a), devices.get(*b)) {
+        // Most addresses differ, and these are compared fast.
+        (Some(a), Some(b)) => {
+            let addresses = a.address.cmp(&b.address);
+            addresses.then_with(|| a.words().cmp(&b.words()))
+        }
+        _ => Ordering::Equal,
+    });
     let help = "What a network device says in words; the value is always 1.";
     let mut family = out.family(&["node_network_info"], &[help], MetricKind::Gauge);
-    for labels in &rows {
-        family.sample(labels, 1);
+    for device in rows.iter().filter_map(|place| devices.get(*place)) {
+        family.sample(&device.words(), 1);
     }
     drop(family);
     let help = "Whether the operational state of the network device is up.";
@@ -300,86 +177,29 @@ fn write_states(devices: &[Device], out: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collectors::netclass::device::parse;
 
     #[test]
     fn an_unknown_speed_is_shown_unless_ignored() {
-        assert_eq!(bytes_per_second(1000.0, false), Some(125_000_000.0));
-        assert_eq!(bytes_per_second(-1.0, false), Some(-125_000.0));
-        assert_eq!(bytes_per_second(-1.0, true), None);
-        assert_eq!(bytes_per_second(0.0, true), Some(0.0));
-    }
-
-    /// As sysfs does it: what is in the class are links, and a device that is renamed takes its link's inode along.
-    #[test]
-    fn files_kept_open_follow_their_device() {
-        let folder = tempfile::tempdir().unwrap();
-        let class = folder.path().join("class");
-        std::fs::create_dir(&class).unwrap();
-        let add = |name: &str, device: &str, mtu: &str| {
-            let directory = folder.path().join(device);
-            std::fs::create_dir(&directory).unwrap();
-            std::fs::write(directory.join("mtu"), mtu).unwrap();
-            std::os::unix::fs::symlink(directory, class.join(name)).unwrap();
-        };
-        let mut collector = Netclass {
-            kept: Vec::new(),
-            most_kept: 2,
-            class: class.clone(),
-            ignored: None,
-            ignore_invalid_speed: false,
-            buffer: Vec::new(),
-            devices: Vec::new(),
-        };
-        let mut look = |kept: usize| {
-            collector.look().unwrap();
-            assert_eq!(collector.kept.len(), kept);
-            let mtu = |device: &Device| (device.name.clone(), device.number("mtu_bytes"));
-            collector.devices.iter().map(mtu).collect::<Vec<_>>()
-        };
-        let seen = |name: &str, mtu: f64| (name.as_bytes().to_vec(), Some(mtu));
-
-        add("a", "1", "1500");
-        add("b", "2", "9000");
-        add("c", "3", "68");
-        assert_eq!(
-            look(2),
-            [seen("a", 1500.0), seen("b", 9000.0), seen("c", 68.0)]
-        );
-        std::fs::write(folder.path().join("1/mtu"), "1400").unwrap();
-        std::fs::write(folder.path().join("3/mtu"), "69").unwrap();
-        assert_eq!(
-            look(2),
-            [seen("a", 1400.0), seen("b", 9000.0), seen("c", 69.0)]
-        );
-        for (from, to) in [("a", "x"), ("b", "a"), ("x", "b")] {
-            std::fs::rename(class.join(from), class.join(to)).unwrap();
-        }
-        for _ in 0..2 {
-            assert_eq!(
-                look(2),
-                [seen("a", 9000.0), seen("b", 1400.0), seen("c", 69.0)]
-            );
-        }
-        std::fs::remove_file(class.join("b")).unwrap();
-        assert_eq!(look(2), [seen("a", 9000.0), seen("c", 69.0)]);
-        add("b", "4", "1280");
-        assert_eq!(
-            look(2),
-            [seen("a", 9000.0), seen("b", 1280.0), seen("c", 69.0)]
-        );
+        let speed = |text: &[u8], ignore| bytes_per_second(parse(text).unwrap(), ignore);
+        assert_eq!(speed(b"1000", false), Some(125_000_000.into()));
+        assert_eq!(speed(b"-1", false), Some((-125_000.0).into()));
+        assert_eq!(speed(b"-1", true), None);
+        assert_eq!(speed(b"0", true), Some(0.into()));
     }
 
     #[test]
-    fn the_administrative_state_is_a_flag() {
-        let place = NUMBERS
-            .iter()
-            .position(|(file, _)| *file == "flags")
-            .unwrap();
-        let mut device = Device::default();
-        assert_eq!(device.administrative_state(), b"unknown");
-        device.numbers[place] = parse(b"0x1003");
-        assert_eq!(device.administrative_state(), b"up");
-        device.numbers[place] = parse(b"0x1002");
-        assert_eq!(device.administrative_state(), b"down");
+    fn words_are_in_order_of_address_and_then_of_name() {
+        let device = |name: &str, address: &str| {
+            let mut device = Device::default();
+            device.begin(name.as_bytes());
+            device.address.extend_from_slice(address.as_bytes());
+            device
+        };
+        let devices = [device("a", "02"), device("b", "01"), device("c", "01")];
+        let mut out = Exposition::default();
+        let mut rows = Vec::new();
+        write_states(&devices, &mut rows, &mut out);
+        assert_eq!(rows, [1, 2, 0]);
     }
 }

@@ -1,9 +1,12 @@
 //! `netstat`: chosen counters of the network protocols, from `/proc/net/netstat`, `snmp` and `snmp6`.
 
-use super::field_selection::FieldSelection;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::field_selection::FieldSelection;
+use crate::collect::skipped::Skipped;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind, Value};
-use crate::sources::{KeptFile, fields, lines, parse_signed, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 const FIELDS: &str = "collector.netstat.fields";
 
@@ -59,16 +62,20 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Netstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
         for (source, name) in [(&mut self.extended, EXTENDED), (&mut self.ipv4, IPV4)] {
-            write_tables(source.file.read()?, name, &mut source.shown, out)?;
+            if let Some(bytes) = skipped.part(source.file.read()) {
+                write_tables(bytes, name, &mut source.shown, &mut skipped, out);
+            }
         }
         match self.ipv6.file.read() {
-            Ok(bytes) => write_list(bytes, &mut self.ipv6.shown, out),
+            Ok(bytes) => write_list(bytes, &mut self.ipv6.shown, &mut skipped, out),
             // The kernel was built or booted without IPv6.
-            Err(error) if error.is_absent() => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) if error.is_absent() => {}
+            Err(error) => skipped.add(error.into()),
         }
+        skipped.result()
     }
 }
 
@@ -77,37 +84,59 @@ fn write_tables(
     bytes: &[u8],
     file: &'static str,
     shown: &mut Shown,
+    skipped: &mut Skipped,
     out: &mut Exposition,
-) -> Result<(), CollectError> {
-    let mut lines = lines(bytes);
+) {
     let mut place = 0;
-    while let Some(line) = lines.next() {
-        let malformed = || CollectError::malformed(file, line);
-        let (mut names, mut values) = (fields(line), fields(lines.next().unwrap_or_default()));
-        let protocol = names.next().ok_or_else(malformed)?;
-        if values.next() != Some(protocol) {
-            return Err(malformed());
-        }
-        let protocol = protocol.strip_suffix(b":").ok_or_else(malformed)?;
-        for name in names {
-            let value = values.next().and_then(parse).ok_or_else(malformed)?;
-            shown
-                .write(place, protocol, name, value, out)
-                .ok_or_else(malformed)?;
-            place += 1;
-        }
-        if values.next().is_some() {
-            return Err(malformed());
+    let mut names: Option<&[u8]> = None;
+    for line in lines(bytes) {
+        match names.take() {
+            Some(above) if fields(above).next() == fields(line).next() => {
+                let read = write_table(above, line, &mut place, shown, out);
+                skipped.line(file, line, read);
+            }
+            // One of a protocol's two lines is missing or has another name: this is the first of another protocol.
+            above => {
+                if let Some(above) = above {
+                    skipped.line::<()>(file, above, None);
+                }
+                names = Some(line);
+            }
         }
     }
-    Ok(())
+    if let Some(above) = names {
+        skipped.line::<()>(file, above, None);
+    }
+}
+
+/// Writes one protocol's fields. `None` when one of them cannot be read, or all when there are more names than values or
+/// the other way round.
+fn write_table(
+    names: &[u8],
+    values: &[u8],
+    place: &mut usize,
+    shown: &mut Shown,
+    out: &mut Exposition,
+) -> Option<()> {
+    if fields(names).count() != fields(values).count() {
+        return None;
+    }
+    let (mut names, values) = (fields(names), fields(values));
+    let protocol = names.next()?.strip_suffix(b":")?;
+    let mut all = Some(());
+    for (name, value) in names.zip(values.skip(1)) {
+        let written =
+            Value::parse(value).and_then(|value| shown.write(*place, protocol, name, value, out));
+        *place += usize::from(written.is_some());
+        all = all.and(written);
+    }
+    all
 }
 
 /// Writes a file with a name and a value in each line. The protocol is the name up to its 6.
-fn write_list(bytes: &[u8], shown: &mut Shown, out: &mut Exposition) -> Result<(), CollectError> {
+fn write_list(bytes: &[u8], shown: &mut Shown, skipped: &mut Skipped, out: &mut Exposition) {
     let mut place = 0;
     for line in lines(bytes) {
-        let malformed = || CollectError::malformed(IPV6, line);
         let mut parts = fields(line);
         let (Some(whole), Some(value)) = (parts.next(), parts.next()) else {
             continue;
@@ -115,14 +144,12 @@ fn write_list(bytes: &[u8], shown: &mut Shown, out: &mut Exposition) -> Result<(
         let Some(six) = whole.iter().position(|&byte| byte == b'6') else {
             continue;
         };
-        let (protocol, name) = whole.split_at_checked(six + 1).ok_or_else(malformed)?;
-        let value = parse(value).ok_or_else(malformed)?;
-        shown
-            .write(place, protocol, name, value, out)
-            .ok_or_else(malformed)?;
-        place += 1;
+        let written = whole
+            .split_at_checked(six + 1)
+            .zip(Value::parse(value))
+            .and_then(|((protocol, name), value)| shown.write(place, protocol, name, value, out));
+        place += usize::from(skipped.line(IPV6, line, written).is_some());
     }
-    Ok(())
 }
 
 impl Shown {
@@ -152,17 +179,27 @@ impl Shown {
     }
 }
 
-/// Nearly all are counters; `Tcp_MaxConn` is -1 for no limit.
-fn parse(text: &[u8]) -> Option<Value> {
-    match parse_u64(text) {
-        Some(number) => Some(number.into()),
-        None => parse_signed(text).map(Value::from),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn write_tables(
+        bytes: &[u8],
+        file: &'static str,
+        shown: &mut Shown,
+        out: &mut Exposition,
+    ) -> Result<(), CollectError> {
+        whole(|skipped| crate::collectors::netstat::write_tables(bytes, file, shown, skipped, out))
+    }
+
+    fn write_list(
+        bytes: &[u8],
+        shown: &mut Shown,
+        out: &mut Exposition,
+    ) -> Result<(), CollectError> {
+        whole(|skipped| crate::collectors::netstat::write_list(bytes, shown, skipped, out))
+    }
 
     fn shown() -> Shown {
         Shown {

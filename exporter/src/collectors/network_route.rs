@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Netlink, attributes, u16_at, u32_at};
+use crate::sources::{Deadline, Netlink, attributes, u16_at, u32_at};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "network_route",
@@ -68,9 +68,10 @@ fn build(_: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for NetworkRoute {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
         let mut routes = Vec::new();
         self.netlink
+            .until(deadline)
             .dump("routes", GET_ROUTES, &[0; HEADER], |entry| {
                 routes.extend(parse(entry));
             })?;

@@ -1,9 +1,10 @@
 //! `nfs`: what the NFS client has asked its servers, from `/proc/net/rpc/nfs`.
 
-use super::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, parse_numbers};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, each, parse_numbers};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "nfs",
@@ -105,14 +106,28 @@ struct Statistics {
     procedures: Procedures,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+/// Lines that a kernel does not print leave zeros; `None` is of a line that cannot be read.
+#[derive(Debug, PartialEq, Eq)]
 struct Values {
-    udp: u64,
-    tcp: u64,
-    connections: u64,
-    calls: u64,
-    retransmissions: u64,
-    refreshes: u64,
+    udp: Option<u64>,
+    tcp: Option<u64>,
+    connections: Option<u64>,
+    calls: Option<u64>,
+    retransmissions: Option<u64>,
+    refreshes: Option<u64>,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            udp: Some(0),
+            tcp: Some(0),
+            connections: Some(0),
+            calls: Some(0),
+            retransmissions: Some(0),
+            refreshes: Some(0),
+        }
+    }
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -123,11 +138,12 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Nfs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
-        self.statistics.update(bytes)?;
+        let mut skipped = Skipped::default();
+        self.statistics.update(bytes, &mut skipped);
         self.statistics.write(out);
-        Ok(())
+        skipped.result()
     }
 }
 
@@ -139,23 +155,28 @@ impl Statistics {
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+    fn update(&mut self, bytes: &[u8], skipped: &mut Skipped) {
         self.values = Values::default();
         self.procedures.clear();
         for line in lines(bytes) {
-            self.take(line)
-                .ok_or_else(|| CollectError::malformed(FILE, line))?;
+            let read = self.take(line);
+            skipped.line(FILE, line, read);
         }
-        Ok(())
     }
 
     fn take(&mut self, line: &[u8]) -> Option<()> {
         let mut parts = fields(line);
         let values = &mut self.values;
         match parts.next()? {
-            b"net" => [_, values.udp, values.tcp, values.connections] = parse_numbers(parts)?,
+            b"net" => {
+                let numbers = parse_numbers(parts);
+                [_, values.udp, values.tcp, values.connections] = each(numbers);
+                numbers?;
+            }
             b"rpc" => {
-                [values.calls, values.retransmissions, values.refreshes] = parse_numbers(parts)?;
+                let numbers = parse_numbers(parts);
+                [values.calls, values.retransmissions, values.refreshes] = each(numbers);
+                numbers?;
             }
             b"proc2" => self.procedures.take("proc2", parts)?,
             b"proc3" => self.procedures.take("proc3", parts)?,
@@ -188,13 +209,18 @@ impl Statistics {
                 self.values.calls,
             ),
         ] {
-            out.family(&[name], &[help], MetricKind::Counter)
-                .sample(&[], value);
+            if let Some(value) = value {
+                out.family(&[name], &[help], MetricKind::Counter)
+                    .sample(&[], value);
+            }
         }
         let help = "Packets exchanged with NFS servers.";
         let mut family = out.family(&["node_nfs_packets_total"], &[help], MetricKind::Counter);
-        family.sample(&[("protocol", b"tcp")], self.values.tcp);
-        family.sample(&[("protocol", b"udp")], self.values.udp);
+        for (protocol, packets) in [("tcp", self.values.tcp), ("udp", self.values.udp)] {
+            if let Some(packets) = packets {
+                family.sample(&[("protocol", protocol.as_bytes())], packets);
+            }
+        }
         drop(family);
         let help = "Requests to NFS servers, by version and procedure.";
         self.procedures.write(&mut out.family(
@@ -208,26 +234,36 @@ impl Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn update(statistics: &mut Statistics, bytes: &[u8]) -> Result<(), CollectError> {
+        whole(|skipped| statistics.update(bytes, skipped))
+    }
 
     #[test]
     fn lines_of_later_kernels_are_passed_over_and_broken_ones_are_not() {
         let mut statistics = Statistics::new();
-        statistics
-            .update(b"net 70 1 68 45\nrpc 1218785755 374636 1218815394\nproc9 1 2\n")
-            .unwrap();
+        update(
+            &mut statistics,
+            b"net 70 1 68 45\nrpc 1218785755 374636 1218815394\nproc9 1 2\n",
+        )
+        .unwrap();
         let expected = Values {
-            udp: 1,
-            tcp: 68,
-            connections: 45,
-            calls: 1_218_785_755,
-            retransmissions: 374_636,
-            refreshes: 1_218_815_394,
+            udp: Some(1),
+            tcp: Some(68),
+            connections: Some(45),
+            calls: Some(1_218_785_755),
+            retransmissions: Some(374_636),
+            refreshes: Some(1_218_815_394),
         };
         assert_eq!(statistics.values, expected);
         for line in ["net 1 2 3", "rpc 1 2 3 4", "rpc 1 x 3", "proc3 2 1"] {
-            assert!(statistics.update(line.as_bytes()).is_err(), "{line}");
+            assert!(update(&mut statistics, line.as_bytes()).is_err(), "{line}");
         }
-        statistics.update(b"net 70 1 2 3\n").unwrap();
-        assert_eq!(statistics.values.calls, 0, "a line that is gone");
+        assert!(update(&mut statistics, b"net 70 1 68 45\nrpc 1 x 3\n").is_err());
+        assert_eq!(statistics.values.tcp, Some(68));
+        assert_eq!(statistics.values.calls, None, "not read is not 0");
+        update(&mut statistics, b"net 70 1 2 3\n").unwrap();
+        assert_eq!(statistics.values.calls, Some(0), "a line that is gone");
     }
 }

@@ -1,10 +1,11 @@
 //! `nfsd`: what this host's NFS server was asked and how it fared, from `/proc/net/rpc/nfsd`.
 
-use super::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, parse_numbers};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, each, parse_numbers};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::exposition::MetricKind::{self, Counter, Gauge};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "nfsd",
@@ -96,25 +97,48 @@ struct Statistics {
     procedures: Procedures,
 }
 
-/// Lines that a kernel does not print leave zeros.
-#[derive(Debug, Default)]
+/// Lines that a kernel does not print leave zeros; `None` is of a line that cannot be read.
+#[derive(Debug)]
 struct Values {
-    cache_hits: u64,
-    cache_misses: u64,
-    not_cached: u64,
-    stale_handles: u64,
-    read_bytes: u64,
-    written_bytes: u64,
-    threads: u64,
-    read_ahead_size: u64,
-    read_ahead_missed: u64,
-    udp: u64,
-    tcp: u64,
-    connections: u64,
-    calls: u64,
-    bad_format: u64,
-    bad_authentication: u64,
-    bad_client: u64,
+    cache_hits: Option<u64>,
+    cache_misses: Option<u64>,
+    not_cached: Option<u64>,
+    stale_handles: Option<u64>,
+    read_bytes: Option<u64>,
+    written_bytes: Option<u64>,
+    threads: Option<u64>,
+    read_ahead_size: Option<u64>,
+    read_ahead_missed: Option<u64>,
+    udp: Option<u64>,
+    tcp: Option<u64>,
+    connections: Option<u64>,
+    calls: Option<u64>,
+    bad_format: Option<u64>,
+    bad_authentication: Option<u64>,
+    bad_client: Option<u64>,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            cache_hits: Some(0),
+            cache_misses: Some(0),
+            not_cached: Some(0),
+            stale_handles: Some(0),
+            read_bytes: Some(0),
+            written_bytes: Some(0),
+            threads: Some(0),
+            read_ahead_size: Some(0),
+            read_ahead_missed: Some(0),
+            udp: Some(0),
+            tcp: Some(0),
+            connections: Some(0),
+            calls: Some(0),
+            bad_format: Some(0),
+            bad_authentication: Some(0),
+            bad_client: Some(0),
+        }
+    }
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -125,11 +149,12 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Nfsd {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
-        self.statistics.update(bytes)?;
+        let mut skipped = Skipped::default();
+        self.statistics.update(bytes, &mut skipped);
         self.statistics.write(out);
-        Ok(())
+        skipped.result()
     }
 }
 
@@ -141,14 +166,13 @@ impl Statistics {
         }
     }
 
-    fn update(&mut self, bytes: &[u8]) -> Result<(), CollectError> {
+    fn update(&mut self, bytes: &[u8], skipped: &mut Skipped) {
         self.values = Values::default();
         self.procedures.clear();
         for line in lines(bytes) {
-            self.take(line)
-                .ok_or_else(|| CollectError::malformed(FILE, line))?;
+            let read = self.take(line);
+            skipped.line(FILE, line, read);
         }
-        Ok(())
     }
 
     fn take(&mut self, line: &[u8]) -> Option<()> {
@@ -156,30 +180,53 @@ impl Statistics {
         let values = &mut self.values;
         match parts.next()? {
             b"rc" => {
-                [values.cache_hits, values.cache_misses, values.not_cached] = parse_numbers(parts)?;
+                let numbers = parse_numbers(parts);
+                [values.cache_hits, values.cache_misses, values.not_cached] = each(numbers);
+                numbers?;
             }
-            b"fh" => [values.stale_handles, ..] = parse_numbers::<5>(parts)?,
-            b"io" => [values.read_bytes, values.written_bytes] = parse_numbers(parts)?,
+            b"fh" => {
+                let numbers = parse_numbers::<5>(parts);
+                [values.stale_handles, ..] = each(numbers);
+                numbers?;
+            }
+            b"io" => {
+                let numbers = parse_numbers(parts);
+                [values.read_bytes, values.written_bytes] = each(numbers);
+                numbers?;
+            }
             // Older kernels add a histogram of how busy the threads were.
-            b"th" => values.threads = parts.next().and_then(parse_u64)?,
-            b"ra" => {
-                [values.read_ahead_size, .., values.read_ahead_missed] =
-                    parse_numbers::<12>(parts)?;
+            b"th" => {
+                values.threads = parts.next().and_then(parse_u64);
+                values.threads?;
             }
-            b"net" => [_, values.udp, values.tcp, values.connections] = parse_numbers(parts)?,
+            b"ra" => {
+                let numbers = parse_numbers::<12>(parts);
+                [values.read_ahead_size, .., values.read_ahead_missed] = each(numbers);
+                numbers?;
+            }
+            b"net" => {
+                let numbers = parse_numbers(parts);
+                [_, values.udp, values.tcp, values.connections] = each(numbers);
+                numbers?;
+            }
             b"rpc" => {
+                let numbers = parse_numbers(parts);
                 [
                     values.calls,
                     _,
                     values.bad_format,
                     values.bad_authentication,
                     values.bad_client,
-                ] = parse_numbers(parts)?;
+                ] = each(numbers);
+                numbers?;
             }
             b"proc2" => self.procedures.take("proc2", parts)?,
             b"proc3" => self.procedures.take("proc3", parts)?,
             b"proc4ops" => self.procedures.take("proc4ops", parts)?,
-            b"wdeleg_getattr" => self.procedures.set(DELEGATED, &parse_numbers::<1>(parts)?),
+            b"wdeleg_getattr" => {
+                self.procedures.forget(DELEGATED);
+                self.procedures.set(DELEGATED, &parse_numbers::<1>(parts)?);
+            }
             _ => {}
         }
         Some(())
@@ -189,14 +236,23 @@ impl Statistics {
         write_plain(&self.values, out);
         let help = "Packets exchanged with NFS clients.";
         let mut family = out.family(&["node_nfsd_packets_total"], &[help], Counter);
-        family.sample(&[("proto", b"tcp")], self.values.tcp);
-        family.sample(&[("proto", b"udp")], self.values.udp);
+        for (protocol, packets) in [("tcp", self.values.tcp), ("udp", self.values.udp)] {
+            if let Some(packets) = packets {
+                family.sample(&[("proto", protocol.as_bytes())], packets);
+            }
+        }
         drop(family);
         let help = "Remote calls that the NFS server could not accept, by reason.";
         let mut family = out.family(&["node_nfsd_rpc_errors_total"], &[help], Counter);
-        family.sample(&[("error", b"auth")], self.values.bad_authentication);
-        family.sample(&[("error", b"cInt")], self.values.bad_client);
-        family.sample(&[("error", b"fmt")], self.values.bad_format);
+        for (error, calls) in [
+            ("auth", self.values.bad_authentication),
+            ("cInt", self.values.bad_client),
+            ("fmt", self.values.bad_format),
+        ] {
+            if let Some(calls) = calls {
+                family.sample(&[("error", error.as_bytes())], calls);
+            }
+        }
         drop(family);
         let help = "Requests to the NFS server, by version and procedure.";
         self.procedures
@@ -205,7 +261,7 @@ impl Statistics {
 }
 
 fn write_plain(values: &Values, out: &mut Exposition) {
-    let rows: [(&str, &str, MetricKind, u64); 11] = [
+    let rows: [(&str, &str, MetricKind, Option<u64>); 11] = [
         (
             "connections_total",
             "TCP connections made by NFS clients.",
@@ -274,28 +330,33 @@ fn write_plain(values: &Values, out: &mut Exposition) {
         ),
     ];
     for (name, help, kind, value) in rows {
-        out.family(&["node_nfsd_", name], &[help], kind)
-            .sample(&[], value);
+        if let Some(value) = value {
+            out.family(&["node_nfsd_", name], &[help], kind)
+                .sample(&[], value);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn update(statistics: &mut Statistics, bytes: &[u8]) -> Result<(), CollectError> {
+        whole(|skipped| statistics.update(bytes, skipped))
+    }
 
     #[test]
     fn kernels_of_all_ages_are_read() {
         let mut statistics = Statistics::new();
-        statistics
-            .update(
-                b"rc 1 2 3\nfh 4 0 0 0 0\nio 5 6\nth 8 0 0.000 0.1\nra 32 0 0 0 0 0 0 0 0 0 0 7\nnet 9 1 8 2\n\
+        update(&mut statistics, b"rc 1 2 3\nfh 4 0 0 0 0\nio 5 6\nth 8 0 0.000 0.1\nra 32 0 0 0 0 0 0 0 0 0 0 7\nnet 9 1 8 2\n\
                   rpc 10 6 1 2 3\nproc4 2 2 10853\nnovel 1\n",
             )
             .unwrap();
         let values = &statistics.values;
         assert_eq!(
             (values.cache_hits, values.cache_misses, values.not_cached),
-            (1, 2, 3)
+            (Some(1), Some(2), Some(3))
         );
         assert_eq!(
             (
@@ -303,7 +364,7 @@ mod tests {
                 values.read_bytes,
                 values.written_bytes
             ),
-            (4, 5, 6)
+            (Some(4), Some(5), Some(6))
         );
         assert_eq!(
             (
@@ -311,9 +372,12 @@ mod tests {
                 values.read_ahead_size,
                 values.read_ahead_missed
             ),
-            (8, 32, 7)
+            (Some(8), Some(32), Some(7))
         );
-        assert_eq!((values.udp, values.tcp, values.connections), (1, 8, 2));
+        assert_eq!(
+            (values.udp, values.tcp, values.connections),
+            (Some(1), Some(8), Some(2))
+        );
         assert_eq!(
             (
                 values.calls,
@@ -321,12 +385,12 @@ mod tests {
                 values.bad_authentication,
                 values.bad_client
             ),
-            (10, 1, 2, 3)
+            (Some(10), Some(1), Some(2), Some(3))
         );
         for line in ["rc 1 2", "fh 1", "io 1 x", "th", "ra 1", "wdeleg_getattr"] {
-            assert!(statistics.update(line.as_bytes()).is_err(), "{line}");
+            assert!(update(&mut statistics, line.as_bytes()).is_err(), "{line}");
         }
-        statistics.update(b"net 9 1 8 2\n").unwrap();
-        assert_eq!(statistics.values.threads, 0, "a line that is gone");
+        update(&mut statistics, b"net 9 1 8 2\n").unwrap();
+        assert_eq!(statistics.values.threads, Some(0), "a line that is gone");
     }
 }

@@ -1,12 +1,12 @@
 //! `nvme`: NVMe controllers and their namespaces, from `/sys/class/nvme`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::device::Device;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::list_directories;
+use crate::sources::{Deadline, list_directories};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "nvme",
@@ -27,16 +27,24 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Nvme {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for name in &names {
                 let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
-                add_controller(&path, name, samples)?;
-                for namespace in list_directories(&path)? {
+                samples.device(&path, |device, samples| {
+                    add_controller(device, name, samples)
+                });
+                let inside = match list_directories(&path) {
+                    Err(error) if error.is_absent() => continue,
+                    inside => samples.skipped.part(inside),
+                };
+                for namespace in inside.unwrap_or_default() {
                     if let Some(id) = namespace_id(&namespace) {
                         let path = path.join(String::from_utf8_lossy(&namespace).as_ref());
-                        add_namespace(&path, name, id, samples)?;
+                        samples.device(&path, |namespace, samples| {
+                            add_namespace(namespace, name, id, samples)
+                        });
                     }
                 }
             }
@@ -45,10 +53,11 @@ impl Collector for Nvme {
     }
 }
 
-fn add_controller(path: &Path, name: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
-    let Some(mut device) = Device::open_listed(path)? else {
-        return Ok(());
-    };
+fn add_controller(
+    device: &mut Device,
+    name: &[u8],
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
     samples.gauge(
         "node_nvme_info",
         "What the controller says of itself, in labels.",
@@ -77,14 +86,11 @@ fn namespace_id(directory: &[u8]) -> Option<&[u8]> {
 }
 
 fn add_namespace(
-    path: &Path,
+    namespace: &mut Device,
     device: &[u8],
     id: &[u8],
     samples: &mut Samples,
 ) -> Result<(), CollectError> {
-    let Some(mut namespace) = Device::open_listed(path)? else {
-        return Ok(());
-    };
     let state = match namespace.text("ana_state")? {
         Some(state) => state.to_vec(),
         None => b"unknown".to_vec(),

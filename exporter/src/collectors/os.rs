@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{ReadError, lines, read_attribute, trim};
+use crate::sources::{Deadline, ReadError, lines, read_attribute, trim};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "os",
@@ -47,7 +47,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Os {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let [etc, lib] = FILES.map(|file| self.rootfs.join(file));
         // Packages replace the file by renaming, so it is not kept open.
         let bytes = match read_attribute(&etc, &mut self.buffer) {

@@ -1,13 +1,17 @@
 //! `pcidevice`: the devices on the PCI buses, how they are linked and what state they are in, from sysfs.
 
+mod names;
+
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::pci_names::{Ids, Names};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use self::names::{Ids, Names};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
-use crate::sources::{ReadError, list_directories, parse_prefixed};
+use crate::sources::{Deadline, ReadError, list_directories, parse_prefixed};
 
 const IDS_FILE: &str = "collector.pcidevice.idsfile";
 const NAMES: &str = "collector.pcidevice.names";
@@ -51,12 +55,12 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Pcidevice {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for name in names {
                 let path = self.directory.join(String::from_utf8_lossy(&name).as_ref());
-                self.add(&path, samples)?;
+                samples.device(&path, |device, samples| self.add(device, &path, samples));
             }
             Ok(())
         })
@@ -124,13 +128,15 @@ fn locate(path: &Path) -> Result<(Location, Location), CollectError> {
 }
 
 impl Pcidevice {
-    fn add(&mut self, path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-        let Some(mut device) = Device::open_listed(path)? else {
-            return Ok(());
-        };
+    fn add(
+        &mut self,
+        device: &mut Device,
+        path: &Path,
+        samples: &mut Samples,
+    ) -> Result<(), CollectError> {
         let (own, parent) = locate(path)?;
-        self.add_info(&mut device, &own, &parent, samples)?;
-        add_numbers(&mut device, &own, samples)?;
+        self.add_info(device, &own, &parent, samples)?;
+        add_numbers(device, &own, samples)?;
         if let Some(state) = device.text("power_state")?.map(<[u8]>::to_vec) {
             for known in STATES {
                 let [bus, slot, function, segment] = own.labels();

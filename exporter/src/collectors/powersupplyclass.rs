@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use regex::bytes::Regex;
-
-use super::device::Device;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::Pattern;
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
-use crate::sources::list_directories;
+use crate::sources::{Deadline, list_directories};
 
 const IGNORED: &str = "collector.powersupply.ignored-supplies";
 
@@ -100,7 +101,7 @@ const LABELS_AFTER: [&str; 6] = [
 
 struct PowerSupplyClass {
     directory: PathBuf,
-    ignored: Option<Regex>,
+    ignored: Option<Pattern>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -111,7 +112,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for PowerSupplyClass {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for name in &names {
@@ -123,9 +124,7 @@ impl Collector for PowerSupplyClass {
                     continue;
                 }
                 let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
-                if let Some(mut supply) = Device::open_listed(&path)? {
-                    add_supply(&mut supply, name, samples)?;
-                }
+                samples.device(&path, |device, samples| add_supply(device, name, samples));
             }
             Ok(())
         })

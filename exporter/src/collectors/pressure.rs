@@ -1,8 +1,9 @@
 //! `pressure`: how long tasks waited for the CPU, for memory and for input and output, from `/proc/pressure`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, ReadError, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, ReadError, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "pressure",
@@ -75,12 +76,13 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Pressure {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
         let mut missing: Option<ReadError> = None;
         let mut found = false;
         for (file, sources) in &mut self.resources {
             match file.read() {
-                Ok(bytes) => write(bytes, sources, out)?,
+                Ok(bytes) => write(bytes, sources, &mut skipped, out),
                 // An older kernel has fewer of these files, one built without them none.
                 Err(error) if error.is_absent() => {
                     missing = Some(error);
@@ -90,25 +92,24 @@ impl Collector for Pressure {
                 Err(error) if error.is_unsupported() => {
                     return Err(CollectError::NoData(error.to_string()));
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => skipped.add(error.into()),
             }
             found = true;
         }
         match missing {
             Some(error) if !found => Err(CollectError::NoData(error.to_string())),
-            _ => Ok(()),
+            _ => skipped.result(),
         }
     }
 }
 
-fn write(bytes: &[u8], sources: &[Source], out: &mut Exposition) -> Result<(), CollectError> {
+fn write(bytes: &[u8], sources: &[Source], skipped: &mut Skipped, out: &mut Exposition) {
     for (name, help, file, line) in sources {
-        let microseconds =
-            total(bytes, line).ok_or_else(|| CollectError::malformed(file, bytes))?;
-        out.family(&[name], &[help], MetricKind::Counter)
-            .sample(&[], microseconds as f64 / 1000.0 / 1000.0);
+        if let Some(microseconds) = skipped.line(file, bytes, total(bytes, line)) {
+            out.family(&[name], &[help], MetricKind::Counter)
+                .sample(&[], microseconds as f64 / 1000.0 / 1000.0);
+        }
     }
-    Ok(())
 }
 
 /// The microseconds at the end of a line such as `some avg10=0.00 avg60=0.00 avg300=0.00 total=17`.

@@ -5,9 +5,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Directory, KeptFile, fields, list_directories, parse_u64, trim};
+use crate::sources::{Deadline, Directory, KeptFile, fields, list_directories, parse_u64, trim};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "processes",
@@ -55,14 +56,17 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Processes {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let census = self.count()?;
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        let census = self.count(&mut skipped)?;
         // What is known is shown, even where a limit cannot be read.
         let threads = "Threads of all processes.";
         show("node_processes_threads", threads, census.threads, out);
-        let most = number(&mut self.most_threads, MOST_THREADS)?;
-        let limit = "The kernel's limit of threads.";
-        show("node_processes_max_threads", limit, most, out);
+        let most = number(&mut self.most_threads, MOST_THREADS);
+        if let Some(most) = skipped.part(most) {
+            let limit = "The kernel's limit of threads.";
+            show("node_processes_max_threads", limit, most, out);
+        }
         write_states(
             "node_processes_state",
             "Processes in each state.",
@@ -77,21 +81,24 @@ impl Collector for Processes {
             &census.thread_states,
             out,
         );
-        let most = number(&mut self.most_processes, MOST_PROCESSES)?;
-        let limit = "The kernel's limit of process numbers.";
-        show("node_processes_max_processes", limit, most, out);
+        let most = number(&mut self.most_processes, MOST_PROCESSES);
+        if let Some(most) = skipped.part(most) {
+            let limit = "The kernel's limit of process numbers.";
+            show("node_processes_max_processes", limit, most, out);
+        }
         show("node_processes_pids", "Processes.", census.processes, out);
-        Ok(())
+        skipped.result()
     }
 }
 
 impl Processes {
     /// Counts all processes that live long enough to be looked at.
-    fn count(&mut self) -> Result<Census, CollectError> {
+    fn count(&mut self, skipped: &mut Skipped) -> Result<Census, CollectError> {
         let mut census = Census::default();
         for id in numbered(list_directories(&self.procfs)?) {
             let process = self.procfs.join(OsStr::from_bytes(&id));
-            let Some(stat) = self.look_at(process.clone())? else {
+            let stat = skipped.part(self.look_at(process.clone()));
+            let Some(stat) = stat.flatten() else {
                 continue;
             };
             census.processes += 1;
@@ -107,8 +114,8 @@ impl Processes {
                 let state = if thread == id {
                     Some(stat.state)
                 } else {
-                    let thread = self.look_at(tasks.join(OsStr::from_bytes(&thread)))?;
-                    thread.map(|thread| thread.state)
+                    let thread = self.look_at(tasks.join(OsStr::from_bytes(&thread)));
+                    skipped.part(thread).flatten().map(|thread| thread.state)
                 };
                 if let Some(state) = state {
                     *census.thread_states.entry(state).or_default() += 1;

@@ -1,10 +1,12 @@
 //! `qdisc`: the root queueing discipline of each network device, over netlink.
 
-use super::device_filter::{DeviceFilter, FilterFlags};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::device_filter::{DeviceFilter, FilterFlags};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
 use crate::exposition::MetricKind::{self, Counter, Gauge};
-use crate::sources::{Netlink, attributes, u32_at, u64_at};
+use crate::sources::{Deadline, Netlink, attributes, u32_at, u64_at};
 
 const FLAGS: FilterFlags = FilterFlags {
     exclude: "collector.qdisc.device-exclude",
@@ -75,9 +77,9 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Qdisc {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
         let mut disciplines = Vec::new();
-        self.netlink.dump(
+        self.netlink.until(deadline).dump(
             "queueing disciplines",
             GET_DISCIPLINES,
             &[0; HEADER],

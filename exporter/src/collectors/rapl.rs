@@ -3,11 +3,13 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::device::Device;
-use super::samples::{Samples, gather, metric_name};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather, metric_name};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
-use crate::sources::{list_directories, parse_u64};
+use crate::sources::{Deadline, list_directories, parse_u64};
 
 const ZONE_LABEL: &str = "collector.rapl.enable-zone-label";
 
@@ -44,11 +46,13 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Rapl {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let zones = discover(&self.directory)?;
         gather(out, |samples| {
             for zone in &zones {
-                self.add(zone, samples)?;
+                samples.device(&zone.path, |device, samples| {
+                    self.add(device, zone, samples)
+                });
             }
             Ok(())
         })
@@ -59,7 +63,10 @@ fn discover(directory: &Path) -> Result<Vec<Zone>, CollectError> {
     let mut zones: Vec<Zone> = Vec::new();
     for entry in list_directories(directory).map_err(CollectError::optional)? {
         let path = directory.join(String::from_utf8_lossy(&entry).as_ref());
-        let Some(name) = Device::open(&path)?.text("name")?.map(<[u8]>::to_vec) else {
+        let Some(mut zone) = Device::open_listed(&path)? else {
+            continue;
+        };
+        let Some(name) = zone.text("name")?.map(<[u8]>::to_vec) else {
             continue;
         };
         let (name, index) = match split(&String::from_utf8_lossy(&name)) {
@@ -87,9 +94,14 @@ fn split(name: &str) -> (String, Option<u64>) {
 }
 
 impl Rapl {
-    fn add(&self, zone: &Zone, samples: &mut Samples) -> Result<(), CollectError> {
+    fn add(
+        &self,
+        device: &mut Device,
+        zone: &Zone,
+        samples: &mut Samples,
+    ) -> Result<(), CollectError> {
         // Only root may read the counters: they betray what runs.
-        let Some(microjoules) = Device::open(&zone.path)?.number("energy_uj")? else {
+        let Some(microjoules) = device.number("energy_uj")? else {
             return Ok(());
         };
         let joules = microjoules / 1_000_000.0;

@@ -1,8 +1,9 @@
 //! `schedstat`: how long each CPU ran tasks and let them wait, from `/proc/schedstat`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "schedstat",
@@ -37,24 +38,25 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Schedstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
-        write(&parse(bytes)?, out);
-        Ok(())
+        let mut skipped = Skipped::default();
+        write(&parse(bytes, &mut skipped), out);
+        skipped.result()
     }
 }
 
 /// The CPUs in order of their names as text.
-fn parse(bytes: &[u8]) -> Result<Vec<Cpu<'_>>, CollectError> {
+fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Vec<Cpu<'a>> {
     let mut cpus = Vec::new();
     for line in lines(bytes) {
         let Some(rest) = line.strip_prefix(b"cpu") else {
             continue;
         };
-        cpus.push(parse_cpu(rest).ok_or_else(|| CollectError::malformed(FILE, line))?);
+        cpus.extend(skipped.line(FILE, line, parse_cpu(rest)));
     }
     cpus.sort_unstable_by(|a, b| a.name.cmp(b.name));
-    Ok(cpus)
+    cpus
 }
 
 fn parse_cpu(rest: &[u8]) -> Option<Cpu<'_>> {
@@ -101,6 +103,11 @@ fn write(cpus: &[Cpu<'_>], out: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8]) -> Result<Vec<Cpu<'_>>, CollectError> {
+        whole(|skipped| crate::collectors::schedstat::parse(bytes, skipped))
+    }
 
     #[test]
     fn cpus_in_textual_order_and_nothing_else() {

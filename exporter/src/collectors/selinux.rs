@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, lines, parse_u64, read_attribute, trim};
+use crate::sources::{Deadline, KeptFile, lines, parse_u64, read_attribute, trim};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "selinux",
@@ -37,7 +37,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Selinux {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let enforced = match self.enforce.read() {
             Ok(bytes) => Some(parse_u64(trim(bytes)) == Some(1)),
             Err(error) if error.is_absent() => None,

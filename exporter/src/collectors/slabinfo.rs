@@ -1,10 +1,12 @@
 //! `slabinfo`: the kernel's caches of its own objects, from `/proc/slabinfo`.
 
-use super::device_filter::DeviceFilter;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::device_filter::DeviceFilter;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 const INCLUDE: &str = "collector.slabinfo.slabs-include";
 const EXCLUDE: &str = "collector.slabinfo.slabs-exclude";
@@ -47,7 +49,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Slabinfo {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let Self { file, filter } = self;
         let bytes = file.read()?;
         gather(out, |samples| {
@@ -55,8 +57,8 @@ impl Collector for Slabinfo {
                 let heading = line.starts_with(b"#") || line.starts_with(b"slabinfo - version");
                 let name = fields(line).next().unwrap_or_default();
                 if !heading && !filter.ignores(name) {
-                    add_cache(line, name, samples)
-                        .ok_or_else(|| CollectError::malformed(FILE, line))?;
+                    let read = add_cache(line, name, samples);
+                    samples.skipped.line(FILE, line, read);
                 }
             }
             Ok(())

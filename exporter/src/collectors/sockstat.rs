@@ -1,8 +1,9 @@
 //! `sockstat`: how many sockets there are and how much memory they hold, from `/proc/net/sockstat` and `sockstat6`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_signed};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_signed};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "sockstat",
@@ -32,29 +33,26 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Sockstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let page = rustix::param::page_size() as f64;
+        let mut skipped = Skipped::default();
         for (file, name) in [(&mut self.ipv4, IPV4), (&mut self.ipv6, IPV6)] {
             match file.read() {
-                Ok(bytes) => write(bytes, name, page, out)?,
+                Ok(bytes) => write(bytes, name, page, &mut skipped, out),
                 // The kernel was built or booted without this family.
                 Err(error) if error.is_absent() => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => skipped.add(error.into()),
             }
         }
-        Ok(())
+        skipped.result()
     }
 }
 
-fn write(
-    bytes: &[u8],
-    file: &'static str,
-    page: f64,
-    out: &mut Exposition,
-) -> Result<(), CollectError> {
+fn write(bytes: &[u8], file: &'static str, page: f64, skipped: &mut Skipped, out: &mut Exposition) {
     for line in lines(bytes) {
-        let malformed = || CollectError::malformed(file, line);
-        let (protocol, counts) = parse(line).ok_or_else(malformed)?;
+        let Some((protocol, counts)) = skipped.line(file, line, parse(line)) else {
+            continue;
+        };
         if protocol == "sockets" {
             if file == IPV4 {
                 let used = count_of(&counts, "used").unwrap_or_default();
@@ -75,7 +73,6 @@ fn write(
             write_count(protocol, "mem_bytes", pages * page, out);
         }
     }
-    Ok(())
 }
 
 fn write_count(protocol: &str, key: &str, count: f64, out: &mut Exposition) {
@@ -108,6 +105,16 @@ fn count_of(counts: &[(&[u8], f64)], key: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn write(
+        bytes: &[u8],
+        file: &'static str,
+        page: f64,
+        out: &mut Exposition,
+    ) -> Result<(), CollectError> {
+        whole(|skipped| crate::collectors::sockstat::write(bytes, file, page, skipped, out))
+    }
 
     #[test]
     fn pages_become_bytes_and_unknown_counts_stay_unknown() {

@@ -1,8 +1,9 @@
 //! `softirqs`: soft interrupts by kind and CPU, from `/proc/softirqs`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "softirqs",
@@ -27,8 +28,9 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Softirqs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let mut rows = parse(self.file.read()?)?;
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        let mut rows = parse(self.file.read()?, &mut skipped);
         rows.sort_unstable();
         let help = "Soft interrupts handled, by kind and CPU.";
         let mut family = out.family(
@@ -39,29 +41,35 @@ impl Collector for Softirqs {
         for (cpu, kind, count) in rows {
             family.sample(&[("cpu", cpu.as_bytes()), ("type", kind)], count);
         }
-        Ok(())
+        skipped.result()
     }
 }
 
 /// Below a line of headings each kind has a line with a number for each CPU.
-fn parse(bytes: &[u8]) -> Result<Vec<Row<'_>>, CollectError> {
+fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Vec<Row<'a>> {
     let mut rows = Vec::new();
     for line in lines(bytes).skip(1) {
-        let malformed = || CollectError::malformed(FILE, line);
-        let mut parts = fields(line);
-        let kind = parts.next().and_then(|kind| kind.strip_suffix(b":"));
-        let kind = kind.ok_or_else(malformed)?;
-        for (cpu, count) in parts.enumerate() {
-            let count = parse_u64(count).ok_or_else(malformed)?;
-            rows.push((cpu.to_string(), kind, count));
-        }
+        let read = parse_kind(line);
+        rows.extend(skipped.line(FILE, line, read).into_iter().flatten());
     }
-    Ok(rows)
+    rows
+}
+
+fn parse_kind(line: &[u8]) -> Option<Vec<Row<'_>>> {
+    let mut parts = fields(line);
+    let kind = parts.next()?.strip_suffix(b":")?;
+    let row = |(cpu, count): (usize, _)| Some((cpu.to_string(), kind, parse_u64(count)?));
+    parts.enumerate().map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8]) -> Result<Vec<Row<'_>>, CollectError> {
+        whole(|skipped| crate::collectors::softirqs::parse(bytes, skipped))
+    }
 
     #[test]
     fn every_kind_has_a_number_for_each_cpu() {
@@ -76,7 +84,7 @@ mod tests {
                 row("1", "NET_RX", 2)
             ]
         );
-        for file in ["CPU0\nHI 1\n", "CPU0\nHI: x\n", "CPU0\n\nHI: 1\n"] {
+        for file in ["CPU0\nHI 1\n", "CPU0\nHI: x\n"] {
             assert!(parse(file.as_bytes()).is_err(), "{file:?}");
         }
     }

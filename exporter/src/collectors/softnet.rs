@@ -1,9 +1,10 @@
 //! `softnet`: how each CPU gets along with its incoming packets, from `/proc/net/softnet_stat`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
 use crate::exposition::MetricKind::{self, Counter, Gauge};
-use crate::sources::{KeptFile, fields, lines, parse_hex};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_hex};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "softnet",
@@ -85,8 +86,9 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Softnet {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        parse(self.file.read()?, &mut self.cpus)?;
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        parse(self.file.read()?, &mut self.cpus, &mut skipped);
         self.cpus.sort_unstable_by(|a, b| a.number.cmp(&b.number));
         for (column, name, help, kind) in FAMILIES {
             let mut family = out.family(&[name], &[help], kind);
@@ -95,35 +97,39 @@ impl Collector for Softnet {
                 family.sample(&[("cpu", cpu.number.as_bytes())], value);
             }
         }
-        Ok(())
+        skipped.result()
     }
 }
 
-fn parse(bytes: &[u8], cpus: &mut Vec<Cpu>) -> Result<(), CollectError> {
+fn parse(bytes: &[u8], cpus: &mut Vec<Cpu>, skipped: &mut Skipped) {
     cpus.clear();
     for (place, line) in lines(bytes).enumerate() {
-        let malformed = || CollectError::malformed(FILE, line);
-        let mut columns = [0; WIDEST];
-        let mut width = 0;
-        for (slot, field) in columns.iter_mut().zip(fields(line)) {
-            *slot = parse_hex(field).ok_or_else(malformed)?;
-            width += 1;
-        }
-        if width < OLDEST_WIDTH {
-            return Err(malformed());
-        }
-        let number = match columns.get(CPU) {
-            Some(number) if width > CPU => number.to_string(),
-            _ => place.to_string(),
-        };
-        cpus.push(Cpu { number, columns });
+        cpus.extend(skipped.line(FILE, line, parse_cpu(place, line)));
     }
-    Ok(())
+}
+
+fn parse_cpu(place: usize, line: &[u8]) -> Option<Cpu> {
+    let mut columns = [0; WIDEST];
+    let mut width = 0;
+    for (slot, field) in columns.iter_mut().zip(fields(line)) {
+        *slot = parse_hex(field)?;
+        width += 1;
+    }
+    let number = match columns.get(CPU) {
+        Some(number) if width > CPU => number.to_string(),
+        _ => place.to_string(),
+    };
+    (width >= OLDEST_WIDTH).then_some(Cpu { number, columns })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8], cpus: &mut Vec<Cpu>) -> Result<(), CollectError> {
+        whole(|skipped| crate::collectors::softnet::parse(bytes, cpus, skipped))
+    }
 
     #[test]
     fn kernels_of_all_ages_are_read() {

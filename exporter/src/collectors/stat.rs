@@ -1,8 +1,11 @@
 //! `stat`: boot time, forks, interrupts and context switches, from `/proc/stat`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 const SOFTIRQ: &str = "collector.stat.softirq";
 
@@ -38,15 +41,30 @@ struct Stat {
     softirq: bool,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+/// Lines that a kernel does not print leave zeros; `None` is of a line that cannot be read.
+#[derive(Debug, PartialEq, Eq)]
 struct Counts {
-    interrupts: u64,
-    context_switches: u64,
-    boot_time: u64,
-    forks: u64,
-    running: u64,
-    blocked: u64,
-    softirqs: [u64; VECTORS.len()],
+    interrupts: Option<u64>,
+    context_switches: Option<u64>,
+    boot_time: Option<u64>,
+    forks: Option<u64>,
+    running: Option<u64>,
+    blocked: Option<u64>,
+    softirqs: Option<[u64; VECTORS.len()]>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            interrupts: Some(0),
+            context_switches: Some(0),
+            boot_time: Some(0),
+            forks: Some(0),
+            running: Some(0),
+            blocked: Some(0),
+            softirqs: Some([0; VECTORS.len()]),
+        }
+    }
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -57,13 +75,15 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Stat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        write(&parse(self.file.read()?)?, self.softirq, out);
-        Ok(())
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        let counts = parse(self.file.read()?, &mut skipped);
+        write(&counts, self.softirq, out);
+        skipped.result()
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Counts, CollectError> {
+fn parse(bytes: &[u8], skipped: &mut Skipped) -> Counts {
     let mut counts = Counts::default();
     for line in lines(bytes) {
         let mut parts = fields(line);
@@ -76,19 +96,23 @@ fn parse(bytes: &[u8]) -> Result<Counts, CollectError> {
             Some(b"procs_blocked") => &mut counts.blocked,
             Some(b"softirq") => {
                 // The first number is their sum.
-                for (slot, field) in counts.softirqs.iter_mut().zip(parts.skip(1)) {
-                    *slot = parse_u64(field).ok_or_else(|| CollectError::malformed(FILE, line))?;
-                }
+                let calls = parse_vectors(parts.skip(1));
+                counts.softirqs = skipped.line(FILE, line, calls);
                 continue;
             }
             _ => continue,
         };
-        *slot = parts
-            .next()
-            .and_then(parse_u64)
-            .ok_or_else(|| CollectError::malformed(FILE, line))?;
+        *slot = skipped.line(FILE, line, parts.next().and_then(parse_u64));
     }
-    Ok(counts)
+    counts
+}
+
+fn parse_vectors<'a>(numbers: impl Iterator<Item = &'a [u8]>) -> Option<[u64; VECTORS.len()]> {
+    let mut calls = [0; VECTORS.len()];
+    for (slot, number) in calls.iter_mut().zip(numbers) {
+        *slot = parse_u64(number)?;
+    }
+    Some(calls)
 }
 
 fn write(counts: &Counts, softirq: bool, out: &mut Exposition) {
@@ -131,14 +155,13 @@ fn write(counts: &Counts, softirq: bool, out: &mut Exposition) {
             counts.running,
         ),
     ] {
-        out.family(&[name], &[help], kind).sample(&[], value);
+        if let Some(value) = value {
+            out.family(&[name], &[help], kind).sample(&[], value);
+        }
     }
-    if softirq {
+    if let Some(softirqs) = counts.softirqs.filter(|_| softirq) {
         let mut rows: [(&str, u64); VECTORS.len()] = Default::default();
-        for (row, vector) in rows
-            .iter_mut()
-            .zip(VECTORS.into_iter().zip(counts.softirqs))
-        {
+        for (row, vector) in rows.iter_mut().zip(VECTORS.into_iter().zip(softirqs)) {
             *row = vector;
         }
         rows.sort_unstable();
@@ -156,6 +179,11 @@ fn write(counts: &Counts, softirq: bool, out: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8]) -> Result<Counts, CollectError> {
+        whole(|skipped| crate::collectors::stat::parse(bytes, skipped))
+    }
 
     #[test]
     fn every_count_is_found() {
@@ -166,13 +194,13 @@ mod tests {
         .unwrap();
         let softirqs = [250, 1481, 1647, 99, 186, 0, 1783, 500, 7, 66];
         let expected = Counts {
-            interrupts: 885,
-            context_switches: 38014,
-            boot_time: 1_418_183_276,
-            forks: 26442,
-            running: 2,
-            blocked: 1,
-            softirqs,
+            interrupts: Some(885),
+            context_switches: Some(38014),
+            boot_time: Some(1_418_183_276),
+            forks: Some(26442),
+            running: Some(2),
+            blocked: Some(1),
+            softirqs: Some(softirqs),
         };
         assert_eq!(counts, expected);
     }
@@ -181,5 +209,8 @@ mod tests {
     fn a_count_that_is_none_is_an_error() {
         assert!(parse(b"ctxt many\n").is_err());
         assert!(parse(b"softirq 1 2 x\n").is_err());
+        let counts =
+            crate::collectors::stat::parse(b"ctxt many\nprocesses 5\n", &mut Skipped::default());
+        assert_eq!((counts.context_switches, counts.forks), (None, Some(5)));
     }
 }

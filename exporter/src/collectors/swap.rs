@@ -1,9 +1,9 @@
 //! `swap`: the devices and files that memory is swapped out to, from `/proc/swaps`.
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{KeptFile, fields, lines, parse_signed, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_signed, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "swap",
@@ -27,12 +27,13 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Swap {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read()?;
         gather(out, |samples| {
             // Above the rows are their names.
             for line in lines(bytes).skip(1) {
-                add_swap(line, samples).ok_or_else(|| CollectError::malformed(FILE, line))?;
+                let read = add_swap(line, samples);
+                samples.skipped.line(FILE, line, read);
             }
             Ok(())
         })

@@ -1,9 +1,11 @@
 //! `sysctl`: chosen settings of the kernel, from `/proc/sys`.
 
-use super::samples::{Samples, gather, metric_name};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::samples::{Samples, gather, metric_name};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, parse_signed};
+use crate::sources::{Deadline, KeptFile, fields, parse_signed};
 
 const INCLUDE: &str = "collector.sysctl.include";
 const INCLUDE_INFO: &str = "collector.sysctl.include-info";
@@ -59,10 +61,11 @@ fn below(name: &str) -> String {
 }
 
 impl Collector for Sysctl {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             for setting in &mut self.settings {
-                setting.add(samples)?;
+                let read = setting.add(samples);
+                samples.skipped.part(read);
             }
             Ok(())
         })
@@ -113,7 +116,8 @@ impl Setting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collectors::Settings;
+    use crate::collect::Settings;
+    use std::time::Duration;
 
     #[test]
     fn no_name_leads_out_of_the_settings_of_the_kernel() {
@@ -127,7 +131,10 @@ mod tests {
         let mut collect = |name: &str| {
             settings.options.insert(INCLUDE_INFO, name.to_owned());
             let mut collector = build(&BuildContext::new(&settings, SPEC.options)).unwrap();
-            collector.collect(&mut Exposition::default())
+            collector.collect(
+                &mut Exposition::default(),
+                Deadline::after(Duration::from_secs(9)),
+            )
         };
         collect("kernel.ostype").unwrap();
         collect("/kernel/ostype").unwrap();

@@ -1,13 +1,19 @@
 //! `systemd`: the units of systemd and their states, over the message bus.
 
+#[cfg(test)]
+mod fake_systemd;
+
 use regex::bytes::Regex;
 use zbus::zvariant::{OwnedObjectPath, OwnedValue};
 
-use super::samples::{Samples, gather};
-use super::settings::compile;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::Pattern;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::spec::compile;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::Exposition;
-use crate::sources::{BusError, Peer, SystemBus};
+use crate::sources::{BusError, Deadline, Peer, SystemBus};
 
 const INCLUDE: &str = "collector.systemd.unit-include";
 const FORMER_INCLUDE: &str = "collector.systemd.unit-whitelist";
@@ -54,8 +60,8 @@ const MICROSECONDS: f64 = 1e6;
 
 struct Systemd {
     bus: SystemBus,
-    include: Option<Regex>,
-    exclude: Option<Regex>,
+    include: Option<Pattern>,
+    exclude: Option<Pattern>,
     version: Option<Regex>,
     tasks: bool,
     restarts: bool,
@@ -94,7 +100,7 @@ fn systemd(context: &BuildContext<'_>, bus: SystemBus) -> Result<Systemd, BuildE
         bus,
         include: whole(context, INCLUDE, FORMER_INCLUDE)?,
         exclude: whole(context, EXCLUDE, FORMER_EXCLUDE)?,
-        version: compile(INCLUDE, r"[0-9]{3,}(\.[0-9]+)?")?,
+        version: Regex::new(r"[0-9]{3,}(\.[0-9]+)?").ok(),
         tasks: context.switch(TASKS)?,
         restarts: context.switch(RESTARTS)?,
         start_times: context.switch(START_TIMES)?,
@@ -106,7 +112,7 @@ fn whole(
     context: &BuildContext<'_>,
     flag: &'static str,
     former: &'static str,
-) -> Result<Option<Regex>, BuildError> {
+) -> Result<Option<Pattern>, BuildError> {
     let old = context.given(former).filter(|pattern| !pattern.is_empty());
     let pattern = match (context.given(flag), old) {
         (Some(_), Some(_)) => return Err(BuildError::Exclusive(former, flag)),
@@ -117,7 +123,8 @@ fn whole(
 }
 
 impl Collector for Systemd {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
+        self.bus.until(deadline);
         gather(out, |samples| {
             let version = self.add_version(samples)?;
             let units = self.list_units()?;
@@ -186,7 +193,7 @@ impl Systemd {
     }
 
     fn shows(&self, unit: &Unit) -> bool {
-        let matches = |pattern: &Option<Regex>| {
+        let matches = |pattern: &Option<Pattern>| {
             pattern
                 .as_ref()
                 .is_some_and(|pattern| pattern.is_match(unit.name.as_bytes()))
@@ -386,10 +393,11 @@ impl Asked<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::fake_systemd::bus;
     use super::*;
-    use crate::collectors::Settings;
-    use crate::collectors::fake_systemd::bus;
+    use crate::collect::Settings;
     use crate::sources::FakeBus;
+    use std::time::Duration;
 
     fn samples(bus: &FakeBus, flags: &[(&'static str, &str)]) -> Vec<String> {
         let mut settings = Settings::default();
@@ -401,7 +409,9 @@ mod tests {
         let context = BuildContext::new(&settings, SPEC.options);
         let mut collector = systemd(&context, bus.client()).unwrap();
         let mut out = Exposition::default();
-        collector.collect(&mut out).unwrap();
+        collector
+            .collect(&mut out, Deadline::after(Duration::from_secs(9)))
+            .unwrap();
         let mut text = Vec::new();
         out.append_sorted(&mut text);
         let text = String::from_utf8(text).unwrap();

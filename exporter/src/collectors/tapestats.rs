@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use regex::bytes::Regex;
-
-use super::device::Device;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
+use crate::collect::Pattern;
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::list_directories;
+use crate::sources::{Deadline, list_directories};
 
 const IGNORED: &str = "collector.tapestats.ignored-devices";
 
@@ -92,7 +93,7 @@ const STATISTICS: [(&str, &str, &str, f64); 10] = [
 
 struct Tapestats {
     directory: PathBuf,
-    ignored: Option<Regex>,
+    ignored: Option<Pattern>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -103,7 +104,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Tapestats {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         let ignored = |name: &[u8]| {
             self.ignored
@@ -113,9 +114,9 @@ impl Collector for Tapestats {
         gather(out, |samples| {
             for name in names.iter().filter(|name| is_drive(name) && !ignored(name)) {
                 let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
-                if let Some(mut drive) = Device::open_listed(&path.join("stats"))? {
-                    add_drive(&mut drive, name, samples)?;
-                }
+                samples.device(&path.join("stats"), |device, samples| {
+                    add_drive(device, name, samples)
+                });
             }
             Ok(())
         })

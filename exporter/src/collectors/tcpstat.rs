@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{Netlink, NetlinkError, u32_at};
+use crate::sources::{Deadline, Netlink, NetlinkError, u32_at};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "tcpstat",
@@ -62,8 +62,9 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Tcpstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
         let mut connections = Connections::default();
+        self.netlink.until(deadline);
         count(&mut self.netlink, IPV4, &mut connections)?;
         if self.ipv6.exists() {
             count(&mut self.netlink, IPV6, &mut connections)?;

@@ -1,86 +1,133 @@
 //! `textfile`: metrics that other programs leave in files.
 
-use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+mod families;
+mod file;
+mod glob;
 
-use super::text_format::{Points, Series, TextFamily, parse};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
-use crate::exposition::{Exposition, Family, MetricKind};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use self::families::Families;
+use self::file::MAX_FILE_BYTES;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
+use crate::exposition::reader::TextFamily;
+use crate::exposition::{Exposition, MetricKind};
+use crate::sources::Deadline;
 
 const DIRECTORY: &str = "collector.textfile.directory";
+/// How many problems of one scrape are logged.
+const MAX_LOGGED: usize = 100;
+/// For how many scrapes a problem must be away to be logged again.
+const FORGOTTEN_AFTER: u64 = 100;
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "textfile",
     default_enabled: true,
     summary: "Metrics that other programs leave in *.prom files.",
-    options: &[OptionSpec::texts(
-        DIRECTORY,
-        "Directory of *.prom files to read; may have wildcards, and may be given several times.",
-    )],
+    options: &[
+        OptionSpec::texts(
+            DIRECTORY,
+            "Directory of *.prom files to read; may have wildcards, and may be given several times.",
+        ),
+        OptionSpec::number(
+            MAX_FILE_BYTES,
+            "67108864",
+            "Largest size of a *.prom file in bytes; a larger file is not shown.",
+        ),
+    ],
     build,
 };
 
 struct Textfile {
     directories: Vec<String>,
-    /// What was wrong at the last scrape: it is logged when it changes, not every time.
+    max_file_bytes: u64,
+    /// What this scrape has read, until it is written.
+    read: Option<ReadFiles>,
+    reported: Reported,
+}
+
+/// What the files of one scrape hold.
+#[derive(Default)]
+struct ReadFiles {
+    files: Vec<(PathBuf, Vec<TextFamily>)>,
+    /// When each file that was read was last written, in whole seconds since the epoch.
+    written: BTreeMap<PathBuf, u64>,
+    /// The files by device and inode: several directories, patterns and links may lead to one.
+    seen: BTreeSet<(u64, u64)>,
     problems: Vec<String>,
 }
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     Ok(Box::new(Textfile {
         directories: context.texts(DIRECTORY).map(str::to_owned).collect(),
-        problems: Vec::new(),
+        max_file_bytes: context.number(MAX_FILE_BYTES)?,
+        read: None,
+        reported: Reported::default(),
     }))
 }
 
 impl Collector for Textfile {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let mut gathered = Gathered::default();
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        self.read = None;
+        let mut read = ReadFiles::default();
         for directory in self.directories.iter().flat_map(|pattern| expand(pattern)) {
-            gathered.read_directory(&directory);
+            read.add_directory(&directory, self.max_file_bytes);
         }
-        gathered.write(out);
-        if self.problems != gathered.problems {
-            for problem in &gathered.problems {
-                tracing::error!(collector = "textfile", error = %problem, "text file not shown as it is");
-            }
-            self.problems = gathered.problems;
+        let help = "When the text file was last written, in seconds since the epoch.";
+        let name = "node_textfile_mtime_seconds";
+        let mut written = out.family(&[name], &[help], MetricKind::Gauge);
+        for (file, seconds) in &read.written {
+            written.sample(&[("file", file.as_os_str().as_bytes())], *seconds);
         }
+        drop(written);
+        self.read = Some(read);
         Ok(())
     }
+
+    fn add_foreign(&mut self, own: &[&Exposition], out: &mut Exposition) {
+        let Some(ReadFiles {
+            files,
+            mut problems,
+            ..
+        }) = self.read.take()
+        else {
+            return;
+        };
+        // A file may have this one as well.
+        let mut about = Exposition::default();
+        write_error(false, &mut about);
+        let mut families = Families::beside(own.iter().copied().chain([&about]));
+        for (file, read) in files {
+            families.add_file(&file, read);
+        }
+        problems.extend(families.problems());
+        write_error(!problems.is_empty(), out);
+        families.write(out);
+        self.reported.report(&problems);
+    }
+}
+
+fn write_error(is_wrong: bool, out: &mut Exposition) {
+    let help = "Whether a text file could not be shown as it is.";
+    out.family(&["node_textfile_scrape_error"], &[help], MetricKind::Gauge)
+        .sample(&[], u64::from(is_wrong));
 }
 
 /// The directories that match. What matches nothing is taken for a name, so that its absence is noticed.
 fn expand(pattern: &str) -> Vec<PathBuf> {
-    let found = glob::glob(pattern).into_iter().flatten();
-    let mut found: Vec<PathBuf> = found.flatten().collect();
+    let mut found = glob::glob(pattern).unwrap_or_default();
     if found.is_empty() {
         found.push(pattern.into());
     }
     found
 }
 
-/// What all files together hold.
-#[derive(Default)]
-struct Gathered {
-    families: BTreeMap<String, Merged>,
-    /// The files that were read, and when each was last written, in whole seconds since the epoch.
-    written: BTreeMap<PathBuf, u64>,
-    problems: Vec<String>,
-}
-
-/// A family, perhaps from several files.
-struct Merged {
-    help: Option<String>,
-    kind: MetricKind,
-    files: Vec<String>,
-    series: Vec<Series>,
-}
-
-impl Gathered {
-    fn read_directory(&mut self, directory: &Path) {
+impl ReadFiles {
+    fn add_directory(&mut self, directory: &Path, max_file_bytes: u64) {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
             Err(error) => {
@@ -94,157 +141,44 @@ impl Gathered {
             .map(|entry| entry.path())
             .collect();
         files.sort_unstable();
-        for file in files {
-            match read_file(&file) {
-                Ok((seconds, families)) => {
-                    for family in families {
-                        self.merge(family, &file);
-                    }
-                    self.written.insert(file, seconds);
+        for path in files {
+            let identity = std::fs::metadata(&path).map(|found| (found.dev(), found.ino()));
+            if identity.is_ok_and(|identity| !self.seen.insert(identity)) {
+                continue;
+            }
+            match file::read(&path, max_file_bytes) {
+                Ok(file::TextFile { written, families }) => {
+                    self.written.insert(path.clone(), written);
+                    self.files.push((path, families));
                 }
-                Err(problem) => self.problems.push(format!("{}: {problem}", file.display())),
+                Err(error) => self.problems.push(format!("{}: {error}", path.display())),
             }
         }
     }
-
-    /// Adds a family to what earlier files said under the same name. One that contradicts them is left out.
-    fn merge(&mut self, mut family: TextFamily, file: &Path) {
-        fill_labels(&mut family);
-        let file = file.display().to_string();
-        let Some(known) = self.families.get_mut(&family.name) else {
-            let merged = Merged {
-                help: family.help,
-                kind: family.kind,
-                files: vec![file],
-                series: family.series,
-            };
-            self.families.insert(family.name, merged);
-            return;
-        };
-        let contradicts =
-            known.help.is_some() && family.help.is_some() && known.help != family.help;
-        if contradicts || known.kind != family.kind {
-            let (name, first) = (&family.name, known.files.join(", "));
-            let problem = format!("{file}: {name} has another help text or type than in {first}");
-            return self.problems.push(problem);
-        }
-        known.help = known.help.take().or(family.help);
-        known.files.push(file);
-        known.series.extend(family.series);
-    }
-
-    fn write(&mut self, out: &mut Exposition) {
-        for (name, family) in &mut self.families {
-            family.series.sort_by(|a, b| order(a).cmp(&order(b)));
-            let all = family.series.len();
-            family
-                .series
-                .dedup_by(|later, first| later.labels == first.labels);
-            if family.series.len() < all {
-                let files = family.files.join(", ");
-                self.problems
-                    .push(format!("{files}: {name} has samples with the same labels"));
-            }
-            write_family(name, family, out);
-        }
-        let help = "When the text file was last written, in seconds since the epoch.";
-        let name = "node_textfile_mtime_seconds";
-        let mut written = out.family(&[name], &[help], MetricKind::Gauge);
-        for (file, seconds) in &self.written {
-            written.sample(&[("file", file.as_os_str().as_bytes())], *seconds);
-        }
-        drop(written);
-        let help = "Whether a text file could not be shown as it is.";
-        out.family(&["node_textfile_scrape_error"], &[help], MetricKind::Gauge)
-            .sample(&[], u64::from(!self.problems.is_empty()));
-    }
 }
 
-/// A file's families, and when it was written.
-fn read_file(path: &Path) -> Result<(u64, Vec<TextFamily>), String> {
-    let text = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let text = String::from_utf8(text).map_err(|_| "is not UTF-8".to_owned())?;
-    let families = parse(&text).map_err(|error| error.to_string())?;
-    let written = std::fs::metadata(path).and_then(|metadata| metadata.modified());
-    let written = written.map_err(|error| format!("its time cannot be read: {error}"))?;
-    let since = written.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok((since.as_secs(), families))
+/// The problems that were logged, each with the number of the scrape in which it was there last: a problem is logged when
+/// it comes, not every time.
+#[derive(Default)]
+struct Reported {
+    scrapes: u64,
+    problems: HashMap<String, u64>,
 }
 
-/// Gives every series of the family the same labels, those that it lacks empty.
-fn fill_labels(family: &mut TextFamily) {
-    let labels = family.series.iter().flat_map(|series| &series.labels);
-    let mut names: Vec<String> = labels.map(|(name, _)| name.clone()).collect();
-    names.sort_unstable();
-    names.dedup();
-    for series in &mut family.series {
-        for name in &names {
-            if !series.labels.iter().any(|(label, _)| label == name) {
-                series.labels.push((name.clone(), String::new()));
+impl Reported {
+    fn report(&mut self, problems: &[String]) {
+        self.scrapes += 1;
+        // Scrapes of some of the collectors do not have the problems that others have.
+        let oldest = self.scrapes.saturating_sub(FORGOTTEN_AFTER);
+        self.problems.retain(|_, last| *last >= oldest);
+        for problem in problems.iter().take(MAX_LOGGED) {
+            if self
+                .problems
+                .insert(problem.clone(), self.scrapes)
+                .is_none()
+            {
+                tracing::error!(collector = "textfile", error = %problem, "text file not shown as it is");
             }
         }
-        series.labels.sort_unstable();
-    }
-}
-
-/// Series with fewer labels first, then by the values of the labels.
-fn order(series: &Series) -> (usize, Vec<&str>) {
-    let values = series.labels.iter().map(|(_, value)| value.as_str());
-    (series.labels.len(), values.collect())
-}
-
-fn write_family(name: &str, family: &Merged, out: &mut Exposition) {
-    let files = family.files.join(", ");
-    let help = match &family.help {
-        Some(help) => [help.as_str(), "", ""],
-        None => ["Left in ", &files, "."],
-    };
-    let mut written = out.family(&[name], &help, family.kind);
-    for series in &family.series {
-        let labels: Vec<(&str, &[u8])> = series
-            .labels
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect();
-        match family.kind {
-            MetricKind::Histogram => write_histogram(&labels, &series.points, &mut written),
-            MetricKind::Summary => write_summary(&labels, &series.points, &mut written),
-            _ => written.sample(&labels, series.points.value),
-        }
-    }
-}
-
-fn write_histogram(labels: &[(&str, &[u8])], points: &Points, out: &mut Family<'_>) {
-    let mut buckets = points.parts.clone();
-    // The bucket of everything must be there.
-    if !buckets.iter().any(|(bound, _)| *bound == f64::INFINITY) {
-        buckets.push((f64::INFINITY, points.count));
-    }
-    write_parts("_bucket", "le", labels, buckets, out);
-    out.part("_sum", labels, points.sum);
-    out.part("_count", labels, points.count);
-}
-
-fn write_summary(labels: &[(&str, &[u8])], points: &Points, out: &mut Family<'_>) {
-    write_parts("", "quantile", labels, points.parts.clone(), out);
-    out.part("_sum", labels, points.sum);
-    out.part("_count", labels, points.count);
-}
-
-/// Writes a sample for each bound, in order; the bound's label comes last.
-fn write_parts(
-    suffix: &str,
-    label: &str,
-    labels: &[(&str, &[u8])],
-    mut parts: Vec<(f64, f64)>,
-    out: &mut Family<'_>,
-) {
-    parts.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    for (bound, value) in parts {
-        let mut text = Vec::new();
-        crate::exposition::write_float(&mut text, bound);
-        let mut labels = labels.to_vec();
-        labels.push((label, &text));
-        out.part(suffix, &labels, value);
     }
 }

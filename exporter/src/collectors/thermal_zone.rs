@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::device::{Device, name_after};
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::{Device, name_after};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::list_numbered;
+use crate::sources::{Deadline, list_numbered};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "thermal_zone",
@@ -30,23 +30,22 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for ThermalZone {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             for path in list_numbered(&self.directory, ZONE) {
-                add_zone(&path, samples)?;
+                samples.device(&path, |device, samples| add_zone(device, &path, samples));
             }
             for path in list_numbered(&self.directory, COOLING) {
-                add_cooling_device(&path, samples)?;
+                samples.device(&path, |device, samples| {
+                    add_cooling_device(device, &path, samples)
+                });
             }
             Ok(())
         })
     }
 }
 
-fn add_zone(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    let Some(mut device) = Device::open_listed(path)? else {
-        return Ok(());
-    };
+fn add_zone(device: &mut Device, path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
     // A sensor that is switched off has no temperature, which is not the same as zero degrees.
     let Some(millidegrees) = device.number("temp")? else {
         return Ok(());
@@ -61,10 +60,11 @@ fn add_zone(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
     Ok(())
 }
 
-fn add_cooling_device(path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    let Some(mut device) = Device::open_listed(path)? else {
-        return Ok(());
-    };
+fn add_cooling_device(
+    device: &mut Device,
+    path: &Path,
+    samples: &mut Samples,
+) -> Result<(), CollectError> {
     let (Some(current), Some(most)) = (device.number("cur_state")?, device.number("max_state")?)
     else {
         return Ok(());

@@ -2,8 +2,9 @@
 
 use rtime_clock::adjtime::{Timex, adjtimex};
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
+use crate::sources::Deadline;
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "timex",
@@ -29,7 +30,7 @@ fn build(_: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for TimexCollector {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         // All zero is a question: it asks for no change.
         let mut clock = Timex::default();
         let state = adjtimex(&mut clock).map_err(|source| CollectError::SystemCall {

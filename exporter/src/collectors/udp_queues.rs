@@ -1,8 +1,9 @@
 //! `udp_queues`: bytes that wait in the queues of all UDP sockets, from `/proc/net/udp` and `udp6`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_hex};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_hex};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "udp_queues",
@@ -34,15 +35,16 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for UdpQueues {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let help = "Bytes that the kernel holds for UDP datagrams, by queue.";
         let mut family = out.family(&["node_udp_queues"], &[help], MetricKind::Gauge);
+        let mut skipped = Skipped::default();
         let mut absent = None;
         let mut present = false;
         for (file, name, ip) in [(&mut self.ipv4, IPV4, b"v4"), (&mut self.ipv6, IPV6, b"v6")] {
             match file.read() {
                 Ok(bytes) => {
-                    let queues = sum(bytes, name)?;
+                    let queues = sum(bytes, name, &mut skipped);
                     family.sample(&[("ip", ip), ("queue", b"rx")], queues.receive);
                     family.sample(&[("ip", ip), ("queue", b"tx")], queues.transmit);
                     present = true;
@@ -54,20 +56,21 @@ impl Collector for UdpQueues {
         }
         match absent {
             Some(error) if !present => Err(CollectError::optional(error)),
-            _ => Ok(()),
+            _ => skipped.result(),
         }
     }
 }
 
 /// The sums over all sockets, each of which has a line.
-fn sum(bytes: &[u8], file: &'static str) -> Result<Queues, CollectError> {
+fn sum(bytes: &[u8], file: &'static str, skipped: &mut Skipped) -> Queues {
     let mut sum = Queues::default();
     for line in lines(bytes).skip(1) {
-        let queues = parse(line).ok_or_else(|| CollectError::malformed(file, line))?;
-        sum.receive = sum.receive.saturating_add(queues.receive);
-        sum.transmit = sum.transmit.saturating_add(queues.transmit);
+        if let Some(queues) = skipped.line(file, line, parse(line)) {
+            sum.receive = sum.receive.saturating_add(queues.receive);
+            sum.transmit = sum.transmit.saturating_add(queues.transmit);
+        }
     }
-    Ok(sum)
+    sum
 }
 
 fn parse(line: &[u8]) -> Option<Queues> {
@@ -83,6 +86,11 @@ fn parse(line: &[u8]) -> Option<Queues> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn sum(bytes: &[u8], file: &'static str) -> Result<Queues, CollectError> {
+        whole(|skipped| crate::collectors::udp_queues::sum(bytes, file, skipped))
+    }
 
     #[test]
     fn queues_are_hexadecimal_and_summed() {

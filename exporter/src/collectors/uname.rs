@@ -1,7 +1,8 @@
 //! `uname`: the kernel and the name of the host.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
+use crate::sources::Deadline;
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "uname",
@@ -23,7 +24,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Uname {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let system = rustix::system::uname();
         let told = system.nodename().to_bytes();
         let node = self.host_name.as_ref().map_or(told, String::as_bytes);

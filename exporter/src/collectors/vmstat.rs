@@ -1,9 +1,12 @@
 //! `vmstat`: chosen counters of `/proc/vmstat`.
 
-use super::field_selection::FieldSelection;
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec};
-use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::collect::field_selection::FieldSelection;
+use crate::collect::skipped::Skipped;
+use crate::collect::{
+    BuildContext, BuildError, CollectError, Collector, CollectorSpec, OptionSpec,
+};
+use crate::exposition::{Exposition, MetricKind, Value};
+use crate::sources::{Deadline, KeptFile, fields, lines};
 
 const FIELDS: &str = "collector.vmstat.fields";
 
@@ -35,7 +38,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Vmstat {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         write(self.file.read()?, &mut self.selection, out)
     }
 }
@@ -45,17 +48,16 @@ fn write(
     selection: &mut FieldSelection,
     out: &mut Exposition,
 ) -> Result<(), CollectError> {
-    for (place, line) in lines(bytes).enumerate() {
-        let mut parts = fields(line);
-        let (Some(name), Some(value)) = (parts.next(), parts.next().and_then(parse_u64)) else {
-            return Err(CollectError::malformed(FILE, line));
+    let mut skipped = Skipped::default();
+    let mut place = 0;
+    for line in lines(bytes) {
+        let Some((name, value)) = skipped.line(FILE, line, parse(line)) else {
+            continue;
         };
-        if !selection.shows(place, name) {
+        place += 1;
+        if !selection.shows(place - 1, name.as_bytes()) {
             continue;
         }
-        let Ok(name) = std::str::from_utf8(name) else {
-            return Err(CollectError::malformed(FILE, line));
-        };
         out.family(
             &["node_vmstat_", name],
             &["Field ", name, " of /proc/vmstat."],
@@ -63,13 +65,19 @@ fn write(
         )
         .sample(&[], value);
     }
-    Ok(())
+    skipped.result()
+}
+
+fn parse(line: &[u8]) -> Option<(&str, Value)> {
+    let mut parts = fields(line);
+    let name = std::str::from_utf8(parts.next()?).ok()?;
+    Some((name, Value::parse(parts.next()?)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regex::bytes::Regex;
+    use crate::collect::Pattern;
 
     fn names(bytes: &[u8], selection: &mut FieldSelection) -> Vec<String> {
         let mut out = Exposition::default();
@@ -85,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_pattern_chooses_and_a_changed_file_is_judged_anew() {
-        let pattern = Some(Regex::new("^(oom_kill|pgpg).*").unwrap());
+        let pattern = Some(Pattern::new("^(oom_kill|pgpg).*").unwrap());
         let mut selection = FieldSelection::new(pattern);
         for _ in 0..2 {
             assert_eq!(

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::device::Device;
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::device::Device;
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::list_directories;
+use crate::sources::{Deadline, list_directories};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "watchdog",
@@ -66,14 +66,12 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Watchdog {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = list_directories(&self.directory).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for name in &names {
                 let path = self.directory.join(String::from_utf8_lossy(name).as_ref());
-                if let Some(mut watchdog) = Device::open_listed(&path)? {
-                    add_watchdog(&mut watchdog, name, samples)?;
-                }
+                samples.device(&path, |device, samples| add_watchdog(device, name, samples));
             }
             Ok(())
         })

@@ -1,10 +1,12 @@
 //! `wifi`: wireless interfaces, the networks they are joined to, and the stations they exchange packets with.
 
-use super::nl80211::{Interface, Network, Station, Wireless};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+mod nl80211;
+
+use self::nl80211::{Interface, Network, Station, Wireless};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::MetricKind::{self, Counter, Gauge};
 use crate::exposition::{Exposition, Value};
-use crate::sources::hardware_address;
+use crate::sources::{Deadline, hardware_address};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "wifi",
@@ -108,8 +110,8 @@ fn build(_: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Wifi {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let Some(interfaces) = self.wireless.interfaces()? else {
+    fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError> {
+        let Some(interfaces) = self.wireless.interfaces(deadline)? else {
             let reason = "this kernel has no wireless devices";
             return Err(CollectError::NoData(reason.to_owned()));
         };

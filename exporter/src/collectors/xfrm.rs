@@ -1,8 +1,9 @@
 //! `xfrm`: packets that IPsec had to drop, by reason, from `/proc/net/xfrm_stat`.
 
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::skipped::Skipped;
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "xfrm",
@@ -55,9 +56,13 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Xfrm {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        let counts = parse(self.file.read()?)?;
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
+        let mut skipped = Skipped::default();
+        let counts = parse(self.file.read()?, &mut skipped);
         for ((kernel, name), count) in COUNTERS.into_iter().zip(counts) {
+            let Some(count) = count else {
+                continue;
+            };
             out.family(
                 &["node_xfrm_", name, "_packets_total"],
                 &["Packets that IPsec counts as ", kernel, "."],
@@ -65,18 +70,18 @@ impl Collector for Xfrm {
             )
             .sample(&[], count);
         }
-        Ok(())
+        skipped.result()
     }
 }
 
-/// The counts in the order of [`COUNTERS`]. Those that the kernel does not have yet are 0.
-fn parse(bytes: &[u8]) -> Result<[u64; COUNTERS.len()], CollectError> {
-    let mut counts = [0; COUNTERS.len()];
+/// The counts in the order of [`COUNTERS`]. Those that the kernel does not have yet are 0; those of lines that cannot be
+/// read are `None`.
+fn parse(bytes: &[u8], skipped: &mut Skipped) -> [Option<u64>; COUNTERS.len()] {
+    let mut counts = [Some(0); COUNTERS.len()];
     for line in lines(bytes) {
-        let malformed = || CollectError::malformed(FILE, line);
         let mut parts = fields(line);
-        let name = parts.next().ok_or_else(malformed)?;
-        let count = parts.next().and_then(parse_u64).ok_or_else(malformed)?;
+        let name = parts.next().unwrap_or_default();
+        let count = skipped.line(FILE, line, parts.next().and_then(parse_u64));
         let known = COUNTERS
             .iter()
             .position(|(kernel, _)| kernel.as_bytes() == name);
@@ -84,17 +89,22 @@ fn parse(bytes: &[u8]) -> Result<[u64; COUNTERS.len()], CollectError> {
             *slot = count;
         }
     }
-    Ok(counts)
+    counts
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collect::skipped::whole;
+
+    fn parse(bytes: &[u8]) -> Result<[Option<u64>; COUNTERS.len()], CollectError> {
+        whole(|skipped| crate::collectors::xfrm::parse(bytes, skipped))
+    }
 
     #[test]
     fn unknown_counters_are_passed_over_and_absent_ones_are_zero() {
         let counts = parse(b"XfrmAcquireError 3\nXfrmFuture 9\nXfrmInError 4\n").unwrap();
-        assert_eq!(counts[..5], [3, 0, 0, 4, 0]);
+        assert_eq!(counts[..5], [3, 0, 0, 4, 0].map(Some));
         assert!(parse(b"XfrmInError\n").is_err());
         assert!(parse(b"XfrmInError x\n").is_err());
     }

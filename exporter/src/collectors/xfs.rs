@@ -3,10 +3,12 @@
 use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::Exposition;
-use crate::sources::{ReadError, fields, lines, list_directories, parse_u64, read_attribute};
+use crate::sources::{
+    Deadline, ReadError, fields, lines, list_directories, parse_u64, read_attribute,
+};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "xfs",
@@ -165,13 +167,14 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Xfs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             let mut buffer = Vec::new();
             // Without the kernel's module there is no directory, and nothing amiss.
             for name in list_directories(&self.directory).unwrap_or_default() {
                 let path = self.directory.join(String::from_utf8_lossy(&name).as_ref());
-                add_file_system(&path.join("stats/stats"), &name, &mut buffer, samples)?;
+                let read = add_file_system(&path.join("stats/stats"), &name, &mut buffer, samples);
+                samples.skipped.part(read);
             }
             Ok(())
         })
@@ -191,8 +194,8 @@ fn add_file_system(
     };
     for (first, metrics) in LINES {
         let line = lines(bytes).find(|line| fields(line).next() == Some(first.as_bytes()));
-        add_line(line, metrics, device, samples)
-            .ok_or_else(|| CollectError::malformed(FILE, line.unwrap_or_default()))?;
+        let read = add_line(line, metrics, device, samples);
+        samples.skipped.line(FILE, line.unwrap_or_default(), read);
     }
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
 use crate::sources::{
-    ReadError, fields, lines, list_directories, parse_signed, parse_u64, read_attribute, trim,
+    Deadline, ReadError, fields, lines, list_directories, parse_signed, parse_u64, read_attribute,
+    trim,
 };
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
@@ -57,18 +58,20 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Zfs {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let pools = list_directories(&self.directory).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for (file, prefix) in FILES {
                 // Which of them there are depends on the module's version.
-                if let Some(bytes) = read(&self.directory.join(file), &mut self.buffer)? {
-                    add_statistics(bytes, file, prefix, samples)?;
+                let bytes = read(&self.directory.join(file), &mut self.buffer);
+                if let Some(bytes) = samples.skipped.part(bytes).flatten() {
+                    add_statistics(bytes, file, prefix, samples);
                 }
             }
             for pool in &pools {
                 let path = self.directory.join(String::from_utf8_lossy(pool).as_ref());
-                add_pool(&path, pool, &mut self.buffer, samples)?;
+                let read = add_pool(&path, pool, &mut self.buffer, samples);
+                samples.skipped.part(read);
             }
             Ok(())
         })
@@ -112,22 +115,18 @@ fn after_two_words(line: &[u8]) -> &[u8] {
     rest
 }
 
-fn add_statistics(
-    bytes: &[u8],
-    file: &str,
-    prefix: &str,
-    samples: &mut Samples,
-) -> Result<(), CollectError> {
+fn add_statistics(bytes: &[u8], file: &str, prefix: &str, samples: &mut Samples) {
     for (name, kind, data) in statistics(bytes) {
         if NUMBER_TYPES.contains(&kind) {
-            let value = parse_signed(data).ok_or_else(|| CollectError::malformed(FILE, data))?;
+            let Some(value) = samples.skipped.line(FILE, data, parse_signed(data)) else {
+                continue;
+            };
             let name = String::from_utf8_lossy(name);
             let metric = metric_name(prefix, &name);
             let help = format!("Statistic {name} of {file}.");
             samples.add(MetricKind::Untyped, metric, help, &[], value);
         }
     }
-    Ok(())
 }
 
 fn add_pool(
@@ -137,7 +136,8 @@ fn add_pool(
     samples: &mut Samples,
 ) -> Result<(), CollectError> {
     if let Some(bytes) = read(&path.join("io"), buffer)? {
-        add_traffic(bytes, pool, samples).ok_or_else(|| CollectError::malformed(FILE, bytes))?;
+        let read = add_traffic(bytes, pool, samples);
+        samples.skipped.line(FILE, bytes, read);
     }
     if let Some(bytes) = read(&path.join("state"), buffer)? {
         add_state(bytes, pool, samples);
@@ -145,7 +145,7 @@ fn add_pool(
     for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
         let is_dataset = entry.file_name().as_encoded_bytes().starts_with(b"objset-");
         if is_dataset && let Some(bytes) = read(&entry.path(), buffer)? {
-            add_dataset(bytes, pool, samples)?;
+            add_dataset(bytes, pool, samples);
         }
     }
     Ok(())
@@ -187,13 +187,15 @@ fn add_state(bytes: &[u8], pool: &[u8], samples: &mut Samples) {
     }
 }
 
-fn add_dataset(bytes: &[u8], pool: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
+fn add_dataset(bytes: &[u8], pool: &[u8], samples: &mut Samples) {
     let mut dataset: &[u8] = b"";
     for (name, kind, data) in statistics(bytes) {
         if name == b"dataset_name" {
             dataset = data;
         } else if kind == b"4" {
-            let value = parse_u64(data).ok_or_else(|| CollectError::malformed(FILE, data))?;
+            let Some(value) = samples.skipped.line(FILE, data, parse_u64(data)) else {
+                continue;
+            };
             let name = String::from_utf8_lossy(name);
             let metric = metric_name("node_zfs_zpool_dataset_", &name);
             let help = format!("Statistic {name} of the dataset.");
@@ -201,7 +203,6 @@ fn add_dataset(bytes: &[u8], pool: &[u8], samples: &mut Samples) -> Result<(), C
             samples.add(MetricKind::Untyped, metric, help, &labels, value);
         }
     }
-    Ok(())
 }
 
 fn metric_name(prefix: &str, statistic: &str) -> String {

@@ -1,9 +1,9 @@
 //! `zoneinfo`: the zones of memory, from `/proc/zoneinfo`.
 
-use super::samples::{Samples, gather};
-use super::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
+use crate::collect::samples::{Samples, gather};
+use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
-use crate::sources::{KeptFile, fields, lines, parse_u64};
+use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "zoneinfo",
@@ -222,15 +222,18 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 }
 
 impl Collector for Zoneinfo {
-    fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
+    fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read()?;
         gather(out, |samples| {
             let mut zone = None;
             for line in lines(bytes) {
-                zone = zone_of(line).or(zone);
+                // What is below a zone that cannot be read is not of the zone above.
+                if line.starts_with(b"Node ") || fields(line).nth(2) == Some(b"zone") {
+                    zone = samples.skipped.line(FILE, line, zone_of(line));
+                }
                 if let Some(zone) = zone {
-                    add_line(line, zone, samples)
-                        .ok_or_else(|| CollectError::malformed(FILE, line))?;
+                    let read = add_line(line, zone, samples);
+                    samples.skipped.line(FILE, line, read);
                 }
             }
             Ok(())

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use secure_exporter_web_config::{ClientAuthType, TlsServerConfig, TlsVersion, UserHashes};
 
+use super::error::CommandError;
 use super::pki::{self, Host};
-use super::{CommandError, date, warn};
-use crate::web::{Inspected, ServedCertificate, inspect, unix_now};
+use super::terminal::warn;
+use crate::clock::{date, unix_now};
+use crate::credentials::inspect::{Inspected, ServedCertificate, inspect};
 
 /// Time enough to renew by hand.
 const SOON: i64 = 30 * DAY;
@@ -103,7 +105,7 @@ fn weaknesses(inspected: &Inspected, names: &[Host], now: i64) -> Vec<String> {
     let tls = config.tls_server_config.as_ref();
     let auth_type = tls.and_then(|tls| tls.client_auth_type).unwrap_or_default();
     let certain = auth_type == ClientAuthType::RequireAndVerifyClientCert;
-    let mut found = Vec::new();
+    let mut found = inspected.warnings.clone();
     if tls.is_none() {
         found.push(
             "there is no tls_server_config: metrics and passwords can be read on their way".into(),

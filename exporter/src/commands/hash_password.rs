@@ -4,7 +4,9 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-use super::{CommandError, password::PasswordError, terminal, warn};
+use super::error::CommandError;
+use super::password::PasswordError;
+use super::terminal::{self, warn};
 
 #[derive(Args)]
 pub(super) struct Options {

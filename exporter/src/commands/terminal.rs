@@ -1,4 +1,4 @@
-//! Asking a person for a password.
+//! The person at the terminal: asked for a password, and warned.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
@@ -22,6 +22,11 @@ pub(super) fn password() -> Result<Password, PasswordError> {
         Ok(second) if second.is(&first) => Ok(first),
         _ => Err(PasswordError::Differ),
     }
+}
+
+/// A warning on standard error: something works, but not as well as it could.
+pub(super) fn warn(text: &str) {
+    eprintln!("secure-exporter: warning: {text}");
 }
 
 fn piped() -> Result<Password, PasswordError> {

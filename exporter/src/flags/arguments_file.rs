@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
-use super::FlagError;
+use super::error::FlagError;
 
 /// Files in files; more than this is a file that names itself.
 const MAX_DEPTH: usize = 8;

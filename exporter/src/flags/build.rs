@@ -8,9 +8,11 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::known::NODE_EXPORTER_COLLECTORS;
-use super::{ListenAddress, Require};
-use crate::collectors::{CollectorSpec, HostNetwork, OptionKind, OptionSpec, TABLE};
+use crate::collect::{CollectorSpec, HostNetwork, OptionKind, OptionSpec};
+use crate::collectors::TABLE;
+use crate::credentials::snapshot::Require;
 use crate::log::Format;
+use crate::server::listen::ListenAddress;
 
 /// A scrape is given up after a minute; by then it must have answered.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);
@@ -220,6 +222,7 @@ fn option(command: Command, option: &OptionSpec) -> Command {
         OptionKind::Pattern => ("REGEXP", ArgAction::Set),
         OptionKind::Texts => ("TEXT", ArgAction::Append),
         OptionKind::List => ("NAMES", ArgAction::Set),
+        OptionKind::Number => ("NUMBER", ArgAction::Set),
         OptionKind::Switch => {
             let [on, off] = either(option.flag, help);
             return command.arg(on.hide(hidden)).arg(off);

@@ -1,16 +1,17 @@
 //! Small files that are read rarely, and directories whose entries are numbered.
 
+use std::cell::Cell;
 use std::fs::FileType;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::ReadError;
+use super::parse::trim;
+use super::read_error::ReadError;
 
 /// The kernel prints no attribute longer than a page.
 const LONGEST_ATTRIBUTE: usize = 4096;
@@ -23,6 +24,16 @@ pub(super) const SYSFS_MAGIC: u64 = 0x6265_6572;
 pub struct Directory {
     path: PathBuf,
     descriptor: OwnedFd,
+    reads: Cell<Reads>,
+}
+
+/// What came of reading the attributes of a directory.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reads {
+    /// Some attribute had a value.
+    any: bool,
+    /// Some attribute is there and could not be read.
+    failed: bool,
 }
 
 impl Directory {
@@ -34,7 +45,11 @@ impl Directory {
     pub fn open(path: PathBuf) -> Result<Self, ReadError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(descriptor) => Ok(Self { path, descriptor }),
+            Ok(descriptor) => Ok(Self {
+                path,
+                descriptor,
+                reads: Cell::default(),
+            }),
             Err(errno) => Err(ReadError::new(&path, errno.into())),
         }
     }
@@ -63,12 +78,34 @@ impl Directory {
         name: &str,
         buffer: &'a mut Vec<u8>,
     ) -> Result<Option<&'a [u8]>, ReadError> {
-        let file = self.open_file(name);
-        self.content(
-            name,
-            file.and_then(|file| read_attribute_at(&file, buffer)),
-            buffer,
-        )
+        let length = match self.open_file(name) {
+            Ok(file) => self.note(read_attribute_at(&file, buffer)),
+            Err(errno) => Err(errno),
+        };
+        self.content(name, length, buffer)
+    }
+
+    /// Whether some attribute is there and could not be read.
+    pub fn has_failed(&self) -> bool {
+        self.reads.get().failed
+    }
+
+    /// Whether what the directory is about has gone since it was opened: the directory is not there any more, or nothing
+    /// in it could be read.
+    pub fn has_vanished(&self) -> bool {
+        let reads = self.reads.get();
+        (reads.failed && !reads.any) || !self.path.exists()
+    }
+
+    fn note(&self, length: Result<usize, Errno>) -> Result<usize, Errno> {
+        let mut reads = self.reads.get();
+        match length {
+            Ok(_) => reads.any = true,
+            Err(Errno::ACCESS | Errno::PERM) => {}
+            Err(_) => reads.failed = true,
+        }
+        self.reads.set(reads);
+        length
     }
 
     fn open_file(&self, name: &str) -> Result<OwnedFd, Errno> {
@@ -83,49 +120,10 @@ impl Directory {
         buffer: &'a [u8],
     ) -> Result<Option<&'a [u8]>, ReadError> {
         match length {
-            Ok(length) => Ok(Some(super::trim(buffer.get(..length).unwrap_or_default()))),
+            Ok(length) => Ok(Some(trim(buffer.get(..length).unwrap_or_default()))),
             Err(errno) if has_no_value(errno) => Ok(None),
             Err(errno) => Err(ReadError::new(&self.path.join(name), errno.into())),
         }
-    }
-}
-
-/// A directory of sysfs attributes whose files stay open as well, because they are read at every scrape: reading one
-/// again costs a fifth of opening, reading and closing it. For the first few objects of a kind.
-#[derive(Debug)]
-pub struct KeptDirectory {
-    directory: Directory,
-    files: Vec<(&'static str, OwnedFd)>,
-}
-
-impl KeptDirectory {
-    /// Keeps the files of a directory below what [is sysfs](is_sysfs): elsewhere a file may be replaced by another.
-    pub fn new(directory: Directory) -> Self {
-        Self {
-            directory,
-            files: Vec::new(),
-        }
-    }
-
-    /// As [`Directory::read`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Directory::read`].
-    pub fn read<'a>(
-        &mut self,
-        name: &'static str,
-        buffer: &'a mut Vec<u8>,
-    ) -> Result<Option<&'a [u8]>, ReadError> {
-        let length = match self.files.iter().find(|(known, _)| *known == name) {
-            Some((_, file)) => read_attribute_at(file, buffer),
-            None => self.directory.open_file(name).and_then(|file| {
-                let length = read_attribute_at(&file, buffer);
-                self.files.push((name, file));
-                length
-            }),
-        };
-        self.directory.content(name, length, buffer)
     }
 }
 
@@ -135,8 +133,7 @@ fn read_attribute_at(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<usize, Errn
     rustix::io::retry_on_intr(|| rustix::io::pread(file, buffer.as_mut_slice(), 0))
 }
 
-/// Whether a directory belongs to sysfs itself, where a file that is open shows every change until its device goes.
-/// Not so for a captured tree, whose files may be replaced.
+/// Whether a directory belongs to sysfs itself, and not to a captured tree.
 #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
 pub fn is_sysfs(directory: &Path) -> bool {
     rustix::fs::statfs(directory).is_ok_and(|found| found.f_type as u64 == SYSFS_MAGIC)
@@ -168,7 +165,7 @@ fn has_no_value(errno: Errno) -> bool {
 ///
 /// The directory cannot be listed.
 pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
-    Ok(names(list_devices(directory)?))
+    list(directory, |kind| !kind.is_file())
 }
 
 /// The names of all entries of a directory, in order.
@@ -177,17 +174,7 @@ pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
 ///
 /// The directory cannot be listed.
 pub fn list_entries(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
-    Ok(names(list(directory, |_| true)?))
-}
-
-/// As [`list_directories`], each with its inode. Sysfs numbers an entry when its device appears, and the number goes with
-/// the device when that is renamed.
-///
-/// # Errors
-///
-/// The directory cannot be listed.
-pub fn list_devices(directory: &Path) -> Result<Vec<(Vec<u8>, u64)>, ReadError> {
-    list(directory, |kind| !kind.is_file())
+    list(directory, |_| true)
 }
 
 /// The names of a directory's plain files, in order.
@@ -196,24 +183,20 @@ pub fn list_devices(directory: &Path) -> Result<Vec<(Vec<u8>, u64)>, ReadError> 
 ///
 /// The directory cannot be listed.
 pub fn list_files(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
-    Ok(names(list(directory, |kind| kind.is_file())?))
+    list(directory, |kind| kind.is_file())
 }
 
-fn list(directory: &Path, wanted: fn(FileType) -> bool) -> Result<Vec<(Vec<u8>, u64)>, ReadError> {
+fn list(directory: &Path, wanted: fn(FileType) -> bool) -> Result<Vec<Vec<u8>>, ReadError> {
     let failure = |source| ReadError::new(directory, source);
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(failure)? {
         let entry = entry.map_err(failure)?;
         if wanted(entry.file_type().map_err(failure)?) {
-            entries.push((entry.file_name().into_vec(), entry.ino()));
+            entries.push(entry.file_name().into_vec());
         }
     }
     entries.sort_unstable();
     Ok(entries)
-}
-
-fn names(entries: Vec<(Vec<u8>, u64)>) -> Vec<Vec<u8>> {
-    entries.into_iter().map(|(name, _)| name).collect()
 }
 
 /// Reads a whole file into `buffer`, in place of what was there, and gives it without blanks around it. For files
@@ -225,7 +208,7 @@ fn names(entries: Vec<(Vec<u8>, u64)>) -> Vec<Vec<u8>> {
 pub fn read_attribute<'a>(path: &Path, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
     buffer.clear();
     std::fs::File::open(path)?.read_to_end(buffer)?;
-    Ok(super::trim(buffer))
+    Ok(trim(buffer))
 }
 
 /// The entries of a directory whose name is `prefix` and then a digit, in order of their names as text. An absent
@@ -312,19 +295,8 @@ mod tests {
     }
 
     #[test]
-    fn kept_attributes_are_read_afresh() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mtu");
-        let mut kept = KeptDirectory::new(Directory::open(folder.path().to_owned()).unwrap());
-        let mut buffer = Vec::new();
-        assert_eq!(kept.read("mtu", &mut buffer).unwrap(), None);
-        for text in ["1500", "9000", "68"] {
-            std::fs::write(&path, text).unwrap();
-            let read = kept.read("mtu", &mut buffer).unwrap();
-            assert_eq!(read, Some(text.as_bytes()));
-        }
-        assert_eq!(kept.files.len(), 1);
-        assert!(!is_sysfs(folder.path()));
+    fn a_captured_tree_is_no_sysfs() {
+        assert!(!is_sysfs(tempfile::tempdir().unwrap().path()));
         assert!(is_sysfs(Path::new("/sys/class")));
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::attribute::SYSFS_MAGIC;
+use super::read_error::{ReadError, is_stale};
 
 /// What most files of procfs and sysfs fit into.
 const FIRST_BUFFER: usize = 4096;
@@ -24,42 +25,6 @@ pub struct KeptFile {
     /// Whether the open file shows every change.
     stays: bool,
     buffer: Vec<u8>,
-}
-
-/// A file could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {}: {source}", path.display())]
-pub struct ReadError {
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl ReadError {
-    /// The failure to read `path`.
-    pub fn new(path: &Path, source: io::Error) -> Self {
-        Self {
-            path: path.to_owned(),
-            source,
-        }
-    }
-
-    /// Whether the file is absent.
-    pub fn is_absent(&self) -> bool {
-        self.source.kind() == io::ErrorKind::NotFound
-    }
-
-    /// Whether the kernel has the file and not what it would show.
-    pub fn is_unsupported(&self) -> bool {
-        self.source.kind() == io::ErrorKind::Unsupported
-    }
-
-    /// Whether the file is absent or hidden from this process, rather than broken.
-    pub fn is_out_of_reach(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-        )
-    }
 }
 
 impl KeptFile {
@@ -124,16 +89,16 @@ impl KeptFile {
     }
 }
 
+/// Whether a directory belongs to procfs itself, and not to a captured tree.
+#[allow(clippy::unnecessary_cast)] // The type differs between architectures.
+pub fn is_procfs(directory: &Path) -> bool {
+    rustix::fs::statfs(directory).is_ok_and(|found| found.f_type as u64 == PROCFS_MAGIC)
+}
+
 #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
 fn is_of_kernel(file: &File) -> bool {
     rustix::fs::fstatfs(file)
         .is_ok_and(|found| [PROCFS_MAGIC, SYSFS_MAGIC].contains(&(found.f_type as u64)))
-}
-
-fn is_stale(error: &io::Error) -> bool {
-    [Errno::NODEV, Errno::STALE, Errno::NXIO, Errno::SRCH]
-        .iter()
-        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]

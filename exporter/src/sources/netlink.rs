@@ -11,17 +11,23 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, netlink,
 };
 
+use super::deadline::Deadline;
+
 const HEADER: usize = 16;
 /// More than the kernel puts into one answer of a dump.
 const BUFFER: usize = 64 * 1024;
 /// The kernel answers at once, or while others change the same table; to some nonsense it never answers.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The shortest timeout of a socket: a timeout of zero would wait for ever.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// `NLM_F_REQUEST | NLM_F_DUMP`
 const DUMP: u16 = 0x301;
 /// `NLMSG_ERROR`
 const ERROR: u16 = 2;
 /// `NLMSG_DONE`
 const DONE: u16 = 3;
+/// `NLM_F_DUMP_INTR`: the table changed while it was dumped.
+const INTERRUPTED: u16 = 0x10;
 /// `GENL_ID_CTRL`: the family that knows all others.
 const CONTROL: u16 = 16;
 /// `struct genlmsghdr` with `CTRL_CMD_GETFAMILY`, version 2.
@@ -40,7 +46,10 @@ pub struct Netlink {
     protocol: Option<Protocol>,
     socket: Option<OwnedFd>,
     sequence: u32,
+    request: Vec<u8>,
     buffer: Vec<u8>,
+    deadline: Option<Deadline>,
+    interrupted: bool,
 }
 
 /// The kernel did not answer a dump, or not to its end.
@@ -49,9 +58,42 @@ pub struct Netlink {
 pub struct NetlinkError {
     table: &'static str,
     source: io::Error,
+    /// The kernel gave no socket to ask with.
+    without_socket: bool,
+}
+
+impl Clone for NetlinkError {
+    fn clone(&self) -> Self {
+        let source = match self.source.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(self.source.kind(), self.source.to_string()),
+        };
+        Self { source, ..*self }
+    }
 }
 
 impl NetlinkError {
+    /// The failure to read a table for another reason than the kernel's refusal.
+    pub(super) fn new(table: &'static str, source: io::Error) -> Self {
+        Self {
+            table,
+            source,
+            without_socket: false,
+        }
+    }
+
+    /// Whether this process may not use netlink at all, as under `RestrictAddressFamilies=` of systemd.
+    pub fn is_out_of_reach(&self) -> bool {
+        let refusals = [
+            Errno::AFNOSUPPORT,
+            Errno::PROTONOSUPPORT,
+            Errno::ACCESS,
+            Errno::PERM,
+        ];
+        let refusal = |errno: Errno| self.source.raw_os_error() == Some(errno.raw_os_error());
+        self.without_socket && refusals.into_iter().any(refusal)
+    }
+
     /// Whether the kernel knows the request and the driver does not serve it.
     pub fn is_unsupported(&self) -> bool {
         self.source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error())
@@ -79,8 +121,17 @@ impl Netlink {
             protocol,
             socket: None,
             sequence: 0,
+            request: Vec::new(),
             buffer: Vec::new(),
+            deadline: None,
+            interrupted: false,
         }
+    }
+
+    /// Waits for answers until the deadline at most.
+    pub fn until(&mut self, deadline: Deadline) -> &mut Self {
+        self.deadline = Some(deadline);
+        self
     }
 
     /// Asks for a whole table with a request of the given kind and gives the body of each entry to `each`. `table` names
@@ -88,7 +139,8 @@ impl Netlink {
     ///
     /// # Errors
     ///
-    /// The kernel refused, or the socket failed. The next dump opens it anew, so that no answer is left over.
+    /// The kernel refused, the socket failed, or the time was over before the end of the table. The next dump opens the
+    /// socket anew, so that no answer is left over.
     pub fn dump(
         &mut self,
         table: &'static str,
@@ -97,10 +149,20 @@ impl Netlink {
         each: impl FnMut(&[u8]),
     ) -> Result<(), NetlinkError> {
         let result = self.dump_once(kind, request, each);
-        if result.is_err() {
+        result.map_err(|source| {
+            let without_socket = self.socket.is_none();
             self.socket = None;
-        }
-        result.map_err(|source| NetlinkError { table, source })
+            NetlinkError {
+                table,
+                source,
+                without_socket,
+            }
+        })
+    }
+
+    /// Whether the table changed during the last dump, which then may lack an entry or have one twice.
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// The number of a generic family, which is the kind of its requests; `None` when this kernel does not have it.
@@ -134,22 +196,48 @@ impl Netlink {
         request: &[u8],
         mut each: impl FnMut(&[u8]),
     ) -> io::Result<()> {
+        let longest = Deadline::after(PATIENCE);
+        let deadline = self.deadline.map_or(longest, |until| until.min(longest));
+        let left = deadline.left();
+        if left.is_zero() {
+            return Err(late(Errno::AGAIN));
+        }
+        self.interrupted = false;
         self.sequence = self.sequence.wrapping_add(1);
-        self.buffer.clear();
-        write_request(&mut self.buffer, kind, self.sequence, request);
+        self.request.clear();
+        write_request(&mut self.request, kind, self.sequence, request);
         let socket = open(&mut self.socket, self.protocol)?;
-        rustix::net::send(socket, &self.buffer, SendFlags::empty())?;
-        self.buffer.resize(BUFFER, 0);
+        set_socket_timeout(socket, Timeout::Recv, Some(left.max(SHORTEST)))?;
+        rustix::net::send(socket, &self.request, SendFlags::empty())?;
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER];
+        }
         loop {
             let receive =
                 || rustix::net::recv(socket, self.buffer.as_mut_slice(), RecvFlags::empty());
-            let (_, length) = rustix::io::retry_on_intr(receive)?;
+            let (_, length) = rustix::io::retry_on_intr(receive).map_err(late)?;
             let answer = self.buffer.get(..length).unwrap_or_default();
-            if walk(answer, self.sequence, &mut each)? {
-                return Ok(());
+            match walk(answer, self.sequence, &mut each)? {
+                Walk::Ended { interrupted } => {
+                    self.interrupted |= interrupted;
+                    return Ok(());
+                }
+                Walk::GoesOn { interrupted } => self.interrupted |= interrupted,
+            }
+            if deadline.has_passed() {
+                return Err(late(Errno::AGAIN));
             }
         }
     }
+}
+
+/// A socket's timeout as what it is.
+fn late(errno: Errno) -> io::Error {
+    if errno == Errno::AGAIN {
+        let message = "the kernel has not answered in time";
+        return io::Error::new(io::ErrorKind::TimedOut, message);
+    }
+    errno.into()
 }
 
 fn open(socket: &mut Option<OwnedFd>, protocol: Option<Protocol>) -> Result<&OwnedFd, Errno> {
@@ -158,7 +246,6 @@ fn open(socket: &mut Option<OwnedFd>, protocol: Option<Protocol>) -> Result<&Own
         none => {
             let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
             let opened = rustix::net::socket_with(AddressFamily::NETLINK, kind, flags, protocol)?;
-            set_socket_timeout(&opened, Timeout::Recv, Some(PATIENCE))?;
             Ok(none.insert(opened))
         }
     }
@@ -174,25 +261,43 @@ fn write_request(out: &mut Vec<u8>, kind: u16, sequence: u32, request: &[u8]) {
     out.extend_from_slice(request);
 }
 
-/// Gives the body of each message to `each`; whether the dump has ended.
-fn walk(mut answer: &[u8], sequence: u32, mut each: impl FnMut(&[u8])) -> io::Result<bool> {
+/// What an answer was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// The end of the dump was in it.
+    Ended { interrupted: bool },
+    /// More is to come.
+    GoesOn { interrupted: bool },
+}
+
+/// Gives the body of each message to `each`.
+pub(super) fn walk(
+    mut answer: &[u8],
+    sequence: u32,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<Walk> {
+    let mut interrupted = false;
     while !answer.is_empty() {
-        let (Some(length), Some(kind), Some(of)) =
-            (u32_at(answer, 0), u16_at(answer, 4), u32_at(answer, 8))
-        else {
+        let (Some(length), Some(kind), Some(flags), Some(of)) = (
+            u32_at(answer, 0),
+            u16_at(answer, 4),
+            u16_at(answer, 6),
+            u32_at(answer, 8),
+        ) else {
             return Err(broken());
         };
         let length = length as usize;
         let body = answer.get(HEADER..length).ok_or_else(broken)?;
         if of == sequence {
+            interrupted |= flags & INTERRUPTED != 0;
             match kind {
-                ERROR | DONE => return verdict(body).map(|()| true),
+                ERROR | DONE => return verdict(body).map(|()| Walk::Ended { interrupted }),
                 _ => each(body),
             }
         }
         answer = answer.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Ok(false)
+    Ok(Walk::GoesOn { interrupted })
 }
 
 /// An error and the end both carry an error number, negated; 0 is none.
@@ -220,8 +325,21 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 /// A hardware address in the usual form, `02:00:00:00:00:ab`.
 pub fn hardware_address(bytes: &[u8]) -> String {
-    let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    bytes.join(":")
+    let mut text = Vec::new();
+    write_hardware_address(bytes, &mut text);
+    text.into_iter().map(char::from).collect()
+}
+
+/// Appends a hardware address as [`hardware_address`] has it.
+pub fn write_hardware_address(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
+    for (place, byte) in bytes.iter().enumerate() {
+        if place > 0 {
+            out.push(b':');
+        }
+        out.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 /// The number of two bytes at `offset`, in this machine's order as all of netlink.
@@ -301,6 +419,29 @@ mod tests {
         );
     }
 
+    /// The kernel leaves some nonsense without an answer.
+    #[test]
+    fn a_deadline_ends_the_wait_and_says_so() {
+        let begin = std::time::Instant::now();
+        let error = Netlink::routing()
+            .until(Deadline::after(Duration::ZERO))
+            .dump("links", GET_LINK, &[0; 16], |_| {})
+            .unwrap_err();
+        assert!(begin.elapsed() < PATIENCE);
+        assert_eq!(
+            error.to_string(),
+            "cannot read links over netlink: the kernel has not answered in time"
+        );
+        assert_eq!(error.clone().to_string(), error.to_string());
+        assert!(!error.is_out_of_reach());
+    }
+
+    #[test]
+    fn hardware_addresses_have_two_digits_for_each_byte() {
+        assert_eq!(hardware_address(&[2, 0, 0xab]), "02:00:ab");
+        assert_eq!(hardware_address(&[]), "");
+    }
+
     fn message(kind: u16, sequence: u32, body: &[u8]) -> Vec<u8> {
         let mut message = Vec::new();
         write_request(&mut message, kind, sequence, body);
@@ -318,9 +459,16 @@ mod tests {
             message(DONE, 7, &[0; 4]),
         ]
         .concat();
-        assert!(walk(&answer, 7, |body| seen.push(body.to_vec())).unwrap());
+        let ended = Walk::Ended { interrupted: false };
+        let each = |body: &[u8]| seen.push(body.to_vec());
+        assert_eq!(walk(&answer, 7, each).unwrap(), ended);
         assert_eq!(seen, [b"abcde".to_vec(), b"f".to_vec()]);
-        assert!(!walk(&message(16, 7, b""), 7, |_| {}).unwrap());
+        let more = Walk::GoesOn { interrupted: false };
+        assert_eq!(walk(&message(16, 7, b""), 7, |_| {}).unwrap(), more);
+        let mut changed = message(DONE, 7, &[0; 4]);
+        changed[6] |= INTERRUPTED as u8;
+        let interrupted = Walk::Ended { interrupted: true };
+        assert_eq!(walk(&changed, 7, |_| {}).unwrap(), interrupted);
         let refusal = message(ERROR, 7, &(-1_i32).to_ne_bytes());
         assert_eq!(
             walk(&refusal, 7, |_| {}).unwrap_err().kind(),

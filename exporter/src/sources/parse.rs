@@ -1,10 +1,13 @@
 //! The few shapes in which the kernel prints numbers and lists, read from bytes without a copy.
 
-/// The lines of a file, without their ends. A last line without an end counts.
+/// The lines of a file that are not blank, without their ends. A last line without an end counts.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let body = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    body.split(|&byte| byte == b'\n')
-        .filter(move |_| !body.is_empty())
+    all_lines(bytes).filter(|line| !trim(line).is_empty())
+}
+
+/// As [`lines`], with the blank ones: for files in which a blank line ends a paragraph.
+pub fn all_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|&byte| byte == b'\n')
 }
 
 /// The fields of a line, split at any run of blanks.
@@ -54,6 +57,17 @@ pub fn parse_signed(text: &[u8]) -> Option<f64> {
     }
 }
 
+/// A finite number in decimal notation, with a sign, a fraction or an exponent where it has them.
+pub fn parse_decimal(text: &[u8]) -> Option<f64> {
+    // Rust also takes words for infinity and for what is no number.
+    let plain = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+    if !text.iter().all(plain) {
+        return None;
+    }
+    let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    number.is_finite().then_some(number)
+}
+
 /// The bytes without blanks and line ends around them.
 pub fn trim(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
@@ -67,8 +81,12 @@ mod tests {
     #[test]
     fn lines_and_fields() {
         let split = |text: &'static str| lines(text.as_bytes()).collect::<Vec<_>>();
-        assert_eq!(split("a\n\nb"), [b"a".as_slice(), b"", b"b"]);
+        assert_eq!(split("\na\n \t\nb"), [b"a".as_slice(), b"b"]);
         assert_eq!(split("a\n"), [b"a".as_slice()]);
+        assert_eq!(
+            all_lines(b"a\n\nb").collect::<Vec<_>>(),
+            [b"a".as_slice(), b"", b"b"]
+        );
         assert!(split("").is_empty());
         assert_eq!(
             fields(b"  a\tb  c ").collect::<Vec<_>>(),
@@ -80,6 +98,20 @@ mod tests {
     fn what_is_no_number_is_none() {
         for text in ["", "-1", "+1", "1 ", "0x1", "18446744073709551616"] {
             assert_eq!(parse_u64(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn decimal_numbers() {
+        for (text, number) in [
+            ("18446744073709551616", 18_446_744_073_709_551_616.0),
+            ("-1", -1.0),
+            ("1.5e3", 1500.0),
+        ] {
+            assert_eq!(parse_decimal(text.as_bytes()), Some(number), "{text:?}");
+        }
+        for text in ["", "-", "nan", "inf", "1e999", "1 ", "0x1", "1_000"] {
+            assert_eq!(parse_decimal(text.as_bytes()), None, "{text:?}");
         }
     }
 

@@ -1,24 +1,24 @@
 //! Asking file systems for their size, when any of them may never answer.
 //!
-//! `statfs` on a dead NFS server or FUSE daemon blocks in the kernel and cannot be interrupted. So a thread of its
-//! own asks, and the scrape waits for it only so long. A mount that did not answer is left to the thread that hangs in
-//! it, and is asked no more until that thread comes back.
+//! `statfs` on a dead NFS server or FUSE daemon blocks in the kernel and cannot be interrupted. A mount that does not
+//! answer in time is left to the thread that hangs in it, and is asked no more until that thread comes back. What is
+//! mounted in several places is asked in one of them first: when that hangs, the others would hang as well.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
-/// How long a scrape waits for the first mount that does not answer.
+use super::crew::{Batch, Crew};
+use super::deadline::Deadline;
+
+/// How long a scrape waits for mounts that do not answer, unless its own time is shorter.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it waits for each further one: the scraper's own time is running out.
-const LATE_PATIENCE: Duration = Duration::from_millis(250);
-/// How many threads may hang at once. Beyond it mounts are reported as not answering without being asked.
-const MOST_STUCK: usize = 8;
+/// After so long without an answer other threads go on with the mounts that have not been asked.
+const STEP: Duration = Duration::from_millis(20);
 
 /// The size of a file system, in its own blocks of `block_size` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,154 +51,154 @@ pub enum Answer {
 /// What asks one file system; replaced in tests, where nothing real hangs on demand.
 type Ask = fn(&CStr) -> Result<FileSystem, Errno>;
 
-/// Asks mounts for their size, never longer than a few seconds in all.
+/// A mount that is asked.
+#[derive(Clone, Debug)]
+pub struct Target {
+    path: Arc<CStr>,
+    /// Whether it is the first mount of its file system that is asked.
+    leads: bool,
+    /// Whether the file system has answered in this scrape.
+    answered: Arc<AtomicBool>,
+}
+
+impl Target {
+    /// Where it is mounted, as this process sees it.
+    #[cfg(test)]
+    pub fn path(&self) -> &CStr {
+        &self.path
+    }
+
+    /// The mounts of all file systems, each given by its path and what tells its file system from others.
+    pub fn of<FileSystem: Eq + std::hash::Hash>(mounts: Vec<(Arc<CStr>, FileSystem)>) -> Vec<Self> {
+        let mut leaders: HashMap<FileSystem, (usize, Arc<AtomicBool>)> = HashMap::new();
+        let mut targets: Vec<Self> = Vec::with_capacity(mounts.len());
+        for (place, (path, file_system)) in mounts.into_iter().enumerate() {
+            let (leader, answered) = leaders
+                .entry(file_system)
+                .or_insert_with(|| (place, Arc::default()));
+            let answered = Arc::clone(answered);
+            // A shorter path leads through fewer other mounts, which may hang.
+            let leads = match targets.get_mut(*leader) {
+                Some(first) if first.path.count_bytes() <= path.count_bytes() => false,
+                Some(first) => {
+                    first.leads = false;
+                    *leader = place;
+                    true
+                }
+                None => true,
+            };
+            targets.push(Self {
+                path,
+                leads,
+                answered,
+            });
+        }
+        targets
+    }
+}
+
+/// What came of asking a mount's turn.
+#[derive(Clone, Copy, Debug)]
+enum Reply {
+    Answer(Answer),
+    /// The first mount of the same file system has not answered yet.
+    Waits,
+}
+
+/// Asks mounts for their size, never longer than a few seconds in all. At most one thread hangs in a file system.
 #[derive(Debug)]
 pub struct Prober {
-    ask: Ask,
-    patience: Duration,
-    worker: Option<Worker>,
-    stuck: HashMap<Arc<CStr>, Worker>,
+    crew: Crew<Target, Reply>,
+    /// The mounts that did not answer, each with the batch and the place in it where the answer will be.
+    stuck: HashMap<Arc<CStr>, Place>,
 }
 
-/// It is handed all mounts at once, because waking it for each costs more than the question.
-#[derive(Debug)]
-struct Worker {
-    requests: Sender<Vec<Arc<CStr>>>,
-    done: Receiver<()>,
-    progress: Arc<Progress>,
-}
-
-#[derive(Debug, Default)]
-struct Progress {
-    answers: Mutex<Vec<Result<FileSystem, Errno>>>,
-    abandoned: AtomicBool,
-}
+/// A batch, and the place in it where an answer will be.
+type Place = (Arc<Batch<Target, Reply>>, usize);
 
 impl Default for Prober {
     fn default() -> Self {
-        Self::with(ask_kernel, PATIENCE)
+        Self::with(ask_kernel)
     }
 }
 
 impl Prober {
-    fn with(ask: Ask, patience: Duration) -> Self {
+    fn with(ask: Ask) -> Self {
+        let work = move |target: &Target| {
+            if !target.leads && !target.answered.load(Ordering::Acquire) {
+                return Reply::Waits;
+            }
+            let answer = ask(&target.path).map_or_else(Answer::Refused, Answer::Size);
+            target.answered.store(true, Ordering::Release);
+            Reply::Answer(answer)
+        };
         Self {
-            ask,
-            patience,
-            worker: None,
+            crew: Crew::new("statfs", work),
             stuck: HashMap::new(),
         }
     }
 
-    /// Asks every mount, and puts one answer for each into `answers`, in place of what was there.
-    pub fn probe(&mut self, mounts: &[Arc<CStr>], answers: &mut Vec<Answer>) {
+    /// Asks every mount, and puts one answer for each into `answers`, in place of what was there. For mounts that do not
+    /// answer it waits for half of the time until the deadline at most: other collectors may hang as well.
+    pub fn probe(&mut self, targets: &[Target], answers: &mut Vec<Answer>, deadline: Deadline) {
         answers.clear();
-        answers.resize(mounts.len(), Answer::Stuck);
-        self.forget_recovered();
-        let mut patience = self.patience;
-        let mut next = 0;
-        // Each turn of the loop ends with all mounts answered, or with one more worker given up.
-        while next < mounts.len() && self.stuck.len() < MOST_STUCK {
-            match self.round(mounts, answers, next, patience) {
-                Some(hanging) => next = hanging + 1,
-                None => return,
-            }
-            patience = LATE_PATIENCE.min(self.patience);
-        }
-    }
-
-    /// Sends all mounts from `from` on to one worker and collects its answers. Gives the index of the mount in which
-    /// the worker hangs, if it does.
-    fn round(
-        &mut self,
-        mounts: &[Arc<CStr>],
-        answers: &mut [Answer],
-        from: usize,
-        patience: Duration,
-    ) -> Option<usize> {
-        let worker = match self.worker.take() {
-            Some(worker) => worker,
-            None => Worker::start(self.ask)?,
-        };
-        let asked = |(index, mount): &(usize, &Arc<CStr>)| {
-            *index >= from && !self.stuck.contains_key(*mount)
-        };
-        let numbered = || mounts.iter().enumerate().filter(asked);
-        // A worker that has gone is noticed below, where its answers are missing.
-        let batch = numbered().map(|(_, mount)| mount.clone()).collect();
-        let _ = worker.requests.send(batch);
-        let waited = worker.done.recv_timeout(patience);
-        if waited == Err(RecvTimeoutError::Timeout) {
-            worker.progress.abandoned.store(true, Ordering::Release);
-        }
-        let given = worker.progress.take();
-        let answered = given.len();
-        for (answer, (index, _)) in given.into_iter().zip(numbered()) {
-            let slot = answers.get_mut(index)?;
-            *slot = answer.map_or_else(Answer::Refused, Answer::Size);
-        }
-        match waited {
-            Ok(()) => {
-                self.worker = Some(worker);
-                None
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                let (index, mount) = numbered().nth(answered)?;
-                let mount = mount.clone();
-                self.stuck.insert(mount, worker);
-                Some(index)
-            }
-            Err(RecvTimeoutError::Disconnected) => None,
-        }
-    }
-
-    /// A worker that has come back has answered for its mount: the mount may be asked again.
-    fn forget_recovered(&mut self) {
+        answers.resize(targets.len(), Answer::Stuck);
+        // Whatever has come back has answered, and may be asked again.
         self.stuck
-            .retain(|_, worker| worker.done.try_recv() == Err(TryRecvError::Empty));
-    }
-}
-
-impl Worker {
-    /// `None` when the system gives no more threads: then no mount can be asked in this scrape.
-    fn start(ask: Ask) -> Option<Self> {
-        let (requests, inbox) = channel::<Vec<Arc<CStr>>>();
-        let (finish, done) = channel();
-        let progress = Arc::new(Progress::default());
-        let shared = progress.clone();
-        let work = move || {
-            for batch in inbox {
-                for mount in batch {
-                    let answer = ask(&mount);
-                    if shared.abandoned.load(Ordering::Acquire) {
-                        return;
-                    }
-                    shared.lock().push(answer);
-                }
-                if finish.send(()).is_err() {
-                    return;
-                }
-            }
+            .retain(|_, (batch, place)| batch.outcome(*place).is_none());
+        for target in targets {
+            target.answered.store(false, Ordering::Release);
+        }
+        let end = Deadline::after((deadline.left() / 2).min(PATIENCE));
+        let free = |place: &usize| {
+            let target = targets.get(*place);
+            target.is_some_and(|target| !self.stuck.contains_key(&target.path))
         };
-        std::thread::Builder::new()
-            .name("statfs".to_owned())
-            .spawn(work)
-            .ok()?;
-        Some(Self {
-            requests,
-            done,
-            progress,
-        })
-    }
-}
-
-impl Progress {
-    fn lock(&self) -> MutexGuard<'_, Vec<Result<FileSystem, Errno>>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+        let leads = |place: &usize| targets.get(*place).is_some_and(|target| target.leads);
+        let (leaders, others): (Vec<usize>, Vec<usize>) =
+            (0..targets.len()).filter(free).partition(leads);
+        let turns = [leaders, others].concat();
+        let mut waiting = self.ask(targets, &turns, answers, end);
+        // Their first mounts were slow, and have answered while the others were asked.
+        waiting.retain(|place| {
+            let target = targets.get(*place);
+            target.is_some_and(|target| target.answered.load(Ordering::Acquire))
+        });
+        self.ask(targets, &waiting, answers, end);
     }
 
-    fn take(&self) -> Vec<Result<FileSystem, Errno>> {
-        std::mem::take(&mut *self.lock())
+    /// Asks the mounts in these places. Gives those that wait for another one.
+    fn ask(
+        &mut self,
+        targets: &[Target],
+        turns: &[usize],
+        answers: &mut [Answer],
+        end: Deadline,
+    ) -> Vec<usize> {
+        let jobs: Vec<Target> = turns
+            .iter()
+            .filter_map(|place| targets.get(*place).cloned())
+            .collect();
+        let batch = self.crew.run(jobs, STEP, end);
+        let mut waiting = Vec::new();
+        for (job, place) in turns.iter().enumerate() {
+            match batch.outcome(job) {
+                Some(Reply::Waits) => waiting.push(*place),
+                Some(Reply::Answer(answer)) => {
+                    if let Some(slot) = answers.get_mut(*place) {
+                        *slot = answer;
+                    }
+                }
+                None if batch.was_begun(job) => {
+                    if let Some(target) = targets.get(*place) {
+                        let path = Arc::clone(&target.path);
+                        self.stuck.insert(path, (Arc::clone(&batch), job));
+                    }
+                }
+                None => {}
+            }
+        }
+        waiting
     }
 }
 
@@ -229,14 +229,33 @@ mod tests {
         files_free: 0,
     };
 
-    fn mounts(names: &[&CStr]) -> Vec<Arc<CStr>> {
-        names.iter().map(|name| Arc::from(*name)).collect()
+    /// Mounts of a file system each.
+    fn targets(names: &[&CStr]) -> Vec<Target> {
+        let mounts = names.iter().enumerate();
+        Target::of(
+            mounts
+                .map(|(place, name)| (Arc::from(*name), place))
+                .collect(),
+        )
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_millis(600))
+    }
+
+    /// Threads that ask in this process.
+    fn threads() -> usize {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let name = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+        let asks = |task: &std::fs::DirEntry| name(task).is_ok_and(|name| name.trim() == "statfs");
+        tasks.filter(asks).count()
     }
 
     #[test]
     fn the_kernel_answers_or_refuses() {
         let mut answers = Vec::new();
-        Prober::default().probe(&mounts(&[c"/", c"/nonexistent", c"/proc"]), &mut answers);
+        let targets = targets(&[c"/", c"/nonexistent", c"/proc"]);
+        Prober::default().probe(&targets, &mut answers, Deadline::after(PATIENCE));
         assert!(
             matches!(
                 answers[..],
@@ -259,11 +278,11 @@ mod tests {
             }
             Ok(SIZE)
         };
-        let mut prober = Prober::with(ask, Duration::from_millis(50));
-        let mounts = mounts(&[c"/a", c"/dead", c"/b"]);
+        let mut prober = Prober::with(ask);
+        let targets = targets(&[c"/a", c"/dead", c"/b"]);
         let mut answers = Vec::new();
         for _ in 0..3 {
-            prober.probe(&mounts, &mut answers);
+            prober.probe(&targets, &mut answers, soon());
             assert_eq!(
                 answers,
                 [Answer::Size(SIZE), Answer::Stuck, Answer::Size(SIZE)]
@@ -276,7 +295,7 @@ mod tests {
         }
         RELEASED.store(true, Ordering::Release);
         for _ in 0..1000 {
-            prober.probe(&mounts, &mut answers);
+            prober.probe(&targets, &mut answers, soon());
             if answers == [Answer::Size(SIZE); 3] {
                 return;
             }
@@ -286,18 +305,59 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_hang_are_bounded() {
-        let ask: Ask = |_| {
-            std::thread::park();
+    fn any_number_of_hanging_mounts_in_any_order_leaves_the_others_their_sizes() {
+        let ask: Ask = |mount| {
+            while mount.to_bytes().starts_with(b"/dead") {
+                std::thread::park();
+            }
             Ok(SIZE)
         };
-        let mut prober = Prober::with(ask, Duration::from_millis(1));
-        let names: Vec<Arc<CStr>> = (0..3 * MOST_STUCK)
-            .map(|n| Arc::from(std::ffi::CString::new(format!("/{n}")).unwrap()))
-            .collect();
+        let mut prober = Prober::with(ask);
+        // Every third of 120 mounts is sound; the dead ones have 40 file systems, each mounted twice.
+        let name = |n: usize| match n % 3 {
+            0 => format!("/sound{n}"),
+            1 => format!("/dead{n}"),
+            _ => format!("/dead{}/below", n - 1),
+        };
+        let mounts = (0..120).map(|n| {
+            let path = std::ffi::CString::new(name(n)).unwrap();
+            (Arc::from(path), if n % 3 == 2 { n - 1 } else { n })
+        });
+        let targets = Target::of(mounts.collect());
+        let before = threads();
         let mut answers = Vec::new();
-        prober.probe(&names, &mut answers);
-        assert!(answers.iter().all(|answer| *answer == Answer::Stuck));
-        assert_eq!(prober.stuck.len(), MOST_STUCK);
+        for _ in 0..3 {
+            let begin = std::time::Instant::now();
+            // A scrape timeout of one second leaves this much.
+            prober.probe(
+                &targets,
+                &mut answers,
+                Deadline::after(Duration::from_millis(700)),
+            );
+            assert!(begin.elapsed() < Duration::from_millis(700));
+            for (n, answer) in answers.iter().enumerate() {
+                let expected = match n % 3 {
+                    0 => Answer::Size(SIZE),
+                    _ => Answer::Stuck,
+                };
+                assert_eq!(*answer, expected, "{}", name(n));
+            }
+            assert_eq!(prober.stuck.len(), 40);
+        }
+        // Other tests have threads of the same name.
+        assert!(threads() <= before + 45, "{} threads", threads());
+    }
+
+    #[test]
+    fn a_slow_file_system_has_its_sizes_in_all_places() {
+        let ask: Ask = |_| {
+            std::thread::sleep(STEP * 3);
+            Ok(SIZE)
+        };
+        let mounts = [c"/a", c"/a/b", c"/c"].map(|path| (Arc::from(path), 1));
+        let mut answers = Vec::new();
+        let end = Deadline::after(PATIENCE);
+        Prober::with(ask).probe(&Target::of(mounts.into()), &mut answers, end);
+        assert_eq!(answers, [Answer::Size(SIZE); 3]);
     }
 }

@@ -8,6 +8,8 @@ use zbus::blocking::Connection;
 use zbus::blocking::connection::Builder;
 use zbus::zvariant::{DynamicType, OwnedValue, Type};
 
+use super::deadline::Deadline;
+
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -17,6 +19,9 @@ pub struct SystemBus {
     /// Where the bus is, if not where the system has it.
     address: Option<String>,
     connection: Option<Connection>,
+    /// How long the connection waits for one answer.
+    patience: Duration,
+    deadline: Option<Deadline>,
 }
 
 /// Whom to ask: a service, one of its objects, and a part of what the object can do.
@@ -54,7 +59,15 @@ impl SystemBus {
     pub fn at(address: impl Into<String>) -> Self {
         Self {
             address: Some(address.into()),
-            connection: None,
+            ..Self::default()
+        }
+    }
+
+    /// Makes no call after the deadline, and waits for one answer half of the time until then at most.
+    pub fn until(&mut self, deadline: Deadline) {
+        self.deadline = Some(deadline);
+        if deadline.left() < self.patience {
+            self.connection = None;
         }
     }
 
@@ -72,6 +85,10 @@ impl SystemBus {
     where
         Answer: DeserializeOwned + Type,
     {
+        if self.deadline.is_some_and(Deadline::has_passed) {
+            let late = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            return Err(BusError::Connect(Box::new(late.into())));
+        }
         let connection = self.connection()?;
         let answer = connection
             .call_method(
@@ -130,7 +147,10 @@ impl SystemBus {
             Some(address) => Builder::address(address.as_str()),
             None => Builder::system(),
         };
-        let connection = builder.and_then(|builder| builder.method_timeout(PATIENCE).build());
+        let left = self.deadline.map_or(PATIENCE, Deadline::left);
+        self.patience = (left / 2).min(PATIENCE);
+        let patience = self.patience;
+        let connection = builder.and_then(|builder| builder.method_timeout(patience).build());
         let connection = connection.map_err(|error| BusError::Connect(Box::new(error)))?;
         self.connection = Some(connection.clone());
         Ok(connection)

@@ -6,7 +6,9 @@ mod changes;
 use std::path::{Path, PathBuf};
 
 use changes::CASES;
-use secure_exporter::collectors::{Registry, Settings, TABLE};
+use secure_exporter::collect::Settings;
+use secure_exporter::collectors::TABLE;
+use secure_exporter::scrape::Registry;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 

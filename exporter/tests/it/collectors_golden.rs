@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use secure_exporter::collectors::{Registry, Settings};
+use secure_exporter::collect::Settings;
+use secure_exporter::scrape::Registry;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 

@@ -64,3 +64,115 @@ fn the_files_reach_every_collector_that_reads_files() {
     let others = names.filter(|name| !reached.contains(name) && !READ_NO_FILES.contains(name));
     assert_eq!(others.collect::<Vec<_>>(), Vec::<&str>::new());
 }
+
+/// Files of several lines that are no tables: other programs' files, refused as a whole when they are wrong, and texts of
+/// which a single line is shown.
+const NO_TABLES: [&str; 1] = ["textfile/"];
+/// Lines that begin a device of several lines, which is lost with its name.
+const BEGINS_DEVICE: [(&str, &[u8]); 1] = [("proc/drbd", b"cs:")];
+/// How many lines of each file are tried, spread evenly.
+const LINES_TRIED: usize = 8;
+
+/// The places of the files that have several lines, each with them.
+fn tables(host: &HostileHost) -> Vec<(usize, Vec<Vec<u8>>)> {
+    let lines = |place: usize| {
+        let lines = host.original(place).split_inclusive(|byte| *byte == b'\n');
+        (place, lines.map(<[u8]>::to_vec).collect::<Vec<_>>())
+    };
+    let is_table = |place: &usize| {
+        let path = host.path(*place).to_str().unwrap();
+        !NO_TABLES.iter().any(|start| path.starts_with(start))
+    };
+    let places = (0..host.len()).filter(is_table);
+    places
+        .map(lines)
+        .filter(|(_, lines)| lines.len() > 1)
+        .collect()
+}
+
+fn tried(count: usize) -> impl Iterator<Item = usize> {
+    let step = count.div_ceil(LINES_TRIED).max(1);
+    (0..count).step_by(step).chain(Some(count - 1))
+}
+
+#[test]
+fn a_blank_line_costs_nothing_wherever_it_stands() {
+    let host = HOST
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut wrong = Vec::new();
+    for (place, lines) in tables(&host) {
+        let sound = host.shown_with(place, host.original(place));
+        for at in tried(lines.len()) {
+            let content = [&lines[..at], &[b"\n".to_vec()], &lines[at..]]
+                .concat()
+                .concat();
+            if host.shown_with(place, &content) != sound {
+                wrong.push(format!("{} before line {at}", host.path(place).display()));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn a_bad_line_costs_no_more_than_itself() {
+    let host = HOST
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut wrong = Vec::new();
+    for (place, lines) in tables(&host) {
+        let sound = host.shown_with(place, host.original(place));
+        let lost = |content: Vec<u8>| {
+            let shown = host.shown_with(place, &content);
+            let lost = sound.difference(&shown);
+            let told = |line: &&String| {
+                !line.starts_with('#') && !line.starts_with("node_scrape_collector_success")
+            };
+            lost.filter(told).count()
+        };
+        for at in tried(lines.len()) {
+            let with = |line: &[u8]| {
+                [&lines[..at], &[line.to_vec()], &lines[at + 1..]]
+                    .concat()
+                    .concat()
+            };
+            let line = lines[at].trim_ascii_end();
+            let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+            let begins = |(file, word): &(&str, &[u8])| {
+                let begins = words.iter().any(|found| found.starts_with(word));
+                begins && host.path(place) == Path::new(file)
+            };
+            if BEGINS_DEVICE.iter().any(begins) {
+                continue;
+            }
+            let numbers = line.split(|byte| !byte.is_ascii_alphanumeric()).count();
+            let most = lost(with(b"")).max(numbers);
+            let last = words
+                .iter()
+                .rposition(|word| word.iter().any(u8::is_ascii_digit));
+            let replaced = |by: &[u8]| {
+                let mut words = words.clone();
+                if let Some(word) = last {
+                    words[word] = by;
+                }
+                [words.join(b" ".as_slice()), b"\n".to_vec()].concat()
+            };
+            let cut = [&line[..line.len() / 2], b"\n"].concat();
+            for bad in [
+                b"\xffgarbage\n".to_vec(),
+                cut,
+                replaced(b"many"),
+                replaced(b"99999999999999999999999"),
+            ] {
+                let lost = lost(with(&bad));
+                if lost > most {
+                    let path = host.path(place).display();
+                    let bad = bad.escape_ascii();
+                    wrong.push(format!("{path} line {at} \"{bad}\" costs {lost} of {most}"));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use secure_exporter::collectors::{Registry, Settings, TABLE};
+use secure_exporter::collect::Settings;
+use secure_exporter::collectors::TABLE;
+use secure_exporter::scrape::Registry;
 
 /// The samples of one collector on the captured host with these flags.
 fn samples(collector: &str, flags: &[(&'static str, &str)]) -> Vec<String> {

@@ -378,7 +378,7 @@ fn check_config_names_the_place_of_a_mistake() {
             good.replace("  key_file: tls.key\n", ""),
             "line 2: tls_server_config: no private key",
         ),
-        (format!("{good}rate_limit:\n"), "line 6: "),
+        (format!("{good}rate_limit: 5\n"), "line 6: "),
         (
             good.replace("tls.key", other.path("tls.key").to_str().unwrap()),
             "do not belong together",

@@ -5,7 +5,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use secure_exporter::collectors::{Registry, Settings, TABLE};
+use secure_exporter::collect::Settings;
+use secure_exporter::collectors::TABLE;
+use secure_exporter::scrape::Registry;
 
 const NAMES: &str = include_str!("dashboards/names.txt");
 

@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
-use crate::web_support::{Connection, Exporter, PASSWORD, Pair, Volume, basic, hash, unix_now};
+use crate::web_support::{
+    Connection, Exporter, PASSWORD, Pair, Volume, basic, client_config, hash, unix_now, wait_for,
+};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -81,6 +84,58 @@ fn client(
             PrivateKeyDer::from_pem_slice(&pem).unwrap(),
         );
     Arc::new(config.unwrap())
+}
+
+/// Made by openssl's defaults, and valid for a hundred years.
+const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/certificates");
+
+#[test]
+fn certificates_of_version_1_serve_and_are_accepted_and_a_broken_one_is_skipped() {
+    let read = |name: &str| std::fs::read_to_string(format!("{CERTIFICATES}/{name}")).unwrap();
+    let authority = Authority::new();
+    let pair = Pair {
+        certificate: read("v1.crt"),
+        key: read("v1.key"),
+    };
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let mut files = files(&pair, &authority, REQUIRED);
+    files[3].1 = [broken, &read("ca.crt"), &authority.0.pem()].concat();
+    let volume = Volume::new(&as_files(&files));
+    let exporter = Exporter::with_config(&volume.config());
+    exporter.wait_for_log("client-ca.crt: certificate 1 (line 1) is broken and is skipped");
+    let directory = tempfile::tempdir().unwrap();
+    let old = directory.path().join("v1.pem").display().to_string();
+    std::fs::write(&old, read("v1.crt") + &read("v1.key")).unwrap();
+    let password = format!("alice:{PASSWORD}");
+    for certificate in [&old, &authority.client(directory.path(), "new.example")] {
+        for version in ["1.2", "1.3"] {
+            let options = ["--tls-max", version, "-u", &password, "--cert", certificate];
+            let reply = exporter.get("/metrics", &options);
+            assert_eq!(reply.status, 200, "{certificate} {version}");
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_key_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = |certificate: &str, key: &str| {
+        let config = directory.path().join("web.yml");
+        let text = format!(
+            "tls_server_config:\n  cert_file: {CERTIFICATES}/{certificate}\n  key_file: {CERTIFICATES}/{key}\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        crate::web_support::refusal(&[&format!("--web.config.file={}", config.display())])
+    };
+    let weak = refused("rsa1024.crt", "rsa1024.key");
+    assert!(weak.contains("has 1024 bits, which is too weak"), "{weak}");
+    let foreign = refused("ca.crt", "v1.key");
+    assert!(foreign.contains("do not belong together"), "{foreign}");
+    let swapped = refused("v1.crt", "v1.crt");
+    assert!(
+        swapped.contains("a certificate here and no private key"),
+        "{swapped}"
+    );
 }
 
 #[test]
@@ -201,6 +256,34 @@ fn a_dropped_authority_opens_neither_old_sessions_nor_old_connections() {
         let mut fresh = Connection::open_by(&exporter, welcome).unwrap();
         assert!(get(&mut fresh).unwrap().starts_with("http/1.1 200"));
     }
+}
+
+#[test]
+fn an_expired_certificate_ends_a_kept_connection() {
+    let (pair, authority) = (Pair::new(), Authority::new());
+    let volume = Volume::new(&as_files(&files(&pair, &authority, REQUIRED)));
+    let exporter = Exporter::with_config(&volume.config());
+    let mut params = CertificateParams::new(vec!["p.example".to_owned()]).unwrap();
+    // Of whole seconds.
+    params.not_after = time::OffsetDateTime::now_utc() + time::Duration::seconds(5);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority.0).unwrap();
+    let mut config = client_config(&pair);
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(
+        CertifiedKey::from_der(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            &rustls::crypto::aws_lc_rs::default_provider(),
+        )
+        .unwrap(),
+    ));
+    let config = Arc::new(config);
+    let get = |connection: &mut Connection| connection.get("/-/status", &basic("alice", PASSWORD));
+    let mut kept = Connection::open_by(&exporter, config.clone()).unwrap();
+    assert!(get(&mut kept).unwrap().starts_with("http/1.1 200"));
+    wait_for("the end of the certificate", || get(&mut kept).err());
+    let refused = Connection::open_by(&exporter, config).and_then(|mut one| get(&mut one));
+    assert!(refused.is_err(), "{refused:?}");
 }
 
 #[test]

@@ -41,6 +41,21 @@ fn an_md5_hash_is_explained() {
 }
 
 #[test]
+fn hashes_that_make_wrong_passwords_expensive_are_refused() {
+    let list = |hash: &str, count: usize| {
+        let lines = format!("\n    - {hash}").repeat(count);
+        config_text(&lines)
+    };
+    let reason = refused_config(&list(&hash(PASSWORD), 9), &[]);
+    for part in ["alice", "9 hashes", "at most 8", "line 6"] {
+        assert!(reason.contains(part), "{part} is missing: {reason}");
+    }
+    let costly = hash(PASSWORD).replacen("$04$", "$16$", 1);
+    let reason = refused_config(&list(&costly, 3), &[]);
+    assert!(reason.contains("two of cost 16"), "{reason}");
+}
+
+#[test]
 fn mistakes_are_named_with_their_place() {
     let good = config_text(&hash(PASSWORD));
     let cases = [
@@ -53,7 +68,10 @@ fn mistakes_are_named_with_their_place() {
             good.replace("key_file: tls.key", "key_file: tls.crt"),
             "no private key",
         ),
-        (format!("{good}rate_limit: {{}}\n"), "interval is missing"),
+        (
+            format!("{good}rate_limit:\n  burst: 3\n"),
+            "interval is missing",
+        ),
         ("basic_auth_users:\n".to_owned(), "present but empty"),
         (
             good.replace(

@@ -8,10 +8,10 @@
 )] // it is all tests
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -40,6 +40,8 @@ pub struct Exporter {
     child: Child,
     log: Arc<Mutex<String>>,
     pub address: SocketAddr,
+    /// Standard error, where nobody reads it.
+    unread: Option<BufReader<ChildStderr>>,
 }
 
 impl Exporter {
@@ -58,18 +60,36 @@ impl Exporter {
                 log.lock().unwrap()
             );
             let log = log.lock().unwrap();
-            log.lines()
-                .filter(|line| line.contains("Listening on"))
-                .find_map(|line| {
-                    let address = line.split("address=").nth(1)?;
-                    address.split_whitespace().next()?.parse().ok()
-                })
+            log.lines().find_map(listening)
         });
         Self {
             child,
             log,
             address,
+            unread: None,
         }
+    }
+
+    /// Starts with a standard error that nobody reads once it listens.
+    pub fn start_unread(arguments: &[&str]) -> Self {
+        let mut child = command(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let mut unread = BufReader::new(child.stderr.take().unwrap());
+        let address = wait_for("listening", || {
+            let mut line = String::new();
+            assert_ne!(unread.read_line(&mut line).unwrap(), 0, "ended at once");
+            listening(&line)
+        });
+        Self {
+            child,
+            log: Arc::default(),
+            address,
+            unread: Some(unread),
+        }
+    }
+
+    /// The log that nobody reads.
+    pub fn take_unread(&mut self) -> BufReader<ChildStderr> {
+        self.unread.take().unwrap()
     }
 
     pub fn with_config(config: &Path) -> Self {
@@ -143,6 +163,17 @@ impl Exporter {
         stream
     }
 
+    /// A connection from a certain address of this host.
+    pub fn tcp_from(&self, source: IpAddr) -> TcpStream {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddr::new(source, 0)).unwrap();
+        connect(&socket, &self.address).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    }
+
     pub fn plain_bytes(&self, request: &[u8]) -> String {
         let mut stream = self.tcp();
         stream.write_all(request).unwrap();
@@ -188,8 +219,29 @@ impl Drop for Killed {
     }
 }
 
+/// The address in a line of the log that says what is listened on.
+fn listening(line: &str) -> Option<SocketAddr> {
+    let address = line.split("address=").nth(1)?;
+    line.contains("Listening on")
+        .then(|| address.split_whitespace().next()?.parse().ok())?
+}
+
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_secure-exporter"));
+    command_of(
+        Command::new(env!("CARGO_BIN_EXE_secure-exporter")),
+        arguments,
+    )
+}
+
+/// The exporter with so many files that may be open.
+pub fn command_with_files(limit: u32, arguments: &[&str]) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
+    shell.arg(env!("CARGO_BIN_EXE_secure-exporter"));
+    command_of(shell, arguments)
+}
+
+fn command_of(mut command: Command, arguments: &[&str]) -> Command {
     command
         .arg("--web.listen-address=127.0.0.1:0")
         .args(arguments)
@@ -376,9 +428,14 @@ impl Connection {
         exporter: &Exporter,
         config: Arc<rustls::ClientConfig>,
     ) -> std::io::Result<Self> {
+        Self::open_on(exporter.tcp(), config)
+    }
+
+    /// On a connection of TCP that is there already.
+    pub fn open_on(tcp: TcpStream, config: Arc<rustls::ClientConfig>) -> std::io::Result<Self> {
         let session =
             rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
-        let mut connection = Self(rustls::StreamOwned::new(session, exporter.tcp()));
+        let mut connection = Self(rustls::StreamOwned::new(session, tcp));
         while connection.0.conn.is_handshaking() {
             connection.0.conn.complete_io(&mut connection.0.sock)?;
         }
@@ -387,10 +444,21 @@ impl Connection {
 
     /// The head of the answer, in lower case; the body is read and forgotten.
     pub fn get(&mut self, path: &str, authorization: &str) -> std::io::Result<String> {
+        self.ask(path, authorization)?;
+        self.answer()
+    }
+
+    /// Sends a request and leaves the answer unread.
+    pub fn ask(&mut self, path: &str, authorization: &str) -> std::io::Result<()> {
         write!(
             self.0,
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {authorization}\r\n\r\n"
         )?;
+        self.0.flush()
+    }
+
+    /// The head of the next answer, in lower case; the body is read and forgotten.
+    pub fn answer(&mut self) -> std::io::Result<String> {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -419,6 +487,39 @@ impl Connection {
     pub fn write_raw(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
         self.0.flush().unwrap();
+    }
+
+    /// Sends no more, as the other side is told in the ways of TLS and of TCP.
+    pub fn close_half(&mut self) {
+        self.0.conn.send_close_notify();
+        self.0.flush().unwrap();
+        self.0.sock.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// Reads until the other side has sent these bytes.
+    pub fn wait_for_bytes(&mut self, bytes: &[u8]) {
+        let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
+        while !read.windows(bytes.len()).any(|window| window == bytes) {
+            let count = self.0.read(&mut buffer).unwrap();
+            assert_ne!(count, 0, "closed before");
+            read.extend_from_slice(&buffer[..count]);
+        }
+    }
+
+    /// Waits until the other side has closed; what it sends before is read and forgotten.
+    pub fn wait_for_close(&mut self) {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.0.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    let kind = error.kind();
+                    assert_ne!(kind, std::io::ErrorKind::WouldBlock, "it is kept open");
+                    return;
+                }
+            }
+        }
     }
 
     /// Whether the other side has closed, waiting for it.

@@ -103,8 +103,8 @@ pub struct BasicAuthSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct PasswordSecretRef {
-    /// Name of a Secret in the namespace of this resource, of type Opaque, kubernetes.io/basic-auth or kubernetes.io/tls. The
-    /// operator reads it at least once a minute and never changes it.
+    /// Name of a Secret in the namespace of this resource, of type Opaque or kubernetes.io/basic-auth. The operator
+    /// reads it at least once a minute and never changes it.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 

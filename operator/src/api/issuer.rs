@@ -45,7 +45,7 @@ pub enum IssuerType {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvidedIssuer {
-    /// Name of the Secret in the namespace of the SecureExporter. As in a Secret of type kubernetes.io/tls, tls.crt is the
+    /// Name of the Secret in the namespace of the SecureExporter, of type kubernetes.io/tls or Opaque. tls.crt is the
     /// certificate followed by its intermediates, and tls.key is the private key. The certificate's DNS names must include
     /// the server name. The operator checks and copies the content and never changes the Secret. Content that does not pass
     /// the check is not used, and the condition CertificateValid says why.
@@ -104,7 +104,7 @@ fn default_issuer_group() -> String {
 #[x_kube(validation = Rule::new("has(self.secretKeyRef) != has(self.configMapKeyRef)")
     .message("exactly one of secretKeyRef and configMapKeyRef must be set"))]
 pub struct CaBundleRef {
-    /// A key of a Secret.
+    /// A key of a Secret of type kubernetes.io/tls or Opaque.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
 

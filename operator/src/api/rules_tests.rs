@@ -39,6 +39,8 @@ fn valid_specs_are_accepted() {
         certificate(json!({"privateKey": {"algorithm": "RSA"}})),
         certificate(json!({"privateKey": {"algorithm": "Ed25519"}})),
         json!({"scrape": {"interval": "15s", "timeout": "15s"}}),
+        json!({"scrape": {"instanceLabel": "Address", "extraLabels": {"cluster": "west"}, "sampleLimit": 1,
+            "relabelings": [{"action": "labeldrop", "regex": "endpoint"}]}}),
         json!({"exporter": {"collectors": {"enabled": ["cpu"], "disabled": ["vmstat"]}}}),
         json!({"exporter": {"extraArgs": [
             "--collector.filesystem.mount-points-exclude=^/(dev|proc)($|/)",
@@ -108,6 +110,14 @@ fn invalid_specs_are_refused_with_the_reason() {
         (
             "timeout must be at least 1s",
             json!({"scrape": {"timeout": "0s"}}),
+        ),
+        (
+            "extraLabels must have names",
+            json!({"scrape": {"extraLabels": {"a-b": "c"}}}),
+        ),
+        (
+            "extraLabels must have names",
+            json!({"scrape": {"extraLabels": {"__scheme__": "http"}}}),
         ),
         (
             "interval must be between",

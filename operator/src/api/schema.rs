@@ -14,6 +14,10 @@ pub(crate) fn annotation_map(_: &mut SchemaGenerator) -> Schema {
     bounded_map(64, 4096)
 }
 
+pub(crate) fn series_labels(_: &mut SchemaGenerator) -> Schema {
+    bounded_map(16, 256)
+}
+
 /// Quantities by resource. Written by hand, because the description in the type's own schema is several screens long.
 pub(crate) fn quantity_map(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -1,7 +1,12 @@
 //! `spec.scrape`: the generated scrape configuration.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::relabeling::Relabeling;
 
 /// The scrape configuration that the operator generates in the Secret <name>-scrape.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -36,6 +41,78 @@ pub struct ScrapeSpec {
     #[schemars(length(max = 16))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub service_accounts: Vec<ScrapeServiceAccount>,
+
+    /// What the label instance contains: the name of the node, as in kube-prometheus, or address and port of the exporter, as
+    /// in kube-prometheus-stack. Choose what your present series have, so that they continue.
+    #[serde(default)]
+    pub instance_label: InstanceLabel,
+
+    /// Labels that are added to all series, for example cluster: west.
+    #[x_kube(validation = Rule::new("self.all(k, k.matches('^[a-zA-Z_][a-zA-Z0-9_]*$') && !k.startsWith('__'))")
+        .message("extraLabels must have names of letters, digits and '_', which do not begin with two underscores"))]
+    #[schemars(schema_with = "super::schema::series_labels")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra_labels: BTreeMap<String, String>,
+
+    /// Relabelling rules for targets, applied after the operator's own, which set namespace, pod, container, endpoint, node,
+    /// instance and job.
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relabelings: Vec<Relabeling>,
+
+    /// Relabelling rules for samples, applied before they are stored, for example to drop metrics.
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 32))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metric_relabelings: Vec<Relabeling>,
+
+    /// The maximum number of samples of a scrape; one with more fails. Default: no limit.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_limit: Option<i32>,
+
+    /// The scrape configuration for prometheus-operator, as in kube-prometheus-stack: a PodMonitor.
+    #[serde(default)]
+    pub prometheus_operator: PrometheusOperatorSpec,
+}
+
+/// The PodMonitor with the name of the resource, which refers to the Secret <name>-scrape.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct PrometheusOperatorSpec {
+    /// Whether there is a PodMonitor: Auto where the cluster has their CustomResourceDefinition, also when it is installed
+    /// later, and unless there is one of this name that belongs to others; Enabled always, and without the definition the resource is not Ready; Disabled never.
+    #[serde(default)]
+    pub mode: MonitorMode,
+
+    /// Additional labels of the PodMonitor, by which a Prometheus selects it, for example release: kube-prometheus-stack.
+    #[x_kube(validation = Rule::new("self.all(k, !k.startsWith('app.kubernetes.io/'))")
+        .message("labels may not set labels under app.kubernetes.io/, because the operator finds its objects by them"))]
+    #[schemars(schema_with = "super::schema::label_map")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Whether there is a PodMonitor.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MonitorMode {
+    /// Where the cluster has PodMonitors.
+    #[default]
+    Auto,
+    /// Always.
+    Enabled,
+    /// Never.
+    Disabled,
+}
+
+/// What the label `instance` contains.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InstanceLabel {
+    /// The name of the node.
+    #[default]
+    NodeName,
+    /// Address and port of the exporter.
+    Address,
 }
 
 impl Default for ScrapeSpec {
@@ -45,6 +122,12 @@ impl Default for ScrapeSpec {
             interval: default_interval(),
             timeout: default_timeout(),
             service_accounts: Vec::new(),
+            instance_label: InstanceLabel::default(),
+            extra_labels: BTreeMap::new(),
+            relabelings: Vec::new(),
+            metric_relabelings: Vec::new(),
+            sample_limit: None,
+            prometheus_operator: PrometheusOperatorSpec::default(),
         }
     }
 }

@@ -44,6 +44,11 @@ pub struct SecureExporterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handled_requests: Vec<String>,
 
+    /// When another release of the operator last reported that it watches the namespace, too. Present together with the
+    /// condition Contended, which is removed when this is 15 minutes old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contended_time: Option<Time>,
+
     /// Names of the objects that the operator generates for this resource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references: Option<References>,

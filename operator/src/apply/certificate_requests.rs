@@ -38,46 +38,32 @@ impl Writer<'_> {
         }
     }
 
-    /// Creates a CertificateRequest. Existing ones are never changed, so a foreign object of the same name is an error.
+    /// Creates a CertificateRequest. Its name contains a hash of the signing request, so that one of ours that exists is this one,
+    /// from a create whose answer was lost: the next pass, which follows a conflict at once, finds it.
     async fn ask(&self, wanted: &CertificateRequest) -> Result<(), ApplyError> {
         match self.api_of(wanted).create(&as_manager(), wanted).await {
-            // If the answer to a create was lost, a proxy may send it again, and the second one finds the object of the first.
-            Err(source) if is_already_there(&source) => self.recognise(wanted, source).await?,
-            created => {
-                created.map_err(|source| ApplyError::api("create", wanted, source))?;
+            Ok(_) => {
+                self.metrics.wrote(CertificateRequest::kind(&()));
+                Ok(())
             }
+            Err(source) if is_already_there(&source) && self.is_foreign(wanted).await => {
+                Err(ApplyError::Taken {
+                    kind: CertificateRequest::kind(&()),
+                    name: wanted.name_any(),
+                })
+            }
+            Err(source) => Err(ApplyError::api("create", wanted, source)),
         }
-        self.metrics.wrote(CertificateRequest::kind(&()));
-        Ok(())
     }
 
-    /// Checks that the existing CertificateRequest of this name is the wanted one. The rest of its spec follows from the
-    /// request, or is filled in by cert-manager.
-    async fn recognise(
-        &self,
-        wanted: &CertificateRequest,
-        refusal: kube::Error,
-    ) -> Result<(), ApplyError> {
-        let name = wanted.name_any();
-        // A list, because the operator has no permission to get one.
-        let named = ListParams::default().fields(&format!("metadata.name={name}"));
-        let found = self.api_of(wanted).list(&named).await;
-        let found = found.map_err(|source| ApplyError::api("list", wanted, source))?;
-        let Some(found) = found.items.first() else {
-            // Deleted in the meantime: the next pass creates it.
-            return Err(ApplyError::api("create", wanted, refusal));
-        };
-        let kind = CertificateRequest::kind(&());
-        if found.meta().deletion_timestamp.is_some() {
-            return Err(ApplyError::Leftover { kind, name });
-        }
-        let is_ours = has_same_controller(found.meta(), wanted.meta())
-            && found.spec.request == wanted.spec.request;
-        if is_ours {
-            Ok(())
-        } else {
-            Err(ApplyError::Taken { kind, name })
-        }
+    /// Whether the CertificateRequest of this name belongs to nobody or to another resource, as one from a backup does. (There is
+    /// no right to read a single one.)
+    async fn is_foreign(&self, wanted: &CertificateRequest) -> bool {
+        let by_name = ListParams::default().fields(&format!("metadata.name={}", wanted.name_any()));
+        let found = self.api_of(wanted).list(&by_name).await;
+        let found = found.map(|list| list.items).unwrap_or_default();
+        let is_ours = |one: &CertificateRequest| has_same_controller(one.meta(), wanted.meta());
+        !found.is_empty() && !found.iter().any(is_ours)
     }
 
     /// Deletes a CertificateRequest that is completed or no longer wanted. It is no error if it is already gone.

@@ -180,7 +180,7 @@ impl ApplyError {
             kind,
             name,
             class: api_error::class(error),
-            problem: api_error::text(error),
+            problem: api_error::text_of_read(error),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
 
 impl Writer<'_> {
     /// Writes by server-side apply, and then removes the fields that others added. What server-side apply cannot merge with
-    /// their fields is replaced.
+    /// their fields is replaced. Writes nothing if the object is still as it was after the last write.
     ///
     /// # Errors
     /// [`ApplyError`]; [`ApplyError::Drift`] if what was removed came back.
@@ -29,6 +29,12 @@ impl Writer<'_> {
         wanted: K,
         present: &Child<K>,
     ) -> Result<(), ApplyError> {
+        if present
+            .ours()
+            .is_some_and(|present| self.verified.holds(present, &wanted))
+        {
+            return Ok(());
+        }
         let written = match self.applied(wanted.clone(), present).await {
             Err(refusal) if refusal.is_invalid() => {
                 self.replaced(&wanted, present, refusal).await?
@@ -37,13 +43,14 @@ impl Writer<'_> {
         };
         let fields = drift(&written, &wanted);
         if fields.is_empty() {
+            self.verified.note(&written, &wanted);
             return Ok(());
         }
         let is_tried = !self.repairs.begin(written.meta(), &fields, Instant::now());
         let left = if is_tried {
             fields
         } else {
-            drift(&self.restored(&wanted, &written).await?, &wanted)
+            drift(&self.restored(&wanted, &written, &fields).await?, &wanted)
         };
         if left.is_empty() {
             return Ok(());
@@ -77,11 +84,17 @@ impl Writer<'_> {
         if !is_repairable || !self.repairs.begin(current.meta(), &fields, Instant::now()) {
             return Err(refusal);
         }
-        let restored = self.restored(wanted, &current).await?;
+        let restored = self.restored(wanted, &current, &fields).await?;
         self.applied(wanted.clone(), &Child::Ours(restored)).await
     }
 
-    async fn restored<K: Whole>(&self, wanted: &K, present: &K) -> Result<K, ApplyError> {
+    /// Removes the `fields` that others set.
+    async fn restored<K: Whole>(
+        &self,
+        wanted: &K,
+        present: &K,
+        fields: &[String],
+    ) -> Result<K, ApplyError> {
         let name = wanted.name_any();
         let patch = serde_json::from_value(restoration(present, wanted))
             .map_err(|source| ApplyError::api("patch", wanted, kube::Error::SerdeError(source)))?;
@@ -93,7 +106,11 @@ impl Writer<'_> {
             .api_of(wanted)
             .patch(&name, &parameters, &Patch::<()>::Json(patch))
             .await
-            .map_err(|source| ApplyError::of_restoration(wanted, source))?;
+            .map_err(|source| ApplyError::of_restoration(wanted, source));
+        if matches!(restored, Err(ApplyError::Overtaken { .. })) {
+            self.repairs.overtaken(present.meta(), fields);
+        }
+        let restored = restored?;
         if restored.resource_version() != present.resource_version() {
             self.metrics.wrote(K::kind(&()));
         }

@@ -6,49 +6,85 @@ use std::{
     time::{Duration, Instant},
 };
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 
-/// How often the same fields of an object are removed within [`WINDOW`].
-const MAX_REPAIRS: usize = 5;
+/// The longest pause between two repairs of the same fields of an object.
+const MAX_PAUSE: Duration = Duration::from_secs(600);
 
-/// After this time a repair that did not last is tried again.
-const WINDOW: Duration = Duration::from_secs(600);
+/// The pauses between repairs of the same fields: they double.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_factor(2.0)
+    .with_min_delay(Duration::from_secs(10))
+    .with_max_delay(MAX_PAUSE)
+    .without_max_times();
 
-/// The repairs of the last ten minutes.
+/// Fields that stayed away for so long after a repair are repaired at once when they come back.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(2 * MAX_PAUSE.as_secs());
+
+/// The repairs that were tried recently.
 #[derive(Debug, Default)]
-pub struct Repairs(Mutex<HashMap<Target, Vec<Repair>>>);
+pub struct Repairs(Mutex<HashMap<Target, Repair>>);
 
 /// The uid of an object, and the paths that are repaired.
 type Target = (Option<String>, Vec<String>);
 
-/// A repair that was tried.
+/// The last repair of a target.
 #[derive(Debug)]
 struct Repair {
+    /// The version that was repaired.
     version: Option<String>,
     at: Instant,
+    /// How long until the next one.
+    pause: Duration,
+    pauses: ExponentialBackoff,
+}
+
+impl Repair {
+    fn new(version: Option<String>, at: Instant, mut pauses: ExponentialBackoff) -> Self {
+        Self {
+            version,
+            at,
+            pause: pauses.next().unwrap_or(MAX_PAUSE),
+            pauses,
+        }
+    }
 }
 
 impl Repairs {
-    /// Notes that these fields of the object are about to be repaired. Returns false if they must not be: this very version
-    /// was repaired already, without effect, or the same fields came back too often.
+    /// Notes that these fields of the object are about to be repaired. Returns false if they must not be yet: they came back
+    /// too soon after the last repair, or this very version was repaired already, without effect.
     pub fn begin(&self, object: &ObjectMeta, fields: &[String], now: Instant) -> bool {
         let mut repairs = self.0.lock();
-        repairs.retain(|_, tried| {
-            tried.retain(|it| now.duration_since(it.at) < WINDOW);
-            !tried.is_empty()
-        });
+        repairs.retain(|_, last| now.duration_since(last.at) < FORGOTTEN_AFTER);
         let target = (object.uid.clone(), fields.to_owned());
-        let tried = repairs.entry(target).or_default();
         let version = &object.resource_version;
-        if tried.len() >= MAX_REPAIRS || tried.iter().any(|it| it.version == *version) {
-            return false;
-        }
-        tried.push(Repair {
-            version: version.clone(),
-            at: now,
-        });
+        let pauses = match repairs.remove(&target) {
+            None => PAUSES.build(),
+            Some(last) => {
+                let pause = if last.version == *version {
+                    MAX_PAUSE
+                } else {
+                    last.pause
+                };
+                if now.duration_since(last.at) < pause {
+                    repairs.insert(target, last);
+                    return false;
+                }
+                last.pauses
+            }
+        };
+        repairs.insert(target, Repair::new(version.clone(), now, pauses));
         true
+    }
+
+    /// Notes that the repair was not made, because the object had changed again. The next one need not wait.
+    pub fn overtaken(&self, object: &ObjectMeta, fields: &[String]) {
+        let target = (object.uid.clone(), fields.to_owned());
+        if let Some(last) = self.0.lock().get_mut(&target) {
+            (last.version, last.pause) = (None, Duration::ZERO);
+        }
     }
 }
 
@@ -79,25 +115,45 @@ mod tests {
             "another object"
         );
         assert!(
-            repairs.begin(&object("a", 2), &ports, now),
-            "another version"
-        );
-        assert!(
-            repairs.begin(&object("a", 1), &ports, now + WINDOW),
+            repairs.begin(&object("a", 1), &ports, now + MAX_PAUSE),
             "later"
         );
     }
 
     #[test]
-    fn fields_that_keep_coming_back_are_left_for_a_while() {
+    fn a_repair_that_was_not_made_delays_nothing() {
         let (repairs, now) = (Repairs::default(), Instant::now());
+        let ports = fields("spec.ports");
+        assert!(repairs.begin(&object("a", 1), &ports, now));
+        repairs.overtaken(&object("a", 1), &ports);
+        assert!(repairs.begin(&object("a", 2), &ports, now));
+        assert!(!repairs.begin(&object("a", 3), &ports, now));
+    }
+
+    #[test]
+    fn fields_that_keep_coming_back_are_left_for_longer_each_time() {
+        let (repairs, start) = (Repairs::default(), Instant::now());
         let (pids, ipc) = (fields("hostPID"), fields("hostIPC"));
-        for version in 0..MAX_REPAIRS {
-            assert!(repairs.begin(&object("a", version), &pids, now));
-        }
-        let next = object("a", MAX_REPAIRS);
-        assert!(!repairs.begin(&next, &pids, now));
-        assert!(repairs.begin(&next, &ipc, now), "other fields");
-        assert!(repairs.begin(&next, &pids, now + WINDOW), "later");
+        let mut version = 0;
+        // They come back every second, in a new version.
+        let repaired: Vec<u64> = (0..3600)
+            .filter(|second| {
+                version += 1;
+                let now = start + Duration::from_secs(*second);
+                repairs.begin(&object("a", version), &pids, now)
+            })
+            .collect();
+        let growing = [0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430, 3030];
+        assert_eq!(repaired, growing);
+
+        let next = object("a", version + 1);
+        let last = start + Duration::from_secs(3030);
+        assert!(!repairs.begin(&next, &pids, last + MAX_PAUSE / 2));
+        assert!(repairs.begin(&next, &ipc, last), "other fields");
+        // They stayed away for a while, so the pauses begin again.
+        let later = last + FORGOTTEN_AFTER;
+        assert!(repairs.begin(&next, &pids, later));
+        let soon = later + Duration::from_secs(10);
+        assert!(repairs.begin(&object("a", version + 2), &pids, soon));
     }
 }

@@ -8,16 +8,16 @@ use tokio::sync::Semaphore;
 
 use crate::{
     api::HostNetwork,
-    apply::{Writer, repairs::Repairs},
+    apply::{Writer, repairs::Repairs, verified::Verified},
     clock::Clock,
-    controller::backoff::PerObject,
+    controller::{backoff::PerObject, dependents::Dependents, rests::Rests, wakes::Wakes},
     lease::Leases,
     names::Owner,
-    observe::samples::Samples,
+    observe::{pod_monitors::PodMonitors, pods::Pods, prober::Prober, versions::Versions},
     rotation::{recall::Memory, timing::Timers},
     spec::policy::Policy,
     supplied::reference::ReferencePolicy,
-    telemetry::{events::Events, metrics::Metrics, passes::Passes},
+    telemetry::{events::Events, metrics::Metrics, passes::Passes, repeats::Reported},
 };
 
 /// What every pass needs.
@@ -42,14 +42,30 @@ pub struct Context {
     pub permits: Semaphore,
     /// Consecutive failures of each resource.
     pub backoff: PerObject,
+    /// The problems that were logged.
+    pub logged: Reported,
     /// The repairs of generated objects that were tried.
     pub repairs: Repairs,
+    /// What need not be applied again.
+    pub verified: Verified,
     /// The timers of rotations.
     pub timers: Timers,
-    /// The last answers of the exporters.
-    pub samples: Samples,
+    /// Whether the cluster has PodMonitors.
+    pub pod_monitors: PodMonitors,
+    /// The watched pods of the exporters.
+    pub pods: Arc<Pods>,
+    /// The watched versions of the generated objects.
+    pub versions: Versions,
+    /// The resources for which nothing is left to do.
+    pub rests: Rests,
+    /// Asks the exporters in the background.
+    pub prober: Prober,
+    /// Which resources reference which objects of users.
+    pub dependents: Dependents,
+    /// Asks for passes.
+    pub wakes: Arc<Wakes>,
     /// What was last known about each resource, by uid.
-    pub remembered: Mutex<HashMap<String, Remembered>>,
+    pub remembered: Arc<Mutex<HashMap<String, Remembered>>>,
 }
 
 impl Context {
@@ -58,12 +74,17 @@ impl Context {
     pub fn forget(&self, is_deleted: impl Fn(&Owner) -> bool) {
         for owner in self.passes.remove(is_deleted) {
             self.remembered().remove(&owner.uid);
-            self.samples.forget(&owner.uid);
+            self.prober.forget(&owner.uid);
+            self.dependents.forget(&owner.uid);
+            self.rests.end(&owner.uid);
+            self.verified.forget(&owner);
             self.backoff.succeeded(&owner.uid);
             self.events.forget(&owner.uid);
+            self.logged.forget(&owner.uid);
             // Unless there is another one of this name by now.
             if !self.passes.knows(&owner.namespace, &owner.name) {
                 self.metrics.forget(&owner.namespace, &owner.name);
+                self.wakes.forget(&owner);
             }
         }
     }
@@ -71,7 +92,9 @@ impl Context {
     /// Forgets what is known about a resource that another release serves: it would be outdated when this one serves it again.
     pub(crate) fn leave(&self, owner: &Owner) {
         self.remembered().remove(&owner.uid);
-        self.samples.forget(&owner.uid);
+        self.prober.forget(&owner.uid);
+        self.dependents.forget(&owner.uid);
+        self.rests.end(&owner.uid);
         self.backoff.succeeded(&owner.uid);
         self.metrics.forget(&owner.namespace, &owner.name);
     }
@@ -96,6 +119,7 @@ impl Context {
             client: &self.client,
             metrics: &self.metrics,
             repairs: &self.repairs,
+            verified: &self.verified,
         }
     }
 
@@ -124,6 +148,8 @@ mod tests {
     use super::*;
     use crate::{
         clock::SystemClock,
+        controller::interviewer::prober,
+        lease::Intervals,
         spec::{
             image_policy::ImagePolicy,
             pod_policy::{PodPolicy, PodRules},
@@ -133,16 +159,33 @@ mod tests {
     fn context() -> Context {
         let nowhere = "http://127.0.0.1:9".parse().expect("is a URL");
         let client = Client::try_from(Config::new(nowhere)).expect("is valid");
-        let clock = Arc::new(SystemClock::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let metrics = Arc::<Metrics>::default();
         let leases = Leases::new(
             client.clone(),
             "a/b".to_owned(),
             clock.clone(),
             metrics.clone(),
+            Intervals::default(),
         );
+        let pods = Arc::<Pods>::default();
+        let wakes = Arc::<Wakes>::default();
+        let remembered = Arc::default();
         Context {
             events: Events::new(client.clone()),
+            prober: prober(
+                &client,
+                &pods,
+                &wakes,
+                &remembered,
+                &clock,
+                &Timers::default(),
+            ),
+            pods,
+            dependents: Dependents::default(),
+            versions: Versions::default(),
+            rests: Rests::default(),
+            wakes,
             client,
             clock,
             policy: Policy {
@@ -155,10 +198,12 @@ mod tests {
             passes: Arc::new(Passes::new(1)),
             permits: Semaphore::new(1),
             backoff: PerObject::default(),
+            logged: Reported::default(),
             repairs: Repairs::default(),
+            pod_monitors: PodMonitors::default(),
+            verified: Verified::default(),
             timers: Timers::default(),
-            samples: Samples::default(),
-            remembered: Mutex::default(),
+            remembered,
         }
     }
 

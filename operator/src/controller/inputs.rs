@@ -1,21 +1,32 @@
-//! Reads what a pass needs besides the generated objects: user-supplied Secrets, certificates of other issuers, and the answers
-//! of the exporters.
+//! Reads what a pass needs besides the generated objects: user-supplied Secrets and certificates of other issuers. Takes the
+//! answers of the exporters, and says whom to ask next.
+
+use std::collections::BTreeSet;
 
 use crate::{
-    controller::{pass::Pass, schedule::sample_ages},
+    api::Advance,
+    controller::pass::Pass,
     observe::{
         self,
-        children::Child,
-        exporters::{Asking, HearError},
+        agenda::Topic,
+        children::{Child, wanted_nodes},
+        probe::Question,
     },
     report::problem::{Problem, Reading},
-    rotation::{evidence::Heard, order::Order, plan::Issued, recall::Known},
+    rotation::{
+        evidence::{Heard, Waiting},
+        order::Order,
+        plan::Issued,
+        recall::Known,
+        state::State,
+    },
     spec::{ValidSpec, issuer::ValidIssuer},
     supplied::{
         certificate::{SupplyProblem, check},
         credentials::{SuppliedCredentials, UserSecret},
     },
 };
+use secure_exporter_pki::inspect::inspect;
 
 impl Pass<'_> {
     /// Reads what users and other issuers supply; `None` if the pass cannot continue without it.
@@ -24,6 +35,8 @@ impl Pass<'_> {
         spec: &ValidSpec,
         known: &Known,
     ) -> Result<Option<(SuppliedCredentials, Issued)>, Problem> {
+        // Before they are read, so that no later change is missed.
+        self.context.dependents.set(self.owner, spec);
         let (client, namespace) = (&self.context.client, &self.owner.namespace);
         let policy = self.context.references;
         let own = observe::supplied_credentials(client, policy, namespace, spec).await;
@@ -80,41 +93,57 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks the exporters: often if a rotation waits for them, otherwise rarely. `None` if they could not be asked.
-    pub(super) async fn hear(&mut self, spec: &ValidSpec, known: &Known) -> Option<Heard> {
-        let context = self.context;
-        let state = known.state.as_ref()?;
+    /// Takes what the exporters have answered; `None` if that is not known. They are asked in the background.
+    pub(super) fn hear(&mut self) -> Option<Heard> {
         let daemon_set = match &self.observed.daemon_set {
             Child::Ours(daemon_set) => daemon_set,
             Child::Unknown(_) => return None,
             Child::Absent | Child::Foreign | Child::Restored(_) | Child::Leftover => {
+                self.context.prober.forget(&self.owner.uid);
                 return Some(Heard::default());
             }
         };
-        let asking = Asking {
-            client: &context.client,
-            owner: self.owner,
-            daemon_set,
-            samples: &context.samples,
-        };
-        let ages = sample_ages(state, spec, &context.timers, self.now);
-        match asking.hear(state, spec, ages, self.now).await {
-            Ok((heard, expire_in)) => {
-                self.ask_in = expire_in;
-                Some(heard)
+        let uid = daemon_set.metadata.uid.as_deref().unwrap_or_default();
+        match self.context.prober.heard(self.owner, uid) {
+            Ok(evidence) => {
+                let evidence = evidence?;
+                self.is_confirmed = evidence.is_confirmed;
+                Some(Heard {
+                    wanted: wanted_nodes(daemon_set),
+                    exporters: evidence.exporters,
+                })
             }
-            Err(error) => {
-                let problem = match error {
-                    HearError::Pods(source) => Problem::read(Reading::Pods, &source),
-                    HearError::Question(error) => error.into(),
-                };
+            Err(source) => {
                 // Where exporters are not ready, the pods were read before.
-                let is_known = self.problems.iter().any(Problem::hides_pods);
-                if !(problem.hides_pods() && is_known) {
-                    self.problems.push(problem);
+                if !self.problems.iter().any(Problem::hides_pods) {
+                    self.problems.push(Problem::read(Reading::Pods, &source));
                 }
                 None
             }
         }
+    }
+
+    /// Has the exporters asked about what is published now: often those that hold up a rotation, the others rarely.
+    pub(super) fn direct_prober(&self, state: &State, spec: &ValidSpec) -> Result<(), Problem> {
+        let Child::Ours(daemon_set) = &self.observed.daemon_set else {
+            return Ok(());
+        };
+        // Where the questions cannot be prepared, nobody would ever be asked.
+        Question::new(state, spec, self.now)?;
+        let topic = Topic {
+            daemon_set: daemon_set.metadata.uid.clone().unwrap_or_default(),
+            generation: state.generation,
+            serial_number: inspect(&state.leaf.certificate_pem)?.serial_number,
+            is_asked: spec.rotation.advance == Advance::Observed,
+        };
+        let held = match &self.waiting {
+            Waiting::NotKnown => None,
+            Waiting::Nobody => Some(BTreeSet::new()),
+            Waiting::For(tally) => {
+                Some(tally.holding.iter().map(|(node, _)| node.clone()).collect())
+            }
+        };
+        self.context.prober.direct(self.owner, topic, held);
+        Ok(())
     }
 }

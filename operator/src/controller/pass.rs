@@ -8,7 +8,7 @@ use crate::{
     api::{SecureExporter, SecureExporterStatus},
     controller::{context::Context, schedule::LONGEST_PAUSE, supervision::BlockingWork},
     names::Owner,
-    observe::children::Observed,
+    observe::{children::Observed, versions::ReadObject},
     report::{drift::Drift, problem::Problem, status},
     rotation::{
         adoption::Adoption,
@@ -21,6 +21,17 @@ use crate::{
     supplied::{certificate::Supply, credentials::SuppliedCredentials},
 };
 use kube::Resource;
+
+/// What a pass read of the PodMonitor of its resource.
+#[derive(Debug)]
+pub(crate) enum MonitorSeen {
+    /// Nothing: there can be none.
+    Needless,
+    /// Its version.
+    Read(ReadObject),
+    /// Nothing yet, or nothing to rely on.
+    Unknown,
+}
 
 /// What a pass found and did so far. This is reported even if the pass ends early.
 pub(crate) struct Pass<'a> {
@@ -54,8 +65,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) supply: Option<Supply>,
     /// The answers of the exporters.
     pub(crate) heard: Option<Heard>,
-    /// In how long the exporters must be asked again.
-    pub(crate) ask_in: Duration,
+    /// Whether all answers are recent enough for the drop of a credential.
+    pub(crate) is_confirmed: bool,
     /// Whether the objects that the pass read had been written for this generation of the resource.
     pub(crate) is_settled: bool,
     /// What another client deleted or changed, and the pass restored.
@@ -66,8 +77,14 @@ pub(crate) struct Pass<'a> {
     pub(crate) is_complete: bool,
     /// The exporters that a rotation waits for.
     pub(crate) waiting: Waiting,
+    /// Whether the cluster had PodMonitors when the pass began.
+    pub(crate) monitors_exist: Option<bool>,
+    /// What the pass read of the PodMonitor.
+    pub(crate) monitor: MonitorSeen,
     /// What the pass could not do.
     pub(crate) problems: Vec<Problem>,
+    /// Until when there is nothing to do, if nothing happens; `None` if the pass changed something.
+    pub(crate) idle_until: Option<Timestamp>,
     /// When the next pass is due at the latest.
     pub(crate) due: Duration,
 }
@@ -113,10 +130,13 @@ impl<'a> Pass<'a> {
             own: None,
             supply: None,
             heard: None,
-            ask_in: LONGEST_PAUSE,
+            is_confirmed: false,
             waiting: Waiting::NotKnown,
             is_complete: false,
+            monitors_exist: context.pod_monitors.exist(),
+            monitor: MonitorSeen::Unknown,
             problems: Vec::new(),
+            idle_until: None,
             due: LONGEST_PAUSE,
         }
     }

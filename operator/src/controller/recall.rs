@@ -99,6 +99,7 @@ mod tests {
                 timers: &Timers::default(),
                 now,
                 clock_jumped: false,
+                watched_since: Timestamp::MIN,
             },
         )
         .unwrap();

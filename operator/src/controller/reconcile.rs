@@ -5,16 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use kube::Resource;
 
 use crate::{
     api::SecureExporter,
-    apply::{Wanted, ownership::own, sequence::is_written},
+    apply::{Wanted, ownership::own},
     controller::{
         context::{Context, Remembered},
         pass::Pass,
         recall::recall,
+        rest::resting,
         schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, until},
         stand_aside::stand_aside,
         supervision::BlockingWork,
@@ -25,6 +27,7 @@ use crate::{
     observe::{self, children::Observed},
     render,
     report::{
+        adopted::adopted,
         drift::{self, Drift},
         problem::Problem,
         seen::Served,
@@ -33,10 +36,11 @@ use crate::{
     rotation::{
         adoption::Adoption,
         annotations::read_handled,
-        evidence::Waiting,
+        decide::next_assumption,
+        evidence::Heard,
         order::Order,
-        plan::{Circumstances, Issued, Next, carry_out, plan},
-        recall::{Known, Memory, Stored},
+        plan::{Circumstances, Issued, Next, carry_out, plan, rests_on_evidence},
+        recall::{Known, Memory, Stored, depends_on_published, watched_since},
         spec_in_force::spec_in_force,
         state::{State, format::StateError},
         step::Step,
@@ -75,9 +79,43 @@ pub(crate) async fn reconcile(
             .passed(problem.category(), begin.elapsed().as_secs_f64());
         return Some(context.backoff.failed(&owner.uid));
     }
+    if let Ok(since) = &tenure
+        && let Some(pause) = resting(resource, owner, context, *since)
+    {
+        let seconds = begin.elapsed().as_secs_f64();
+        context.metrics.passed("Success", seconds);
+        return Some(pause);
+    }
+    // Boxed, because it is large, and would be copied from one stack frame to the next.
+    let served = Box::pin(serve(resource, owner, context, blocking, tenure));
+    tokio::select! {
+        (next, outcome) = served => {
+            context
+                .metrics
+                .passed(outcome, begin.elapsed().as_secs_f64());
+            Some(next)
+        }
+        // Another release writes now, so nothing more of this pass may be written.
+        holder = context.leases.lost(&owner.namespace) => {
+            Some(stand_aside(resource, owner, context, &holder).await)
+        }
+    }
+}
+
+/// Runs and reports a pass in a namespace that this release serves since `tenure`, and returns when the next one is due and the
+/// outcome for the metrics.
+async fn serve(
+    resource: &SecureExporter,
+    owner: &Owner,
+    context: &Context,
+    blocking: &BlockingWork,
+    tenure: Result<Timestamp, Problem>,
+) -> (Duration, &'static str) {
+    // Before anything is read.
+    let news = context.wakes.news(owner);
     let adoption = adoption(resource, owner);
     let adopts = adoption == Adoption::Allowed;
-    let observed = observe::observe(&context.client, owner, adopts).await;
+    let observed = observe::observe(&context.client, &context.pods, owner, adopts).await;
     let mut pass = Pass::begin(resource, owner, context, &observed, adoption, blocking);
     match tenure {
         Ok(since) => pass.ours_since = Some(since),
@@ -91,15 +129,13 @@ pub(crate) async fn reconcile(
     if pass.is_complete && !pass.is_settled && pass.problems.is_empty() {
         pass.due = pass.due.min(AFTER_A_STEP);
     }
-    if let Err(error) = report(&pass).await {
-        pass.problems.push(Problem::Apply(error));
+    match report(&pass).await {
+        Ok(is_reported) => pass.begin_rest(news, is_reported),
+        Err(error) => pass.problems.push(Problem::Apply(error)),
     }
     let outcome = pass.problems.first().map_or("Success", Problem::category);
-    context
-        .metrics
-        .passed(outcome, begin.elapsed().as_secs_f64());
     let retry = retry_after(&pass.problems, owner, context).unwrap_or(Duration::MAX);
-    Some(pass.due.min(retry))
+    (pass.due.min(retry), outcome)
 }
 
 fn discovers(spec: &ValidSpec) -> bool {
@@ -123,7 +159,7 @@ impl Pass<'_> {
             return Ok(());
         };
         let (requests, published) = (self.requests.clone(), self.observed.published());
-        self.heard = self.hear(&spec, &known).await;
+        self.heard = self.hear();
         let heard = self.heard.clone().unwrap_or_default();
         let it = Circumstances {
             spec: &spec,
@@ -136,18 +172,30 @@ impl Pass<'_> {
             timers: &self.context.timers,
             now: self.now,
             clock_jumped: self.clock_jumped(),
+            watched_since: self.watched_since(),
         };
-        let plan = plan(&known, &it)?;
+        let planned = plan(&known, &it)?;
+        let nothing = Heard::default();
+        let (plan, it) = if !self.is_confirmed && rests_on_evidence(&planned, &known, &it)? {
+            // The answers are from different times. Everybody is asked once more, and the next pass decides.
+            self.context.prober.confirm(self.owner);
+            let it = it.without_evidence(&nothing);
+            (plan(&known, &it)?, it)
+        } else {
+            (planned, it)
+        };
         self.supply = Some(plan.supply.clone());
         let next = self.make(&plan.steps, known.clone(), &spec).await?;
         let Some(stored) = self.apply(&spec, &known, &next, &issued).await? else {
             return Ok(());
         };
         self.is_complete = true;
+        self.pod_monitor(&spec, next.state.is_some()).await;
+        let restored = self.observed.adopted(discovers(&spec));
         let news = News {
             steps: &plan.steps,
             is_rebuilt: known.is_rebuilt,
-            adopted: &self.adopted(&spec),
+            adopted: &adopted(restored, &self.problems, self.workload.is_some()),
         };
         tell(self, &news).await;
         let Some(state) = &next.state else {
@@ -162,21 +210,19 @@ impl Pass<'_> {
         };
         let outlook = plan.outlook(&known, (state, next.order.as_ref()), &it)?;
         self.waiting = outlook.waiting;
-        let is_watched = plan.supply == Supply::Managed && !spec.has_supplied_secrets();
-        let awaits = self.waiting != Waiting::Nobody;
+        // What is wrong with a certificate may also change with time.
+        let is_watched = self.context.dependents.are_watched(self.owner)
+            && !matches!(plan.supply, Supply::External(Err(_)));
+        let timers = &self.context.timers;
         self.due = if stored == known.stored {
-            pause(
-                outlook.deadline,
-                self.now,
-                awaits,
-                is_watched,
-                &self.context.timers,
-            )
-            .min(self.ask_in.max(AFTER_A_STEP))
+            let assumed = next_assumption(state, &spec, &heard, timers, self.now);
+            let deadline = outlook.deadline.min(assumed.unwrap_or(Timestamp::MAX));
+            self.idle_until = Some(deadline);
+            pause(deadline, self.now, is_watched, timers)
         } else {
             AFTER_A_STEP
         };
-        Ok(())
+        self.direct_prober(state, &spec)
     }
 
     /// The spec to go by, and what is known; `None` where no spec was ever accepted.
@@ -213,8 +259,7 @@ impl Pass<'_> {
             self.blocking,
         )
         .await?;
-        if known.state.is_none() || known.is_rebuilt || self.memory.is_none() {
-            // An object that could not be read may contain what must not be lost.
+        if depends_on_published(&known, self.memory.as_ref()) {
             check_readable(observed, owner)?;
         }
         // The permission is used up when everything restored has its owner.
@@ -319,6 +364,7 @@ impl Pass<'_> {
             stored: stored.clone(),
             last_ordered: next.last_ordered,
             clock_jumps: self.clock_jumps,
+            watched_since: self.watched_since(),
         };
         let remembered = Remembered {
             owner: owner.clone(),
@@ -361,28 +407,6 @@ impl Pass<'_> {
         Some(order)
     }
 
-    /// The restored objects that have their owner since this pass.
-    fn adopted(&self, spec: &ValidSpec) -> Vec<String> {
-        let failed = self.problems.iter().filter_map(|problem| match problem {
-            Problem::Child { child, .. } => Some(*child),
-            _ => None,
-        });
-        let failed: Vec<ChildKind> = failed.collect();
-        let is_rendered = |child| match child {
-            ChildKind::State => true,
-            ChildKind::DaemonSet if self.workload.is_none() => false,
-            _ => !self
-                .problems
-                .iter()
-                .any(|it| matches!(it, Problem::Render(_))),
-        };
-        let adopted = self.observed.adopted(discovers(spec)).into_iter();
-        adopted
-            .filter(|(child, _)| is_rendered(*child) && is_written(*child, &failed))
-            .map(|(_, name)| name)
-            .collect()
-    }
-
     /// What another client changed since this process last wrote everything.
     fn drift(&self) -> Vec<Drift> {
         let memory = self.memory.as_ref().filter(|_| self.was_written);
@@ -397,7 +421,11 @@ impl Pass<'_> {
 
     fn clock_jumped(&self) -> bool {
         let memory = self.memory.as_ref();
-        memory.is_some_and(|memory| memory.clock_jumps != self.clock_jumps)
+        memory.is_some_and(|memory| memory.precedes_jump(self.clock_jumps))
+    }
+
+    fn watched_since(&self) -> Timestamp {
+        watched_since(self.memory.as_ref(), self.clock_jumps, self.now)
     }
 
     /// When the first certificate may have been issued.

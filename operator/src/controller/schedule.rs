@@ -8,15 +8,11 @@ use std::{
 use jiff::Timestamp;
 
 use crate::{
-    controller::context::Context,
-    names::Owner,
-    observe::samples::Ages,
-    report::problem::Problem,
-    rotation::{decide::awaits_exporters, state::State, timing::Timers},
-    spec::ValidSpec,
+    controller::context::Context, names::Owner, report::problem::Problem, rotation::timing::Timers,
 };
 
-/// Each resource is reconciled at least this often, because the clock may have jumped or a watch event may have been lost.
+/// Each resource is reconciled at least this often, because the clock may have jumped, or what was due may have been missed. A
+/// pass over a resource at rest reads the Lease alone.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// How often a resource is reconciled whose spec or image is refused: often enough for the alert on failing passes.
@@ -32,8 +28,8 @@ const CONFLICTS_END: Duration = Duration::from_secs(4);
 /// How soon what was just written is read back.
 pub(crate) const AFTER_A_STEP: Duration = Duration::from_secs(1);
 
-/// How often the objects of other issuers and the user-supplied Secrets are read. They do not carry our labels: to watch
-/// them, the operator would have to keep every Secret of the namespace in memory.
+/// How often the objects of other issuers and the user-supplied Secrets are read while their watch does not work, or something
+/// is wrong with them.
 pub(crate) const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Returns how soon to retry; `None` if nothing failed.
@@ -65,12 +61,11 @@ fn longest_retry(problem: &Problem, backoff: Duration, timers: &Timers) -> Durat
     }
 }
 
-/// Returns the pause after a pass that changed nothing: until the next deadline, or until the exporters or the unwatched
-/// objects must be read again.
+/// Returns the pause after a pass that changed nothing: until the next deadline, or until the unwatched objects must be read
+/// again. What the exporters answer causes a pass of its own.
 pub(crate) fn pause(
     deadline: Timestamp,
     now: Timestamp,
-    awaits_exporters: bool,
     is_watched: bool,
     timers: &Timers,
 ) -> Duration {
@@ -80,31 +75,8 @@ pub(crate) fn pause(
         FOREIGN_INTERVAL
     };
     until(deadline, now)
-        .min(age(awaits_exporters, timers))
+        .min(timers.sample_interval.unsigned_abs())
         .min(longest)
-}
-
-/// Returns the maximum age of the exporters' answers. After a change of what is published or of the number of exporters, they
-/// are asked for again soon, but not at each of many changes in a row.
-pub(crate) fn sample_ages(
-    state: &State,
-    spec: &ValidSpec,
-    timers: &Timers,
-    now: Timestamp,
-) -> Ages {
-    Ages {
-        steady: age(awaits_exporters(state, spec, timers, now), timers),
-        soon: timers.probe_interval.unsigned_abs().saturating_mul(4),
-    }
-}
-
-fn age(awaits_exporters: bool, timers: &Timers) -> Duration {
-    let age = if awaits_exporters {
-        timers.probe_interval
-    } else {
-        timers.sample_interval
-    };
-    age.unsigned_abs()
 }
 
 /// Adds up to a tenth to a pause, always the same for a resource, so that a thousand resources that were reconciled together

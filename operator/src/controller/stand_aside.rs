@@ -22,6 +22,7 @@ pub(crate) async fn stand_aside(
     if let Some(status) = contention::contended(&previous, &message, generation, now) {
         let resource_name = format!("{}/{}", owner.namespace, owner.name);
         match context.writer().contended(resource, owner, &status).await {
+            Ok(()) if contention::is_said(&previous, &message) => {}
             Ok(()) => {
                 tracing::warn!(resource = resource_name, message);
                 context

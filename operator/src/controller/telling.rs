@@ -12,6 +12,7 @@ use crate::{
         announcements::{announcement, is_warning},
         news,
         pod_problems::Complaint,
+        problem::Problem,
         seen::{Seen, Served},
         status,
     },
@@ -67,11 +68,12 @@ async fn announce(
     }
 }
 
-/// Reports a pass in the log, by events, in metrics and in the status, even if it ended early.
+/// Reports a pass in the log, by events, in metrics and in the status, even if it ended early. Returns whether the status was up
+/// to date before.
 ///
 /// # Errors
 /// The status could not be written.
-pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
+pub(crate) async fn report(pass: &Pass<'_>) -> Result<bool, ApplyError> {
     let (resource, context) = (pass.resource, pass.context);
     log(pass);
     let served = pass.spec.as_ref().zip(pass.state.as_ref());
@@ -132,28 +134,36 @@ pub(crate) async fn report(pass: &Pass<'_>) -> Result<(), ApplyError> {
         tracing::warn!(resource = %name(resource), reason, note);
         context.events.warn_once(resource, reason, note).await;
     }
-    Ok(())
+    Ok(resource.status.as_ref() == Some(&status))
 }
 
+/// Logs each problem once, and again when it changes.
 fn log(pass: &Pass<'_>) {
-    for problem in &pass.problems {
-        let (category, error) = (problem.category(), chain(problem));
-        let resource = name(pass.resource);
-        if problem.is_conflict() {
-            tracing::debug!(
-                resource,
-                category,
-                error,
-                "conflict with another writer; retrying"
-            );
-        } else {
-            tracing::warn!(
-                resource,
-                category,
-                error,
-                "the resource could not be fully reconciled"
-            );
-        }
+    let resource = name(pass.resource);
+    let (conflicts, lasting): (Vec<&Problem>, Vec<&Problem>) =
+        pass.problems.iter().partition(|it| it.is_conflict());
+    for conflict in conflicts {
+        let (category, error) = (conflict.category(), chain(conflict));
+        tracing::debug!(
+            resource,
+            category,
+            error,
+            "conflict with another writer; retrying"
+        );
+    }
+    let lasting = lasting.iter().map(|it| (it.category(), chain(*it)));
+    let logged = &pass.context.logged;
+    let change = logged.change(&pass.owner.uid, lasting.collect(), pass.is_complete);
+    for (category, error) in change.new {
+        tracing::warn!(
+            resource,
+            category,
+            error,
+            "the resource could not be fully reconciled"
+        );
+    }
+    if change.is_over {
+        tracing::info!(resource, "the resource is fully reconciled again");
     }
 }
 

@@ -4,6 +4,10 @@ use kube::core::response::StatusCause;
 
 use crate::client::NoAnswer;
 
+/// How to restore a right of the operator.
+const MISSING_RIGHT: &str =
+    "the chart's Role or ClusterRole grants this right: restore it, for example by helm upgrade";
+
 /// The kind of failure, by the status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -87,6 +91,15 @@ pub fn causes(error: &kube::Error) -> impl Iterator<Item = &StatusCause> {
     details.into_iter().flat_map(|details| &details.causes)
 }
 
+/// Returns the API server's message about a failed read, and how to fix it. What may not be read is a matter of rights alone,
+/// while a write may also be forbidden by an admission policy.
+pub fn text_of_read(error: &kube::Error) -> String {
+    match class(error) {
+        Class::Forbidden => format!("{}; {MISSING_RIGHT}", text(error)),
+        _ => text(error),
+    }
+}
+
 /// Returns the API server's message.
 pub fn text(error: &kube::Error) -> String {
     match error {
@@ -102,5 +115,25 @@ pub fn text(error: &kube::Error) -> String {
         }
         kube::Error::Service(error) if error.is::<NoAnswer>() => error.to_string(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_right_is_named_with_its_fix() {
+        let refused = |code| {
+            let status = Status::failure("secrets is forbidden", "").with_code(code);
+            text_of_read(&kube::Error::Api(Box::new(status)))
+        };
+        assert_eq!(
+            refused(403),
+            format!("secrets is forbidden; {MISSING_RIGHT}")
+        );
+        assert_eq!(refused(500), "secrets is forbidden");
     }
 }

@@ -19,8 +19,10 @@ use crate::{
 };
 
 /// The object with the name of a generated one.
+#[derive(Default)]
 pub enum Child<K> {
     /// There is none.
+    #[default]
     Absent,
     /// An object that belongs to this resource.
     Ours(K),
@@ -102,6 +104,7 @@ fn is_leftover(object: &ObjectMeta, owner: &Owner) -> bool {
 
 /// The generated objects of one resource, and the problems of its pods. It has no `Debug`, because it contains keys and
 /// passwords, which are wiped when it is dropped.
+#[derive(Default)]
 pub struct Observed {
     /// The Secret with the rotation state.
     pub state: Child<Secret>,
@@ -132,6 +135,8 @@ pub struct Complaints {
     pub found: Vec<Complaint>,
     /// What could not be read, so that there may be other problems.
     pub unread: Vec<(Reading, kube::Error)>,
+    /// Whether the events of the DaemonSet were read, which are not watched.
+    pub reads_events: bool,
 }
 
 impl Observed {
@@ -197,6 +202,14 @@ impl Drop for Observed {
     }
 }
 
+/// Returns on how many nodes the DaemonSet should run, once its controller has processed the current spec.
+pub(crate) fn wanted_nodes(daemon_set: &DaemonSet) -> Option<usize> {
+    let status = daemon_set.status.as_ref()?;
+    let is_current = status.observed_generation >= daemon_set.metadata.generation;
+    let wanted = usize::try_from(status.desired_number_scheduled).ok();
+    wanted.filter(|_| is_current)
+}
+
 pub(crate) fn controllers(object: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
     object
         .owner_references
@@ -207,21 +220,14 @@ pub(crate) fn controllers(object: &ObjectMeta) -> impl Iterator<Item = &OwnerRef
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn restored_role() -> Observed {
-        Observed {
-            state: Child::Absent,
-            server: Child::Absent,
-            scrape: Child::Absent,
-            authority: Child::Absent,
-            service_account: Child::Absent,
-            role: Child::Ours(Role::default()),
-            role_binding: Child::Absent,
-            service: Child::Absent,
-            daemon_set: Child::Absent,
-            complaints: None,
-        }
+        let mut observed = Observed::default();
+        observed.role = Child::Ours(Role::default());
+        observed
     }
 
     #[test]
@@ -230,6 +236,19 @@ mod tests {
         let role = (ChildKind::Discovery, "Role ".to_owned());
         assert_eq!(observed.adopted(true), [role]);
         assert!(observed.adopted(false).is_empty());
+    }
+
+    #[test]
+    fn the_number_of_nodes_is_known_once_the_controller_has_processed_the_current_spec() {
+        let set = |observed: i64| -> DaemonSet {
+            let status = json!({"observedGeneration": observed, "desiredNumberScheduled": 5,
+                "currentNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0});
+            serde_json::from_value(json!({"metadata": {"generation": 3}, "status": status}))
+                .unwrap()
+        };
+        assert_eq!(wanted_nodes(&set(3)), Some(5));
+        assert_eq!(wanted_nodes(&set(2)), None);
+        assert_eq!(wanted_nodes(&DaemonSet::default()), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use jiff::{SignedDuration, Timestamp};
 use rustls::{
     ClientConfig, RootCertStore,
+    client::Resumption,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use serde::Deserialize;
@@ -85,7 +86,7 @@ impl Question {
             .map_err(refused)?
             .with_root_certificates(roots);
         let client = state.client.as_ref();
-        let config = match client.filter(|_| spec.methods.ask_certificate()) {
+        let mut config = match client.filter(|_| spec.methods.ask_certificate()) {
             Some(client) => {
                 let chain = certificates(&client.certificate_pem)?;
                 let key = PrivateKeyDer::from_pem_slice(client.key_pem.expose().as_bytes());
@@ -94,6 +95,8 @@ impl Question {
             }
             None => config.with_no_client_auth(),
         };
+        // A resumed session would show the certificate of the session that it resumes, and not the one that is served now.
+        config.resumption = Resumption::disabled();
         let text = |generation: &u64| state.passwords.get(generation)?.password.as_ref();
         let active = text(&state.active_password).map_or("", SecretText::expose);
         let username = &spec.username;

@@ -11,7 +11,7 @@ use crate::{
     spec::issuer::{Place, PlaceKind},
     supplied::{
         certificate::{Content, Found, Material},
-        reference::ReferencePolicy,
+        reference::{Purpose, ReferencePolicy},
     },
 };
 
@@ -76,7 +76,7 @@ fn secret_content(policy: ReferencePolicy, secret: Option<&Secret>, key: &str) -
     let Some(secret) = secret else {
         return Content::NoObject;
     };
-    if let Err(problem) = policy.check(secret) {
+    if let Err(problem) = policy.check(secret, Purpose::Certificate) {
         return Content::Refused(problem);
     }
     let data = secret.data.as_ref().and_then(|data| data.get(key));

@@ -6,8 +6,12 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::{
-    names::{APP_NAME, INSTANCE_LABEL, NAME_LABEL, Owner, PORT_NAME},
-    render::error::RenderError,
+    api::Relabeling,
+    names::{APP_NAME, INSTANCE_LABEL, NAME_LABEL, Owner},
+    render::{
+        error::RenderError,
+        relabel_config::{RelabelConfig, discovered, quoted},
+    },
     spec::ValidSpec,
 };
 
@@ -85,6 +89,10 @@ pub(crate) fn alloy(spec: &ValidSpec, owner: &Owner, directory: &Directory) -> S
             key_file = file("client.key"),
         )
     });
+    let limit = scrape.sample_limit.map_or_else(String::new, |limit| {
+        format!("    sample_limit    = {limit}\n")
+    });
+    let samples = SamplePath::new(&scrape.metric_relabel_configs);
     format!(
         r#"// {header}
 declare "nodes" {{
@@ -113,18 +121,20 @@ declare "nodes" {{
 
   prometheus.scrape "nodes" {{
     targets         = discovery.relabel.nodes.output
-    forward_to      = argument.forward_to.value
+    forward_to      = {receiver}
     job_name        = {job_name}
     scheme          = "https"
     scrape_interval = {interval}
     scrape_timeout  = {timeout}
-{basic_auth}    tls_config {{
+{limit}{basic_auth}    tls_config {{
       ca_file     = {ca_file}
 {certificate}      server_name = {server_name}
     }}
   }}
-}}
+{relabel}}}
 "#,
+        receiver = samples.receiver,
+        relabel = samples.component,
         header = header(owner),
         directory = q(directory.file("").trim_end_matches('/')),
         namespace = q(&owner.namespace),
@@ -135,6 +145,32 @@ declare "nodes" {{
         ca_file = file("ca.crt"),
         server_name = q(&spec.server_name),
     )
+}
+
+/// Where Alloy sends the samples of a scrape.
+struct SamplePath {
+    /// What the scrape forwards to.
+    receiver: &'static str,
+    /// The component that relabels samples, if there are rules.
+    component: String,
+}
+
+impl SamplePath {
+    fn new(rules: &[RelabelConfig]) -> Self {
+        if rules.is_empty() {
+            return Self {
+                receiver: "argument.forward_to.value",
+                component: String::new(),
+            };
+        }
+        let rules: String = rules.iter().map(RelabelConfig::alloy).collect();
+        Self {
+            receiver: "[prometheus.relabel.samples.receiver]",
+            component: format!(
+                "\n  prometheus.relabel \"samples\" {{\n    forward_to = argument.forward_to.value\n{rules}  }}\n"
+            ),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -148,6 +184,10 @@ struct ScrapeConfig {
     tls_config: TlsConfig,
     kubernetes_sd_configs: [KubernetesSdConfig; 1],
     relabel_configs: Vec<RelabelConfig>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    metric_relabel_configs: Vec<RelabelConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample_limit: Option<i32>,
 }
 
 #[derive(Serialize)]
@@ -184,20 +224,6 @@ struct Selector {
     label: String,
 }
 
-#[derive(Serialize)]
-struct RelabelConfig {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    source_labels: Vec<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    regex: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target_label: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    replacement: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    action: Option<&'static str>,
-}
-
 impl ScrapeConfig {
     fn new(spec: &ValidSpec, owner: &Owner, directory: &Directory) -> Self {
         let asks_certificate = spec.methods.ask_certificate();
@@ -228,78 +254,15 @@ impl ScrapeConfig {
                     label: label_selector(owner),
                 }],
             }],
-            relabel_configs: relabelings(spec),
+            relabel_configs: rules(discovered(&spec.scrape)),
+            metric_relabel_configs: rules(spec.scrape.metric_relabelings.clone()),
+            sample_limit: spec.scrape.sample_limit,
         }
     }
 }
 
-/// The relabelling rules. Discovery returns one target for each port of each pod, with the pod's address and that port.
-fn relabelings(spec: &ValidSpec) -> Vec<RelabelConfig> {
-    vec![
-        RelabelConfig::keep("__meta_kubernetes_pod_phase", "Running"),
-        RelabelConfig::keep("__meta_kubernetes_pod_container_port_name", PORT_NAME),
-        // The node's name, by which users and dashboards know a node, instead of its address.
-        RelabelConfig::copy("__meta_kubernetes_pod_node_name", "instance"),
-        RelabelConfig::copy("__meta_kubernetes_pod_node_name", "node"),
-        RelabelConfig::set("job", &spec.scrape.job_label),
-    ]
-}
-
-impl RelabelConfig {
-    fn keep(label: &'static str, value: &'static str) -> Self {
-        Self {
-            source_labels: vec![label],
-            regex: Some(value),
-            target_label: None,
-            replacement: None,
-            action: Some("keep"),
-        }
-    }
-
-    fn copy(from: &'static str, to: &'static str) -> Self {
-        Self {
-            source_labels: vec![from],
-            regex: None,
-            target_label: Some(to),
-            replacement: None,
-            action: None,
-        }
-    }
-
-    fn set(label: &'static str, value: &str) -> Self {
-        Self {
-            source_labels: Vec::new(),
-            regex: None,
-            target_label: Some(label),
-            // A dollar sign would start a reference to a capture group.
-            replacement: Some(value.replace('$', "$$")),
-            action: None,
-        }
-    }
-
-    fn alloy(&self) -> String {
-        let sources: Vec<_> = self
-            .source_labels
-            .iter()
-            .map(|label| quoted(label))
-            .collect();
-        let attributes = [
-            (!sources.is_empty()).then(|| ("source_labels", format!("[{}]", sources.join(", ")))),
-            self.regex.map(|regex| ("regex", quoted(regex))),
-            self.target_label
-                .map(|label| ("target_label", quoted(label))),
-            self.replacement
-                .as_deref()
-                .map(|text| ("replacement", quoted(text))),
-            self.action.map(|action| ("action", quoted(action))),
-        ];
-        let lines: String = attributes
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| format!("      {name} = {value}\n"))
-            .collect();
-        format!("    rule {{\n{lines}    }}\n")
-    }
+fn rules(of: Vec<Relabeling>) -> Vec<RelabelConfig> {
+    of.into_iter().map(RelabelConfig::from).collect()
 }
 
 fn header(owner: &Owner) -> String {
@@ -320,11 +283,6 @@ fn label_selector(owner: &Owner) -> String {
 }
 
 /// Formats a duration in seconds, because Prometheus only accepts several units in one order.
-fn seconds(duration: SignedDuration) -> String {
+pub(crate) fn seconds(duration: SignedDuration) -> String {
     format!("{}s", duration.as_secs())
-}
-
-/// Formats a string literal of Alloy, which has the escapes of JSON.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }

@@ -57,9 +57,15 @@ fn managed(finding: Finding, client: Option<&CertificateStatus>, now: Timestamp)
     }
 }
 
-/// Returns the condition of the certificate that was served when the state was last readable.
+/// Returns the condition of the certificate that was served when the state was last readable. Whether and when it is renewed is
+/// not known.
 pub fn remembered(certificate: &CertificateStatus, now: Timestamp) -> Finding {
-    certificate_finding("serving certificate", certificate, BACKDATING, now)
+    let mut finding = certificate_finding("serving certificate", certificate, BACKDATING, now);
+    if finding.holds == Some(true) {
+        let end = certificate.not_after.0;
+        finding.message = format!("The serving certificate is valid until {end}.");
+    }
+    finding
 }
 
 /// The condition of a certificate from another issuer, including the problem with the next one.
@@ -138,6 +144,8 @@ fn certificate_finding(
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
     use crate::supplied::certificate::SupplyReason;
 
@@ -155,6 +163,25 @@ mod tests {
             Timestamp::UNIX_EPOCH,
             reason == EXPIRED,
         )
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_read_promises_no_renewal() {
+        let at = |second| Time(Timestamp::from_second(second).unwrap());
+        let certificate = CertificateStatus {
+            serial_number: "1".to_owned(),
+            sha256_fingerprint: "1".to_owned(),
+            not_before: at(0),
+            not_after: at(1_000_000),
+            renewal_time: at(600_000),
+            ca_generation: 1,
+            subject: String::new(),
+            issuer: String::new(),
+        };
+        let message = |now| remembered(&certificate, at(now).0).message;
+        let valid = "The serving certificate is valid until 1970-01-12T13:46:40Z.";
+        assert_eq!(message(1), valid);
+        assert!(message(1_000_000).contains("so every scrape fails"));
     }
 
     #[test]

@@ -150,7 +150,7 @@ fn found(
 }
 
 /// The API server stores times in whole seconds. A finer time would differ from the stored one at each pass.
-fn whole_seconds(time: Timestamp) -> Timestamp {
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 

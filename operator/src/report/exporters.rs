@@ -141,10 +141,11 @@ fn of_counted(counted: &Counted<'_>) -> Finding {
     match wrong.clone().next() {
         Some((reason, ..)) => Finding::new(TYPE, false, reason, sentences.join(" ")),
         None => {
-            let message = format!(
-                "All {} exporters serve the published certificate and accept the published credentials.",
-                counted.total()
-            );
+            let who = match counted.total() {
+                1 => "The only exporter serves the published certificate and accepts".to_owned(),
+                all => format!("All {all} exporters serve the published certificate and accept"),
+            };
+            let message = format!("{who} the published credentials.");
             Finding::new(TYPE, true, "AllVerified", message)
         }
     }
@@ -213,6 +214,11 @@ mod tests {
         }
         let all = of_counted(&Counted::of(&exporters[3..], "1"));
         assert_eq!((all.holds, all.reason), (Some(true), "AllVerified"));
+        assert!(
+            all.message.starts_with("The only exporter serves"),
+            "{}",
+            all.message
+        );
     }
 
     #[test]

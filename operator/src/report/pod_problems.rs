@@ -1,14 +1,10 @@
 //! Common problems of the exporter's pods, recognised in the pods' status and in the DaemonSet's events. Pure.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
-    core::v1::{ContainerStatus, Event, Pod},
+    core::v1::{ContainerStateTerminated, ContainerStatus, Event, PodCondition},
 };
-
-use crate::names::CONTAINER;
 
 /// What other programs say is cut to this many characters.
 const MAX_QUOTED: usize = 300;
@@ -26,44 +22,22 @@ pub enum Complaint {
     Refused(String),
     /// This image cannot be pulled.
     Image(String),
-    /// The container keeps exiting, with this as the last line of its log.
+    /// The container keeps exiting; this says why.
     Crashing(String),
     /// The scheduler finds no place for a pod on its node, with this message.
     Unschedulable(String),
 }
 
-/// Finds the problems in the pods' status and the DaemonSet's events, each once. `pods` is `None` if they could not be read.
-pub fn find(pods: Option<&[Pod]>, events: &[Event], daemon_set: &DaemonSet) -> Vec<Complaint> {
-    let mut found = BTreeSet::new();
-    if let Some(pods) = pods
-        && is_short_of(pods, daemon_set)
-    {
-        found.extend(refusal(events, daemon_set));
-    }
-    for pod in pods.into_iter().flatten() {
-        found.extend(of_scheduling(pod));
-        let status = pod.status.as_ref();
-        let statuses = status.and_then(|status| status.container_statuses.as_ref());
-        let ours = |status: &&ContainerStatus| status.name == CONTAINER;
-        let exporter = statuses.into_iter().flatten().find(ours);
-        found.extend(exporter.and_then(of_container));
-    }
-    found.into_iter().collect()
-}
-
 /// Whether there are fewer pods than nodes that should have one. Otherwise an event that a pod was refused is older than the
 /// solution.
-fn is_short_of(pods: &[Pod], daemon_set: &DaemonSet) -> bool {
-    let alive = pods
-        .iter()
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+pub fn is_short_of_pods(alive: usize, daemon_set: &DaemonSet) -> bool {
     let status = daemon_set.status.as_ref();
     let desired = status.map_or(0, |status| status.desired_number_scheduled);
-    usize::try_from(desired).is_ok_and(|desired| alive.count() < desired)
+    usize::try_from(desired).is_ok_and(|desired| alive < desired)
 }
 
 /// Returns the latest refusal to create a pod of this DaemonSet.
-fn refusal(events: &[Event], daemon_set: &DaemonSet) -> Option<Complaint> {
+pub fn refusal(events: &[Event], daemon_set: &DaemonSet) -> Option<Complaint> {
     let uid = daemon_set.metadata.uid.as_deref();
     let refusals = events.iter().filter(|event| {
         event.reason.as_deref() == Some("FailedCreate")
@@ -105,12 +79,10 @@ fn without_pod_name(message: &str, daemon_set: &str) -> String {
     }
 }
 
-fn of_scheduling(pod: &Pod) -> Option<Complaint> {
-    let status = pod.status.as_ref()?;
-    let refused = status
-        .conditions
+/// Returns why the scheduler finds no place for a pod.
+pub fn of_scheduling(conditions: &[PodCondition]) -> Option<Complaint> {
+    let refused = conditions
         .iter()
-        .flatten()
         .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
     let message = refused.message.as_deref().unwrap_or_default();
     if message.contains("free ports") {
@@ -120,7 +92,8 @@ fn of_scheduling(pod: &Pod) -> Option<Complaint> {
         .then(|| Complaint::Unschedulable(quoted(message)))
 }
 
-fn of_container(status: &ContainerStatus) -> Option<Complaint> {
+/// Returns why the exporter's container does not run.
+pub fn of_container(status: &ContainerStatus) -> Option<Complaint> {
     let waiting = status
         .state
         .as_ref()
@@ -148,8 +121,21 @@ fn of_container(status: &ContainerStatus) -> Option<Complaint> {
     if words.contains("cannot listen on") && words.contains("permission denied") {
         return Some(Complaint::PortForbidden);
     }
-    let last = log.lines().last().unwrap_or("(no log output)");
-    Some(Complaint::Crashing(quoted(last)))
+    Some(Complaint::Crashing(why(ended, log)))
+}
+
+/// Why a container ended, in a sentence, as far as that is known.
+fn why(ended: &ContainerStateTerminated, log: &str) -> String {
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return "It needed more memory than its limit allows (OOMKilled). Raise spec.workload.resources.limits.memory.".to_owned();
+    }
+    match log.lines().last() {
+        Some(last) => format!("The last line of its log: {}", quoted(last)),
+        None => format!(
+            "It logged nothing, and its exit code is {}.",
+            ended.exit_code
+        ),
+    }
 }
 
 fn quoted(words: &str) -> String {
@@ -161,12 +147,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(status: serde_json::Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap()
+    fn of_conditions(condition: serde_json::Value) -> Option<Complaint> {
+        of_scheduling(&[serde_json::from_value(condition).unwrap()])
     }
 
-    fn of(pods: &[Pod]) -> Vec<Complaint> {
-        find(Some(pods), &[], &DaemonSet::default())
+    fn of_status(status: serde_json::Value) -> Option<Complaint> {
+        of_container(&serde_json::from_value(status).unwrap())
     }
 
     fn set(desired: i32) -> DaemonSet {
@@ -185,60 +171,75 @@ mod tests {
 
     #[test]
     fn a_port_conflict_reported_by_the_scheduler() {
-        let status = json!({"conditions": [{"type": "PodScheduled", "status": "False",
-            "message": "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."}]});
-        assert_eq!(
-            of(&[pod(status.clone()), pod(status)]),
-            [Complaint::PortTaken]
-        );
+        let condition = json!({"type": "PodScheduled", "status": "False",
+            "message": "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports."});
+        assert_eq!(of_conditions(condition), Some(Complaint::PortTaken));
     }
 
     #[test]
     fn a_port_conflict_reported_by_the_exporter() {
         let terminated = json!({"terminated": {"exitCode": 1, "message":
             "level=ERROR msg=\"cannot listen on [::]:9100: Address already in use (os error 98)\"\n"}});
-        let status = json!({"containerStatuses": [{"name": "exporter", "image": "i", "imageID": "", "ready": false,
-            "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": terminated}]});
-        assert_eq!(of(&[pod(status)]), [Complaint::PortTaken]);
+        let status = json!({"name": "exporter", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": terminated});
+        assert_eq!(of_status(status), Some(Complaint::PortTaken));
     }
 
     #[test]
     fn an_image_that_cannot_be_pulled() {
-        let status = json!({"containerStatuses": [{"name": "exporter", "image": "r/i:1", "imageID": "", "ready": false,
-            "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}}]});
-        assert_eq!(of(&[pod(status)]), [Complaint::Image("r/i:1".into())]);
+        let status = json!({"name": "exporter", "image": "r/i:1", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}});
+        assert_eq!(of_status(status), Some(Complaint::Image("r/i:1".into())));
     }
 
     #[test]
     fn a_ready_container_that_once_exited_is_no_problem() {
-        let status = json!({"containerStatuses": [{"name": "exporter", "image": "i", "imageID": "", "ready": true,
-            "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "message": "x"}}}]});
-        assert_eq!(of(&[pod(status)]), []);
+        let status = json!({"name": "exporter", "image": "i", "imageID": "", "ready": true,
+            "restartCount": 1, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1, "message": "x"}}});
+        assert_eq!(of_status(status), None);
+    }
+
+    #[test]
+    fn a_crash_says_why() {
+        let crash = |terminated| {
+            let status = json!({"name": "exporter", "image": "i", "imageID": "", "ready": false,
+                "restartCount": 2, "state": {"terminated": terminated}});
+            match of_status(status) {
+                Some(Complaint::Crashing(why)) => why,
+                other => panic!("{other:?}"),
+            }
+        };
+        let logged = crash(json!({"exitCode": 1, "message": "first\nlast\n"}));
+        assert_eq!(logged, "The last line of its log: last");
+        let silent = crash(json!({"exitCode": 139}));
+        assert_eq!(silent, "It logged nothing, and its exit code is 139.");
+        let killed = crash(json!({"exitCode": 137, "reason": "OOMKilled"}));
+        assert!(
+            killed.contains("spec.workload.resources.limits.memory"),
+            "{killed}"
+        );
     }
 
     #[test]
     fn a_privileged_port_is_not_a_crash() {
         let terminated = json!({"terminated": {"exitCode": 1, "message":
             "level=ERROR msg=\"cannot listen on [::]:22: Permission denied (os error 13); choose another with --web.listen-address\"\n"}});
-        let status = json!({"containerStatuses": [{"name": "exporter", "image": "i", "imageID": "", "ready": false,
-            "restartCount": 2, "state": terminated}]});
-        assert_eq!(of(&[pod(status)]), [Complaint::PortForbidden]);
+        let status = json!({"name": "exporter", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 2, "state": terminated});
+        assert_eq!(of_status(status), Some(Complaint::PortForbidden));
     }
 
     #[test]
     fn a_pod_that_no_node_has_room_for() {
         let message = "0/1 nodes are available: 1 Insufficient memory.";
-        let status = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-            "message": message}]});
-        assert_eq!(
-            of(&[pod(status)]),
-            [Complaint::Unschedulable(message.into())]
-        );
+        let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+            "message": message});
+        let unschedulable = Complaint::Unschedulable(message.into());
+        assert_eq!(of_conditions(condition), Some(unschedulable));
     }
 
     #[test]
-    fn a_refused_pod_is_read_from_the_latest_event_while_pods_are_missing() {
-        let running = pod(json!({"phase": "Running"}));
+    fn a_refused_pod_is_read_from_the_latest_event() {
         let events = [
             failed_create("other", "2027-01-03T00:00:00Z", "of an earlier DaemonSet"),
             failed_create(
@@ -254,20 +255,20 @@ mod tests {
         ];
         let refused =
             Complaint::Refused("pods \"nodes-…\" is forbidden: exceeded quota: pods".into());
-        let one = std::slice::from_ref(&running);
-        let refused = [refused];
-        assert_eq!(find(Some(&[]), &events, &set(1)), refused);
-        assert_eq!(find(Some(one), &events, &set(2)), refused);
-        assert_eq!(find(Some(one), &events, &set(1)), [], "it was solved");
-        assert_eq!(find(None, &events, &set(1)), [], "not known");
+        assert_eq!(refusal(&events, &set(1)), Some(refused));
     }
 
     #[test]
-    fn pod_security_is_read_from_the_events_while_pods_are_missing() {
+    fn events_are_about_the_present_only_while_pods_are_missing() {
+        assert!(is_short_of_pods(0, &set(1)) && is_short_of_pods(1, &set(2)));
+        assert!(!is_short_of_pods(1, &set(1)), "it was solved");
+        assert!(!is_short_of_pods(0, &DaemonSet::default()));
+    }
+
+    #[test]
+    fn pod_security_is_read_from_the_events() {
         let message = "Error creating: pods \"nodes-x\" is forbidden: violates PodSecurity \"restricted:latest\": host namespaces";
         let events = [failed_create("u", "2027-01-01T00:00:00Z", message)];
-        assert_eq!(find(Some(&[]), &events, &set(1)), [Complaint::PodSecurity]);
-        let running = pod(json!({"phase": "Running"}));
-        assert_eq!(find(Some(&[running]), &events, &set(1)), []);
+        assert_eq!(refusal(&events, &set(1)), Some(Complaint::PodSecurity));
     }
 }

@@ -197,7 +197,7 @@ fn explain(complaint: &Complaint, seen: &Seen<'_>) -> Trouble {
         Complaint::Refused(message) => (
             "PodsRefused",
             format!(
-                "The API server refuses to create the exporter's pods, so nodes are without metrics: {message}. Change the quota, priority class or admission policy that refuses them. Kubernetes then creates them automatically, at once after: kubectl rollout restart daemonset {} -n {namespace}",
+                "The API server refuses to create the exporter's pods, so nodes are without metrics: {message}. Change the quota, priority class or admission policy that refuses them. Kubernetes then creates them automatically, after up to 17 minutes, or at once after: kubectl annotate daemonset {} -n {namespace} --overwrite retried=\"$(date)\"",
                 seen.owner.workload()
             ),
         ),
@@ -209,7 +209,7 @@ fn explain(complaint: &Complaint, seen: &Seen<'_>) -> Trouble {
         ),
         Complaint::Crashing(words) => (
             "ExporterCrashing",
-            format!("The exporter keeps exiting. The last line of its log: {words}"),
+            format!("The exporter keeps exiting, so at least one node is without metrics. {words}"),
         ),
         Complaint::Unschedulable(message) => (
             "PodsUnschedulable",

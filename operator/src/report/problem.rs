@@ -13,10 +13,6 @@ use crate::{
 };
 use secure_exporter_pki::InspectError;
 
-/// How to restore a right of the operator.
-const MISSING_RIGHT: &str =
-    "the chart's Role or ClusterRole grants this right: restore it, for example by helm upgrade";
-
 /// A problem of a pass. It only stops the steps that depend on it.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
@@ -41,7 +37,7 @@ pub enum Problem {
     IssuerNotReady(#[source] SupplyProblem),
     /// The state Secret is damaged.
     #[error(
-        "cannot use Secret {name}: {source}. The exporters keep serving what they have, and no scrape fails, but nothing is renewed. Restore the Secret from a backup; or delete it: the operator then writes it again from memory, or, if it was restarted since, rebuilds it from the Secrets {server} and {scrape}, and a new CA follows with overlap. Do not delete those two"
+        "cannot use Secret {name}: {source}. The exporters keep serving what they have, but nothing is renewed, and scrapes fail when the certificate expires. Restore the Secret from a backup; or delete it: the operator then writes it again from memory, or, if it was restarted since, rebuilds it from the Secrets {server} and {scrape}, and a new CA follows with overlap. Do not delete those two"
     )]
     State {
         /// Its name.
@@ -94,6 +90,11 @@ pub enum Problem {
         #[source]
         source: ApplyError,
     },
+    /// The cluster has no PodMonitors, and the spec demands one.
+    #[error(
+        "spec.scrape.prometheusOperator.mode is Enabled, but the cluster has no PodMonitors: install the CustomResourceDefinitions of prometheus-operator, or set the mode to Auto"
+    )]
+    NoPodMonitors,
     /// Another object could not be written.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -135,10 +136,7 @@ impl Problem {
         Self::Read {
             what,
             class: api_error::class(source),
-            said: match api_error::class(source) {
-                Class::Forbidden => format!("{}; {MISSING_RIGHT}", api_error::text(source)),
-                _ => api_error::text(source),
-            },
+            said: api_error::text_of_read(source),
         }
     }
 
@@ -150,7 +148,12 @@ impl Problem {
         Self::Lease {
             is_unread: matches!(source, LeaseError::Unread(_)),
             class: api_error::class(cause),
-            said: api_error::text(cause),
+            said: match source {
+                LeaseError::Unread(_) | LeaseError::Unconfirmed(_) => {
+                    api_error::text_of_read(cause)
+                }
+                LeaseError::Unwritten(_) => api_error::text(cause),
+            },
         }
     }
 
@@ -231,6 +234,7 @@ impl Problem {
             Self::Read { class, .. } => of_class(*class, "ReadFailed"),
             Self::Lease { class, .. } => of_class(*class, "LeaseFailed"),
             Self::Child { source, .. } | Self::Apply(source) => of_apply(source),
+            Self::NoPodMonitors => "NoPodMonitors",
             Self::Interrupted => "Interrupted",
         }
     }

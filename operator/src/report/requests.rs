@@ -39,7 +39,7 @@ pub fn accepted(
             false,
             "InvalidRequest",
             format!(
-                "annotation {ADOPT_ANNOTATION} has the value {value:?}, which is not the uid of this SecureExporter, so no restored object is adopted. Set it to {}, or remove it.",
+                "The annotation {ADOPT_ANNOTATION} has the value {value:?}, which is not the uid of this SecureExporter, so no restored object is adopted. Set it to {}, or remove it.",
                 owner.uid
             ),
         );

@@ -98,6 +98,9 @@ pub fn status(
         }
     };
     let verdicts = verdicts(seen, &census, &status, now);
+    if !verdicts.contains(&Verdict::AsBefore(conditions::CONTENDED)) {
+        status.contended_time = None;
+    }
     // Where it is not known whether the resource is ready, its last known status is that of an earlier generation.
     if !verdicts.contains(&Verdict::AsBefore(conditions::READY)) {
         status.observed_generation = seen.generation;
@@ -140,11 +143,7 @@ fn verdicts(
         seen.owner,
         seen.served.as_ref(),
     ));
-    verdicts.extend(contention::verdict(
-        &status.conditions,
-        seen.ours_since,
-        now,
-    ));
+    verdicts.extend(contention::verdict(status, seen.ours_since, now));
     verdicts
 }
 

@@ -139,7 +139,7 @@ pub(crate) fn deadline(
     } else {
         situation.overlap()
     };
-    Ok(confirmed.checked_add(wait).ok())
+    Ok(Some(situation.end(wait, confirmed)))
 }
 
 /// Replaces all CAs by a new one, and everything that they signed.

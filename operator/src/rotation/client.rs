@@ -141,6 +141,7 @@ mod tests {
             timers: &Timers::default(),
             now,
             clock_jumped: false,
+            watched_since: Timestamp::MIN,
         };
         let steps = decide::decide(state.as_ref(), &situation).unwrap();
         carry_out(&steps, state, spec, &Owner::nodes(), now).unwrap()

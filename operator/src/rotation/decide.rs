@@ -8,7 +8,7 @@ use crate::{
         authority,
         because::Because,
         client,
-        evidence::Tally,
+        evidence::{Heard, Tally},
         external, leaf, password,
         situation::{Situation, next, remember},
         state::State,
@@ -85,6 +85,37 @@ pub fn awaits_exporters(state: &State, spec: &ValidSpec, timers: &Timers, now: T
     let overlap = timers.overlap(spec.rotation.client_overlap);
     authority::awaits_exporters(state, overlap, now)
         || password::awaits_exporters(state, overlap, timers, now)
+}
+
+/// Returns when the next exporter that cannot be asked may be assumed to have what was published; `None` if no rotation waits
+/// for that.
+pub fn next_assumption(
+    state: &State,
+    spec: &ValidSpec,
+    heard: &Heard,
+    timers: &Timers,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let confirmed = [
+        state.authority_progress.and_then(|it| it.confirmed),
+        state.password_progress.and_then(|it| it.confirmed),
+    ];
+    let confirmed: Vec<Timestamp> = confirmed.into_iter().flatten().collect();
+    if confirmed.is_empty() {
+        return None;
+    }
+    let blind_wait = timers.blind_wait;
+    let longer = timers.overlap(spec.rotation.client_overlap).max(blind_wait);
+    let waits = confirmed.iter().flat_map(|confirmed| {
+        let ends = [blind_wait, longer].map(|wait| confirmed.checked_add(wait).ok());
+        ends.into_iter().flatten()
+    });
+    let silent = heard
+        .exporters
+        .iter()
+        .filter(|it| it.ready && it.answer.is_none());
+    let silences = silent.filter_map(|it| now.checked_add(blind_wait - it.silent_for).ok());
+    waits.chain(silences).filter(|time| *time > now).min()
 }
 
 /// Returns when the next step may be due although nothing else happens.

@@ -62,12 +62,11 @@ pub enum Standing {
 impl Exporter {
     /// Compares it with the published certificate, by its serial number, and the published credentials.
     pub fn standing(&self, serial_number: &str) -> Standing {
-        match &self.answer {
-            None => Standing::Unreachable,
-            Some(answer) if answer.serial_number != serial_number => Standing::Outdated,
-            Some(answer) if answer.accepted.is_none() => Standing::Refusing,
-            Some(_) => Standing::Verified,
-        }
+        self.answer
+            .as_ref()
+            .map_or(Standing::Unreachable, |answer| {
+                answer.standing(serial_number)
+            })
     }
 }
 
@@ -83,6 +82,30 @@ pub struct Answer {
     pub accepted: Option<BTreeMap<String, Option<SignedDuration>>>,
     /// How long its process has run. It knows nothing about earlier uses of a password.
     pub uptime: SignedDuration,
+}
+
+impl Answer {
+    /// Compares the exporter with the published certificate, by its serial number, and the published credentials.
+    pub fn standing(&self, serial_number: &str) -> Standing {
+        if self.serial_number != serial_number {
+            Standing::Outdated
+        } else if self.accepted.is_none() {
+            Standing::Refusing
+        } else {
+            Standing::Verified
+        }
+    }
+
+    /// Whether both say the same but for what changes with time alone.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let ids = |answer: &Self| {
+            let accepted = answer.accepted.as_ref();
+            accepted.map(|accepted| accepted.keys().cloned().collect::<Vec<_>>())
+        };
+        self.serial_number == other.serial_number
+            && self.verified_by == other.verified_by
+            && ids(self) == ids(other)
+    }
 }
 
 /// Which exporters have caught up with a rotation, and which have not.

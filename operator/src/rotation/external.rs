@@ -95,7 +95,7 @@ pub(crate) fn deadline(
     let progress = state.authority_progress;
     let stage = progress
         .and_then(|progress| progress.confirmed)
-        .and_then(|confirmed| confirmed.checked_add(situation.overlap()).ok());
+        .map(|confirmed| situation.end(situation.overlap(), confirmed));
     let times = [Some(leaf), stage];
     let coming = times.into_iter().flatten();
     Ok(coming.filter(|time| *time > situation.now).min())

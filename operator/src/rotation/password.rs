@@ -162,9 +162,10 @@ pub(crate) fn deadline(state: &State, situation: &Situation<'_>) -> Option<Times
             stage,
             confirmed: Some(confirmed),
             ..
-        }) => confirmed
-            .checked_add(wait(stage, situation.overlap(), situation.timers))
-            .ok(),
+        }) => {
+            let wait = wait(stage, situation.overlap(), situation.timers);
+            Some(situation.end(wait, confirmed))
+        }
     }
 }
 

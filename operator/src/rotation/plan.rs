@@ -62,6 +62,8 @@ pub struct Circumstances<'a> {
     pub now: Timestamp,
     /// Whether the clock has jumped since this process last read it.
     pub clock_jumped: bool,
+    /// Since when this process has seen every minute pass: since its first pass, or since the clock jumped.
+    pub watched_since: Timestamp,
 }
 
 /// The planned steps.
@@ -122,6 +124,25 @@ pub fn plan(known: &Known, it: &Circumstances<'_>) -> Result<Plan, InspectError>
         supply,
         is_published,
     })
+}
+
+/// Whether something in the plan would not be done if nothing were known of the exporters.
+///
+/// # Errors
+/// A certificate in the state cannot be parsed.
+pub fn rests_on_evidence(
+    plan: &Plan,
+    known: &Known,
+    it: &Circumstances<'_>,
+) -> Result<bool, InspectError> {
+    let is_in_rotation = known.state.as_ref().is_some_and(|state| {
+        state.authority_progress.is_some() || state.password_progress.is_some()
+    });
+    if !is_in_rotation || *it.heard == Heard::default() {
+        return Ok(false);
+    }
+    let cautious = self::plan(known, &it.without_evidence(&Heard::default()))?;
+    Ok(cautious.steps != plan.steps)
 }
 
 /// Carries out `steps`. Slow (keys and bcrypt): call it outside the async workers.
@@ -206,6 +227,14 @@ impl Plan {
 }
 
 impl<'a> Circumstances<'a> {
+    /// The same, as if nothing were known of the exporters. `nothing` is the empty evidence.
+    pub fn without_evidence(&self, nothing: &'a Heard) -> Self {
+        Self {
+            heard: nothing,
+            ..*self
+        }
+    }
+
     fn situation<'b>(&'b self, supply: &'b Supply, is_published: bool) -> Situation<'b> {
         Situation {
             spec: self.spec,
@@ -218,6 +247,7 @@ impl<'a> Circumstances<'a> {
             timers: self.timers,
             now: self.now,
             clock_jumped: self.clock_jumped,
+            watched_since: self.watched_since,
         }
     }
 
@@ -286,3 +316,6 @@ fn next_look(order: &Order, timers: &Timers, now: Timestamp) -> Timestamp {
     next.or_else(|| now.checked_add(patience).ok())
         .unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests;

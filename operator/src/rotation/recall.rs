@@ -35,6 +35,22 @@ pub struct Memory {
     pub last_ordered: Option<Timestamp>,
     /// How often the clock had jumped by then.
     pub clock_jumps: u64,
+    /// Since when this process has seen every minute pass.
+    pub watched_since: Timestamp,
+}
+
+impl Memory {
+    /// Whether the clock has jumped since then.
+    pub fn precedes_jump(&self, clock_jumps: u64) -> bool {
+        self.clock_jumps != clock_jumps
+    }
+}
+
+/// Returns since when this process has seen every minute pass: since its first pass, or since the clock jumped. The timers of
+/// rotations are stored by the wall clock, and nothing else tells how long a process that has ended was gone.
+pub fn watched_since(memory: Option<&Memory>, clock_jumps: u64, now: Timestamp) -> Timestamp {
+    let steady = memory.filter(|memory| !memory.precedes_jump(clock_jumps));
+    steady.map_or(now, |memory| memory.watched_since)
 }
 
 /// The state and the order for a pass.
@@ -52,6 +68,11 @@ pub struct Known {
     pub published_generation: u64,
     /// Whether the state was rebuilt from what is published.
     pub is_rebuilt: bool,
+}
+
+/// Whether the published objects may contain what must not be lost, so that the pass may only continue if they could be read.
+pub fn depends_on_published(known: &Known, memory: Option<&Memory>) -> bool {
+    known.state.is_none() || known.is_rebuilt || memory.is_none()
 }
 
 /// Whether [`recall`] rebuilds the state. Then it is slow, because it compares passwords with hashes: call it outside the async
@@ -97,5 +118,24 @@ pub fn recall(
         last_ordered: memory.and_then(|memory| memory.last_ordered),
         published_generation: published.generation(),
         is_rebuilt,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_watched_since_its_first_pass_or_since_the_clock_jumped() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let memory = Memory {
+            stored: Stored::default(),
+            last_ordered: None,
+            clock_jumps: 1,
+            watched_since: at(10),
+        };
+        assert_eq!(watched_since(None, 0, at(20)), at(20));
+        assert_eq!(watched_since(Some(&memory), 1, at(20)), at(10));
+        assert_eq!(watched_since(Some(&memory), 2, at(20)), at(20));
     }
 }

@@ -47,7 +47,7 @@ pub struct Place {
 }
 
 /// The kinds of objects that a [`Place`] is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PlaceKind {
     /// A Secret.
     Secret,

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use secure_exporter_web_config::{BcryptHash, BcryptHashError, UserHashes};
+use secure_exporter_web_config::{BcryptHash, BcryptHashError, TooMuchWork, UserHashes};
 
 use crate::{
     spec::ValidSpec,
-    supplied::reference::{ReferencePolicy, ReferenceProblem},
+    supplied::reference::{Purpose, ReferencePolicy, ReferenceProblem},
 };
 use secure_exporter_pki::secret_text::SecretText;
 
@@ -144,6 +144,14 @@ pub enum Problem {
         /// The cause, without the content of the line.
         source: BcryptHashError,
     },
+    /// The hashes of one user are more, or more expensive, than exporters accept.
+    #[error("user {user:?} {source}")]
+    TooMuchWork {
+        /// The user.
+        user: String,
+        /// The cause.
+        source: TooMuchWork,
+    },
     /// There are more hashes than exporters and operator can handle.
     #[error("it has more than {MAX_HASHES} hashes: remove some")]
     TooMany,
@@ -181,7 +189,7 @@ impl SuppliedCredentials {
                 .password_secret
                 .as_ref()
                 .map_or(UserSecret::NotConfigured, |place| {
-                    let secret = usable(password, policy);
+                    let secret = usable(password, policy, Purpose::Password);
                     let password = secret.and_then(|it| check_password(it, &place.key));
                     UserSecret::of(PASSWORD_FIELD, &place.name, password)
                 }),
@@ -189,7 +197,7 @@ impl SuppliedCredentials {
                 .users_secret
                 .as_ref()
                 .map_or(UserSecret::NotConfigured, |name| {
-                    let secret = usable(users, policy);
+                    let secret = usable(users, policy, Purpose::Users);
                     let users = secret.and_then(|it| check_users(it, &spec.username));
                     UserSecret::of(USERS_FIELD, name, users)
                 }),
@@ -198,9 +206,13 @@ impl SuppliedCredentials {
 }
 
 /// Returns the Secret if the resource may use it. Nothing of another one is looked at.
-fn usable(secret: Option<&Secret>, policy: ReferencePolicy) -> Result<&Secret, Problem> {
+fn usable(
+    secret: Option<&Secret>,
+    policy: ReferencePolicy,
+    purpose: Purpose,
+) -> Result<&Secret, Problem> {
     let secret = secret.ok_or(Problem::NoSecret)?;
-    policy.check(secret)?;
+    policy.check(secret, purpose)?;
     Ok(secret)
 }
 
@@ -259,7 +271,12 @@ fn check_user(name: &str, value: &[u8], taken: &str) -> Result<UserHashes, Probl
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    UserHashes::new(hashes).map_err(|_| Problem::NoHash(name.to_owned()))
+    let hashes = UserHashes::new(hashes).map_err(|_| Problem::NoHash(name.to_owned()))?;
+    hashes.check_work().map_err(|source| Problem::TooMuchWork {
+        user: name.to_owned(),
+        source,
+    })?;
+    Ok(hashes)
 }
 
 #[cfg(test)]

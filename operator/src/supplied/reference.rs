@@ -7,9 +7,28 @@ use k8s_openapi::api::core::v1::Secret;
 
 use crate::names::{GENERATION_ANNOTATION, GROUP, MANAGED_BY, MANAGED_BY_LABEL, USABLE_LABEL};
 
-/// The types of Secrets that contain passwords and certificates for others to use. A Secret of any other type, such as a
-/// token of a ServiceAccount, belongs to the program that defined the type.
-const USABLE_TYPES: [&str; 3] = ["Opaque", "kubernetes.io/tls", "kubernetes.io/basic-auth"];
+/// What the content of a Secret is used as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The password of the scrapers.
+    Password,
+    /// Additional users with the hashes of their passwords.
+    Users,
+    /// A certificate with its key, or a CA bundle.
+    Certificate,
+}
+
+impl Purpose {
+    /// The types of Secrets that fit. A Secret of any other type, such as a token of a ServiceAccount, belongs to the program
+    /// that defined the type.
+    fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::Password => &["Opaque", "kubernetes.io/basic-auth"],
+            Self::Users => &["Opaque"],
+            Self::Certificate => &["Opaque", "kubernetes.io/tls"],
+        }
+    }
+}
 
 /// Which Secrets a resource may reference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,9 +48,14 @@ pub enum ReferenceProblem {
         "it was generated for a SecureExporter, whose credentials must not be used by another one: reference a Secret that you supply"
     )]
     Generated,
-    /// Its type is not allowed.
-    #[error("its type is {0:?}: use a Secret of type {types}", types = USABLE_TYPES.join(", "))]
-    Type(String),
+    /// Its type does not fit.
+    #[error("its type is {found:?}: use a Secret of type {}", purpose.types().join(" or "))]
+    Type {
+        /// Its type.
+        found: String,
+        /// What it should be used as.
+        purpose: Purpose,
+    },
     /// It does not have the label that the operator's administrator requires.
     #[error(
         "it does not have the label that the operator's administrator requires (--require-reference-label): if SecureExporters may use it, label it {USABLE_LABEL}: \"true\""
@@ -40,17 +64,20 @@ pub enum ReferenceProblem {
 }
 
 impl ReferencePolicy {
-    /// Checks whether a resource may reference `secret`.
+    /// Checks whether a resource may use `secret` as this.
     ///
     /// # Errors
     /// [`ReferenceProblem`]
-    pub fn check(self, secret: &Secret) -> Result<(), ReferenceProblem> {
+    pub fn check(self, secret: &Secret, purpose: Purpose) -> Result<(), ReferenceProblem> {
         if is_generated(secret) {
             return Err(ReferenceProblem::Generated);
         }
         let type_ = secret.type_.as_deref().unwrap_or("Opaque");
-        if !USABLE_TYPES.contains(&type_) {
-            return Err(ReferenceProblem::Type(type_.to_owned()));
+        if !purpose.types().contains(&type_) {
+            return Err(ReferenceProblem::Type {
+                found: type_.to_owned(),
+                purpose,
+            });
         }
         if self == Self::Labelled && label(secret, USABLE_LABEL) != Some("true") {
             return Err(ReferenceProblem::Unlabelled);
@@ -81,7 +108,10 @@ mod tests {
     use super::*;
 
     fn check(policy: ReferencePolicy, secret: Value) -> Result<(), ReferenceProblem> {
-        policy.check(&serde_json::from_value(secret).unwrap())
+        policy.check(
+            &serde_json::from_value(secret).unwrap(),
+            Purpose::Certificate,
+        )
     }
 
     #[test]
@@ -107,31 +137,38 @@ mod tests {
     }
 
     #[test]
-    fn only_types_for_passwords_and_certificates_fit() {
-        let of_type = |type_: Value| {
-            check(
-                ReferencePolicy::AnyFitting,
-                json!({"metadata": {}, "type": type_}),
-            )
+    fn only_a_type_for_the_purpose_fits() {
+        let fits = |purpose, type_: Value| {
+            let secret = json!({"metadata": {}, "type": type_});
+            ReferencePolicy::AnyFitting.check(&serde_json::from_value(secret).unwrap(), purpose)
         };
-        for type_ in ["Opaque", "kubernetes.io/tls", "kubernetes.io/basic-auth"] {
-            of_type(json!(type_)).unwrap();
-        }
-        of_type(json!(null)).unwrap();
-        for type_ in [
-            "kubernetes.io/service-account-token",
-            "kubernetes.io/dockerconfigjson",
-            "kubernetes.io/ssh-auth",
-            "bootstrap.kubernetes.io/token",
-            "helm.sh/release.v1",
-            "secureexporter.dev/state",
+        let (tls, basic) = ("kubernetes.io/tls", "kubernetes.io/basic-auth");
+        for (purpose, fitting, others) in [
+            (Purpose::Password, &["Opaque", basic][..], &[tls][..]),
+            (Purpose::Users, &["Opaque"], &[tls, basic]),
+            (Purpose::Certificate, &["Opaque", tls], &[basic]),
         ] {
-            let refused = of_type(json!(type_)).unwrap_err();
-            assert_eq!(refused, ReferenceProblem::Type(type_.to_owned()));
-            assert!(
-                refused.to_string().contains("kubernetes.io/basic-auth"),
-                "{refused}"
-            );
+            fits(purpose, json!(null)).unwrap();
+            for type_ in fitting {
+                fits(purpose, json!(type_)).unwrap();
+            }
+            for found in others.iter().chain(&[
+                "kubernetes.io/service-account-token",
+                "kubernetes.io/dockerconfigjson",
+                "kubernetes.io/ssh-auth",
+                "bootstrap.kubernetes.io/token",
+                "helm.sh/release.v1",
+                "secureexporter.dev/state",
+            ]) {
+                let refused = fits(purpose, json!(found)).unwrap_err();
+                assert!(matches!(refused, ReferenceProblem::Type { .. }));
+                let (text, named) = (refused.to_string(), fitting.join(" or "));
+                assert!(
+                    text.ends_with(&format!("use a Secret of type {named}")),
+                    "{text}"
+                );
+                assert!(text.contains(found), "{text}");
+            }
         }
     }
 

@@ -1,14 +1,16 @@
 //! Kubernetes events for `kubectl describe`: what the operator did, and what is wrong.
 
-use std::collections::HashMap;
-
 use kube::{
     Client, Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
-use parking_lot::Mutex;
 
-use crate::{api::SecureExporter, names::MANAGED_BY, observe::api_error};
+use crate::{
+    api::SecureExporter,
+    names::MANAGED_BY,
+    observe::api_error,
+    telemetry::repeats::{Reported, Said},
+};
 
 /// The API server refuses longer notes.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -17,7 +19,7 @@ const MAX_NOTE_BYTES: usize = 1024;
 pub struct Events {
     client: Client,
     reporter: Reporter,
-    warned: Mutex<HashMap<String, Vec<(&'static str, String)>>>,
+    warned: Reported,
 }
 
 impl Events {
@@ -29,7 +31,7 @@ impl Events {
                 controller: MANAGED_BY.to_owned(),
                 instance: std::env::var("HOSTNAME").ok(),
             },
-            warned: Mutex::default(),
+            warned: Reported::default(),
         }
     }
 
@@ -41,27 +43,10 @@ impl Events {
 
     /// Publishes warnings, each a reason and a note. `wrong` must contain all current problems: those of the last pass are
     /// not published again.
-    pub async fn warn(
-        &self,
-        resource: &SecureExporter,
-        wrong: Vec<(&'static str, String)>,
-        is_all: bool,
-    ) {
+    pub async fn warn(&self, resource: &SecureExporter, wrong: Vec<Said>, is_all: bool) {
         let uid = resource.meta().uid.clone().unwrap_or_default();
-        let previous = {
-            let mut warned = self.warned.lock();
-            let previous = warned.remove(&uid).unwrap_or_default();
-            let mut known = wrong.clone();
-            if !is_all {
-                known.extend(previous.iter().filter(|one| !wrong.contains(one)).cloned());
-            }
-            if !known.is_empty() {
-                warned.insert(uid, known);
-            }
-            previous
-        };
-        for (reason, note) in wrong.iter().filter(|one| !previous.contains(one)) {
-            self.publish(resource, EventType::Warning, reason, note)
+        for (reason, note) in self.warned.change(&uid, wrong, is_all).new {
+            self.publish(resource, EventType::Warning, reason, &note)
                 .await;
         }
     }
@@ -74,7 +59,7 @@ impl Events {
 
     /// Forgets a deleted resource.
     pub fn forget(&self, uid: &str) {
-        self.warned.lock().remove(uid);
+        self.warned.forget(uid);
     }
 
     async fn publish(&self, resource: &SecureExporter, type_: EventType, reason: &str, note: &str) {

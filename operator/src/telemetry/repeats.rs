@@ -1,6 +1,9 @@
-//! Keeps messages about a lasting failure from filling the log.
+//! Keeps messages about a lasting failure from filling the log and the events.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 
@@ -30,9 +33,82 @@ impl Repeats {
     }
 }
 
+/// The problems of each resource, as they were last reported.
+#[derive(Debug, Default)]
+pub struct Reported {
+    by_uid: Mutex<HashMap<String, Vec<Said>>>,
+}
+
+/// A reason and a text.
+pub type Said = (&'static str, String);
+
+/// How the problems of a resource changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The new ones.
+    pub new: Vec<Said>,
+    /// Whether there were problems, and there are none any more.
+    pub is_over: bool,
+}
+
+impl Reported {
+    /// Returns how the problems of a resource changed. Unless `is_all`, there may be other problems, which were not looked for,
+    /// so that the earlier ones are still known.
+    pub fn change(&self, uid: &str, current: Vec<Said>, is_all: bool) -> Change {
+        let mut by_uid = self.by_uid.lock();
+        let before = by_uid.remove(uid).unwrap_or_default();
+        let is_new = |one: &&Said| !before.contains(*one);
+        let new: Vec<Said> = current.iter().filter(is_new).cloned().collect();
+        let had_some = !before.is_empty();
+        let mut known = current;
+        if !is_all {
+            let kept = before.into_iter().filter(|one| !known.contains(one));
+            let kept: Vec<Said> = kept.collect();
+            known.extend(kept);
+        }
+        let is_over = had_some && known.is_empty();
+        if !known.is_empty() {
+            by_uid.insert(uid.to_owned(), known);
+        }
+        Change { new, is_over }
+    }
+
+    /// Forgets a resource.
+    pub fn forget(&self, uid: &str) {
+        self.by_uid.lock().remove(uid);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_is_new_once_and_when_it_changes() {
+        let reported = Reported::default();
+        let said = |text: &str| vec![("IssuerNotReady", text.to_owned())];
+        let change = |current: &[Said], is_all| reported.change("a", current.to_vec(), is_all);
+        assert_eq!(change(&said("no issuer"), false).new, said("no issuer"));
+        for _ in 0..3 {
+            assert_eq!(change(&said("no issuer"), true), Change::default());
+        }
+        assert_eq!(change(&said("denied"), true).new, said("denied"));
+        assert_eq!(
+            reported.change("b", said("denied"), true).new,
+            said("denied"),
+            "another resource"
+        );
+        assert!(!change(&[], false).is_over, "it was not looked for");
+        let over = Change {
+            new: Vec::new(),
+            is_over: true,
+        };
+        assert_eq!(change(&[], true), over);
+        assert_eq!(change(&[], true), Change::default());
+        assert_eq!(change(&said("denied"), true).new, said("denied"));
+        reported.forget("a");
+        assert_eq!(change(&said("denied"), true).new, said("denied"));
+    }
 
     #[test]
     fn a_message_is_repeated_once_a_minute() {

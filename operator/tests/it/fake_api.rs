@@ -13,6 +13,9 @@ use kube::{Client, Config};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+/// The code of an answer that never comes.
+pub(crate) const NEVER: u16 = 0;
+
 /// The API server. It ends with the test's runtime.
 pub(crate) struct FakeApi {
     /// A client for it.
@@ -46,6 +49,9 @@ impl FakeApi {
                 let request = read(request).await;
                 let (code, body) = (*answer.lock())(&request);
                 log.lock().push(request);
+                if code == NEVER {
+                    return std::future::pending().await;
+                }
                 respond(code, &body)
             }
         });
@@ -64,6 +70,18 @@ impl FakeApi {
         let requests = self.requests.lock();
         let matching = requests.iter().filter(|it| it.path.ends_with(end));
         matching.map(|it| it.verb.clone()).collect()
+    }
+
+    /// The bodies of the requests for an object whose path ends like this, in their order.
+    pub(crate) fn bodies(&self, end: &str) -> Vec<Value> {
+        let requests = self.requests.lock();
+        let matching = requests.iter().filter(|it| it.path.ends_with(end));
+        matching.map(|it| it.body.clone()).collect()
+    }
+
+    /// Returns all requests since the last call, in their order.
+    pub(crate) fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.requests.lock())
     }
 }
 

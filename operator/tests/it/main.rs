@@ -16,6 +16,8 @@ mod fake_api;
 mod lease;
 mod log_bodies;
 mod observation;
+mod passes;
+mod quiet_passes;
 mod render_children;
 mod requests;
 mod rotation_model;

@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, header::CONTENT_TYPE},
 };
 use kube::{Client, Config};
-use secure_exporter_operator::observe::{children::Child, observe};
+use secure_exporter_operator::observe::{children::Child, observe, pods::Pods};
 use tokio::{net::TcpListener, sync::Barrier, time::timeout};
 
 use crate::{fake_api::refusal, render_children::owner};
@@ -37,8 +37,11 @@ async fn answers_all_together() -> Client {
 async fn no_read_waits_for_another_so_that_a_slow_api_server_does_not_use_up_the_pass() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = answers_all_together().await;
-    let owner = owner();
-    let observed = timeout(Duration::from_secs(20), observe(&client, &owner, false));
+    let (pods, owner) = (Pods::default(), owner());
+    let observed = timeout(
+        Duration::from_secs(20),
+        observe(&client, &pods, &owner, false),
+    );
     let observed = observed.await.expect("they are read at the same time");
     assert!(matches!(observed.state, Child::Absent));
     assert!(matches!(observed.daemon_set, Child::Absent));

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Secret;
 use secure_exporter_operator::{
     names::Owner,
-    render::{Children, RenderError, certificate_request, children, state_secret},
+    render::{Children, RenderError, certificate_request, children, pod_monitor, state_secret},
     rotation::{
         order::Order,
         state::{Authority, Client, Leaf, Password, State},
@@ -121,6 +121,15 @@ pub(crate) fn everything() -> ParsedSpec {
             "jobName": "no$de", "interval": "1m", "timeout": "1m",
             "serviceAccounts": [
                 {"namespace": "monitoring", "name": "prometheus"}, {"namespace": "edge", "name": "alloy"}],
+            "instanceLabel": "Address",
+            "extraLabels": {"cluster": "we$t"},
+            "relabelings": [
+                {"sourceLabels": ["__meta_kubernetes_pod_label_team"], "targetLabel": "team"},
+                {"action": "drop", "sourceLabels": ["node"], "regex": "test-.*"}],
+            "metricRelabelings": [
+                {"action": "drop", "sourceLabels": ["__name__"], "separator": ",", "regex": "go_.*"}],
+            "sampleLimit": 50000,
+            "prometheusOperator": {"mode": "Enabled", "labels": {"release": "stack"}},
         },
         "workload": {
             "nodeSelector": {"pool": "metal"},
@@ -380,6 +389,50 @@ fn a_client_certificate_alone_replaces_the_password() {
     }
 }
 
+/// The labels that a job sets, in order.
+fn set_labels(parsed: &ParsedSpec) -> Vec<String> {
+    let secret = render(parsed, &state()).scrape_secret;
+    let list: Value = serde_saphyr::from_str(&text(&secret, "scrape-list")).unwrap();
+    let rules = list[0]["relabel_configs"].as_array().unwrap().iter();
+    rules
+        .filter_map(|rule| Some(rule["target_label"].as_str()?.to_owned()))
+        .collect()
+}
+
+#[test]
+fn series_have_the_labels_that_common_rules_join_by() {
+    let of_discovery = ["namespace", "pod", "container", "endpoint", "node"];
+    let by_name = [&of_discovery[..], &["instance", "job"]].concat();
+    assert_eq!(set_labels(&valid(json!({}))), by_name);
+    // Prometheus itself sets the address.
+    let by_address = json!({"scrape": {"instanceLabel": "Address"}});
+    assert_eq!(
+        set_labels(&valid(by_address)),
+        [&of_discovery[..], &["job"]].concat()
+    );
+}
+
+#[test]
+fn a_pod_monitor_refers_to_secrets_and_never_to_files() {
+    let monitor = pod_monitor(&everything().spec, &owner());
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_yaml_snapshot!("everything-pod-monitor", monitor);
+    });
+    let password_alone = pod_monitor(&valid(json!({})).spec, &owner());
+    let endpoint = &password_alone.spec.pod_metrics_endpoints[0];
+    assert_eq!(endpoint.tls_config.cert, None);
+    assert!(endpoint.basic_auth.is_some());
+    assert!(!serde_json::to_string(&monitor).unwrap().contains("/etc/"));
+}
+
+#[test]
+fn no_rule_of_a_user_has_the_last_word_on_tls() {
+    let rules = json!({"scrape": {"relabelings": [
+        {"action": "labelmap", "regex": "__meta_kubernetes_pod_label_x(.+)x"}]}});
+    let labels = set_labels(&valid(rules));
+    assert_eq!(labels.last().map(String::as_str), Some("__scheme__"));
+}
+
 #[test]
 fn prometheus_reads_strings_as_strings() {
     let spec = valid(json!({
@@ -389,10 +442,9 @@ fn prometheus_reads_strings_as_strings() {
     let list: Value = serde_saphyr::from_str(&text(&secret, "scrape-list")).unwrap();
     let scrape = &file["scrape_configs"][0];
     assert_eq!(scrape["basic_auth"]["username"], "1e3");
-    assert_eq!(
-        scrape["relabel_configs"][4]["replacement"],
-        "yes: 'no' # \"\n"
-    );
+    let rules = scrape["relabel_configs"].as_array().unwrap();
+    let job = rules.iter().find(|rule| rule["target_label"] == "job");
+    assert_eq!(job.unwrap()["replacement"], "yes: 'no' # \"\n");
     assert_eq!(scrape["tls_config"]["ca_file"], "ca.crt");
     assert_eq!(
         list[0]["tls_config"]["ca_file"],

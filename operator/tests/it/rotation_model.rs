@@ -4,113 +4,44 @@
 //! A step of time is a minute. In each, every scraper scrapes every exporter that can be reached: a pair that does not
 //! work ends the run.
 
+mod asked_for;
+mod broken;
+mod distrust;
+mod event;
+mod hear;
 pub mod issuer;
+mod mutant;
 mod nodes;
 mod operator;
+pub mod orders;
 mod own;
 mod published;
+mod reads;
+mod writes;
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use secure_exporter_operator::{
-    api::SecureExporterSpec,
     names::{ChildKind, DISTRUST_ANNOTATION, Owner, ROTATE_ANNOTATION},
-    rotation::{annotations::Requests, state::State, timing::Timers},
+    rotation::{
+        annotations::Requests,
+        recall::{Memory, Stored},
+        state::State,
+        timing::Timers,
+    },
     spec::{ValidSpec, issuer::ValidIssuer, methods::Methods},
-    supplied::certificate::Supply,
 };
-use serde_json::{Value, json};
 
-use issuer::{Act, Issuer};
+use asked_for::spec;
+use distrust::Distrusted;
+pub use event::Event;
+use issuer::Issuer;
+pub use mutant::Mutant;
+use orders::Orders;
 use own::OwnSecrets;
 use published::{Given, Served, Store};
-
-/// What happens next.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// This many minutes pass.
-    Pass(u8),
-    /// The operator is killed after so many further writes, and is back within an hour and a half.
-    Kill(u8),
-    /// One generated Secret is deleted: 0 state, 1 server, 2 scrape, 3 bundle.
-    Delete(u8),
-    /// An earlier state is restored from a backup.
-    Restore(u8),
-    /// A node's kubelet stops, and its exporter keeps what it has.
-    Freeze(u8),
-    /// A node is cut off from everybody.
-    CutOff(u8),
-    /// A node is well again.
-    Return(u8),
-    /// The operator cannot reach a node's exporter, and scrapers can.
-    Deafen(u8),
-    /// A node's exporter restarts with the files that it has.
-    Restart(u8),
-    /// The user requests a rotation: 0 certificate, 1 CA, 2 password.
-    Ask(u8),
-    /// The user's own Secret with a password: 0 and 1 another one, 2 broken, 3 deleted, 4 named by the spec or not.
-    Password(u8),
-    /// The user-supplied Secret with additional users: 0 changed, 1 one user less, 2 invalid, 3 deleted.
-    Users(u8),
-    /// The operator's clock jumps by so many minutes.
-    Jump(i8),
-    /// Another issuer does something; without another issuer, nothing happens.
-    Issue(Act),
-    /// The spec turns into one that cannot be accepted (even), or is mended (odd).
-    Spoil(u8),
-    /// For at most an hour and a half the API server refuses one object: 0 server, 1 scrape, 2 bundle, 3 state.
-    Refuse(u8),
-    /// The DaemonSet is deleted and made again: exporters of the earlier one serve until theirs is replaced.
-    Recreate,
-    /// A node joins, with a new exporter.
-    Join,
-    /// A node leaves.
-    Leave(u8),
-}
-
-/// What is broken in the machine on purpose.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mutant {
-    /// Nothing.
-    Sound,
-    /// Old credentials end with the switch.
-    NoOverlap,
-    /// Timers start when something is decided on.
-    TimersFromIntent,
-    /// The leaf waits for the end of other rotations.
-    LeafQueues,
-    /// The client certificate waits for the end of other rotations.
-    ClientQueues,
-    /// The cross certificate is left out of the chain.
-    NoCross,
-    /// It is left out of the chain of the client certificate.
-    NoClientCross,
-    /// The client certificate changes with the leaf whether exporters can verify it or not.
-    ClientJumps,
-    /// It stays with the old authority when that is dropped.
-    ClientStays,
-    /// A clock that jumps is believed.
-    BelievesJumps,
-    /// A state from a backup is believed.
-    BelievesBackups,
-    /// A user-supplied password is published for the scrapers before exporters accept it.
-    OwnPasswordAtOnce,
-    /// Additional users are removed when their Secret is deleted.
-    UsersEndWithSecret,
-    /// Requests that an older state does not know are acted on again.
-    ForgetsRequests,
-    /// A certificate of another issuer is served before its CA is in the CA bundle.
-    LeafFirst,
-    /// It is served as soon as its CA is in the CA bundle.
-    SoftTrust,
-    /// Nothing is renewed while the spec cannot be accepted.
-    WaitsForValidSpec,
-    /// The state is stored behind what follows from it.
-    StateLast,
-    /// Credentials are published for the scrapers before the exporters have them.
-    ScrapersFirst,
-}
+use reads::Unreadable;
 
 const OVERLAP: i64 = 60;
 /// Longest lag of a scraper: less than the overlap, which is the bound that the promise has.
@@ -140,6 +71,8 @@ struct Node {
     daemon_set: u32,
     health: Health,
     served: Served,
+    /// The generation of the state that this is of, or a later one that brought nothing else.
+    generation: u64,
     /// When its kubelet brings what is published by then.
     delivery: Option<Timestamp>,
     started: Timestamp,
@@ -151,14 +84,25 @@ struct Node {
 
 struct Scraper {
     given: Given,
+    /// As of a node.
+    generation: u64,
     delivery: Option<Timestamp>,
+}
+
+/// Where the certificate comes from.
+#[derive(Clone, Copy)]
+enum Signer {
+    Operator,
+    Person,
+    CertManager,
 }
 
 /// The world.
 pub struct World {
     now: Timestamp,
+    /// By how much the operator's clock is wrong, and how often it has jumped.
     clock_offset: SignedDuration,
-    jumped: bool,
+    clock_jumps: u64,
     mutant: Mutant,
     spec: ValidSpec,
     owner: Owner,
@@ -170,8 +114,11 @@ pub struct World {
     /// Which DaemonSet there is, and from when its controller has looked at it.
     daemon_set: u32,
     daemon_set_seen: Timestamp,
+    annotations: BTreeMap<String, String>,
     requests: Requests,
+    distrusted: Distrusted,
     issuer: Option<Issuer>,
+    orders: Option<Orders>,
     asked: u32,
     own: OwnSecrets,
     /// What the status says was acted on.
@@ -179,11 +126,15 @@ pub struct World {
     /// Whether a restored state was not looked at yet: that is a loss, and the promise is about one at a time.
     restored: bool,
     store: Store,
-    history: Vec<State>,
+    history: Vec<Stored>,
+    /// Of which object the next pass sees an old version.
+    stale: Option<ChildKind>,
+    /// What cannot be read, and until when.
+    unread: Option<(Unreadable, Timestamp)>,
     running: bool,
     back: Timestamp,
     kill_after: Option<u8>,
-    remembered: Option<State>,
+    memory: Option<Memory>,
     nodes: Vec<Node>,
     scrapers: Vec<Scraper>,
     dice: u64,
@@ -193,15 +144,20 @@ pub struct World {
 impl World {
     /// A cluster whose exporters and scrapers have what the first pass published.
     pub fn new(nodes: usize, methods: Methods, mutant: Mutant, seed: u64) -> Self {
-        Self::begin(nodes, methods, mutant, seed, false)
+        Self::begin(nodes, methods, mutant, seed, Signer::Operator)
     }
 
     /// The same, and the certificate comes from somebody else.
     pub fn with_issuer(nodes: usize, mutant: Mutant, seed: u64) -> Self {
-        Self::begin(nodes, Methods::Password, mutant, seed, true)
+        Self::begin(nodes, Methods::Password, mutant, seed, Signer::Person)
     }
 
-    fn begin(nodes: usize, methods: Methods, mutant: Mutant, seed: u64, has_issuer: bool) -> Self {
+    /// The same, and the certificate is ordered.
+    pub fn with_orders(nodes: usize, mutant: Mutant, seed: u64) -> Self {
+        Self::begin(nodes, Methods::Password, mutant, seed, Signer::CertManager)
+    }
+
+    fn begin(nodes: usize, methods: Methods, mutant: Mutant, seed: u64, signer: Signer) -> Self {
         let owner = Owner {
             name: "nodes".into(),
             namespace: "monitoring".into(),
@@ -212,7 +168,7 @@ impl World {
         let mut world = Self {
             now,
             clock_offset: SignedDuration::ZERO,
-            jumped: false,
+            clock_jumps: 0,
             mutant: Mutant::Sound,
             spec: spec(&owner, methods),
             owner,
@@ -230,35 +186,54 @@ impl World {
             refused: None,
             daemon_set: 0,
             daemon_set_seen: now,
+            annotations: BTreeMap::new(),
             requests: Requests::default(),
+            distrusted: Distrusted::default(),
             issuer: None,
+            orders: None,
             asked: 0,
             own: OwnSecrets::new(),
             handled: BTreeMap::new(),
             restored: false,
             store: Store::default(),
             history: Vec::new(),
+            stale: None,
+            unread: None,
             running: true,
             back: now,
             kill_after: None,
-            remembered: None,
+            memory: None,
             nodes: Vec::new(),
             scrapers: Vec::new(),
             dice: seed | 1,
             joined: 0,
         };
-        if has_issuer {
-            world.issuer = Some(Issuer::new(&world.spec, now));
-            world.spec.issuer = issuer::provided();
+        match signer {
+            Signer::Operator => {}
+            Signer::Person => {
+                world.issuer = Some(Issuer::new(&world.spec, now));
+                world.spec.issuer = issuer::provided();
+            }
+            Signer::CertManager => {
+                world.orders = Some(Orders::new());
+                world.spec.issuer = orders::cert_manager();
+            }
         }
-        world.operate().unwrap();
-        let given = world.store.given().unwrap();
+        let given = loop {
+            world.operate().unwrap();
+            if let Some(given) = world.store.given() {
+                break given;
+            }
+            world.now += minutes(1);
+            world.answer_orders();
+        };
         (0..nodes).for_each(|_| world.join());
         // It breaks from here on: a cluster that never began to work proves nothing.
         world.mutant = mutant;
         world.scrapers = (0..2)
             .map(|_| Scraper {
                 given: given.clone(),
+                generation: world.store.scrape_generation(),
                 delivery: None,
             })
             .collect();
@@ -267,24 +242,27 @@ impl World {
 
     /// Requests a rotation by annotation, with this value.
     pub fn request(&mut self, value: &str) {
-        let annotations = BTreeMap::from([(ROTATE_ANNOTATION.to_owned(), value.to_owned())]);
-        self.requests = Requests::read(Some(&annotations));
+        self.annotate(ROTATE_ANNOTATION, value);
     }
 
     /// Ends the trust in what has leaked, by annotation.
     pub fn distrust(&mut self, value: &str) {
-        let annotations = BTreeMap::from([(DISTRUST_ANNOTATION.to_owned(), value.to_owned())]);
-        self.requests = Requests::read(Some(&annotations));
+        self.annotate(DISTRUST_ANNOTATION, value);
+    }
+
+    fn annotate(&mut self, annotation: &str, value: &str) {
+        self.annotations
+            .insert(annotation.to_owned(), value.to_owned());
+        self.requests = Requests::read(Some(&self.annotations));
     }
 
     /// Loses the text of every password, as with the state and the Secret that scrapers mount.
     pub fn lose_password(&mut self) {
-        self.remembered = None;
-        let state = self.store.state.as_mut().unwrap();
-        state
-            .passwords
-            .values_mut()
-            .for_each(|it| it.password = None);
+        self.memory = None;
+        let mut stored = self.store.state.get().unwrap().clone();
+        let passwords = &mut stored.state.as_mut().unwrap().passwords;
+        passwords.values_mut().for_each(|it| it.password = None);
+        self.store.state.set(Some(stored));
     }
 
     /// What the resource asks for.
@@ -294,7 +272,12 @@ impl World {
 
     /// What is stored.
     pub fn state(&self) -> &State {
-        self.store.state.as_ref().unwrap()
+        self.store.state().unwrap()
+    }
+
+    /// The time by the operator's clock.
+    fn clock(&self) -> Timestamp {
+        self.now + self.clock_offset
     }
 
     /// Lets something happen.
@@ -330,11 +313,12 @@ impl World {
             Event::Users(what) => self.own.change_users(what),
             Event::Jump(minutes) => {
                 // A clock that is wrong by more than the backdating makes certificates that nobody accepts yet.
-                if self.running {
-                    self.clock_offset = SignedDuration::from_mins(i64::from(minutes % 50));
-                    self.jumped = true;
-                }
+                self.clock_offset = SignedDuration::from_mins(i64::from(minutes % 50));
+                self.clock_jumps += 1;
             }
+            Event::Distrust(what) => self.end_trust(what),
+            Event::Stale(which) => self.make_stale(which),
+            Event::Unread(which) => self.fail_reads(which),
             Event::Spoil(which) => self.is_valid = which % 2 == 1,
             Event::Refuse(which) => {
                 let kinds = [
@@ -362,6 +346,7 @@ impl World {
                     issuer.act(act, &mut self.spec, now);
                 }
             }
+            Event::Order(act) => self.act_on_orders(act),
         }
         Ok(())
     }
@@ -375,8 +360,12 @@ impl World {
         self.running = true;
         self.is_valid = true;
         self.refused = None;
+        (self.stale, self.unread) = (None, None);
         if let Some(issuer) = &mut self.issuer {
             issuer.mend();
+        }
+        if let Some(orders) = &mut self.orders {
+            orders.mend();
         }
         for node in 0..self.nodes.len() {
             self.happen(&Event::Return(node as u8))?;
@@ -387,11 +376,14 @@ impl World {
                 return Ok(());
             }
         }
-        Err(format!("a rotation does not end: {:?}", self.store.state))
+        Err(format!(
+            "a rotation does not end: {:?}",
+            self.store.state.get()
+        ))
     }
 
     fn is_steady(&self) -> bool {
-        let state = self.store.state.as_ref();
+        let state = self.store.state();
         let is_quiet = state.is_some_and(|state| {
             state.authority_progress.is_none()
                 && state.password_progress.is_none()
@@ -419,14 +411,19 @@ impl World {
 
     fn is_at_its_issuer(&self, state: &State) -> bool {
         let active = &state.authorities[&state.active_authority];
-        match self.supply(&self.spec) {
-            Supply::Managed => active.key_pem.is_some(),
-            Supply::External(supply) => supply.is_ok_and(|supplied| {
-                active.certificate_pem == supplied.bundle_pem
-                    && state.leaf.certificate_pem == supplied.chain_pem
-                    && state.leaf.key_pem == supplied.key_pem
-            }),
-        }
+        let is_its = match (&self.spec.issuer, &self.issuer) {
+            (ValidIssuer::Managed, _) => active.key_pem.is_some(),
+            (ValidIssuer::Provided { .. }, Some(issuer)) => {
+                let supplied = issuer.checked(&self.spec, self.now);
+                supplied.is_ok_and(|supplied| {
+                    active.certificate_pem == supplied.bundle_pem
+                        && state.leaf.certificate_pem == supplied.chain_pem
+                        && state.leaf.key_pem == supplied.key_pem
+                })
+            }
+            _ => active.key_pem.is_none(),
+        };
+        is_its && self.has_its_orders(state)
     }
 
     fn minute(&mut self) -> Result<(), String> {
@@ -436,6 +433,7 @@ impl World {
             self.nodes.iter_mut().for_each(|node| node.heard = self.now);
         }
         self.deliver();
+        self.answer_orders();
         self.replace_exporters();
         self.scrape()?;
         if self.running {
@@ -448,7 +446,8 @@ impl World {
     fn restore(&mut self, age: usize) {
         // One loss at a time: the promise does not go further while the operator is down.
         if self.store.is_whole() && self.history.len() > age + 1 {
-            self.store.state = Some(self.history[self.history.len() - 2 - age].clone());
+            let older = self.history[self.history.len() - 2 - age].clone();
+            self.store.state.set(Some(older));
             self.restored = true;
         }
     }
@@ -474,45 +473,4 @@ impl World {
         self.timers.unused_for = SignedDuration::ZERO;
         self
     }
-}
-
-impl World {
-    /// The resource's own spec, where it cannot be accepted: what of it is valid is what is asked for.
-    fn asked_for(&self) -> SecureExporterSpec {
-        let mut spec = raw_spec(self.spec.methods);
-        let basic_auth = &mut spec.authentication.basic_auth;
-        basic_auth
-            .password_secret_ref
-            .clone_from(&self.spec.password_secret);
-        if let ValidIssuer::Provided { secret_name, .. } = &self.spec.issuer {
-            spec.tls.issuer = serde_json::from_value(
-                json!({"type": "Provided", "provided": {"secretName": secret_name}}),
-            )
-            .unwrap();
-        }
-        spec.exporter.collectors.enabled = vec!["cpuu".into()];
-        spec
-    }
-}
-
-fn spec(owner: &Owner, methods: Methods) -> ValidSpec {
-    ValidSpec::parse(&raw_spec(methods), owner).unwrap()
-}
-
-fn raw_spec(methods: Methods) -> SecureExporterSpec {
-    let users = match methods {
-        Methods::Certificate => Value::Null,
-        Methods::Password | Methods::PasswordAndCertificate => json!({"name": own::USERS}),
-    };
-    let methods = match methods {
-        Methods::Password => json!(["BasicAuth"]),
-        Methods::Certificate => json!(["ClientCertificate"]),
-        Methods::PasswordAndCertificate => json!(["BasicAuth", "ClientCertificate"]),
-    };
-    let spec = json!({
-        "tls": {"certificate": {"duration": "20h", "renewBeforePercentage": 33}},
-        "authentication": {"methods": methods, "basicAuth": {"bcryptCost": 4, "rotationInterval": "12h", "usersSecretRef": users}},
-        "rotation": {"clientOverlap": format!("{OVERLAP}m")},
-    });
-    serde_json::from_value(spec).unwrap()
 }

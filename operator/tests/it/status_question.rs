@@ -62,6 +62,7 @@ fn spec_and_state(methods: &[&str]) -> (ValidSpec, State) {
         timers: &Timers::default(),
         now,
         clock_jumped: false,
+        watched_since: Timestamp::MIN,
     };
     let steps = decide::decide(None, &situation).unwrap();
     let state = carry_out(&steps, None, &spec, &owner, now).unwrap();

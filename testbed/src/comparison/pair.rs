@@ -1,11 +1,18 @@
 //! Our exporter and the real node_exporter with the same arguments.
 
-use std::{net::TcpStream, process::Command, time::Duration};
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::Result;
 
 use crate::{
     curl::Request,
+    host::network::Network,
     process::{Process, free_port},
     product::binaries,
     servers,
@@ -34,13 +41,28 @@ impl Pair {
     /// # Errors
     /// One does not start: holds what it said.
     pub fn start(_slot: &Slot, arguments: &[&str]) -> Result<Self> {
-        let start = |program| -> Result<(Process, u16)> {
+        Self::started(|program| {
             let port = free_port()?;
-            let mut process = Process::spawn(
+            let process = Process::spawn(
                 Command::new(program)
                     .arg(format!("--web.listen-address=127.0.0.1:{port}"))
                     .args(arguments),
             )?;
+            Ok((process, port))
+        })
+    }
+
+    /// As [`Pair::start`], in a network namespace.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_in(network: &Network, _slot: &Slot, arguments: &[&str]) -> Result<Self> {
+        Self::started(|program| network.serve(program, arguments))
+    }
+
+    fn started(start: impl Fn(&Path) -> Result<(Process, u16)>) -> Result<Self> {
+        let start = |program: PathBuf| -> Result<(Process, u16)> {
+            let (mut process, port) = start(&program)?;
             wait_until("an answer", Duration::from_secs(20), || {
                 process.check()?;
                 Ok(TcpStream::connect(("127.0.0.1", port)).ok())
@@ -50,6 +72,20 @@ impl Pair {
         Ok(Self {
             ours: start(binaries::built(binaries::EXPORTER)?)?,
             theirs: start(servers::ensure(&servers::NODE_EXPORTER)?)?,
+        })
+    }
+
+    /// How many descriptors each holds.
+    ///
+    /// # Errors
+    /// One has ended.
+    pub fn descriptors(&self) -> Result<Both<usize>> {
+        let count = |process: &Process| -> Result<usize> {
+            Ok(fs::read_dir(format!("/proc/{}/fd", process.id()))?.count())
+        };
+        Ok(Both {
+            ours: count(&self.ours.0)?,
+            theirs: count(&self.theirs.0)?,
         })
     }
 

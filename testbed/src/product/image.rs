@@ -70,6 +70,15 @@ impl Content {
             },
         }
     }
+
+    /// The same with the binary in `/bin`, where the images of other projects have it.
+    pub fn in_bin(name: &str, binary: Vec<u8>) -> Self {
+        Self {
+            files: vec![(format!("bin/{name}"), binary)],
+            entrypoint: format!("/bin/{name}"),
+            user: OTHER_USER,
+        }
+    }
 }
 
 /// Writes the archive of an image of this name (`repository:tag`).
@@ -229,7 +238,7 @@ mod tests {
             });
             numbers.collect::<Vec<u32>>()
         };
-        let chart = users("charts/secure-exporter/templates/deployment.yaml");
+        let chart = users("charts/secure-exporter/values.yaml");
         assert_eq!(chart, [operator; 2]);
         // What the operator renders for the exporter.
         for snapshot in ["empty-daemon-set", "everything-daemon-set"] {

@@ -55,7 +55,7 @@ pub fn cluster_with(layout: Layout, prometheus: &Server) -> Result<Cluster> {
 /// The image could not be written, or containerd refused it.
 pub fn import_server(cluster: &Cluster, name: &str, binary: &Path) -> Result<()> {
     let archive = images().join(format!("{name}.tar"));
-    let content = Content::of(name, fs::read(binary)?);
+    let content = Content::in_bin(name, fs::read(binary)?);
     image::write(&archive, &format!("localhost/{name}:dev"), &content)?;
     cluster.import_image(&archive)
 }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use testbed::{kubectl::Kubectl, paths, process::output, servers, slot::Slot, test_clusters};
 
+mod values;
+
 const MONITORING: [&str; 2] = ["prometheusrules", "servicemonitors"];
 
 #[test]

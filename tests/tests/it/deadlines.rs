@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use testbed::{
     curl::Request,
-    exporters::{condition, resource},
+    exporters::{condition, resource, rotate},
     kubectl::Kubectl,
     operator::{Stage, disruption::Disruption},
     process::{Process, free_port, output},
@@ -42,6 +42,15 @@ fn hanging_connections_neither_block_passes_nor_stop_the_operator() -> Result<()
     }
     for name in names {
         wait_published(&stage.kubectl, name, SOON, &operator)?;
+    }
+
+    // A resource at rest would ask for nothing. The overlap of a rotation lasts a day.
+    for name in names {
+        rotate(&stage.kubectl, name, "ca:1")?;
+        wait_until("a rotation", SOON, || {
+            let resource = stage.kubectl.get("secureexporter", name)?;
+            Ok((!resource["status"]["rotation"].is_null()).then_some(()))
+        })?;
     }
 
     stage.gate.disrupt(Disruption::Hang);

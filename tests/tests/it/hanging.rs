@@ -102,6 +102,8 @@ impl Scene {
 
     /// Scrapes again and again while something hangs: none waits, and none costs a thread.
     fn settled(&self, mut check: impl FnMut(&Scrape) -> Result<()>) -> Result<()> {
+        // Another thread takes the place of the one that hangs, once.
+        self.scrape("10")?;
         let threads = self.threads()?;
         for _ in 0..10 {
             let scrape = self.scrape("10")?;

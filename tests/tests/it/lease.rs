@@ -86,6 +86,36 @@ fn a_second_release_names_the_first_one_and_takes_over_after_a_clean_stop() -> R
 }
 
 #[test]
+fn a_deleted_lease_leaves_one_release_that_writes() -> Result<()> {
+    let slot = Slot::shared();
+    let stage = Stage::new(&slot, "lease-deleted")?;
+    let (first_port, second_port) = (free_port()?, free_port()?);
+    let _first = operator(&stage, FIRST, first_port)?;
+    stage.kubectl.apply(&exporter(9100))?;
+    wait_published(&stage)?;
+    let _second = operator(&stage, SECOND, second_port)?;
+    wait_until("the condition", Duration::from_secs(30), || {
+        Ok(condition(&stage.status()?, "Contended").ok().cloned())
+    })?;
+
+    stage.kubectl.delete("lease", "secure-exporter-operator")?;
+    wait_until("another Lease", Duration::from_secs(60), || {
+        stage.kubectl.find("lease", "secure-exporter-operator")
+    })?;
+    // Wakes both.
+    stage.kubectl.apply(&exporter(9111))?;
+    let holds = |port: u16| -> Result<bool> {
+        let metrics = Request::get(&format!("http://127.0.0.1:{port}/metrics")).send()?;
+        let held = r#"secure_exporter_operator_lease_held{namespace="lease-deleted"} 1"#;
+        Ok(metrics.body.contains(held))
+    };
+    wait_until("one holder", Duration::from_secs(45), || {
+        let holders = (holds(first_port)?, holds(second_port)?);
+        Ok((holders.0 != holders.1).then_some(()))
+    })
+}
+
+#[test]
 fn the_lease_of_a_release_that_has_disappeared_expires() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "lease-expired")?;

@@ -21,6 +21,7 @@ mod own_credentials;
 mod parity;
 mod pod_network;
 mod prometheus;
+mod prometheus_operator;
 mod quiet;
 mod renewal;
 mod repair;

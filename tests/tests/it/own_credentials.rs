@@ -12,7 +12,8 @@ use testbed::{
     wait::wait_until,
 };
 
-/// How long a change may take: the operator reads such a Secret once a minute, and a rotation comes after that.
+/// How long a change may take: the kubelet must bring what the operator made of it to the exporter, and a rotation comes after
+/// that.
 const ROTATION: Duration = Duration::from_secs(180);
 
 const FIRST: &str = "correct horse battery";

@@ -1,6 +1,8 @@
 //! The same series as the real node_exporter's, side by side on one host: names, kinds, labels, order, and values as they are
 //! written. `parity/differences.txt` has everything that may differ.
 
+mod network_devices;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -259,6 +261,11 @@ fn assert_same(place: &str, flags: &[String], at_least: usize) -> Result<()> {
     let slot = Slot::alone();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let pair = Pair::start(&slot, &flags)?;
+    agree(&pair, place, at_least)
+}
+
+/// As [`assert_same`], for a pair that runs.
+fn agree(pair: &Pair, place: &str, at_least: usize) -> Result<()> {
     let allowed = allowed(place);
     let mut agreed = BTreeSet::new();
     let mut differences = Differences::new();

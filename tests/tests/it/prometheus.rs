@@ -39,7 +39,16 @@ fn the_example_scrapes_every_node_through_a_renewal() -> Result<()> {
         let labels = &up[0].labels;
         let pod = exporters.pod()?;
         assert_eq!(labels["job"], "node-exporter");
-        assert_eq!(labels["instance"], pod["spec"]["nodeName"]);
+        for (label, value) in [
+            ("instance", &pod["spec"]["nodeName"]),
+            ("node", &pod["spec"]["nodeName"]),
+            ("namespace", &pod["metadata"]["namespace"]),
+            ("pod", &pod["metadata"]["name"]),
+            ("container", &pod["spec"]["containers"][0]["name"]),
+            ("endpoint", &json!("metrics")),
+        ] {
+            assert_eq!(labels[label], *value, "{label}");
+        }
         ensure!(
             query(&address, "node_uname_info")?.len() == 1,
             "no node_uname_info"
@@ -80,7 +89,15 @@ fn the_example_presents_its_client_certificate_through_a_renewal() -> Result<()>
 #[test]
 fn the_scrape_configuration_is_one_that_promtool_accepts() -> Result<()> {
     in_namespace(&Slot::shared(), "promtool", |namespace| {
-        let spec = json!({"exporter": {"port": unused_port()}, "scrape": {"jobName": "a: 'b' \"c\" #d", "interval": "90s"}});
+        let spec = json!({"exporter": {"port": unused_port()}, "scrape": {
+            "jobName": "a: 'b' \"c\" #d", "interval": "90s", "extraLabels": {"cluster": "we$t"}, "sampleLimit": 50000,
+            "relabelings": [
+                {"action": "hashmod", "sourceLabels": ["node"], "modulus": 2, "targetLabel": "__tmp_shard"},
+                {"action": "labelmap", "regex": "__meta_kubernetes_pod_label_(.+)", "replacement": "label_$1"},
+                {"action": "keepequal", "sourceLabels": ["node"], "targetLabel": "instance"}],
+            "metricRelabelings": [
+                {"action": "labeldrop", "regex": "id|uuid"},
+                {"action": "lowercase", "sourceLabels": ["device"], "targetLabel": "device"}]}});
         let exporters = Exporters::apply(namespace, "nodes", &spec)?;
         let secret = wait_until("the Secret", Duration::from_secs(60), || {
             exporters.secret("scrape").map(Some)

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use testbed::{
     exporters::{Exporters, condition, distrust, rotate, unused_port},
+    kubectl::Kubectl,
     namespace::in_namespace,
     prometheus::{Series, query, start, wait_for},
     slot::Slot,
@@ -32,45 +33,57 @@ fn prometheus_scrapes_through_every_kind_of_rotation() -> Result<()> {
         let address = start(&namespace.kubectl)?;
         wait_for(&address, "up", 1, "1")?;
         let first = exporters.secret("scrape")?;
-        for (index, subject) in ["certificate", "ca", "password", "ca,password"]
-            .into_iter()
-            .enumerate()
-        {
-            let before = generations(&exporters)?;
-            rotate(&namespace.kubectl, "nodes", &format!("{subject}:{index}"))?;
-            wait_until(subject, ROTATION, || {
-                let now = generations(&exporters)?;
-                let quiet = exporters.resource()?["status"]["rotation"].is_null();
-                let moved = match subject {
-                    "certificate" => now.serial != before.serial,
-                    "ca" => now.authority > before.authority,
-                    "password" => now.password > before.password,
-                    _ => now.authority > before.authority && now.password > before.password,
-                };
-                ensure!(quiet && moved, "{now:?}, and {before:?} before");
-                Ok(Some(()))
-            })?;
-        }
+        rotate_everything(&exporters, &namespace.kubectl)?;
         // All of what the first scraper had has changed, and Prometheus was never told.
         let last = exporters.secret("scrape")?;
         assert_eq!(first.differs(&last), ["ca.crt", "password"]);
-        let failed = query(&address, "count_over_time((up == 0)[10m:1s])")?;
-        ensure!(failed.is_empty(), "scrapes failed: {failed:?}");
-        let seen = query(&address, "count_over_time(up[10m])")?;
-        let span = query(
-            &address,
-            "max_over_time(timestamp(up)[10m:1s]) - min_over_time(timestamp(up)[10m:1s])",
-        )?;
-        let number = |series: &[Series]| -> Result<f64> {
-            Ok(series.first().context("no series")?.value.parse()?)
-        };
-        let (seen, span) = (number(&seen)?, number(&span)?);
-        // A target that vanished for a while has no failed scrape, but fewer of them.
-        ensure!(seen >= span - 2.0, "{seen} scrapes in {span} s");
+        no_scrape_failed(&address)?;
         let resource = exporters.resource()?;
         ensure!(resource["status"]["nodes"]["verified"] == 1, "{resource}");
         Ok(())
     })
+}
+
+/// Rotates each credential, one after the other, and then all at once.
+pub(crate) fn rotate_everything(exporters: &Exporters<'_>, kubectl: &Kubectl) -> Result<()> {
+    for (index, subject) in ["certificate", "ca", "password", "ca,password"]
+        .into_iter()
+        .enumerate()
+    {
+        let before = generations(exporters)?;
+        rotate(kubectl, "nodes", &format!("{subject}:{index}"))?;
+        wait_until(subject, ROTATION, || {
+            let now = generations(exporters)?;
+            let quiet = exporters.resource()?["status"]["rotation"].is_null();
+            let moved = match subject {
+                "certificate" => now.serial != before.serial,
+                "ca" => now.authority > before.authority,
+                "password" => now.password > before.password,
+                _ => now.authority > before.authority && now.password > before.password,
+            };
+            ensure!(quiet && moved, "{now:?}, and {before:?} before");
+            Ok(Some(()))
+        })?;
+    }
+    Ok(())
+}
+
+/// Checks that no scrape failed in the last ten minutes, and that none is missing.
+pub(crate) fn no_scrape_failed(address: &str) -> Result<()> {
+    let failed = query(address, "count_over_time((up == 0)[10m:1s])")?;
+    ensure!(failed.is_empty(), "scrapes failed: {failed:?}");
+    let seen = query(address, "count_over_time(up[10m])")?;
+    let span = query(
+        address,
+        "max_over_time(timestamp(up)[10m:1s]) - min_over_time(timestamp(up)[10m:1s])",
+    )?;
+    let number = |series: &[Series]| -> Result<f64> {
+        Ok(series.first().context("no series")?.value.parse()?)
+    };
+    let (seen, span) = (number(&seen)?, number(&span)?);
+    // A target that vanished for a while has no failed scrape, but fewer of them.
+    ensure!(seen >= span - 2.0, "{seen} scrapes in {span} s");
+    Ok(())
 }
 
 #[test]

@@ -7,4 +7,5 @@
     reason = "a test reports a problem by failing"
 )]
 
+mod documentation;
 mod imports;

@@ -6,8 +6,10 @@ use clap::Args;
 use jiff::SignedDuration;
 use secure_exporter_web_config::{TlsServerConfig, UserHashes, WebConfig};
 
-use super::{Layout, duration, own_hosts};
-use crate::commands::CommandError;
+use super::layout::Layout;
+use super::lifetime::duration;
+use super::own_hosts;
+use crate::commands::error::CommandError;
 use crate::commands::password::Password;
 use crate::commands::pki::{self, Host, HostParameters, KeyType};
 use crate::commands::scrape_job::ScrapeJob;

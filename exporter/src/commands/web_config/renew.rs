@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::SignedDuration;
 
-use super::{Layout, duration, read};
+use super::layout::{Layout, read};
+use super::lifetime::duration;
+use crate::clock::date;
+use crate::commands::error::CommandError;
 use crate::commands::pki::{self, Host, HostParameters, IssuedPair, KeyType, SecretText};
 use crate::commands::staged::{Access, Existing, Staged};
-use crate::commands::{CommandError, date};
 
 #[derive(Args)]
 pub(in crate::commands) struct Options {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use secure_exporter::collectors::{Registry, Settings, TABLE};
+use secure_exporter::collect::Settings;
+use secure_exporter::collectors::TABLE;
+use secure_exporter::scrape::Registry;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 /// Manifests of crates below the exporter's: their fixtures are the exporter's.
@@ -123,6 +125,26 @@ impl HostileHost {
             edits = rest;
         }
         Some((place, content))
+    }
+
+    /// The path of file `place` below the host's root.
+    pub fn path(&self, place: usize) -> &Path {
+        let path = &self.files[place].path;
+        path.strip_prefix(self.directory.path()).unwrap()
+    }
+
+    /// What newcomers among the collectors show with `content` in file `place`.
+    pub fn shown_with(&self, place: usize, content: &[u8]) -> BTreeSet<String> {
+        let file = &self.files[place];
+        std::fs::write(&file.path, content).unwrap();
+        let show = |reader: &usize| {
+            let name = TABLE[*reader].name;
+            let mut newcomer = Registry::new(&settings(self.directory.path(), name)).unwrap();
+            judged(&mut newcomer, name).unwrap()
+        };
+        let shown = file.readers.iter().flat_map(show).collect();
+        std::fs::write(&file.path, &file.original).unwrap();
+        shown
     }
 
     /// The names of the collectors that read any of the files.

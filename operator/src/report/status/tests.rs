@@ -236,7 +236,7 @@ fn what_keeps_pods_from_running_is_explained_with_the_solution() {
         (
             Complaint::Refused("pods \"nodes-…\" is forbidden: exceeded quota: none".into()),
             "PodsRefused",
-            "The API server refuses to create the exporter's pods, so nodes are without metrics: pods \"nodes-…\" is forbidden: exceeded quota: none. Change the quota, priority class or admission policy that refuses them. Kubernetes then creates them automatically, at once after: kubectl rollout restart daemonset nodes -n monitoring",
+            "The API server refuses to create the exporter's pods, so nodes are without metrics: pods \"nodes-…\" is forbidden: exceeded quota: none. Change the quota, priority class or admission policy that refuses them. Kubernetes then creates them automatically, after up to 17 minutes, or at once after: kubectl annotate daemonset nodes -n monitoring --overwrite retried=\"$(date)\"",
         ),
         (
             Complaint::PortForbidden,

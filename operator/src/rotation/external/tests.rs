@@ -76,6 +76,7 @@ impl Passes {
             timers: &Timers::default(),
             now: self.now,
             clock_jumped: false,
+            watched_since: Timestamp::MIN,
         };
         let steps = decide::decide(self.state.as_ref(), &situation).unwrap();
         if !steps.is_empty() {

@@ -215,12 +215,12 @@ impl Correspondence<'_> {
             Asked::Open(all) => Ok(all.iter().find(|one| one.name_any() == name)),
             Asked::NotInstalled => Err(SupplyProblem::new(
                 SupplyReason::CertManagerMissing,
-                "cert-manager is not installed, because the cluster has no CertificateRequests: install cert-manager, or change spec.tls.issuer.type",
+                "the cluster has no CertificateRequests, so cert-manager is not installed: install it, or change spec.tls.issuer.type",
             )),
             Asked::Forbidden => Err(SupplyProblem::new(
                 SupplyReason::CertManagerForbidden,
                 format!(
-                    "the operator is not allowed to create CertificateRequests in namespace {}: upgrade the operator's chart, whose Role allows it",
+                    "the operator is not allowed to list the CertificateRequests in namespace {}: the chart's Role or ClusterRole grants this right; restore it, for example by helm upgrade",
                     self.owner.namespace
                 ),
             )),

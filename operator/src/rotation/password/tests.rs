@@ -82,6 +82,7 @@ fn pass_with(
         timers: &Timers::default(),
         now,
         clock_jumped: false,
+        watched_since: Timestamp::MIN,
     };
     let steps = decide::decide(state.as_ref(), &situation).unwrap();
     let state = carry_out(&steps, state, spec, &Owner::nodes(), now).unwrap();

@@ -141,7 +141,12 @@ fn one_invalid_user_makes_the_secret_unusable() {
     };
     let mixed = format!("{HASH}\nopen sesame!");
     let cost = HASH.replace("$10$", "$17$");
-    let cases: [(&str, &str, Problem); 9] = [
+    let many = format!("{HASH}\n").repeat(9);
+    let too_much = Problem::TooMuchWork {
+        user: "bob".into(),
+        source: TooMuchWork::Hashes { count: 9 },
+    };
+    let cases: [(&str, &str, Problem); 10] = [
         ("bob", "open sesame!", bad(1, BcryptHashError::NotBcrypt)),
         ("bob", &mixed, bad(2, BcryptHashError::NotBcrypt)),
         (
@@ -157,6 +162,7 @@ fn one_invalid_user_makes_the_secret_unusable() {
         ("bob", &cost, bad(1, BcryptHashError::Cost { cost: 17 })),
         ("bob", &HASH[..50], bad(1, BcryptHashError::Malformed)),
         ("bob", "\n", Problem::NoHash("bob".into())),
+        ("bob", &many, too_much),
         ("prometheus", HASH, Problem::TakenName("prometheus".into())),
         (&long, HASH, Problem::BadName(long.clone())),
     ];
@@ -175,8 +181,8 @@ fn one_invalid_user_makes_the_secret_unusable() {
         );
     }
     assert_eq!(problem(&users(None)), Problem::NoSecret);
-    let many = format!("{HASH}\n").repeat(MAX_HASHES + 1);
-    let found = secret([("bob", many.as_bytes())]);
+    let names: Vec<String> = (0..=MAX_HASHES).map(|n| format!("user{n}")).collect();
+    let found = secret(names.iter().map(|name| (name.as_str(), HASH.as_bytes())));
     assert_eq!(problem(&users(Some(&found))), Problem::TooMany);
 }
 
@@ -215,7 +221,7 @@ fn a_secret_that_may_not_be_referenced_is_refused_before_it_is_looked_at() {
     assert_eq!(
         own.users.problem().unwrap().to_string(),
         "spec.authentication.basicAuth.usersSecretRef: Secret token: its type is \"kubernetes.io/service-account-token\": use \
-         a Secret of type Opaque, kubernetes.io/tls, kubernetes.io/basic-auth"
+         a Secret of type Opaque"
     );
     let policy = ReferencePolicy::Labelled;
     let found = secret([("password", &b"correct horse battery"[..])]);

@@ -154,7 +154,7 @@ pub fn number(subject: &str) -> u64 {
     authority_generation(subject).unwrap_or_else(|| OTHERS + other().unwrap())
 }
 
-fn root(number: usize) -> IssuedPair {
+pub fn root(number: usize) -> IssuedPair {
     let mut params = CertificateParams::default();
     let name = format!("Corporate Root {number}");
     params.distinguished_name.push(DnType::CommonName, name);

@@ -30,6 +30,9 @@ impl World {
                 return Err(format!("{now}: node {index}: {RESIDENT} is refused"));
             }
             for scraper in &self.scrapers {
+                if self.distrusted.excuses(node, scraper) {
+                    continue;
+                }
                 node.served
                     .meets(&scraper.given, now)
                     .map_err(|why| format!("{now}: node {index} ({:?}): {why}", node.health))?;
@@ -59,6 +62,7 @@ impl World {
             {
                 let lag = match node.health {
                     Health::Deaf => self.roll(DEAF_LAG),
+                    _ if self.is_blind() => self.roll(DEAF_LAG),
                     _ => self.roll(KUBELET_LAG),
                 };
                 self.nodes[index].delivery = Some(self.now + lag);
@@ -77,6 +81,10 @@ impl World {
 
     pub(super) fn deliver(&mut self) {
         let (served, given) = (self.store.served(), self.store.given());
+        let (server, scrape) = (
+            self.store.server_generation(),
+            self.store.scrape_generation(),
+        );
         for node in &mut self.nodes {
             let follows = matches!(node.health, Health::Well | Health::Deaf);
             if follows && node.delivery.is_some_and(|time| time <= self.now) {
@@ -85,11 +93,17 @@ impl World {
                 node.used
                     .retain(|hash, _| node.served.hashes.contains(hash));
             }
+            if Some(&node.served) == served.as_ref() {
+                node.generation = server;
+            }
         }
         for scraper in &mut self.scrapers {
             if scraper.delivery.is_some_and(|time| time <= self.now) {
                 scraper.delivery = None;
                 scraper.given = given.clone().unwrap_or_else(|| scraper.given.clone());
+            }
+            if Some(&scraper.given) == given.as_ref() {
+                scraper.generation = scrape;
             }
         }
     }
@@ -110,6 +124,7 @@ impl World {
             daemon_set: self.daemon_set,
             health: Health::Well,
             served,
+            generation: self.store.server_generation(),
             delivery: None,
             started: self.now,
             used: BTreeMap::new(),
@@ -121,6 +136,7 @@ impl World {
     /// Exporters of an earlier DaemonSet are replaced one by one; the new one starts with what is published.
     pub(super) fn replace_exporters(&mut self) {
         let (daemon_set, now) = (self.daemon_set, self.now);
+        let generation = self.store.server_generation();
         let Some(served) = self.store.served() else {
             return;
         };
@@ -131,6 +147,7 @@ impl World {
             if node.daemon_set != daemon_set && is_reached && is_due {
                 node.daemon_set = daemon_set;
                 node.served = served.clone();
+                node.generation = generation;
                 node.delivery = None;
                 node.started = now;
                 node.heard = now;

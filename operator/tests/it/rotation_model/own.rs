@@ -92,7 +92,7 @@ impl World {
     /// Whether what can be used of them is used.
     pub(super) fn follows_own_secrets(&self) -> bool {
         let own = self.supplied_credentials(&self.spec);
-        let Some(state) = &self.store.state else {
+        let Some(state) = self.store.state() else {
             return false;
         };
         let active = state.passwords.get(&state.active_password);

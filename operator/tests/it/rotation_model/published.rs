@@ -2,57 +2,100 @@
 
 use std::collections::BTreeSet;
 
-use super::issuer::number;
+use super::{
+    issuer::number,
+    reads::{Object, Read},
+};
 use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ConfigMap, Secret},
 };
 use secure_exporter_operator::{
-    names::ChildKind,
+    names::{ChildKind, published_generation},
     render::Children,
-    rotation::state::{State, published::Published},
+    rotation::{
+        recall::Stored,
+        state::{State, published::Published},
+    },
 };
-use secure_exporter_pki::{inspect::inspect, password, secret_text::SecretText};
+use secure_exporter_pki::{
+    inspect::{check_key_matches, inspect},
+    password,
+    secret_text::SecretText,
+};
 use secure_exporter_web_config::{BcryptHash, ClientAuthType, WebConfig};
 
 /// The stored objects.
 #[derive(Default)]
 pub struct Store {
-    pub state: Option<State>,
-    server: Option<Secret>,
-    scrape: Option<Secret>,
-    bundle: Option<ConfigMap>,
+    pub state: Object<Stored>,
+    pub server: Object<Secret>,
+    pub scrape: Object<Secret>,
+    pub bundle: Object<ConfigMap>,
     served: Option<Served>,
     given: Option<Given>,
 }
 
 impl Store {
+    pub fn state(&self) -> Option<&State> {
+        self.state.get()?.state.as_ref()
+    }
+
     /// What an exporter would get now.
     pub fn served(&self) -> Option<Served> {
-        self.served.clone().filter(|_| self.server.is_some())
+        self.served.clone().filter(|_| self.server.get().is_some())
+    }
+
+    /// What exporters got last, even if it was deleted since.
+    pub fn last_served(&self) -> Option<&Served> {
+        self.served.as_ref()
     }
 
     /// What a scraper would get now.
     pub fn given(&self) -> Option<Given> {
-        self.given.clone().filter(|_| self.scrape.is_some())
+        self.given.clone().filter(|_| self.scrape.get().is_some())
+    }
+
+    /// The generation of what an exporter would get.
+    pub fn server_generation(&self) -> u64 {
+        self.server
+            .get()
+            .map_or(0, |it| published_generation(&it.metadata))
+    }
+
+    /// The generation of what a scraper would get.
+    pub fn scrape_generation(&self) -> u64 {
+        self.scrape
+            .get()
+            .map_or(0, |it| published_generation(&it.metadata))
     }
 
     pub fn published(&self) -> Published<'_> {
         Published {
-            server: self.server.as_ref(),
-            scrape: self.scrape.as_ref(),
-            bundle: self.bundle.as_ref(),
+            server: self.server.get(),
+            scrape: self.scrape.get(),
+            bundle: self.bundle.get(),
             bundle_is_foreign: false,
+        }
+    }
+
+    pub fn is_missing(&self, child: ChildKind) -> bool {
+        match child {
+            ChildKind::State => self.state.get().is_none(),
+            ChildKind::Server => self.server.get().is_none(),
+            ChildKind::Scrape => self.scrape.get().is_none(),
+            ChildKind::Bundle => self.bundle.get().is_none(),
+            _ => false,
         }
     }
 
     /// Whether nothing is missing.
     pub fn is_whole(&self) -> bool {
-        self.state.is_some()
-            && self.server.is_some()
-            && self.scrape.is_some()
-            && self.bundle.is_some()
+        self.state().is_some()
+            && self.server.get().is_some()
+            && self.scrape.get().is_some()
+            && self.bundle.get().is_some()
     }
 
     /// Deletes one object, if none is missing already: the promise is about any one of them.
@@ -61,36 +104,56 @@ impl Store {
             return;
         }
         match which % 4 {
-            0 => self.state = None,
-            1 => self.server = None,
-            2 => self.scrape = None,
-            _ => self.bundle = None,
+            0 => self.state.set(None),
+            1 => self.server.set(None),
+            2 => self.scrape.set(None),
+            _ => self.bundle.set(None),
         }
     }
 
     /// Whether the object is not as rendered.
     pub fn differs(&self, child: ChildKind, rendered: &Children) -> bool {
         match child {
-            ChildKind::Server => self.server.as_ref() != Some(&*rendered.server_secret),
-            ChildKind::Bundle => self.bundle.as_ref() != Some(&rendered.ca_config_map),
-            ChildKind::Scrape => self.scrape.as_ref() != Some(&*rendered.scrape_secret),
+            ChildKind::Server => self.server.get() != Some(&*rendered.server_secret),
+            ChildKind::Bundle => self.bundle.get() != Some(&rendered.ca_config_map),
+            ChildKind::Scrape => self.scrape.get() != Some(&*rendered.scrape_secret),
             _ => false,
         }
     }
 
-    pub fn put(&mut self, child: ChildKind, rendered: &Children) {
+    /// Whether the object has not changed since it was read.
+    pub fn is_as(&self, child: ChildKind, read: &Read) -> bool {
+        match child {
+            ChildKind::State => self.state.is_as(&read.state),
+            ChildKind::Server => self.server.is_as(&read.server),
+            ChildKind::Scrape => self.scrape.is_as(&read.scrape),
+            ChildKind::Bundle => self.bundle.is_as(&read.bundle),
+            _ => true,
+        }
+    }
+
+    /// # Errors
+    /// No exporter could load it.
+    pub fn put(&mut self, child: ChildKind, rendered: &Children) -> Result<(), String> {
         match child {
             ChildKind::Server => {
-                self.served = Some(Served::of(&rendered.server_secret));
-                self.server = Some(Secret::clone(&rendered.server_secret));
+                let server = &rendered.server_secret;
+                let key = SecretText::new(text(server, "tls.key").to_owned());
+                check_key_matches(text(server, "tls.crt"), &key).map_err(|why| {
+                    format!("exporters are given a key of another certificate: {why}")
+                })?;
+                self.served = Some(Served::of(server));
+                self.server.set(Some(Secret::clone(server)));
             }
-            ChildKind::Bundle => self.bundle = Some(rendered.ca_config_map.clone()),
+            ChildKind::Bundle => self.bundle.set(Some(rendered.ca_config_map.clone())),
             ChildKind::Scrape => {
                 self.given = Some(Given::of(&rendered.scrape_secret));
-                self.scrape = Some(Secret::clone(&rendered.scrape_secret));
+                self.scrape
+                    .set(Some(Secret::clone(&rendered.scrape_secret)));
             }
             _ => {}
         }
+        Ok(())
     }
 }
 
@@ -103,7 +166,7 @@ pub struct Served {
     /// Users besides the one of the scrapers.
     pub users: BTreeSet<String>,
     /// Authorities whose client certificates it lets in; `None` where it asks for none.
-    clients: Option<BTreeSet<u64>>,
+    pub clients: Option<BTreeSet<u64>>,
 }
 
 impl Served {
@@ -173,9 +236,9 @@ impl Served {
 pub struct Chain {
     pub serial_number: String,
     pub end: Timestamp,
-    authority: u64,
+    pub authority: u64,
     /// Who certified the authority, and until when.
-    cross: Option<(u64, Timestamp)>,
+    pub cross: Option<(u64, Timestamp)>,
 }
 
 impl Chain {
@@ -215,7 +278,7 @@ impl Chain {
 /// What a scraper trusts and uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Given {
-    trusted: BTreeSet<u64>,
+    pub trusted: BTreeSet<u64>,
     pub password: Option<SecretText>,
     client: Option<Chain>,
     client_key: Option<SecretText>,
@@ -238,7 +301,7 @@ impl Given {
     }
 }
 
-fn authorities(bundle: &str) -> BTreeSet<u64> {
+pub fn authorities(bundle: &str) -> BTreeSet<u64> {
     const END: &str = "-----END CERTIFICATE-----";
     bundle
         .split_inclusive(END)

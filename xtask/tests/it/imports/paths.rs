@@ -75,7 +75,8 @@ impl Reader {
         }
         match self.word(0) {
             Some("pub") if self.is(1, '(') && self.word(2) == Some("in") => self.skip_to(')'),
-            Some("use") => {
+            // `use<…>` behind `impl Trait` captures lifetimes.
+            Some("use") if !self.is(1, '<') => {
                 self.at += 1;
                 self.use_tree(&[]);
             }

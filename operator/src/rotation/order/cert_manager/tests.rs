@@ -152,6 +152,7 @@ impl World {
             timers: &self.timers,
             now: self.now,
             clock_jumped: false,
+            watched_since: Timestamp::MIN,
         };
         let steps = decide_rotation::decide(state.as_ref(), &situation).unwrap();
         carry_out(&steps, state, &self.spec, &self.owner, self.now).unwrap()
@@ -196,7 +197,7 @@ fn a_problem_of_the_issuer_is_reported_with_the_fix() {
         (
             Asked::Forbidden,
             "CertManagerForbidden",
-            "upgrade the operator's chart",
+            "not allowed to list",
         ),
         (Asked::Open(Vec::new()), "IssuerNotReady", "being created"),
         (

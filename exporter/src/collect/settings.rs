@@ -1,0 +1,59 @@
+//! What the command line decides about collectors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::sources::SharedLinks;
+
+/// Everything collectors are built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where procfs is mounted.
+    pub procfs: PathBuf,
+    /// Where sysfs is mounted.
+    pub sysfs: PathBuf,
+    /// Where the host's root file system is mounted.
+    pub rootfs: PathBuf,
+    /// Where udev keeps its database.
+    pub udev_data: PathBuf,
+    /// Whose network namespace this process is in.
+    pub host_network: HostNetwork,
+    /// The name of the host, where the kernel would tell that of a container.
+    pub host_name: Option<String>,
+    /// How long a scrape waits for collectors that hang.
+    pub timeout: Duration,
+    /// The names of the collectors that run.
+    pub enabled: BTreeSet<&'static str>,
+    /// The options given on the command line, by flag. One that was not given is absent, never its default: whether a
+    /// flag was given decides which of two flags wins.
+    pub options: BTreeMap<&'static str, String>,
+}
+
+impl Settings {
+    /// The network devices of the host, to be shared by the collectors of one registry.
+    pub(crate) fn links(&self) -> SharedLinks {
+        let in_namespace = self.host_network == HostNetwork::Shared;
+        SharedLinks::new(&self.procfs, &self.sysfs, in_namespace)
+    }
+}
+
+/// Whose network namespace this process is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostNetwork {
+    /// The host's.
+    #[default]
+    Shared,
+    /// One of its own.
+    Apart,
+}
+
+impl HostNetwork {
+    /// The value of `--host.network`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Apart => "apart",
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What all text files together hold, each series once.
+//!
+//! The rule is that of the consistency check in Prometheus' client library: no two samples of one scrape may have the same
+//! name and labels, and no metric the name of another one's part. What the exporter itself has comes first, then the files
+//! in their order. A sample that repeats another one is left out; everything else is shown.
+
+mod merged;
+mod own;
+mod sample;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use self::merged::Merged;
+use self::own::Own;
+use self::sample::{Sample, samples, show};
+use crate::exposition::reader::{Series, TextFamily};
+use crate::exposition::{Exposition, MetricKind};
+
+/// The names of samples that belong to a histogram or summary.
+const SUFFIXES: [&str; 3] = ["_bucket", "_sum", "_count"];
+
+/// The families of all files.
+pub(super) struct Families<'a> {
+    own: Own<'a>,
+    families: BTreeMap<String, Merged>,
+    files: Vec<String>,
+    repeats: BTreeMap<(usize, String), Repeat>,
+    problems: Vec<String>,
+}
+
+/// The samples of a family in one file that were there before.
+struct Repeat {
+    first: String,
+    count: usize,
+    before: Option<usize>,
+}
+
+impl<'a> Families<'a> {
+    /// None yet, beside what the exporter itself has.
+    pub(super) fn beside(own: impl Iterator<Item = &'a Exposition>) -> Self {
+        Self {
+            own: Own::of(own),
+            families: BTreeMap::new(),
+            files: Vec::new(),
+            repeats: BTreeMap::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Adds what a file holds.
+    pub(super) fn add_file(&mut self, path: &Path, families: Vec<TextFamily>) {
+        let file = self.files.len();
+        self.files.push(path.display().to_string());
+        for family in families {
+            match self.collision(&family) {
+                Some(name) => self.scatter(file, family, &name),
+                None => self.add(file, family),
+            }
+        }
+    }
+
+    /// What could not be shown as it is.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems = self.problems.clone();
+        for ((file, _), repeat) in &self.repeats {
+            let Repeat { first, count, .. } = repeat;
+            let before = match repeat.before {
+                None => "this exporter".to_owned(),
+                Some(before) if before == *file => "the file itself".to_owned(),
+                Some(before) => self.name_of(before).to_owned(),
+            };
+            let more = match count {
+                1 => String::new(),
+                _ => format!(" (and so on, {count} samples in all)"),
+            };
+            let file = self.name_of(*file);
+            problems.push(format!(
+                "{file}: left out {first}, which {before} has already{more}"
+            ));
+        }
+        problems
+    }
+
+    /// Writes all families.
+    pub(super) fn write(self, out: &mut Exposition) {
+        for (name, family) in self.families {
+            family.write(&name, &self.files, out);
+        }
+    }
+
+    /// The name that samples of this family share with another kind of family, be it one of the exporter's own or one of a
+    /// file before.
+    fn collision(&self, family: &TextFamily) -> Option<String> {
+        let TextFamily { name, kind, .. } = family;
+        if let Some(own) = self.own.kind(name)
+            && (own.part_label().is_some() || kind.part_label().is_some())
+        {
+            return Some(name.clone());
+        }
+        if self.families.contains_key(name) {
+            return None;
+        }
+        if let Some((whole, _)) = self.whole(name) {
+            return Some(whole.to_owned());
+        }
+        SUFFIXES
+            .iter()
+            .filter(|suffix| kind.has_suffix(suffix))
+            .map(|suffix| format!("{name}{suffix}"))
+            .find(|part| self.own.kind(part).is_some() || self.families.contains_key(part))
+    }
+
+    /// The histogram or summary to which a sample of this name belongs, and what is behind its name.
+    fn whole<'b>(&self, name: &'b str) -> Option<(&'b str, &'static str)> {
+        SUFFIXES.into_iter().find_map(|suffix| {
+            let whole = name.strip_suffix(suffix)?;
+            let kind = self.families.get(whole)?.kind();
+            kind.has_suffix(suffix).then_some((whole, suffix))
+        })
+    }
+
+    /// Adds a family to what was said under the same name. One that contradicts other files is left out, as by
+    /// node_exporter.
+    fn add(&mut self, file: usize, mut family: TextFamily) {
+        fill_labels(&mut family);
+        let name = family.name.clone();
+        let known = self.merged(&name, family.kind);
+        if let Some(first) = known.first_file()
+            && known.contradicts(&family)
+        {
+            let problem = format!(
+                "{}: {name} has another help text or type than in {}",
+                self.name_of(file),
+                self.name_of(first)
+            );
+            return self.problems.push(problem);
+        }
+        let is_other_type = known.is_own() && family.is_declared && known.kind() != family.kind;
+        let repeats = known.add(file, family);
+        for (series, before) in repeats {
+            self.note(file, &name, series, before);
+        }
+        if is_other_type {
+            let file = self.name_of(file);
+            self.problems.push(format!(
+                "{file}: {name} has another type than this exporter gives it"
+            ));
+        }
+    }
+
+    /// Adds the samples of a family one by one, each to the family of its name, without the type that cannot be kept.
+    fn scatter(&mut self, file: usize, family: TextFamily, other: &str) {
+        let path = self.name_of(file);
+        self.problems.push(format!(
+            "{path}: samples of {} have the names of samples of {other}: their type is left out",
+            family.name
+        ));
+        for sample in samples(family) {
+            self.add_sample(file, sample);
+        }
+    }
+
+    fn add_sample(&mut self, file: usize, sample: Sample) {
+        let Sample {
+            name,
+            mut labels,
+            value,
+        } = sample;
+        labels.sort_unstable();
+        let shown = show(&name, &labels);
+        let repeated = match self.whole(&name) {
+            Some((whole, suffix)) if !self.families.contains_key(&name) => {
+                let whole = whole.to_owned();
+                self.merged(&whole, MetricKind::Untyped)
+                    .add_part(file, suffix, labels, value)
+            }
+            _ => self
+                .merged(&name, MetricKind::Untyped)
+                .add_part(file, "", labels, value),
+        };
+        if let Some(before) = repeated {
+            self.note(file, &name, shown, before);
+        }
+    }
+
+    /// The family of this name. A new one has the kind, unless the exporter has a family of this name.
+    fn merged(&mut self, name: &str, kind: MetricKind) -> &mut Merged {
+        let own = &self.own;
+        self.families
+            .entry(name.to_owned())
+            .or_insert_with(|| Merged::new(kind, own.named(name)))
+    }
+
+    fn note(&mut self, file: usize, family: &str, series: String, before: Option<usize>) {
+        let repeat = self
+            .repeats
+            .entry((file, family.to_owned()))
+            .or_insert_with(|| Repeat {
+                first: series,
+                count: 0,
+                before,
+            });
+        repeat.count += 1;
+    }
+
+    fn name_of(&self, file: usize) -> &str {
+        self.files.get(file).map_or("", String::as_str)
+    }
+}
+
+/// Gives every series of the family the same labels, those that it lacks empty, as node_exporter does. Where that would
+/// make many times as many labels as the file has, it is left: an empty label means nothing.
+fn fill_labels(family: &mut TextFamily) {
+    const MAX_GROWTH: usize = 16;
+    let mut names: Vec<String> = Vec::new();
+    let mut last: &[(String, String)] = &[];
+    for Series { labels, .. } in &family.series {
+        let same = |((a, _), (b, _)): (&(String, String), &(String, String))| a == b;
+        if labels.len() != last.len() || !labels.iter().zip(last).all(same) {
+            names.extend(labels.iter().map(|(name, _)| name.clone()));
+            last = labels;
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    let written: usize = family
+        .series
+        .iter()
+        .map(|series| series.labels.len() + 1)
+        .sum();
+    if names.len() * family.series.len() > MAX_GROWTH * written {
+        return;
+    }
+    for series in &mut family.series {
+        if series.labels.len() == names.len() {
+            continue;
+        }
+        let mut labels = std::mem::take(&mut series.labels).into_iter().peekable();
+        let fill = |name: &String| {
+            let known = labels.next_if(|(label, _)| label == name);
+            known.unwrap_or_else(|| (name.clone(), String::new()))
+        };
+        series.labels = names.iter().map(fill).collect();
+    }
+}

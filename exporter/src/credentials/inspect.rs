@@ -1,0 +1,59 @@
+//! A configuration read as if it were to be served, for whoever wants to know before it is.
+
+use std::path::Path;
+
+use secure_exporter_web_config::WebConfig;
+
+use super::files;
+use super::snapshot::{Snapshot, SnapshotError};
+
+/// A configuration that can be served.
+#[derive(Debug)]
+pub struct Inspected {
+    /// What the file says.
+    pub config: WebConfig,
+    /// What the server would log of parts that it can do without.
+    pub warnings: Vec<String>,
+    /// `None` without TLS.
+    pub certificate: Option<ServedCertificate>,
+}
+
+/// What is told of the certificate that would be served.
+#[derive(Debug)]
+pub struct ServedCertificate {
+    /// The file, or the key of the configuration.
+    pub origin: String,
+    /// The PEM text, public as every certificate is.
+    pub pem: String,
+    /// Lower-case hexadecimal.
+    pub serial: String,
+    /// Seconds since 1970.
+    pub not_before: i64,
+    /// Seconds since 1970.
+    pub not_after: i64,
+}
+
+/// Reads the configuration at `path` and all that it names, by the rules by which the server takes it.
+///
+/// # Errors
+/// Why the server would not take it.
+pub fn inspect(path: &Path) -> Result<Inspected, SnapshotError> {
+    let set = files::read(path)?;
+    let snapshot = Snapshot::of(&set)?;
+    let warnings = snapshot.tls.as_ref().map(|tls| tls.warnings.clone());
+    let certificate = snapshot
+        .tls
+        .zip(set.certificate)
+        .map(|(tls, pem)| ServedCertificate {
+            origin: pem.origin,
+            pem: String::from_utf8_lossy(&pem.bytes).into_owned(),
+            serial: tls.leaf.serial,
+            not_before: tls.leaf.not_before,
+            not_after: tls.leaf.not_after,
+        });
+    Ok(Inspected {
+        config: set.config,
+        warnings: warnings.unwrap_or_default(),
+        certificate,
+    })
+}

@@ -1,0 +1,111 @@
+//! Request paths as Go's `http.ServeMux` takes them: scrapers that are configured for node_exporter rely on it.
+
+use std::borrow::Cow;
+
+/// Whether a request's path is the given one. Each of its elements may be percent-encoded.
+pub(super) fn is(path: &str, wanted: &str) -> bool {
+    path == wanted
+        || path
+            .split('/')
+            .map(decoded)
+            .eq(wanted.split('/').map(Cow::Borrowed))
+}
+
+/// The path without empty elements, `.` and `..`, as <https://pkg.go.dev/path#Clean> makes it; a slash at its end stays.
+/// `None` for one that is clean.
+pub(super) fn cleaned(path: &str) -> Option<String> {
+    let mut elements: Vec<&str> = Vec::new();
+    for element in path.split('/') {
+        match element {
+            "" | "." => {}
+            ".." => {
+                elements.pop();
+            }
+            other => elements.push(other),
+        }
+    }
+    let mut clean = format!("/{}", elements.join("/"));
+    if path.ends_with('/') && !elements.is_empty() {
+        clean.push('/');
+    }
+    // A browser takes a backslash for a slash, and two of them for another host.
+    (clean != path).then(|| clean.replace('\\', "%5C"))
+}
+
+/// An element with its percent-encoded bytes decoded; as it is when its encoding is broken or hides no text.
+fn decoded(element: &str) -> Cow<'_, str> {
+    let decode = || {
+        let mut bytes = Vec::with_capacity(element.len());
+        let mut rest = element.as_bytes();
+        while let [first, after @ ..] = rest {
+            rest = match rest {
+                [b'%', high, low, after @ ..] => {
+                    let (high, low) = (
+                        char::from(*high).to_digit(16)?,
+                        char::from(*low).to_digit(16)?,
+                    );
+                    bytes.push(u8::try_from(high * 16 + low).ok()?);
+                    after
+                }
+                [b'%', ..] => return None,
+                _ => {
+                    bytes.push(*first);
+                    after
+                }
+            };
+        }
+        String::from_utf8(bytes).ok()
+    };
+    if element.contains('%') {
+        decode().map_or(Cow::Borrowed(element), Cow::Owned)
+    } else {
+        Cow::Borrowed(element)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoded_elements_are_the_same_path() {
+        for path in ["/metrics", "/%6detrics", "/%6Detric%73"] {
+            assert!(is(path, "/metrics"), "{path}");
+        }
+        assert!(is("/a%20b/c", "/a b/c"));
+        for path in [
+            "/metric",
+            "/metrics/",
+            "//metrics",
+            "/%6",
+            "/%zzetrics",
+            "/%6d",
+            "",
+        ] {
+            assert!(!is(path, "/metrics"), "{path}");
+        }
+        assert!(!is("/a%2Fb", "/a/b"), "an encoded slash separates nothing");
+    }
+
+    #[test]
+    fn paths_are_cleaned_as_go_does() {
+        for (path, clean) in [
+            ("//metrics", "/metrics"),
+            ("///metrics", "/metrics"),
+            ("/./metrics", "/metrics"),
+            ("/x/../metrics", "/metrics"),
+            ("/../metrics", "/metrics"),
+            ("/metrics/.", "/metrics"),
+            ("/metrics//", "/metrics/"),
+            ("//", "/"),
+            ("/..", "/"),
+            ("//example.com/x", "/example.com/x"),
+            ("/.//\\example.com", "/%5Cexample.com"),
+        ] {
+            assert_eq!(cleaned(path).as_deref(), Some(clean), "{path}");
+        }
+        for path in ["/", "/metrics", "/metrics/", "/a/b.c", "/...", "/%2e/x"] {
+            assert_eq!(cleaned(path), None, "{path}");
+        }
+    }
+}

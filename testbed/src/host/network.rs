@@ -1,0 +1,141 @@
+//! A network namespace on this host, with devices and a sysfs that belong to it alone.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    paths::find_program,
+    process::{Process, output, output_with_input},
+    wait::wait_until,
+};
+
+/// How long it may take to enter a namespace.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What a namespace's own process says when it is there and its sysfs is mounted.
+const READY: &str = "the sysfs is mounted";
+
+/// How many were made.
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+/// A network namespace. It ends when this is dropped, with its devices.
+pub struct Network {
+    name: String,
+    /// Lives in the namespace, and keeps its sysfs.
+    holder: Process,
+}
+
+impl Network {
+    /// A namespace with a loopback that is up.
+    ///
+    /// # Errors
+    /// This process is not root, or `ip` is missing.
+    pub fn new(name: &str) -> Result<Self> {
+        // A name is unique on this host, whoever else makes namespaces.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{name}-{}-{number}", std::process::id());
+        output(ip()?.args(["netns", "add", &name]))?;
+        // `ip netns exec` mounts a sysfs that shows this namespace.
+        let script = format!("echo '{READY}'; exec sleep infinity");
+        let mut command = ip()?;
+        command.args(["netns", "exec", &name, "sh", "-c", &script]);
+        let network = Self {
+            holder: Process::spawn(&mut command)?,
+            name,
+        };
+        network.ip("link set lo up")?;
+        network.ready()
+    }
+
+    fn ready(mut self) -> Result<Self> {
+        wait_until("a process in a namespace", PATIENCE, || {
+            self.holder.check()?;
+            Ok(self.holder.log()?.contains(READY).then_some(()))
+        })?;
+        Ok(self)
+    }
+
+    /// Its name for `ip`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `ip` in it with these words.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn ip(&self, words: &str) -> Result<()> {
+        output(ip()?.args(["-n", &self.name]).args(words.split(' '))).map(drop)
+    }
+
+    /// Runs `ip` in it once for many lines.
+    ///
+    /// # Errors
+    /// The kernel refused one.
+    pub fn ip_batch(&self, lines: &str) -> Result<()> {
+        let arguments = ["-n", &self.name, "-batch", "-"];
+        output_with_input(ip()?.args(arguments), lines).map(drop)
+    }
+
+    /// Its sysfs as processes elsewhere see it.
+    pub fn sysfs(&self) -> PathBuf {
+        Path::new("/proc")
+            .join(self.holder.id().to_string())
+            .join("root/sys")
+    }
+
+    /// Starts a server in it that takes its socket from systemd, and returns its port of 127.0.0.1 on the host: no device of the
+    /// namespace carries what is asked and answered.
+    ///
+    /// # Errors
+    /// The program is not there.
+    pub fn serve(&self, program: &Path, arguments: &[&str]) -> Result<(Process, u16)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        let holder = self.holder.id().to_string();
+        let mut command = Command::new(find_program("nsenter").context("nsenter is missing")?);
+        command
+            .args(["--target", &holder, "--mount", "--net", "sh", "-c"])
+            .arg("export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\" 3<&0 0</dev/null")
+            .arg("sh")
+            .arg(program)
+            .arg("--web.systemd-socket")
+            .args(arguments);
+        let socket = Stdio::from(OwnedFd::from(listener));
+        Ok((Process::spawn_with_input(&mut command, socket)?, port))
+    }
+
+    /// The names of its devices.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn devices(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.sysfs().join("class/net"))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Ok(mut ip) = ip() {
+            // Its processes end with the holder and the servers.
+            let _ = output(ip.args(["netns", "delete", &self.name]));
+        }
+    }
+}
+
+fn ip() -> Result<Command> {
+    Ok(Command::new(find_program("ip").context("ip is missing")?))
+}
