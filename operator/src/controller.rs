@@ -79,9 +79,14 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
     let (failed, repeats) = (Notify::new(), Repeats::default());
     let note_failure = |error: &(dyn std::error::Error + 'static)| {
         failed.notify_one();
-        let error = api_error::within(error).map_or_else(|| error.to_string(), api_error::text);
+        let cause = api_error::within(error);
+        let error = cause.map_or_else(|| error.to_string(), api_error::text);
         if repeats.is_new(&error) {
             tracing::warn!(namespace, error, "a watch failed; retrying");
+            if cause.is_some_and(is_refused) {
+                // They report what is missing.
+                context.wake_all(in_scope);
+            }
         }
     };
 
@@ -154,7 +159,12 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
 }
 
 fn controller(client: &Client, namespace: Option<&str>) -> Controller<Guarded> {
-    let all = watcher::Config::default().timeout(WATCH_SECONDS);
+    let all = watcher::Config {
+        // With several pages, the passes over the resources of the first one would begin before the whole list replaces what the
+        // store has, and its end triggers no pass: what was created or changed meanwhile would be missed.
+        page_size: None,
+        ..watcher::Config::default().timeout(WATCH_SECONDS)
+    };
     Controller::new(api::<Guarded>(client, namespace), all).trigger_backoff(backoff::watches())
 }
 

@@ -118,9 +118,11 @@ impl Reads<'_> {
         (daemon_set, complaints)
     }
 
-    /// Reads the problems of the pods, unless every node has a ready one.
+    /// Reads the problems of the pods, unless every node has a ready one. While the watch fails, this shows whether the pods
+    /// can be read at all.
     async fn complaints(&self, daemon_set: Option<&DaemonSet>) -> Complaints {
-        let Some(set) = daemon_set.filter(|set| !has_ready_pods(set)) else {
+        let is_failing = self.pods.is_failing(self.owner);
+        let Some(set) = daemon_set.filter(|set| is_failing || !has_ready_pods(set)) else {
             return Complaints::default();
         };
         let mut unread = Vec::new();

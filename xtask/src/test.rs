@@ -123,6 +123,8 @@ fn cargo_test(options: &Options, features: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(repository())
+        // Errors name what failed; of panics, `RUST_BACKTRACE` shows the calls.
+        .env("RUST_LIB_BACKTRACE", "0")
         .args(["test", "--locked"])
         .args(features);
     let selects = |argument: &String| argument == "-p" || argument.starts_with("--package");

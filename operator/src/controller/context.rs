@@ -123,6 +123,14 @@ impl Context {
         }
     }
 
+    /// Asks for passes over these resources.
+    pub(crate) fn wake_all(&self, is_meant: impl Fn(&Owner) -> bool) {
+        for Remembered { owner, .. } in self.remembered().values().filter(|it| is_meant(&it.owner))
+        {
+            self.wakes.wake(&owner.namespace, &owner.name);
+        }
+    }
+
     pub(crate) fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
         self.remembered.lock()
     }

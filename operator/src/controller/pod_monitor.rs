@@ -50,8 +50,8 @@ impl Pass<'_> {
         let present = pod_monitors::pod_monitor(&self.context.client, self.owner).await;
         let is_required = spec.scrape.monitor_mode == MonitorMode::Enabled;
         if matches!(present, Child::Foreign) && !is_required {
-            // It was written by hand, and stays.
-            self.monitor = MonitorSeen::Needless;
+            // It was written by hand, and stays. That it is deleted would be noticed by no watch.
+            self.monitor = MonitorSeen::Unknown;
             return;
         }
         let seen = read(&present, &self.owner.workload());

@@ -17,7 +17,7 @@ use crate::{
         pass::Pass,
         recall::recall,
         rest::resting,
-        schedule::{AFTER_A_STEP, LONGEST_PAUSE, pause, retry_after, until},
+        schedule::{AFTER_A_STEP, LONGEST_PAUSE, UNWATCHED_INTERVAL, pause, retry_after, until},
         stand_aside::stand_aside,
         supervision::BlockingWork,
         telling::{News, report, tell},
@@ -83,6 +83,7 @@ pub(crate) async fn reconcile(
         && let Some(pause) = resting(resource, owner, context, *since)
     {
         let seconds = begin.elapsed().as_secs_f64();
+        context.metrics.rested(owner, context.clock.now());
         context.metrics.passed("Success", seconds);
         return Some(pause);
     }
@@ -128,6 +129,9 @@ async fn serve(
     }
     if pass.is_complete && !pass.is_settled && pass.problems.is_empty() {
         pass.due = pass.due.min(AFTER_A_STEP);
+    }
+    if !pass.is_watched() {
+        pass.due = pass.due.min(UNWATCHED_INTERVAL);
     }
     match report(&pass).await {
         Ok(is_reported) => pass.begin_rest(news, is_reported),

@@ -36,7 +36,8 @@ pub(super) fn resting(
     let conditions = Conditions::new(resource, news, jumps, ours_since, monitors);
     let is_unchanged = rest.holds(&conditions, now, Instant::now())
         && context.versions.show(&owner.namespace, &rest.objects)
-        && is_watched(owner, context);
+        && is_watched(owner, context)
+        && context.prober.is_at_work(owner);
     if !is_unchanged {
         context.rests.end(&owner.uid);
         return None;
@@ -51,6 +52,19 @@ fn is_watched(owner: &Owner, context: &Context) -> bool {
 }
 
 impl Pass<'_> {
+    /// Whether every change of what the pass read would be noticed from now on.
+    pub(super) fn is_watched(&self) -> bool {
+        let complaints = self.observed.complaints.as_ref();
+        // Events are not watched.
+        let reads_events = complaints.is_some_and(|read| read.reads_events);
+        let objects = read_objects(self.observed, self.owner);
+        let are_shown = objects.is_some_and(|objects| {
+            let versions = &self.context.versions;
+            versions.show(&self.owner.namespace, &objects)
+        });
+        !reads_events && are_shown && is_watched(self.owner, self.context)
+    }
+
     /// Lets the resource rest if nothing is left to do. `news` is how often something had happened before the pass read
     /// anything. `is_reported`: the status in the resource is up to date.
     pub(super) fn begin_rest(&self, news: u64, is_reported: bool) {

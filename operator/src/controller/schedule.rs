@@ -28,9 +28,9 @@ const CONFLICTS_END: Duration = Duration::from_secs(4);
 /// How soon what was just written is read back.
 pub(crate) const AFTER_A_STEP: Duration = Duration::from_secs(1);
 
-/// How often the objects of other issuers and the user-supplied Secrets are read while their watch does not work, or something
-/// is wrong with them.
-pub(crate) const FOREIGN_INTERVAL: Duration = Duration::from_secs(60);
+/// How often everything is read while a watch does not work or has not shown yet what was read, and where something is wrong
+/// with the objects of other issuers or the user-supplied Secrets.
+pub(crate) const UNWATCHED_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Returns how soon to retry; `None` if nothing failed.
 pub(crate) fn retry_after(
@@ -55,7 +55,7 @@ pub(crate) fn retry_after(
 fn longest_retry(problem: &Problem, backoff: Duration, timers: &Timers) -> Duration {
     match problem {
         Problem::IssuerNotReady(_) => timers.probe_interval.unsigned_abs(),
-        Problem::NoPassword(_) => FOREIGN_INTERVAL,
+        Problem::NoPassword(_) => UNWATCHED_INTERVAL,
         problem if problem.is_conflict() && backoff < CONFLICTS_END => AFTER_A_CONFLICT,
         _ => Duration::MAX,
     }
@@ -72,7 +72,7 @@ pub(crate) fn pause(
     let longest = if is_watched {
         LONGEST_PAUSE
     } else {
-        FOREIGN_INTERVAL
+        UNWATCHED_INTERVAL
     };
     until(deadline, now)
         .min(timers.sample_interval.unsigned_abs())

@@ -164,6 +164,12 @@ impl Pods {
             .is_some_and(|watch| watch.is_current(Instant::now()))
     }
 
+    /// Whether the watch failed a moment ago.
+    pub fn is_failing(&self, owner: &Owner) -> bool {
+        self.watch(owner)
+            .is_some_and(|watch| watch.is_failing(Instant::now()))
+    }
+
     /// Returns the pods of a resource as they were last seen; `None` if the watch does not show them at the moment.
     pub fn watched(&self, owner: &Owner) -> Option<Vec<Arc<ExporterPod>>> {
         self.watch(owner)?.of(owner, Instant::now())
@@ -256,6 +262,10 @@ impl PodWatch {
 
     fn is_current(&self, now: Instant) -> bool {
         self.0.lock().health.is_current(now)
+    }
+
+    fn is_failing(&self, now: Instant) -> bool {
+        self.0.lock().health.is_failing(now)
     }
 
     fn of(&self, owner: &Owner, now: Instant) -> Option<Vec<Arc<ExporterPod>>> {

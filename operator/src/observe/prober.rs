@@ -131,6 +131,14 @@ impl Prober {
         }
     }
 
+    /// Whether it asks the exporters of a resource.
+    pub fn is_at_work(&self, owner: &Owner) -> bool {
+        let tasks = self.tasks.lock();
+        tasks
+            .get(&owner.uid)
+            .is_some_and(|task| !task.handle.is_finished())
+    }
+
     /// Asks the exporters of a resource from now on. `held` are the nodes that hold up a rotation; `None` if that is not
     /// known at the moment.
     pub fn direct(&self, owner: &Owner, topic: Topic, held: Option<BTreeSet<String>>) {
@@ -179,7 +187,10 @@ impl Prober {
 
     fn desk(&self, owner: &Owner) -> Option<Arc<Desk>> {
         let tasks = self.tasks.lock();
-        tasks.get(&owner.uid).map(|task| task.desk.clone())
+        let at_work = tasks
+            .get(&owner.uid)
+            .filter(|task| !task.handle.is_finished());
+        at_work.map(|task| task.desk.clone())
     }
 
     fn begin(&self, owner: &Owner, topic: Topic) -> Task {

@@ -17,10 +17,13 @@ pub struct WatchHealth {
 impl WatchHealth {
     /// Whether the watch can be relied on.
     pub fn is_current(&self, now: Instant) -> bool {
-        let is_distrusted = self
-            .failed
-            .is_some_and(|failed| now.saturating_duration_since(failed) < DISTRUST);
-        self.is_listed && !is_distrusted
+        self.is_listed && !self.is_failing(now)
+    }
+
+    /// Whether it failed a moment ago.
+    pub fn is_failing(&self, now: Instant) -> bool {
+        self.failed
+            .is_some_and(|failed| now.saturating_duration_since(failed) < DISTRUST)
     }
 }
 

@@ -261,6 +261,11 @@ impl Metrics {
         }
     }
 
+    /// Records a pass that found nothing changed.
+    pub fn rested(&self, owner: &Owner, now: Timestamp) {
+        self.set(&self.success, owner, now);
+    }
+
     /// Records what a pass observed.
     pub fn seen(&self, seen: &Seen<'_>, status: &SecureExporterStatus, now: Timestamp) {
         let owner = seen.owner;

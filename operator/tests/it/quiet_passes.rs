@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::DaemonSet,
     core::v1::{ConfigMap, Secret, Service, ServiceAccount},
@@ -94,6 +95,8 @@ struct Watched {
     store: Arc<Mutex<Store>>,
     context: Arc<Context>,
     resource: SecureExporter,
+    /// The pause after the last pass.
+    pause: Duration,
 }
 
 impl Watched {
@@ -108,6 +111,7 @@ impl Watched {
             store,
             context,
             resource: resource(),
+            pause: Duration::ZERO,
         }
     }
 
@@ -140,7 +144,8 @@ impl Watched {
     async fn pass(&mut self) -> Vec<String> {
         self.api.take_requests();
         let next = supervised(&self.resource, &owner(), &self.context).await;
-        assert!(next.is_some_and(|next| next > Duration::ZERO));
+        self.pause = next.expect("a next pass");
+        assert!(self.pause > Duration::ZERO);
         let requests = self.api.take_requests();
         for request in &requests {
             if request.path.ends_with("/status") {
@@ -207,5 +212,45 @@ async fn whatever_happens_is_read_again() {
         .annotations
         .get_or_insert_default();
     annotations.insert("secureexporter.dev/rotate".into(), "certificate:1".into());
+    assert!(watched.pass().await.len() >= 9);
+}
+
+/// An alert fires when the last success is long ago.
+#[tokio::test]
+async fn a_pass_over_a_resource_at_rest_is_a_success() {
+    let mut watched = Watched::new().await;
+    watched.rest().await;
+    let metrics = &watched.context.metrics;
+    let never = format!(
+        "secure_exporter_operator_last_success_timestamp_seconds{{{}}} 0.0",
+        r#"namespace="monitoring",name="nodes""#
+    );
+    metrics.rested(&owner(), Timestamp::UNIX_EPOCH);
+    assert!(metrics.text().contains(&never), "{}", metrics.text());
+    assert_eq!(watched.pass().await, Vec::<String>::new());
+    let metrics = watched.context.metrics.text();
+    assert!(!metrics.contains(&never), "{metrics}");
+}
+
+/// What changed between the read and the first list of a watch woke nobody.
+#[tokio::test]
+async fn what_no_watch_has_shown_yet_is_soon_read_again() {
+    let soon = Duration::from_secs(66);
+    let mut watched = Watched::new().await;
+    for _ in 0..5 {
+        watched.pass().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(watched.pause <= soon, "{:?}", watched.pause);
+    watched.list_all();
+    watched.pass().await;
+    assert!(watched.pause > soon, "{:?}", watched.pause);
+}
+
+#[tokio::test]
+async fn nothing_rests_on_a_prober_that_has_ended() {
+    let mut watched = Watched::new().await;
+    watched.rest().await;
+    watched.context.prober.forget(&owner().uid);
     assert!(watched.pass().await.len() >= 9);
 }

@@ -184,6 +184,14 @@ impl Rotation {
         self.operator.log()
     }
 
+    /// The end of the log.
+    fn last_words(&self) -> Result<String> {
+        let log = self.log()?;
+        let lines: Vec<_> = log.lines().collect();
+        let begin = lines.len().saturating_sub(30);
+        Ok(lines.get(begin..).unwrap_or_default().join("\n"))
+    }
+
     /// Waits for the end of the rotation, and for a certificate that is requested then: new requests must be seen, too.
     fn wait_end(&self) -> Result<()> {
         self.wait_for(2)?;
@@ -194,7 +202,7 @@ impl Rotation {
             ensure!(
                 serial(&self.stage.status()?) != before,
                 "it is still the same; {}",
-                self.log()?
+                self.last_words()?
             );
             Ok(Some(()))
         })?;
@@ -212,11 +220,11 @@ impl Rotation {
             let status = self
                 .stage
                 .status()
-                .with_context(|| self.log().unwrap_or_default())?;
+                .with_context(|| self.last_words().unwrap_or_default())?;
             let steady = status["rotation"].is_null()
                 && status["trust"]["bundledGenerations"] == json!([generation])
                 && status["credentials"]["acceptedGenerations"] == json!([generation]);
-            ensure!(steady, "{status}; {}", self.log()?);
+            ensure!(steady, "{status}; {}", self.last_words()?);
             Ok(Some(()))
         })
     }

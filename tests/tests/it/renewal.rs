@@ -239,8 +239,24 @@ fn refuse_daemon_sets(stage: &Stage, namespace: &str) -> Result<()> {
             "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}},
         },
     });
+    wait_until("the DaemonSet", Duration::from_secs(30), || {
+        stage.kubectl.find("daemonset", "nodes")
+    })?;
     stage.kubectl.apply(&policy)?;
     stage.kubectl.apply(&binding)?;
+    // The API server takes a moment to enforce it.
+    wait_until("the policy", Duration::from_secs(30), || {
+        let attempt = stage.kubectl.run(&[
+            "annotate",
+            "daemonset",
+            "nodes",
+            "example.com/refused=1",
+            "--dry-run=server",
+        ]);
+        let is_refused =
+            |error: anyhow::Error| format!("{error:#}").contains("no DaemonSets today");
+        Ok(attempt.is_err_and(is_refused).then_some(()))
+    })?;
     // A change that the operator must write, or nothing would be refused.
     stage
         .kubectl
