@@ -74,6 +74,15 @@ fn the_certificate_is_renewed_behind_every_obstacle() -> Result<()> {
 
 fn renews_behind(slot: &Slot, name: &str, obstacle: Obstacle, restarted: bool) -> Result<()> {
     let stage = Stage::new(slot, name)?;
+    // They exist if the test is repeated on the same control plane.
+    for kind in [
+        "validatingadmissionpolicybinding",
+        "validatingadmissionpolicy",
+    ] {
+        stage
+            .kubectl
+            .run(&["delete", kind, name, "--ignore-not-found"])?;
+    }
     let port = free_port()?;
     let operator = operator(&stage, port, true)?;
     stage.kubectl.apply(&exporter(&["cpu"]))?;
