@@ -62,12 +62,12 @@ fn every_value_of_the_chart_is_described() {
     }
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     folder.parent().unwrap().to_owned()
 }
 
-fn read(file: &Path) -> String {
+pub(crate) fn read(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
@@ -82,7 +82,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 /// A page without its blocks of code.
-fn prose(page: &str) -> String {
+pub(crate) fn prose(page: &str) -> String {
     page.split("\n```")
         .step_by(2)
         .collect::<Vec<_>>()
@@ -120,7 +120,7 @@ fn follow(page: &Path, link: &str) -> Result<(), &'static str> {
 }
 
 /// The anchors of a page, as GitHub derives them from headings, and those that are written as HTML.
-fn anchors(page: &str) -> BTreeSet<String> {
+pub(crate) fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let of_headings = headings.map(|line| {
         let title = line.trim_start_matches('#').trim().to_lowercase();

@@ -9,3 +9,4 @@
 
 mod documentation;
 mod imports;
+mod troubleshooting;
