@@ -72,7 +72,7 @@ pub(crate) fn read(file: &Path) -> String {
 }
 
 /// The README, the guide for contributors, and the pages in `docs/`.
-fn pages() -> Vec<PathBuf> {
+pub(crate) fn pages() -> Vec<PathBuf> {
     let folder = fs::read_dir(root().join("docs")).unwrap();
     let files = folder.map(|entry| entry.unwrap().path());
     let is_page = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "md");

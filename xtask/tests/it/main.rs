@@ -9,4 +9,5 @@
 
 mod documentation;
 mod imports;
+mod manifests;
 mod troubleshooting;
