@@ -25,7 +25,12 @@ fn every_field_in_a_manifest_exists() {
         let is_ours = manifest["kind"] == "SecureExporter" || manifest["kind"].is_null();
         if is_ours && !manifest["spec"].is_null() {
             count += 1;
-            check(&schema, &manifest["spec"], &format!("{place}: spec"), &mut problems);
+            check(
+                &schema,
+                &manifest["spec"],
+                &format!("{place}: spec"),
+                &mut problems,
+            );
         }
     }
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
