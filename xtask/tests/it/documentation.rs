@@ -62,17 +62,17 @@ fn every_value_of_the_chart_is_described() {
     }
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     folder.parent().unwrap().to_owned()
 }
 
-fn read(file: &Path) -> String {
+pub(crate) fn read(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 /// The README, the guide for contributors, and the pages in `docs/`.
-fn pages() -> Vec<PathBuf> {
+pub(crate) fn pages() -> Vec<PathBuf> {
     let folder = fs::read_dir(root().join("docs")).unwrap();
     let files = folder.map(|entry| entry.unwrap().path());
     let is_page = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "md");
@@ -82,7 +82,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 /// A page without its blocks of code.
-fn prose(page: &str) -> String {
+pub(crate) fn prose(page: &str) -> String {
     page.split("\n```")
         .step_by(2)
         .collect::<Vec<_>>()
@@ -120,7 +120,7 @@ fn follow(page: &Path, link: &str) -> Result<(), &'static str> {
 }
 
 /// The anchors of a page, as GitHub derives them from headings, and those that are written as HTML.
-fn anchors(page: &str) -> BTreeSet<String> {
+pub(crate) fn anchors(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter(|line| line.starts_with('#'));
     let of_headings = headings.map(|line| {
         let title = line.trim_start_matches('#').trim().to_lowercase();

@@ -9,3 +9,5 @@
 
 mod documentation;
 mod imports;
+mod manifests;
+mod troubleshooting;
