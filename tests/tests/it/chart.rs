@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use testbed::{kubectl::Kubectl, paths, process::output, servers, slot::Slot, test_clusters};
 
 mod definition;
+mod resources;
 mod values;
 
 const MONITORING: [&str; 2] = ["prometheusrules", "servicemonitors"];
