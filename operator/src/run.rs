@@ -244,7 +244,7 @@ async fn wait_for_definition(client: &Client) {
             Ok(None) if !repeats.is_new("absent") => {}
             Ok(None) => tracing::warn!(
                 name,
-                "the CustomResourceDefinition is not installed; to install it: kubectl apply --server-side -f charts/secure-exporter/crds"
+                "the CustomResourceDefinition is not installed; to install it: set crds.enabled of the Helm chart, or kubectl apply --server-side -f crds"
             ),
             // Without permission to read definitions, resources may still be watched.
             Err(kube::Error::Api(refused)) if refused.code == 403 => return,

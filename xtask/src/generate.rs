@@ -60,7 +60,10 @@ fn files() -> Result<Vec<(PathBuf, String)>> {
     let name = "secureexporters.secureexporter.dev.yaml";
     Ok(vec![
         (PathBuf::from("crds").join(name), crd.clone()),
-        // Helm installs what lies in a chart's own crds folder.
-        (PathBuf::from("charts/secure-exporter/crds").join(name), crd),
+        // Not in the chart's folder crds, of which Helm would install but never upgrade the content.
+        (
+            PathBuf::from("charts/secure-exporter/definitions").join(name),
+            crd,
+        ),
     ])
 }

@@ -366,6 +366,33 @@ fn values_that_cannot_be_are_refused_by_name() -> Result<()> {
 }
 
 #[test]
+fn a_flag_that_the_chart_sets_cannot_be_set_again() -> Result<()> {
+    let _slot = Slot::shared();
+    let all = "allowedPodLabelPrefixes={a},allowedPodAnnotationPrefixes={a},allowedPriorityClasses={a},requireReferenceLabel=true";
+    let text = template(&["--set", all])?;
+    let arguments = text.lines().filter_map(|line| {
+        let argument = line.trim().strip_prefix("- ")?.trim_matches('"');
+        argument.starts_with("--").then_some(argument)
+    });
+    let by_variables = [
+        "--exporter-image=x",
+        "--allowed-images=x",
+        "--release=x/x",
+        "--watch-namespaces=x",
+    ];
+    let arguments: Vec<&str> = arguments.chain(by_variables).collect();
+    ensure!(arguments.len() > 20, "only {arguments:?}");
+    for argument in arguments {
+        let refusal = with_values(&json!({"extraArgs": [argument]})).err();
+        let refusal = refusal.with_context(|| format!("accepted: {argument}"))?;
+        let (flag, _) = argument.split_once('=').unwrap_or((argument, ""));
+        let told = format!("extraArgs must not contain {flag}, because the chart sets it");
+        ensure!(format!("{refusal:#}").contains(&told), "{refusal:#}");
+    }
+    Ok(())
+}
+
+#[test]
 fn each_alert_links_to_what_to_do() -> Result<()> {
     let _slot = Slot::shared();
     let text = template(&["--set", "prometheusRule.mode=Enabled"])?;
