@@ -177,7 +177,7 @@ impl Collector for Perf {
         }
         let mut skipped = Skipped::default();
         for event in &mut self.events {
-            skipped.part(event.write(&self.tracefs, &cpus, out));
+            event.write(&self.tracefs, &cpus, out, &mut skipped);
         }
         skipped.result()
     }

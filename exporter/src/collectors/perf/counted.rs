@@ -86,9 +86,11 @@ impl Counted {
         tracefs: &[PathBuf],
         cpus: &[String],
         out: &mut Exposition,
-    ) -> Result<(), CollectError> {
-        let mut skipped = Skipped::default();
-        let event = self.source.event(tracefs)?;
+        skipped: &mut Skipped,
+    ) {
+        let Some(event) = skipped.part(self.source.event(tracefs)) else {
+            return;
+        };
         // One that comes back would not be counted by its old counter.
         self.counters
             .retain(|cpu, _| cpus.binary_search(cpu).is_ok());
@@ -106,7 +108,6 @@ impl Counted {
                 family.sample(&[("cpu", cpu.as_bytes())], count);
             }
         }
-        skipped.result()
     }
 }
 
@@ -168,7 +169,7 @@ fn with_fix(error: io::Error) -> io::Error {
         io::ErrorKind::PermissionDenied => io::Error::new(
             error.kind(),
             format!(
-                "{error}: it needs the capability CAP_PERFMON, and a sandbox that allows the system call"
+                "{error}: it needs the capability CAP_PERFMON or kernel.perf_event_paranoid=0, and no sandbox that forbids it"
             ),
         ),
         _ => error,
