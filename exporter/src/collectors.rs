@@ -18,6 +18,7 @@ mod diskstats;
 mod dmi;
 mod dmmultipath;
 mod drbd;
+mod drm;
 mod edac;
 mod entropy;
 mod ethtool;
@@ -44,8 +45,10 @@ mod network_route;
 mod nfs;
 mod nfsd;
 mod nvme;
+mod nvmesubsystem;
 mod os;
 mod pcidevice;
+mod perf;
 mod powersupplyclass;
 mod pressure;
 mod processes;
@@ -99,6 +102,7 @@ pub const TABLE: &[CollectorSpec] = &[
     dmi::SPEC,
     dmmultipath::SPEC,
     drbd::SPEC,
+    drm::SPEC,
     edac::SPEC,
     entropy::SPEC,
     ethtool::SPEC,
@@ -125,8 +129,10 @@ pub const TABLE: &[CollectorSpec] = &[
     nfs::SPEC,
     nfsd::SPEC,
     nvme::SPEC,
+    nvmesubsystem::SPEC,
     os::SPEC,
     pcidevice::SPEC,
+    perf::SPEC,
     powersupplyclass::SPEC,
     pressure::SPEC,
     processes::SPEC,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tracing::Level;
 
-use super::known::NODE_EXPORTER_COLLECTORS;
+use super::known::LEFT_OUT;
 use crate::collect::{CollectorSpec, HostNetwork, OptionKind, OptionSpec};
 use crate::collectors::TABLE;
 use crate::credentials::snapshot::Require;
@@ -43,12 +43,9 @@ pub(super) fn command() -> Command {
     );
     let command = TABLE.iter().fold(command, collector);
     // Turning off what is not there is no mistake: manifests in the field do it.
-    NODE_EXPORTER_COLLECTORS
-        .iter()
-        .filter(|name| !TABLE.iter().any(|spec| spec.name == **name))
-        .fold(command, |command, name| {
-            command.arg(switch(format!("no-collector.{name}"), "").hide(true))
-        })
+    LEFT_OUT.iter().fold(command, |command, name| {
+        command.arg(switch(format!("no-collector.{name}"), "").hide(true))
+    })
 }
 
 fn web(command: Command) -> Command {

@@ -1,87 +1,7 @@
 //! What node_exporter understands and this exporter does not.
 
-/// Collectors of node_exporter for Linux. Those in our own table are looked up there first.
-pub(super) const NODE_EXPORTER_COLLECTORS: &[&str] = &[
-    "arp",
-    "bcache",
-    "bcachefs",
-    "bonding",
-    "btrfs",
-    "buddyinfo",
-    "cgroups",
-    "conntrack",
-    "cpu",
-    "cpu_vulnerabilities",
-    "cpufreq",
-    "diskstats",
-    "dmi",
-    "dmmultipath",
-    "drbd",
-    "drm",
-    "edac",
-    "entropy",
-    "ethtool",
-    "fibrechannel",
-    "filefd",
-    "filesystem",
-    "hwmon",
-    "infiniband",
-    "interrupts",
-    "ipvs",
-    "kernel_hung",
-    "ksmd",
-    "lnstat",
-    "loadavg",
-    "logind",
-    "mdadm",
-    "meminfo",
-    "meminfo_numa",
-    "mountstats",
-    "netclass",
-    "netdev",
-    "netstat",
-    "network_route",
-    "nfs",
-    "nfsd",
-    "ntp",
-    "nvme",
-    "nvmesubsystem",
-    "os",
-    "pcidevice",
-    "perf",
-    "powersupplyclass",
-    "pressure",
-    "processes",
-    "qdisc",
-    "rapl",
-    "runit",
-    "schedstat",
-    "selinux",
-    "slabinfo",
-    "sockstat",
-    "softirqs",
-    "softnet",
-    "stat",
-    "supervisord",
-    "swap",
-    "sysctl",
-    "systemd",
-    "tapestats",
-    "tcpstat",
-    "textfile",
-    "thermal_zone",
-    "time",
-    "timex",
-    "udp_queues",
-    "uname",
-    "vmstat",
-    "watchdog",
-    "wifi",
-    "xfrm",
-    "xfs",
-    "zfs",
-    "zoneinfo",
-];
+/// Collectors of node_exporter for Linux that are not in our own table, because it is about to remove them.
+pub(super) const LEFT_OUT: [&str; 3] = ["ntp", "runit", "supervisord"];
 
 /// Why a flag that node_exporter has is not taken; `None` for one that it has not either.
 pub(super) fn refusal(flag: &str) -> Option<String> {
@@ -96,22 +16,19 @@ pub(super) fn refusal(flag: &str) -> Option<String> {
     let (collector, option) = rest
         .split_once('.')
         .map_or((rest, None), |(name, option)| (name, Some(option)));
-    if !NODE_EXPORTER_COLLECTORS.contains(&collector) {
-        return None;
+    if LEFT_OUT.contains(&collector) {
+        return Some(format!(
+            "{flag}: node_exporter's collector {collector} is not implemented here (node_exporter is about to remove it): \
+             remove the flag"
+        ));
     }
-    let implemented = crate::collectors::TABLE
-        .iter()
-        .any(|spec| spec.name == collector);
-    match (implemented, option) {
-        (false, _) => Some(format!(
-            "{flag}: node_exporter's collector {collector} is not implemented here{}: remove the flag",
-            reason_of_collector(collector)
-        )),
-        (true, Some(_)) => Some(format!(
+    let mut table = crate::collectors::TABLE.iter();
+    let is_ours = table.any(|spec| spec.name == collector);
+    (is_ours && option.is_some()).then(|| {
+        format!(
             "{flag}: collector {collector} has no such option here (unknown or not implemented), try --help"
-        )),
-        (true, None) => None,
-    }
+        )
+    })
 }
 
 /// Of single flags.
@@ -132,14 +49,4 @@ fn reason(name: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
-}
-
-fn reason_of_collector(collector: &str) -> &'static str {
-    match collector {
-        "perf" => {
-            " (it needs calls for which there is no memory-safe interface, and rights that the exporter does without)"
-        }
-        "ntp" | "runit" | "supervisord" => " (node_exporter is about to remove it)",
-        _ => "",
-    }
 }

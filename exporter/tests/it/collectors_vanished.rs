@@ -18,7 +18,7 @@ type Class = (
 );
 
 /// Classes of devices.
-const CLASSES: [Class; 10] = [
+const CLASSES: [Class; 12] = [
     (
         "netclass",
         "class/net/{}",
@@ -54,6 +54,16 @@ const CLASSES: [Class; 10] = [
         "nvme",
         "class/nvme/nvme{}",
         &[("model", "m"), ("state", "live")],
+    ),
+    (
+        "nvmesubsystem",
+        "class/nvme-subsystem/nvme-subsys{}",
+        &[("subsysnqn", "nqn.2014-08.org.example:a"), ("model", "m")],
+    ),
+    (
+        "drm",
+        "class/drm/card{}/device",
+        &[("uevent", "DRIVER=amdgpu"), ("gpu_busy_percent", "3")],
     ),
     (
         "mdadm",

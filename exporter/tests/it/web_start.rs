@@ -94,7 +94,7 @@ fn mistakes_are_named_with_their_place() {
 
 #[test]
 fn flags_are_refused_by_name() {
-    assert!(refusal(&["--collector.drm"]).contains("drm is not implemented"));
+    assert!(refusal(&["--collector.ntp"]).contains("ntp is not implemented"));
     assert!(refusal(&["--no-such-flag"]).contains("unknown long flag '--no-such-flag'"));
     assert!(
         refusal(&["--collector.netdev.device-exclude=("])

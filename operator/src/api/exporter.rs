@@ -83,11 +83,13 @@ impl LogLevel {
     ).message("a collector cannot be both enabled and disabled"))]
 pub struct Collectors {
     /// Collectors to run in addition to the default ones, by node_exporter's names. systemd and logind do not work in a pod,
-    /// because they need the node's message bus.
+    /// because they need the node's message bus, and perf does not, because it needs the capability CAP_PERFMON.
     #[x_kube(
         merge_strategy = ListMerge::Set,
         validation = Rule::new("!('systemd' in self) && !('logind' in self)")
             .message("the collectors systemd and logind cannot be enabled, because they need the node's message bus, which is not mounted into the pods; run secure-exporter as a service on the node for them"),
+        validation = Rule::new("!('perf' in self)")
+            .message("the collector perf cannot be enabled, because it needs the capability CAP_PERFMON, which the pods do not have; run secure-exporter as a service on the node for it"),
     )]
     #[schemars(length(max = 64), inner(length(min = 1, max = 63)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -184,6 +184,10 @@ fn invalid_specs_are_refused_with_the_reason() {
             json!({"exporter": {"collectors": {"enabled": ["logind"]}}}),
         ),
         (
+            "needs the capability CAP_PERFMON",
+            json!({"exporter": {"collectors": {"enabled": ["perf"]}}}),
+        ),
+        (
             "affinity may only contain nodeAffinity",
             json!({"workload": {"affinity": {"podAntiAffinity": {}}}}),
         ),

@@ -28,10 +28,6 @@ pub(crate) const CREDENTIALS_PATH: &str = "/etc/secure-exporter";
 /// Environment variable with the node's name, for pods that do not share the node's host name.
 pub(crate) const NODE_NAME: &str = "NODE_NAME";
 
-/// Collectors that ask the node's message bus. Its socket is not mounted into the pods, because it gives a process more
-/// access to the node than metrics need.
-const NEED_MESSAGE_BUS: [&str; 2] = ["logind", "systemd"];
-
 /// How many typing errors a suggested name may differ by.
 const MAX_TYPING_ERRORS: usize = 3;
 
@@ -97,16 +93,13 @@ pub(crate) fn exporter(
             ),
         ));
     }
-    if let Some(index) = spec
-        .collectors
-        .enabled
-        .iter()
-        .position(|name| NEED_MESSAGE_BUS.contains(&name.as_str()))
-    {
-        return Err(SpecError::new(
-            format!("spec.exporter.collectors.enabled[{index}]"),
-            NO_MESSAGE_BUS,
-        ));
+    for (index, name) in spec.collectors.enabled.iter().enumerate() {
+        if let Some(problem) = cannot_work_in_a_pod(name) {
+            return Err(SpecError::new(
+                format!("spec.exporter.collectors.enabled[{index}]"),
+                problem,
+            ));
+        }
     }
     for (index, argument) in spec.extra_args.iter().enumerate() {
         check_argument(argument).map_err(|problem| in_argument(index, problem))?;
@@ -121,9 +114,21 @@ pub(crate) fn exporter(
     Ok(exporter)
 }
 
-const NO_MESSAGE_BUS: &str = "the collectors systemd and logind cannot work in a pod, because they need the node's message \
-                              bus, which is not mounted: remove them here, and where you need their metrics, run \
-                              secure-exporter as a service on the node";
+/// The reason why a collector shows nothing in the exporters' pods. They have neither the socket of the node's message bus,
+/// which gives a process more access to the node than metrics need, nor capabilities.
+fn cannot_work_in_a_pod(collector: &str) -> Option<&'static str> {
+    match collector {
+        "logind" | "systemd" => Some(
+            "the collectors systemd and logind cannot work in a pod, because they need the node's message bus, which is not \
+             mounted: remove them here, and where you need their metrics, run secure-exporter as a service on the node",
+        ),
+        "perf" => Some(
+            "the collector perf cannot work in a pod, because it needs the capability CAP_PERFMON, which the pods do not \
+             have: remove it here, and where you need its metrics, run secure-exporter as a service on the node",
+        ),
+        _ => None,
+    }
+}
 
 fn collectors(list: &str, names: &[String]) -> Result<Vec<String>, SpecError> {
     for (index, name) in names.iter().enumerate() {
@@ -176,10 +181,10 @@ fn check_argument(argument: &str) -> Result<(), String> {
     let collector = name
         .strip_prefix("--collector.")
         .and_then(|option| option.split('.').next());
-    if collector.is_some_and(|name| NEED_MESSAGE_BUS.contains(&name)) {
-        return Err(NO_MESSAGE_BUS.to_owned());
+    match collector.and_then(cannot_work_in_a_pod) {
+        Some(problem) => Err(problem.to_owned()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks the whole command line as the exporter does at its start. Without additional arguments there is nothing in it that
@@ -336,26 +341,43 @@ mod tests {
     }
 
     #[test]
-    fn collectors_that_need_the_message_bus_are_refused_with_the_reason() {
-        for (field, spec) in [
+    fn collectors_that_cannot_work_in_a_pod_are_refused_with_the_reason() {
+        for (field, spec, reason) in [
             (
                 "collectors.enabled[1]",
                 json!({"collectors": {"enabled": ["cpu", "systemd"]}}),
+                "message bus",
             ),
             (
                 "collectors.enabled[0]",
                 json!({"collectors": {"enabled": ["logind"]}}),
+                "message bus",
             ),
-            ("extraArgs[0]", json!({"extraArgs": ["--collector.logind"]})),
+            (
+                "collectors.enabled[0]",
+                json!({"collectors": {"enabled": ["perf"]}}),
+                "CAP_PERFMON",
+            ),
+            (
+                "extraArgs[0]",
+                json!({"extraArgs": ["--collector.logind"]}),
+                "message bus",
+            ),
             (
                 "extraArgs[0]",
                 json!({"extraArgs": ["--collector.systemd.unit-include=^a"]}),
+                "message bus",
+            ),
+            (
+                "extraArgs[0]",
+                json!({"extraArgs": ["--collector.perf"]}),
+                "CAP_PERFMON",
             ),
         ] {
             let error = refused(spec);
             assert_eq!(error.field, format!("spec.exporter.{field}"));
             assert!(
-                error.problem.contains("message bus") && error.problem.contains("as a service"),
+                error.problem.contains(reason) && error.problem.contains("as a service"),
                 "{error}"
             );
         }

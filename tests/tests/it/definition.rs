@@ -165,6 +165,10 @@ fn cases() -> Vec<Refused> {
             "need the node's message bus",
         ),
         refused(
+            json!({"exporter": {"collectors": {"enabled": ["perf"]}}}),
+            "needs the capability CAP_PERFMON",
+        ),
+        refused(
             json!({"workload": {"affinity": {"podAntiAffinity": {}}}}),
             "affinity may only contain nodeAffinity",
         ),

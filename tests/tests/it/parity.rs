@@ -2,6 +2,7 @@
 //! written. `parity/differences.txt` has everything that may differ.
 
 mod network_devices;
+mod perf_events;
 
 use std::{
     collections::BTreeSet,
@@ -32,16 +33,18 @@ use testbed::{
 const ALLOWED: &str = include_str!("parity/differences.txt");
 
 /// Collectors that run only when asked for and read procfs and sysfs alone.
-const OPTIONAL: [&str; 17] = [
+const OPTIONAL: [&str; 19] = [
     "buddyinfo",
     "cgroups",
     "cpu_vulnerabilities",
     "drbd",
+    "drm",
     "interrupts",
     "ksmd",
     "lnstat",
     "meminfo_numa",
     "mountstats",
+    "nvmesubsystem",
     "pcidevice",
     "processes",
     "slabinfo",

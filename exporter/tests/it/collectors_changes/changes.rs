@@ -377,6 +377,18 @@ pub const CASES: &[(&str, &str, &str, &str)] = &[
         "node_nvme_namespace_used_bytes{device=\"nvme0\",nsid=\"1\"} 4096",
     ),
     (
+        "sys/class/nvme-subsystem/nvme-subsys0/nvme2/state",
+        "connecting",
+        "live",
+        "node_nvmesubsystem_paths_live{subsystem=\"nvme-subsys0\"} 2",
+    ),
+    (
+        "sys/class/drm/card0/device/gpu_busy_percent",
+        "17",
+        "99",
+        "node_drm_gpu_busy_percent{card=\"card0\"} 99",
+    ),
+    (
         "sys/devices/system/edac/mc/mc0/csrow0/ch1_ce_count",
         "9",
         "10",

@@ -24,11 +24,12 @@ const MOVING: [&str; 4] = [
 ];
 /// System calls, sockets, the message bus; and what is read once in a process's life. What they tell moves by itself, and
 /// no file of the host has a part in it.
-pub const READ_NO_FILES: [&str; 10] = [
+pub const READ_NO_FILES: [&str; 11] = [
     "dmi",
     "ethtool",
     "logind",
     "network_route",
+    "perf",
     "qdisc",
     "systemd",
     "tcpstat",
