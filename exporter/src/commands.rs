@@ -79,7 +79,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The commands, for the help text of the flags.
 pub(crate) fn overview() -> String {
-    let mut text = "Commands, as the first argument (--help behind one tells more):\n".to_owned();
+    let mut text = "Commands, as the first argument (COMMAND --help shows more):\n".to_owned();
     for command in Arguments::command().get_subcommands() {
         let about = command.get_about().map(ToString::to_string);
         // Writing to a String cannot fail.

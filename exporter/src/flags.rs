@@ -45,7 +45,7 @@ pub struct Flags {
     pub require: Require,
     /// The path of the metrics.
     pub telemetry_path: String,
-    /// Scrapes in parallel; `None` is without a limit.
+    /// Maximum number of parallel scrapes; `None` means no limit.
     pub max_requests: Option<usize>,
     /// Whether `process_*` is left out.
     pub disable_exporter_metrics: bool,
@@ -55,7 +55,7 @@ pub struct Flags {
     pub worker_threads: usize,
     /// From which level on lines are logged.
     pub log_level: Level,
-    /// How log lines look.
+    /// Format of log lines.
     pub log_format: Format,
 }
 
@@ -82,7 +82,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
 pub fn check(arguments: impl IntoIterator<Item = OsString>) -> Result<(), FlagError> {
     match parse(arguments)? {
         Invocation::Print(_) => Err(FlagError(
-            "it asks for the help or the version, with which nothing is served".into(),
+            "the arguments ask for the help or the version, so nothing would be served".into(),
         )),
         Invocation::Run(flags) => Registry::new(&flags.collectors)
             .map(drop)
@@ -496,7 +496,7 @@ mod tests {
         let help = print("--help");
         assert!(print("-h") == help && print("--help-long") == help);
         for flag in ["--help-man", "--completion-script-bash"] {
-            assert!(refused(&[flag]).starts_with(&format!("{flag} is not taken: there ")));
+            assert!(refused(&[flag]).starts_with(&format!("{flag} is not supported: there ")));
         }
         assert!(
             help.contains("--collector.filesystem.mount-points-exclude")

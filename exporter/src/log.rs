@@ -68,7 +68,7 @@ pub fn start(level: Level, format: Format) {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
-        tracing::error!(thread, %panic, "a thread has panicked");
+        tracing::error!(thread, %panic, "a thread panicked");
     }));
 }
 
@@ -139,7 +139,7 @@ impl LineWriter {
 /// The line that stands where `count` lines are missing.
 fn loss(format: Format, now: time::OffsetDateTime, count: u64) -> String {
     let fields = Fields {
-        message: "log lines were dropped: there were too many, or standard error did not take them"
+        message: "log lines were dropped because there were too many or standard error was blocked"
             .into(),
         others: vec![("count", Value::Bare(count.to_string()))],
     };

@@ -44,7 +44,7 @@ fn serve(flags: &flags::Flags) -> ExitCode {
     match run::run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "secure-exporter cannot serve");
+            tracing::error!(%error, "cannot start secure-exporter");
             ExitCode::FAILURE
         }
     }

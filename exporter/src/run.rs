@@ -83,7 +83,7 @@ fn max_connections() -> u32 {
         tracing::info!(
             connections,
             open_files = files,
-            "fewer connections at a time than usual, because of the limit of open files"
+            "the limit on open files allows fewer connections at a time than usual"
         );
     }
     connections
@@ -124,7 +124,7 @@ fn tell_of_network(settings: &Settings) -> Result<(), HostNetworkError> {
     for (collector, source) in settings.left_out() {
         tracing::warn!(
             collector,
-            "collector is left out: from {source} it would show this process's own network and not the host's"
+            "collector is left out: with {source} it would show this process's own network rather than the host's"
         );
     }
     Ok(())
@@ -141,7 +141,7 @@ fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
         if now < tls.leaf.not_before || now > tls.leaf.not_after {
             tracing::warn!(
                 serial = tls.leaf.serial,
-                "the certificate is not valid now: clients that verify will refuse it"
+                "the serving certificate is not valid now: clients that verify it will refuse it"
             );
         }
         tls.log_warnings();

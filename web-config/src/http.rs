@@ -54,7 +54,7 @@ impl ResponseHeader {
             .find(|header| header.as_str() == name)
             .ok_or_else(|| {
                 let known = Self::ALL.map(Self::as_str).join(", ");
-                format!("HTTP header {name:?} can not be configured; only: {known}")
+                format!("HTTP header {name:?} cannot be configured; allowed: {known}")
             })
     }
 

@@ -223,7 +223,7 @@ fn users(raw: Spanned<Option<RawUsers>>) -> Result<BTreeMap<String, UserHashes>,
         .ok_or_else(|| {
             at(
                 line,
-                "basic_auth_users is present but empty, which would let everybody in; \
+                "basic_auth_users is present but empty, which would turn off authentication; \
                   add a user, or remove the key to serve without authentication",
             )
         })?;
@@ -238,7 +238,7 @@ fn user(name: Option<String>, raw: Spanned<RawHashes>) -> Result<(String, UserHa
     let name = name.ok_or_else(|| {
         at(
             line,
-            "basic_auth_users: a user has no name; put a name such as null or ~ into quotes",
+            "basic_auth_users: a user has no name; put names such as null or ~ in quotes",
         )
     })?;
     let wrong = |reason: String| at(line, &format!("basic_auth_users: user {name:?}: {reason}"));
@@ -366,9 +366,12 @@ fn yaml_error(error: &serde_saphyr::Error) -> ParseError {
         E::SerdeUnknownField {
             field, expected, ..
         } => {
-            format!("unknown key {field:?}; known here: {}", expected.join(", "))
+            format!(
+                "unknown key {field:?}; allowed here: {}",
+                expected.join(", ")
+            )
         }
-        E::DuplicateMappingKey { key: Some(key), .. } => format!("key {key:?} is written twice"),
+        E::DuplicateMappingKey { key: Some(key), .. } => format!("duplicate key {key:?}"),
         // serde would repeat the value, which may be a hash.
         E::SerdeInvalidType {
             unexpected,

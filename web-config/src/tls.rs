@@ -137,11 +137,9 @@ impl TlsVersion {
             "TLS12" => Ok(Self::Tls12),
             "TLS13" => Ok(Self::Tls13),
             "TLS10" | "TLS11" => Err(format!(
-                "{name} is broken (RFC 8996) and not served; write TLS12 or TLS13, or leave the key out"
+                "{name} is insecure (RFC 8996) and not supported; use TLS12 or TLS13, or remove the key"
             )),
-            _ => Err(format!(
-                "unknown TLS version {name:?}; write TLS12 or TLS13"
-            )),
+            _ => Err(format!("unknown TLS version {name:?}; use TLS12 or TLS13")),
         }
     }
 }
@@ -192,7 +190,7 @@ impl CipherSuite {
         }
         let known = Self::known();
         Err(if name.contains("_CBC_") {
-            format!("cipher suite {name} uses CBC, which is not served; choose from: {known}")
+            format!("cipher suite {name} uses CBC, which is not supported; choose from: {known}")
         } else {
             format!("unknown cipher suite {name:?}; choose from: {known}")
         })

@@ -97,7 +97,7 @@ impl fmt::Debug for BcryptHash {
 pub enum BcryptHashError {
     /// Apache's MD5 scheme, which `htpasswd` writes unless it is told otherwise.
     #[error(
-        "this is an MD5 hash ($apr1$), which `htpasswd -nbC 12` makes silently because -B is missing; \
+        "this is an MD5 hash ($apr1$), which `htpasswd -nbC 12` creates without a warning because -B is missing; \
          make a bcrypt hash with: htpasswd -nbBC 12 USER PASSWORD"
     )]
     Md5,

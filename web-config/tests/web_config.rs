@@ -360,7 +360,7 @@ fn weak_choices_are_refused_by_name_with_the_mend() {
         (
             "http_server_config:\n  headers:\n    Server: x\n".to_owned(),
             "\"Server\"",
-            "can not be configured",
+            "cannot be configured",
         ),
         (
             "http_server_config:\n  headers:\n    X-Frame-Options: maybe\n".to_owned(),

@@ -124,7 +124,7 @@ impl Ethtool {
         for _ in 0..TRIES {
             let count = self.driver(device)?.statistics;
             if count > MOST {
-                let text = format!("{count} counters, of which at most {MOST} are read");
+                let text = format!("it reports {count} counters, more than the maximum of {MOST}");
                 return Err(io::Error::other(text));
             }
             self.ask(device, &[GET_STRINGS, NAMES_OF_STATISTICS, count])?;
@@ -135,13 +135,15 @@ impl Ethtool {
                 return Ok(names.into_iter().zip(values).collect());
             }
         }
-        Err(io::Error::other("its counters change while they are read"))
+        Err(io::Error::other(
+            "the number of its counters changed while they were read",
+        ))
     }
 
     /// Puts a request into the memory, and the answer in its place.
     fn ask(&mut self, device: &[u8], request: &[u32]) -> io::Result<()> {
         let name = DeviceName::new(device).ok_or_else(|| {
-            let text = "a network device's name has one to fifteen bytes";
+            let text = "the name of a network device must have 1 to 15 bytes";
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
         let bytes = self.memory.bytes_mut();
@@ -154,7 +156,7 @@ impl Ethtool {
 }
 
 fn cut_off() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off")
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is truncated")
 }
 
 impl Driver {

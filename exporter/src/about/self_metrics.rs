@@ -69,7 +69,7 @@ impl SelfMetrics {
 }
 
 fn build_info(out: &mut Exposition) {
-    let help = "The exporter's version and build, in labels.";
+    let help = "Version and build of the exporter, in labels.";
     let labels: [(&str, &[u8]); 7] = [
         ("branch", version::BRANCH.as_bytes()),
         ("goarch", version::ARCH.as_bytes()),
@@ -84,7 +84,7 @@ fn build_info(out: &mut Exposition) {
 }
 
 fn served(out: &mut Exposition, snapshot: &Snapshot) {
-    let help = "Number of the configuration that is served, counted by this process from 1.";
+    let help = "Number of the web configuration in use; each process counts from 1.";
     out.family(
         &["secure_exporter_config_snapshot"],
         &[help],
@@ -92,22 +92,21 @@ fn served(out: &mut Exposition, snapshot: &Snapshot) {
     )
     .sample(&[], snapshot.number);
     let Some(tls) = &snapshot.tls else { return };
-    let help = "When the served certificate expires, in seconds since 1970.";
+    let help = "Expiry of the serving certificate, in seconds since the epoch.";
     out.family(
         &["secure_exporter_certificate_not_after_timestamp_seconds"],
         &[help],
         MetricKind::Gauge,
     )
     .sample(&[], tls.leaf.not_after as f64);
-    let help = "Since when the served certificate is valid, in seconds since 1970.";
+    let help = "Start of the serving certificate's validity, in seconds since the epoch.";
     out.family(
         &["secure_exporter_certificate_not_before_timestamp_seconds"],
         &[help],
         MetricKind::Gauge,
     )
     .sample(&[], tls.leaf.not_before as f64);
-    let help =
-        "A constant 1, labeled by the serial number of the served certificate in hexadecimal.";
+    let help = "Serial number of the serving certificate in hexadecimal, in a label; the value is always 1.";
     out.family(
         &["secure_exporter_certificate_info"],
         &[help],
@@ -119,7 +118,7 @@ fn served(out: &mut Exposition, snapshot: &Snapshot) {
 /// By the id of the hash, which tells neither user nor password. Those that are no longer accepted are gone.
 fn credentials(out: &mut Exposition, users: &Users) {
     let uses = users.uses();
-    let help = "Requests that were let in, by the id of the hash that their password belongs to.";
+    let help = "Authenticated requests, by the ID of the hash that their password matched.";
     let mut successes = out.family(
         &["secure_exporter_credential_authentications_total"],
         &[help],
@@ -129,8 +128,7 @@ fn credentials(out: &mut Exposition, users: &Users) {
         successes.sample(&[("credential", id.as_bytes())], usage.successes());
     }
     drop(successes);
-    let help =
-        "When the hash last let a request in, in seconds since 1970; absent before the first.";
+    let help = "Time of the last request authenticated with the hash, in seconds since the epoch; absent before the first.";
     let mut last_used = out.family(
         &["secure_exporter_credential_last_used_timestamp_seconds"],
         &[help],
@@ -152,29 +150,29 @@ fn counters(out: &mut Exposition, counters: &Counters, reloads: &Reloads) {
     };
     by(
         "secure_exporter_authentications_total",
-        "Requests by what their credentials were worth.",
+        "Requests, by the result of their authentication.",
         "result",
         &counters.authentications(),
     );
     by(
         "secure_exporter_config_reloads_total",
-        "Changes of the configuration or its files that were taken up, or refused.",
+        "Reloads of the web configuration and its files, by result.",
         "result",
         &reloads.by_result(),
     );
     by(
         "secure_exporter_handshake_failures_total",
-        "Connections that did not become TLS connections.",
+        "Connections whose TLS handshake failed.",
         "reason",
         &counters.handshake_failures(),
     );
     by(
         "secure_exporter_log_lines_dropped_total",
-        "Log lines that were not written, because there were too many or because standard error did not take them.",
+        "Log lines that were dropped because there were too many or because standard error was blocked.",
         "reason",
         &crate::log::dropped_lines(),
     );
-    let help = "Whether the configuration on disk is the one that is served.";
+    let help = "Whether the web configuration on disk is the one in use.";
     out.family(
         &["secure_exporter_config_last_reload_successful"],
         &[help],

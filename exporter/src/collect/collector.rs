@@ -38,7 +38,7 @@ pub enum CollectError {
         source: std::io::Error,
     },
     /// A device's attribute should be a number and is not.
-    #[error("{} holds {text:?} where a number is expected", path.display())]
+    #[error("{} contains {text:?} where a number is expected", path.display())]
     Attribute {
         /// The attribute's file.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum CollectError {
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
     /// A file was read and does not look as the kernel writes it.
-    #[error("{file} is not as expected: {what}")]
+    #[error("{file} has an unexpected format: {what}")]
     Malformed {
         /// The file below procfs or sysfs.
         file: &'static str,
@@ -60,7 +60,7 @@ pub enum CollectError {
         what: String,
     },
     /// Several lines or devices could not be read; all others were.
-    #[error("{first}; failures in all: {}", more + 1)]
+    #[error("{first} ({} failures in total)", more + 1)]
     Several {
         /// The first failure.
         first: Box<CollectError>,

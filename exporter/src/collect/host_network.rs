@@ -70,13 +70,13 @@ impl Settings {
 pub enum HostNetworkError {
     /// It would show its own network as the host's, or has no reason to leave anything out.
     #[error(
-        "--host.network=apart, and process 1 of {} has the same network as this process: name the host's procfs with --path.procfs, or drop the flag where this process has the host's network",
+        "--host.network=apart, but process 1 of {} has the same network as this process: set --path.procfs to the host's procfs, or remove the flag if this process has the host's network",
         .0.display()
     )]
     NotApart(PathBuf),
     /// The host's network cannot be read.
     #[error(
-        "--host.network=apart needs process 1 of the host, which {} does not show: {source}; mount the host's procfs without hidepid, and name it with --path.procfs",
+        "--host.network=apart needs process 1 of the host, which {} does not show: {source}; mount the host's procfs without hidepid and set --path.procfs to it",
         procfs.display()
     )]
     HiddenInit {

@@ -9,13 +9,13 @@ use crate::sources::SharedLinks;
 /// Everything collectors are built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where procfs is mounted.
+    /// Mount point of procfs.
     pub procfs: PathBuf,
-    /// Where sysfs is mounted.
+    /// Mount point of sysfs.
     pub sysfs: PathBuf,
-    /// Where the host's root file system is mounted.
+    /// Mount point of the host's root file system.
     pub rootfs: PathBuf,
-    /// Where udev keeps its database.
+    /// Directory of udev's database.
     pub udev_data: PathBuf,
     /// Whose network namespace this process is in.
     pub host_network: HostNetwork,

@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(skipped.part(worse), None);
         assert_eq!(
             skipped.result().unwrap_err().to_string(),
-            "f is not as expected: cannot read the line \"bad\"; failures in all: 2"
+            "f has an unexpected format: cannot read the line \"bad\" (2 failures in total)"
         );
     }
 }

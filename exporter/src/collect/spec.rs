@@ -283,14 +283,14 @@ pub(crate) fn compile(flag: &'static str, pattern: &str) -> Result<Option<Patter
         .map_err(|source| BuildError::Pattern { flag, source })
 }
 
-/// Why the collectors cannot be built. Each names the flag to mend.
+/// Why the collectors cannot be built. Each message names the flag to change.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// Two flags were given of which only one may be.
     #[error("--{0} and --{1} are mutually exclusive: give only one of them")]
     Exclusive(&'static str, &'static str),
     /// A flag lists a name that means nothing.
-    #[error("--{flag} cannot have {name:?}: it is a list of {known}")]
+    #[error("--{flag} does not accept {name:?}: it is a list of {known}")]
     Name {
         /// The flag without its dashes.
         flag: &'static str,
@@ -301,7 +301,7 @@ pub enum BuildError {
     },
     /// A flag asks for what would be of this process's own network.
     #[error(
-        "--{flag} would show the network of this process and not the host's: it needs --host.network=shared"
+        "--{flag} would show the network of this process rather than the host's: it needs --host.network=shared"
     )]
     OwnNetwork {
         /// The flag without its dashes.

@@ -20,7 +20,7 @@ const NETLINK: &str = "collector.arp.netlink";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "arp",
     default_enabled: true,
-    summary: "Number of IPv4 neighbours of each network device.",
+    summary: "Number of IPv4 neighbors of each network device.",
     options: &[
         OptionSpec::pattern(
             EXCLUDE,
@@ -30,12 +30,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             INCLUDE,
             "",
-            "Regular expression of the only network devices to show.",
+            "Regular expression of network devices to show.",
         ),
         OptionSpec::switch(
             NETLINK,
             "true",
-            "Ask the kernel over netlink instead of reading /proc/net/arp.",
+            "Query the kernel over netlink instead of reading /proc/net/arp.",
         ),
     ],
     build,
@@ -80,7 +80,7 @@ impl Collector for Arp {
             Source::Netlink(netlink) => ask(netlink.until(deadline))?,
             Source::File(file) => parse(file.read()?, &mut skipped),
         };
-        let help = "IPv4 neighbours in the table of each network device.";
+        let help = "Number of IPv4 neighbors in the ARP table, by network device.";
         let mut family = out.family(&["node_arp_entries"], &[help], MetricKind::Gauge);
         for (device, count) in counts {
             if !self.filter.ignores(&device) {

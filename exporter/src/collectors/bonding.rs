@@ -98,13 +98,13 @@ fn read<'a>(path: &Path, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadError>
 }
 
 fn write(bonds: &[Bond], out: &mut Exposition) {
-    let help = "Devices of each bond whose link is up.";
+    let help = "Number of devices of the bond whose link is up.";
     let mut family = out.family(&["node_bonding_active"], &[help], MetricKind::Gauge);
     for bond in bonds {
         family.sample(&[("master", &bond.name)], bond.active);
     }
     drop(family);
-    let help = "Devices that each bond is made of.";
+    let help = "Number of devices that belong to the bond.";
     let mut family = out.family(&["node_bonding_slaves"], &[help], MetricKind::Gauge);
     for bond in bonds {
         family.sample(&[("master", &bond.name)], bond.devices);

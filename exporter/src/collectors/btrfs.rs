@@ -71,10 +71,11 @@ impl<'a> FileSystem<'a> {
     fn add(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
         let uuid = ("uuid", self.uuid.as_slice());
         let label = self.attributes.label("label")?;
-        let help = "The file system and its label.";
+        let help = "Information about the file system, with its label.";
         samples.gauge("node_btrfs_info", help, &[("label", &label), uuid], 1);
         let reserve = self.attributes.number("allocation/global_rsv_size")?;
-        let help = "Bytes kept back for the file system's own needs.";
+        let help =
+            "Size of the global reserve, which the file system keeps for its own operations.";
         let name = "node_btrfs_global_rsv_size_bytes";
         samples.gauge(name, help, &[uuid], reserve.unwrap_or_default());
         self.add_commits(samples)?;
@@ -96,25 +97,25 @@ impl<'a> FileSystem<'a> {
         };
         samples.counter(
             "node_btrfs_commits_total",
-            "Commits of the file system.",
+            "Number of commits of the file system.",
             &[uuid],
             value(b"commits"),
         );
         samples.counter(
             "node_btrfs_commit_seconds_total",
-            "Seconds that all commits took.",
+            "Seconds spent on all commits.",
             &[uuid],
             value(b"total_commit_ms") / MILLISECONDS,
         );
         samples.gauge(
             "node_btrfs_last_commit_seconds",
-            "Seconds that the latest commit took.",
+            "Duration of the most recent commit.",
             &[uuid],
             value(b"last_commit_ms") / MILLISECONDS,
         );
         samples.gauge(
             "node_btrfs_max_commit_seconds",
-            "Seconds that the slowest commit took.",
+            "Duration of the slowest commit.",
             &[uuid],
             value(b"max_commit_ms") / MILLISECONDS,
         );
@@ -134,7 +135,7 @@ impl<'a> FileSystem<'a> {
             };
             samples.gauge(
                 "node_btrfs_device_size_bytes",
-                "Bytes of a device of the file system.",
+                "Size of a device of the file system.",
                 &[("device", name), ("uuid", &self.uuid)],
                 sectors * SECTOR,
             );
@@ -153,7 +154,7 @@ impl<'a> FileSystem<'a> {
         let kind = ("block_group_type", group.as_bytes());
         samples.gauge(
             "node_btrfs_reserved_bytes",
-            "Bytes promised to writes that are under way.",
+            "Bytes reserved for writes in progress.",
             &[kind, ("uuid", &self.uuid)],
             reserved.unwrap_or_default(),
         );
@@ -165,7 +166,7 @@ impl<'a> FileSystem<'a> {
             samples.gauge("node_btrfs_used_bytes", help, &labels, used);
             let help = "Bytes allocated, by kind of content and layout.";
             samples.gauge("node_btrfs_size_bytes", help, &labels, total);
-            let help = "Bytes on disk for each byte of content in the layout.";
+            let help = "Bytes on disk per byte of content in the layout.";
             let ratio = allocation_ratio(&layout, devices);
             samples.gauge("node_btrfs_allocation_ratio", help, &labels, ratio);
         }

@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "buddyinfo",
     default_enabled: false,
-    summary: "How much of the free memory hangs together, from /proc/buddyinfo.",
+    summary: "Fragmentation of free memory, from /proc/buddyinfo.",
     options: &[],
     build,
 };
@@ -47,7 +47,7 @@ fn add_zone(line: &[u8], samples: &mut Samples) -> Option<()> {
     for (order, blocks) in words.enumerate() {
         let order = order.to_string();
         let labels = [("node", node), ("size", order.as_bytes()), ("zone", zone)];
-        let help = "Free blocks of memory; each has 2 to the power of size pages.";
+        let help = "Number of free memory blocks of 2^size pages.";
         samples.gauge("node_buddyinfo_blocks", help, &labels, parse_u64(blocks)?);
     }
     Some(())

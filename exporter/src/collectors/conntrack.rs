@@ -21,7 +21,7 @@ const COLUMNS: [(usize, &str, &str); 8] = [
     (
         10,
         "drop",
-        "Packets dropped because no entry could be made or a protocol's helper refused them.",
+        "Packets dropped because no entry could be created or a protocol helper refused them.",
     ),
     (
         11,
@@ -29,18 +29,18 @@ const COLUMNS: [(usize, &str, &str); 8] = [
         "Entries dropped to make room in a full table.",
     ),
     (2, "found", "Lookups that found an entry."),
-    (5, "ignore", "Packets that had an entry already."),
+    (5, "ignore", "Packets that already had an entry."),
     (8, "insert", "Entries inserted."),
     (
         9,
         "insert_failed",
-        "Entries that could not be inserted, as when another packet was faster.",
+        "Entries that could not be inserted, for example because another packet was faster.",
     ),
     (4, "invalid", "Packets that cannot be tracked."),
     (
         16,
         "search_restart",
-        "Lookups begun anew because the table was resized.",
+        "Lookups restarted because the table was resized.",
     ),
 ];
 /// The columns that every kernel prints; the last one came with Linux 2.6.35.
@@ -68,13 +68,13 @@ impl Collector for Conntrack {
                 &mut self.count,
                 COUNT,
                 "node_nf_conntrack_entries",
-                "Connections in the table.",
+                "Number of entries in the connection tracking table.",
             ),
             (
                 &mut self.limit,
                 LIMIT,
                 "node_nf_conntrack_entries_limit",
-                "Connections that the table may hold.",
+                "Maximum number of entries in the connection tracking table.",
             ),
         ] {
             let bytes = file.read().map_err(CollectError::optional)?;

@@ -96,7 +96,7 @@ impl Cpu {
     fn write_isolated(&self, out: &mut Exposition) {
         let mut family = out.family(
             &["node_cpu_isolated"],
-            &["CPUs that the scheduler leaves alone."],
+            &["Whether the CPU is isolated from the scheduler."],
             MetricKind::Gauge,
         );
         for cpu in &self.isolated {
@@ -177,8 +177,7 @@ impl Times {
         let help = "Seconds that each CPU spent in each mode.";
         self.write_modes("node_cpu_seconds_total", help, &MODES, out);
         if guest {
-            let help =
-                "Seconds that each CPU spent in guests; contained in the user and nice modes.";
+            let help = "Seconds that each CPU spent running guests; also included in the user and nice modes.";
             self.write_modes("node_cpu_guest_seconds_total", help, &GUEST_MODES, out);
         }
     }
@@ -301,7 +300,7 @@ impl Topology {
     }
 
     fn write(&mut self, out: &mut Exposition) {
-        let help = "How often the core was throttled.";
+        let help = "Number of times that the core was throttled.";
         let mut family = out.family(
             &["node_cpu_core_throttles_total"],
             &[help],
@@ -316,7 +315,7 @@ impl Topology {
             }
         }
         drop(family);
-        let help = "How often the package was throttled.";
+        let help = "Number of times that the package was throttled.";
         let mut family = out.family(
             &["node_cpu_package_throttles_total"],
             &[help],

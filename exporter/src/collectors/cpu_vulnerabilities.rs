@@ -11,7 +11,7 @@ use crate::sources::{Deadline, list_files};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cpu_vulnerabilities",
     default_enabled: false,
-    summary: "Known weaknesses of the CPU and what is done about them, from sysfs.",
+    summary: "Known CPU vulnerabilities and their mitigations, from sysfs.",
     options: &[],
     build,
 };
@@ -41,7 +41,7 @@ impl Collector for CpuVulnerabilities {
                 let (state, mitigation) = understand(&text);
                 samples.gauge(
                     "node_cpu_vulnerabilities_info",
-                    "A weakness of CPUs, and how this one stands, in labels.",
+                    "Known CPU vulnerability and its mitigation, in labels.",
                     &[
                         ("codename", name),
                         ("mitigation", mitigation.as_bytes()),

@@ -22,37 +22,37 @@ const FREQUENCIES: [(&str, &str, &str); 7] = [
     (
         "cpuinfo_avg_freq",
         "node_cpu_frequency_avg_hertz",
-        "Average frequency at which the CPU ran lately.",
+        "Recent average frequency of the CPU.",
     ),
     (
         "cpuinfo_cur_freq",
         "node_cpu_frequency_hertz",
-        "Frequency at which the CPU runs, as the hardware tells it.",
+        "Current frequency of the CPU, as reported by the hardware.",
     ),
     (
         "cpuinfo_max_freq",
         "node_cpu_frequency_max_hertz",
-        "The highest frequency of which the CPU is capable.",
+        "Maximum frequency of the CPU.",
     ),
     (
         "cpuinfo_min_freq",
         "node_cpu_frequency_min_hertz",
-        "The lowest frequency of which the CPU is capable.",
+        "Minimum frequency of the CPU.",
     ),
     (
         "scaling_cur_freq",
         "node_cpu_scaling_frequency_hertz",
-        "Frequency at which the kernel believes the CPU to run.",
+        "Current frequency of the CPU, as estimated by the kernel.",
     ),
     (
         "scaling_max_freq",
         "node_cpu_scaling_frequency_max_hertz",
-        "The highest frequency that the kernel may choose.",
+        "Maximum frequency that the kernel may select.",
     ),
     (
         "scaling_min_freq",
         "node_cpu_scaling_frequency_min_hertz",
-        "The lowest frequency that the kernel may choose.",
+        "Minimum frequency that the kernel may select.",
     ),
 ];
 const HERTZ: f64 = 1000.0;
@@ -109,7 +109,7 @@ fn add_cpu(device: &mut Device, cpu: &[u8], samples: &mut Samples) -> Result<(),
     for name in fields(&available) {
         samples.gauge(
             "node_cpu_scaling_governor",
-            "Whether the governor is the one that chooses the CPU's frequency.",
+            "Whether the CPU frequency governor is in use.",
             &[("cpu", cpu), ("governor", name)],
             u64::from(name == governor),
         );

@@ -10,7 +10,7 @@ use crate::sources::Deadline;
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "dmi",
     default_enabled: true,
-    summary: "Maker and model of the machine, from /sys/class/dmi.",
+    summary: "Vendor and model of the machine, from /sys/class/dmi.",
     options: &[],
     build,
 };
@@ -62,7 +62,7 @@ impl Collector for Dmi {
             .iter()
             .map(|(name, value)| (*name, value.as_slice()))
             .collect();
-        let help = "What the firmware says of the machine, in labels; those that may not be read are left out.";
+        let help = "Information about the machine from its firmware, in labels; fields that cannot be read are left out.";
         out.family(&["node_dmi_info"], &[help], MetricKind::Gauge)
             .sample(&labels, 1);
         Ok(())

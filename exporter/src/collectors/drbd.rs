@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "drbd",
     default_enabled: false,
-    summary: "Disks that are mirrored over the network, from /proc/drbd.",
+    summary: "Disks mirrored over the network by DRBD, from /proc/drbd.",
     options: &[],
     build,
 };
@@ -21,21 +21,21 @@ const NUMBERS: [(&str, &str, &str, MetricKind, f64); 12] = [
     (
         "al",
         "activitylog_writes_total",
-        "Writes of the log of active regions.",
+        "Writes to the activity log.",
         Counter,
         1.0,
     ),
     (
         "ap",
         "application_pending",
-        "Requests taken from applications and not yet answered.",
+        "Number of requests from applications that are not yet answered.",
         Gauge,
         1.0,
     ),
     (
         "bm",
         "bitmap_writes_total",
-        "Writes of the bitmap of what is out of step.",
+        "Writes to the bitmap of out-of-sync blocks.",
         Counter,
         1.0,
     ),
@@ -53,11 +53,11 @@ const NUMBERS: [(&str, &str, &str, MetricKind, f64); 12] = [
         Counter,
         1024.0,
     ),
-    ("ep", "epochs", "Epochs in progress.", Gauge, 1.0),
+    ("ep", "epochs", "Number of epochs in progress.", Gauge, 1.0),
     (
         "lo",
         "local_pending",
-        "Requests to the local disk that are open.",
+        "Number of open requests to the local disk.",
         Gauge,
         1.0,
     ),
@@ -79,21 +79,21 @@ const NUMBERS: [(&str, &str, &str, MetricKind, f64); 12] = [
     (
         "oos",
         "out_of_sync_bytes",
-        "Bytes that are out of step.",
+        "Bytes that are out of sync with the peer.",
         Gauge,
         1024.0,
     ),
     (
         "pe",
         "remote_pending",
-        "Requests sent to the peer and not yet answered.",
+        "Number of requests to the peer that are not yet answered.",
         Gauge,
         1.0,
     ),
     (
         "ua",
         "remote_unacknowledged",
-        "Requests of the peer that are not yet answered.",
+        "Number of requests from the peer that are not yet answered.",
         Gauge,
         1.0,
     ),
@@ -110,7 +110,7 @@ const PAIRS: [(&str, &str, &str, &str); 2] = [
         "ro",
         "Primary",
         "node_drbd_node_role_is_primary",
-        "Whether the node is the primary one.",
+        "Whether the node is the primary.",
     ),
 ];
 

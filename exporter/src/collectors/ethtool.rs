@@ -30,7 +30,7 @@ const METRICS: &str = "collector.ethtool.metrics-include";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "ethtool",
     default_enabled: false,
-    summary: "What the drivers of network devices count, and what links can do.",
+    summary: "Driver statistics and link capabilities of network devices.",
     options: &[
         OptionSpec::pattern(
             FLAGS.exclude,
@@ -40,12 +40,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             FLAGS.include,
             "",
-            "Regular expression of the only network devices to show.",
+            "Regular expression of network devices to show.",
         ),
         OptionSpec::pattern(
             METRICS,
             ".*",
-            "Regular expression of the drivers' counters to show.",
+            "Regular expression of the driver statistics to show.",
         ),
     ],
     build,
@@ -145,14 +145,14 @@ fn tell(told: &mut BTreeSet<Vec<u8>>, device: &[u8], error: &io::Error) {
     let expected = error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(gone);
     if !expected && told.insert(device.to_vec()) {
         let device = String::from_utf8_lossy(device);
-        tracing::warn!(%device, %error, "cannot ask the driver of a network device");
+        tracing::warn!(%device, %error, "cannot query the driver of a network device");
     }
 }
 
 fn add_driver(device: &[u8], driver: &Driver, samples: &mut Samples) {
     samples.gauge(
         "node_ethtool_info",
-        "The driver of a network device and its versions, in labels.",
+        "Driver of the network device and its versions, in labels.",
         &[
             ("bus_info", &driver.bus),
             ("device", device),
@@ -207,7 +207,7 @@ impl Names {
                 Some((_, metric, help)) => (*metric, (*help).to_owned()),
                 None => (
                     metric.as_str(),
-                    format!("What the driver counts as {name}."),
+                    format!("Driver statistic {name} of the network device."),
                 ),
             };
             samples.add(

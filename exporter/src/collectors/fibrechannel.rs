@@ -44,27 +44,27 @@ const COUNTERS: [(&str, &str, &str); 14] = [
     (
         "invalid_crc_count",
         "invalid_crc_total",
-        "Frames with a wrong checksum.",
+        "Frames with an invalid checksum (CRC).",
     ),
     (
         "invalid_tx_word_count",
         "invalid_tx_words_total",
-        "Invalid words sent by the port.",
+        "Invalid words transmitted by the port.",
     ),
     (
         "link_failure_count",
         "link_failure_total",
-        "Failures of the port's link.",
+        "Link failures of the port.",
     ),
     (
         "loss_of_signal_count",
         "loss_of_signal_total",
-        "Losses of the signal.",
+        "Times that the signal was lost.",
     ),
     (
         "loss_of_sync_count",
         "loss_of_sync_total",
-        "Losses of synchronization to bits or words.",
+        "Times that bit or word synchronization was lost.",
     ),
     (
         "nos_count",
@@ -76,7 +76,7 @@ const COUNTERS: [(&str, &str, &str); 14] = [
     (
         "seconds_since_last_reset",
         "seconds_since_last_reset_total",
-        "Seconds since the port's statistics were reset.",
+        "Seconds since the last reset of the port's statistics.",
     ),
     ("tx_frames", "tx_frames_total", "Frames sent."),
     ("tx_words", "tx_words_total", "Words sent."),
@@ -157,7 +157,7 @@ fn write(hosts: &[Host], out: &mut Exposition) {
     }
     let mut rows: Vec<Vec<(&str, &[u8])>> = hosts.iter().map(labels).collect();
     rows.sort_unstable();
-    let help = "What a Fibre Channel port says in words; the value is always 1.";
+    let help = "Information about the Fibre Channel port, in labels; the value is always 1.";
     let mut family = out.family(&["node_fibrechannel_info"], &[help], MetricKind::Gauge);
     for labels in &rows {
         family.sample(labels, 1);

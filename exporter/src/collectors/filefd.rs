@@ -29,10 +29,10 @@ impl Collector for Filefd {
         let bytes = self.file.read()?;
         let (allocated, maximum) =
             parse(bytes).ok_or_else(|| CollectError::malformed(FILE, bytes))?;
-        let help = "Open files that the kernel has allocated.";
+        let help = "Number of file handles allocated by the kernel.";
         out.family(&["node_filefd_allocated"], &[help], MetricKind::Gauge)
             .sample(&[], allocated);
-        let help = "How many open files the kernel allocates at most.";
+        let help = "Maximum number of file handles that the kernel allocates.";
         out.family(&["node_filefd_maximum"], &[help], MetricKind::Gauge)
             .sample(&[], maximum);
         Ok(())

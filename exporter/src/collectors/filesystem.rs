@@ -29,7 +29,7 @@ const TYPES: FilterFlags = FilterFlags {
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "filesystem",
     default_enabled: true,
-    summary: "Room on each mounted file system.",
+    summary: "Space and inodes of each mounted file system.",
     options: &[
         OptionSpec::pattern(
             MOUNT_POINTS.exclude,
@@ -39,7 +39,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             MOUNT_POINTS.include,
             "",
-            "Regular expression of the only mount points to show.",
+            "Regular expression of mount points to show.",
         ),
         OptionSpec::former(
             "collector.filesystem.ignored-mount-points",
@@ -54,7 +54,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             TYPES.include,
             "",
-            "Regular expression of the only file system types to show.",
+            "Regular expression of file system types to show.",
         ),
         OptionSpec::former("collector.filesystem.ignored-fs-types", TYPES.exclude),
     ],
@@ -162,28 +162,32 @@ type Column = (&'static str, &'static str, fn(&FileSystem) -> Value);
 const SIZES: [Column; 6] = [
     (
         "node_filesystem_avail_bytes",
-        "Bytes free to ordinary users.",
+        "Free space available to unprivileged users.",
         |size| in_bytes(size, size.blocks_available),
     ),
-    ("node_filesystem_files", "File nodes in all.", |size| {
-        Value::Integer(size.files)
-    }),
+    (
+        "node_filesystem_files",
+        "Total number of file nodes (inodes).",
+        |size| Value::Integer(size.files),
+    ),
     (
         "node_filesystem_files_free",
-        "File nodes that are free.",
+        "Number of free file nodes (inodes).",
         |size| Value::Integer(size.files_free),
     ),
-    ("node_filesystem_free_bytes", "Bytes free.", |size| {
+    ("node_filesystem_free_bytes", "Free space.", |size| {
         in_bytes(size, size.blocks_free)
     }),
     (
         "node_filesystem_purgeable_bytes",
-        "Bytes that macOS could free, and no other system.",
+        "Purgeable space; reported by macOS only.",
         |_| Value::Integer(0),
     ),
-    ("node_filesystem_size_bytes", "Bytes in all.", |size| {
-        in_bytes(size, size.blocks)
-    }),
+    (
+        "node_filesystem_size_bytes",
+        "Total size of the file system.",
+        |size| in_bytes(size, size.blocks),
+    ),
 ];
 
 /// As an integer where it fits: these are written faster, and as the same double.
@@ -207,7 +211,7 @@ fn write(mounts: &[Mount], answers: &[Answer], out: &mut Exposition) {
     }
     let mut family = out.family(
         &["node_filesystem_device_error"],
-        &["Whether asking the file system failed."],
+        &["Whether reading the statistics of the file system failed."],
         gauge,
     );
     for (mount, answer) in answered() {
@@ -263,7 +267,7 @@ fn write_mount_info<'a>(
     rows.dedup();
     let mut family = out.family(
         &["node_filesystem_mount_info"],
-        &["Where a device is mounted."],
+        &["Mount point of the device, in labels."],
         MetricKind::Gauge,
     );
     for (device, major, minor, mount_point) in rows {

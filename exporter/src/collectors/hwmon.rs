@@ -34,12 +34,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             SENSOR_EXCLUDE,
             "",
-            "Regular expression of the sensors to leave out, written chip;sensor.",
+            "Regular expression of the sensors to leave out, matched against chip;sensor.",
         ),
         OptionSpec::pattern(
             SENSOR_INCLUDE,
             "",
-            "Regular expression of the sensors to show, written chip;sensor.",
+            "Regular expression of the sensors to show, matched against chip;sensor.",
         ),
     ],
     build,
@@ -95,7 +95,7 @@ impl Hwmon {
         if !driver.is_empty() {
             samples.gauge(
                 "node_hwmon_chip_names",
-                "What the chip's driver calls itself.",
+                "Name that the driver gives to the chip.",
                 &[("chip", name.as_bytes()), ("chip_name", driver.as_bytes())],
                 1,
             );
@@ -209,7 +209,7 @@ fn add_sensor(
     if let Some(label) = label {
         samples.gauge(
             "node_hwmon_sensor_label",
-            "What the driver calls the sensor.",
+            "Label that the driver gives to the sensor.",
             &[
                 ("chip", chip),
                 ("label", label),

@@ -24,11 +24,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     summary: "InfiniBand and RoCE adapters, from /sys/class/infiniband.",
     options: &[
         OptionSpec::pattern(EXCLUDE, "", "Regular expression of adapters to leave out."),
-        OptionSpec::pattern(
-            INCLUDE,
-            "",
-            "Regular expression of the only adapters to show.",
-        ),
+        OptionSpec::pattern(INCLUDE, "", "Regular expression of adapters to show."),
     ],
     build,
 };
@@ -192,7 +188,7 @@ fn write_devices(devices: &[Device], out: &mut Exposition) {
         })
         .collect();
     rows.sort_unstable();
-    let help = "What an adapter says in words; the value is always 1.";
+    let help = "Information about the InfiniBand adapter, in labels; the value is always 1.";
     let mut family = out.family(&["node_infiniband_info"], &[help], MetricKind::Gauge);
     for labels in &rows {
         family.sample(labels, 1);
@@ -205,18 +201,18 @@ fn write_states(devices: &[Device], out: &mut Exposition) {
     let columns: [(&str, &str, Column); 3] = [
         (
             "node_infiniband_physical_state_id",
-            "Physical state of the port as the kernel numbers it: 1 sleep, 2 polling, 3 disabled, 4 training, 5 link up, \
+            "Physical state of the port, as numbered by the kernel: 1 sleep, 2 polling, 3 disabled, 4 training, 5 link up, \
              6 recovery, 7 test.",
             |port| port.physical_state,
         ),
         (
             "node_infiniband_rate_bytes_per_second",
-            "Highest rate of the port's link.",
+            "Maximum rate of the port's link.",
             |port| port.bytes_per_second,
         ),
         (
             "node_infiniband_state_id",
-            "State of the port as the kernel numbers it: 1 down, 2 initialized, 3 armed, 4 active, 5 active and deferred.",
+            "State of the port, as numbered by the kernel: 1 down, 2 initialized, 3 armed, 4 active, 5 active and deferred.",
             |port| port.state,
         ),
     ];

@@ -20,17 +20,17 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::switch(
             INCLUDE_ZEROS,
             "true",
-            "Show also what a CPU has never handled.",
+            "Also show interrupts that a CPU has never handled.",
         ),
         OptionSpec::pattern(
             EXCLUDE,
             "",
-            "Regular expression of interrupts to leave out, each named TYPE;INFO;DEVICES.",
+            "Regular expression of interrupts to leave out, matched against TYPE;INFO;DEVICES.",
         ),
         OptionSpec::pattern(
             INCLUDE,
             "",
-            "Regular expression of the only interrupts to show, each named TYPE;INFO;DEVICES.",
+            "Regular expression of interrupts to show, matched against TYPE;INFO;DEVICES.",
         ),
     ],
     build,

@@ -16,11 +16,11 @@ const LABELS: &str = "collector.ipvs.backend-labels";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "ipvs",
     default_enabled: true,
-    summary: "The load balancer IPVS, from /proc/net/ip_vs and /proc/net/ip_vs_stats.",
+    summary: "IPVS load balancing, from /proc/net/ip_vs and /proc/net/ip_vs_stats.",
     options: &[OptionSpec::list(
         LABELS,
         "local_address,local_port,remote_address,remote_port,proto,local_mark",
-        "Labels of the backends; those that differ in no label are added up.",
+        "Labels of the backends; backends whose labels are equal are added up.",
     )],
     build,
 };
@@ -29,11 +29,23 @@ const STATISTICS: &str = "net/ip_vs_stats";
 const BACKENDS: &str = "net/ip_vs";
 /// The columns of the line of totals, all hexadecimal.
 const TOTALS: [(&str, &str); 5] = [
-    ("node_ipvs_connections_total", "Connections balanced."),
-    ("node_ipvs_incoming_packets_total", "Packets from clients."),
-    ("node_ipvs_outgoing_packets_total", "Packets to clients."),
-    ("node_ipvs_incoming_bytes_total", "Bytes from clients."),
-    ("node_ipvs_outgoing_bytes_total", "Bytes to clients."),
+    (
+        "node_ipvs_connections_total",
+        "Number of connections balanced.",
+    ),
+    (
+        "node_ipvs_incoming_packets_total",
+        "Packets received from clients.",
+    ),
+    (
+        "node_ipvs_outgoing_packets_total",
+        "Packets sent to clients.",
+    ),
+    (
+        "node_ipvs_incoming_bytes_total",
+        "Bytes received from clients.",
+    ),
+    ("node_ipvs_outgoing_bytes_total", "Bytes sent to clients."),
 ];
 /// Two lines of headings stand above the totals.
 const TOTALS_LINE: usize = 2;
@@ -231,17 +243,17 @@ fn write_backends(
     let columns: [(&str, &str, Column); 3] = [
         (
             "node_ipvs_backend_connections_active",
-            "Active connections of a backend.",
+            "Number of active connections of the backend.",
             |backend| backend.active,
         ),
         (
             "node_ipvs_backend_connections_inactive",
-            "Inactive connections of a backend.",
+            "Number of inactive connections of the backend.",
             |backend| backend.inactive,
         ),
         (
             "node_ipvs_backend_weight",
-            "Weight of a backend.",
+            "Weight of the backend.",
             |backend| backend.weight,
         ),
     ];

@@ -10,7 +10,7 @@ use crate::sources::{BusError, Deadline, Peer, SystemBus};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "logind",
     default_enabled: false,
-    summary: "Sessions of users, as systemd-logind tells them over the message bus.",
+    summary: "User sessions, from systemd-logind over the message bus.",
     options: &[],
     build,
 };
@@ -75,7 +75,7 @@ impl Collector for Logind {
                 let count = sessions.iter().filter(is_it).count();
                 samples.gauge(
                     "node_logind_sessions",
-                    "Sessions of users by seat, origin, kind and class.",
+                    "Number of user sessions, by seat, remoteness, type and class.",
                     &[
                         ("class", class.as_bytes()),
                         ("remote", if remote { b"true" } else { b"false" }),

@@ -14,7 +14,7 @@ use crate::sources::{Deadline, KeptFile, fields, list_numbered, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "mdadm",
     default_enabled: true,
-    summary: "Arrays of disks made by the kernel, from /proc/mdstat.",
+    summary: "Software RAID arrays, from /proc/mdstat.",
     options: &[],
     build,
 };
@@ -65,15 +65,19 @@ impl Collector for Mdadm {
 fn add_array(array: &Array<'_>, samples: &mut Samples) {
     let device = ("device", array.name);
     for (name, help, value) in [
-        ("node_md_blocks", "Blocks of the array.", array.blocks),
+        (
+            "node_md_blocks",
+            "Number of blocks of the array.",
+            array.blocks,
+        ),
         (
             "node_md_blocks_synced",
-            "Blocks of the array that are in step.",
+            "Number of blocks of the array that are in sync.",
             array.blocks_synced,
         ),
         (
             "node_md_disks_required",
-            "Disks of a complete array.",
+            "Number of disks of the complete array.",
             array.disks,
         ),
     ] {
@@ -86,14 +90,14 @@ fn add_array(array: &Array<'_>, samples: &mut Samples) {
         ("failed", Some(array.failed)),
         ("spare", Some(array.spare)),
     ] {
-        let help = "Disks of the array by their state.";
+        let help = "Number of disks of the array, by state.";
         let labels = [device, ("state", state.as_bytes())];
         if let Some(count) = count {
             samples.gauge("node_md_disks", help, &labels, count);
         }
     }
     for (state, activity) in STATES {
-        let help = "Whether the array is in the state.";
+        let help = "Whether the array is in this state.";
         let labels = [device, ("state", state.as_bytes())];
         samples.gauge(
             "node_md_state",
@@ -117,14 +121,14 @@ fn add_from_sysfs(
     if !CONTAINERS.contains(&level.as_slice())
         && let Some(disks) = fields(&disks).next().and_then(parse_u64)
     {
-        let help = "Disks of the array as it was made.";
+        let help = "Number of disks that the array is configured with.";
         samples.gauge("node_md_raid_disks", help, &labels, disks);
     }
     let degraded = match REDUNDANT.contains(&level.as_slice()) {
         true => device.required("degraded")?,
         false => 0.0,
     };
-    let help = "Disks that the array lacks.";
+    let help = "Number of disks that are missing from the array.";
     samples.gauge("node_md_degraded", help, &labels, degraded);
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, lines};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "meminfo",
     default_enabled: true,
-    summary: "Memory, from /proc/meminfo.",
+    summary: "Memory usage, from /proc/meminfo.",
     options: &[],
     build,
 };
@@ -40,7 +40,7 @@ fn write(bytes: &[u8], out: &mut Exposition) -> Result<(), CollectError> {
         if let Some(name) = metric_name(key) {
             out.family(
                 &["node_memory_", name],
-                &["Memory: ", name, " of /proc/meminfo."],
+                &["Memory field ", name, " from /proc/meminfo."],
                 MetricKind::Gauge,
             )
             .sample(&[], value);

@@ -29,7 +29,7 @@ const WITH_STATISTICS: &str = "collector.netclass_rtnl.with-stats";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "netclass",
     default_enabled: true,
-    summary: "Properties of each network device, as in /sys/class/net.",
+    summary: "Properties of each network device, from /sys/class/net.",
     options: &[
         OptionSpec::pattern(
             IGNORED,
@@ -39,17 +39,17 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::switch(
             IGNORE_INVALID_SPEED,
             "false",
-            "Leave the speed out where the driver says -1 for unknown.",
+            "Leave out the speed where the driver reports -1, which means unknown.",
         ),
         OptionSpec::switch(
             NETLINK,
             "false",
-            "Show the properties as netlink names them: with alternative names, and without adminstate.",
+            "Show the properties that netlink provides: with alternative names, but without adminstate.",
         ),
         OptionSpec::switch(
             WITH_STATISTICS,
             "false",
-            "Over netlink, show the traffic as well, in place of the collector netdev.",
+            "With netlink, also show the traffic counters, instead of the netdev collector.",
         ),
     ],
     build,
@@ -123,7 +123,7 @@ fn write_numbers(devices: &[Device], ignore_invalid_speed: bool, out: &mut Expos
         } else {
             MetricKind::Gauge
         };
-        let help = ["Property of network devices: ", name, "."];
+        let help = ["Property of the network device: ", name, "."];
         let mut family = out.family(&["node_network_", name], &help, kind);
         for device in devices {
             let value = match device.number(place) {
@@ -158,7 +158,7 @@ fn write_states(devices: &[Device], rows: &mut Vec<usize>, out: &mut Exposition)
         }
         _ => Ordering::Equal,
     });
-    let help = "What a network device says in words; the value is always 1.";
+    let help = "Information about the network device, in labels; the value is always 1.";
     let mut family = out.family(&["node_network_info"], &[help], MetricKind::Gauge);
     for device in rows.iter().filter_map(|place| devices.get(*place)) {
         family.sample(&device.words(), 1);

@@ -45,7 +45,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             FLAGS.include,
             "",
-            "Regular expression of the only network devices to show.",
+            "Regular expression of network devices to show.",
         ),
         OptionSpec::switch(
             ADDRESS_INFO,
@@ -65,7 +65,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::switch(
             NETLINK,
             "true",
-            "Show all that netlink would; off, only what is in /proc/net/dev.",
+            "Show all counters that netlink provides rather than only those of /proc/net/dev.",
         ),
         OptionSpec::former("collector.netdev.device-blacklist", FLAGS.exclude),
         OptionSpec::former("collector.netdev.device-whitelist", FLAGS.include),

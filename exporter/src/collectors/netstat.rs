@@ -19,7 +19,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)|TcpExt_(Listen.*|\
          Syncookies.*|TCPSynRetrans|TCPTimeouts|TCPOFOQueue|TCPRcvQDrop)|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|\
          PassiveOpens|RetransSegs|CurrEstab)|Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$",
-        "Regular expression of the fields to show, each named PROTOCOL_FIELD.",
+        "Regular expression of the fields to show, matched against PROTOCOL_FIELD.",
     )],
     build,
 };
@@ -170,7 +170,7 @@ impl Shown {
             let name = str::from_utf8(&self.name).ok()?;
             out.family(
                 &["node_netstat_", name],
-                &["Counter ", name, " of the network protocols."],
+                &["Network protocol counter ", name, "."],
                 MetricKind::Untyped,
             )
             .sample(&[], value);

@@ -195,17 +195,17 @@ impl Statistics {
             ),
             (
                 "node_nfs_rpc_authentication_refreshes_total",
-                "Renewals of credentials for remote calls.",
+                "Refreshes of RPC credentials.",
                 self.values.refreshes,
             ),
             (
                 "node_nfs_rpc_retransmissions_total",
-                "Remote calls sent again.",
+                "RPCs that were retransmitted.",
                 self.values.retransmissions,
             ),
             (
                 "node_nfs_rpcs_total",
-                "Remote calls made.",
+                "RPCs sent to NFS servers.",
                 self.values.calls,
             ),
         ] {

@@ -13,13 +13,16 @@ const INCLUDE_INFO: &str = "collector.sysctl.include-info";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "sysctl",
     default_enabled: false,
-    summary: "Chosen settings of the kernel, from /proc/sys.",
+    summary: "Selected kernel parameters, from /proc/sys.",
     options: &[
         OptionSpec::texts(
             INCLUDE,
-            "Setting to show as a number, such as kernel.pid_max, or fs.file-nr:total,current,max to name its parts.",
+            "Kernel parameter to show as a number, such as kernel.pid_max, or fs.file-nr:total,current,max to name its parts.",
         ),
-        OptionSpec::texts(INCLUDE_INFO, "Setting to show as a text, in a label."),
+        OptionSpec::texts(
+            INCLUDE_INFO,
+            "Kernel parameter to show as text, in a label.",
+        ),
     ],
     build,
 };
@@ -81,7 +84,7 @@ impl Setting {
             let (name, named, found) = (&self.name, self.parts.len(), values.len());
             return Err(CollectError::Malformed {
                 file: "sys",
-                what: format!("{name} has {found} values, of which --{INCLUDE} names {named}"),
+                what: format!("{name} has {found} values, but --{INCLUDE} names {named}"),
             });
         }
         for (place, value) in values.iter().enumerate() {
@@ -92,14 +95,14 @@ impl Setting {
                     ("name", self.name.as_bytes()),
                     ("value", value),
                 ];
-                let help = "A setting of the kernel, in labels.";
+                let help = "Kernel parameter with a text value, in labels.";
                 samples.gauge("node_sysctl_info", help, &labels, 1);
                 continue;
             }
             let number =
                 parse_signed(value).ok_or_else(|| CollectError::malformed("sys", value))?;
             let name = format!("node_sysctl_{}", metric_name(&self.name));
-            let help = format!("Setting {} of the kernel.", self.name);
+            let help = format!("Kernel parameter {}.", self.name);
             let (name, labels) = match self.parts.get(place) {
                 Some(part) => (format!("{name}_{part}"), None),
                 None => (

@@ -27,16 +27,16 @@ const FORGOTTEN_AFTER: u64 = 100;
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "textfile",
     default_enabled: true,
-    summary: "Metrics that other programs leave in *.prom files.",
+    summary: "Metrics that other programs write to *.prom files.",
     options: &[
         OptionSpec::texts(
             DIRECTORY,
-            "Directory of *.prom files to read; may have wildcards, and may be given several times.",
+            "Directory of *.prom files to read; may contain wildcards and may be repeated.",
         ),
         OptionSpec::number(
             MAX_FILE_BYTES,
             "67108864",
-            "Largest size of a *.prom file in bytes; a larger file is not shown.",
+            "Maximum size of a *.prom file in bytes; larger files are not shown.",
         ),
     ],
     build,
@@ -77,7 +77,7 @@ impl Collector for Textfile {
         for directory in self.directories.iter().flat_map(|pattern| expand(pattern)) {
             read.add_directory(&directory, self.max_file_bytes);
         }
-        let help = "When the text file was last written, in seconds since the epoch.";
+        let help = "Modification time of the text file, in seconds since the epoch.";
         let name = "node_textfile_mtime_seconds";
         let mut written = out.family(&[name], &[help], MetricKind::Gauge);
         for (file, seconds) in &read.written {
@@ -112,7 +112,7 @@ impl Collector for Textfile {
 }
 
 fn write_error(is_wrong: bool, out: &mut Exposition) {
-    let help = "Whether a text file could not be shown as it is.";
+    let help = "Whether a text file could not be read or could not be exposed unchanged.";
     out.family(&["node_textfile_scrape_error"], &[help], MetricKind::Gauge)
         .sample(&[], u64::from(is_wrong));
 }
@@ -177,7 +177,7 @@ impl Reported {
                 .insert(problem.clone(), self.scrapes)
                 .is_none()
             {
-                tracing::error!(collector = "textfile", error = %problem, "text file not shown as it is");
+                tracing::error!(collector = "textfile", error = %problem, "text file not shown unchanged");
             }
         }
     }

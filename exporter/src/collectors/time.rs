@@ -11,7 +11,7 @@ use crate::sources::{Deadline, KeptFile, fields, list_numbered, trim};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "time",
     default_enabled: true,
-    summary: "System time, its zone and the kernel's clock sources.",
+    summary: "System time, time zone and clock sources of the kernel.",
     options: &[],
     build,
 };
@@ -63,7 +63,7 @@ fn write_clock(zone: &TimeZone, nanoseconds: i128, out: &mut Exposition) {
         return;
     };
     let info = zone.to_offset_info(timestamp);
-    let help = "Offset of the system's time zone in seconds.";
+    let help = "Offset of the system's time zone from UTC in seconds.";
     out.family(
         &["node_time_zone_offset_seconds"],
         &[help],
@@ -83,7 +83,7 @@ fn write_sources(sources: &mut [ClockSource], out: &mut Exposition) -> Result<()
     }
     write_rows(
         "node_time_clocksource_available_info",
-        "Clock sources that the kernel offers.",
+        "Clock source that is available in the kernel.",
         rows,
         out,
     );
@@ -93,7 +93,7 @@ fn write_sources(sources: &mut [ClockSource], out: &mut Exposition) -> Result<()
     }
     write_rows(
         "node_time_clocksource_current_info",
-        "The clock source in use.",
+        "Clock source in use.",
         rows,
         out,
     );

@@ -13,7 +13,7 @@ const FIELDS: &str = "collector.vmstat.fields";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "vmstat",
     default_enabled: true,
-    summary: "Counters of the virtual memory, from /proc/vmstat.",
+    summary: "Virtual memory statistics, from /proc/vmstat.",
     options: &[OptionSpec::pattern(
         FIELDS,
         "^(oom_kill|pgpg|pswp|pg.*fault).*",
@@ -60,7 +60,7 @@ fn write(
         }
         out.family(
             &["node_vmstat_", name],
-            &["Field ", name, " of /proc/vmstat."],
+            &["Field ", name, " from /proc/vmstat."],
             MetricKind::Untyped,
         )
         .sample(&[], value);
@@ -113,7 +113,7 @@ mod tests {
         let error = write(b"pgpgin\n", &mut selection, &mut Exposition::default()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "vmstat is not as expected: cannot read the line \"pgpgin\""
+            "vmstat has an unexpected format: cannot read the line \"pgpgin\""
         );
     }
 }

@@ -32,7 +32,7 @@ type Column = fn(&Station) -> Value;
 const COLUMNS: [(&str, &str, MetricKind, Column); 12] = [
     (
         "beacon_loss_total",
-        "Losses of a station's beacon.",
+        "Times that the beacon of a station was lost.",
         Counter,
         |station| u64::from(station.beacon_losses).into(),
     ),
@@ -50,7 +50,7 @@ const COLUMNS: [(&str, &str, MetricKind, Column); 12] = [
     ),
     (
         "receive_bits_per_second",
-        "Rate at which a station's packets are received.",
+        "Rate at which packets are received from a station.",
         Gauge,
         |station| station.receive_bits_per_second.into(),
     ),
@@ -68,7 +68,7 @@ const COLUMNS: [(&str, &str, MetricKind, Column); 12] = [
     ),
     (
         "signal_dbm",
-        "Strength of a station's signal, in decibels of a milliwatt.",
+        "Signal strength of a station, in decibel-milliwatts (dBm).",
         Gauge,
         |station| f64::from(station.signal_dbm).into(),
     ),
@@ -92,7 +92,7 @@ const COLUMNS: [(&str, &str, MetricKind, Column); 12] = [
     ),
     (
         "transmit_retries_total",
-        "Packets sent to a station again.",
+        "Packets retransmitted to a station.",
         Counter,
         |station| u64::from(station.transmit_retries).into(),
     ),
@@ -166,7 +166,7 @@ fn write_networks(devices: &[Device], out: &mut Exposition) {
     };
     let mut rows: Vec<_> = devices.iter().filter_map(joined).collect();
     rows.sort_unstable();
-    let help = "The network that a wireless interface is joined to; the value is always 1.";
+    let help = "Network that a wireless interface is connected to; the value is always 1.";
     let mut family = out.family(&["node_wifi_station_info"], &[help], Gauge);
     for (id, device, mode, name) in &rows {
         family.sample(

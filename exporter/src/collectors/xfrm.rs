@@ -65,7 +65,7 @@ impl Collector for Xfrm {
             };
             out.family(
                 &["node_xfrm_", name, "_packets_total"],
-                &["Packets that IPsec counts as ", kernel, "."],
+                &["Packets dropped by IPsec, counted as ", kernel, "."],
                 MetricKind::Counter,
             )
             .sample(&[], count);

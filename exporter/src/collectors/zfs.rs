@@ -13,7 +13,7 @@ use crate::sources::{
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "zfs",
     default_enabled: true,
-    summary: "ZFS's caches, transactions and pools, from /proc/spl/kstat/zfs.",
+    summary: "ZFS caches, transactions and pools, from /proc/spl/kstat/zfs.",
     options: &[],
     build,
 };
@@ -162,7 +162,7 @@ fn add_traffic(bytes: &[u8], pool: &[u8], samples: &mut Samples) -> Option<()> {
     for (name, number) in fields(names).zip(fields(numbers)) {
         let name = String::from_utf8_lossy(name);
         let metric = metric_name("node_zfs_zpool_", &name);
-        let help = format!("Statistic {name} of the pool's input and output.");
+        let help = format!("I/O statistic {name} of the pool.");
         let labels = [("zpool", pool)];
         samples.add(
             MetricKind::Untyped,
@@ -180,7 +180,7 @@ fn add_state(bytes: &[u8], pool: &[u8], samples: &mut Samples) {
     for state in POOL_STATES {
         samples.gauge(
             "node_zfs_zpool_state",
-            "Whether the pool is in the state.",
+            "Whether the pool is in this state.",
             &[("state", state.as_bytes()), ("zpool", pool)],
             u64::from(current.eq_ignore_ascii_case(state.as_bytes())),
         );

@@ -18,28 +18,26 @@ pub(super) struct Password(SecretText);
 /// Why there is no password or no hash of it. Never repeats it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PasswordError {
-    #[error("the password is empty: give one on the prompt or on standard input")]
+    #[error("the password is empty: enter one at the prompt or on standard input")]
     Empty,
-    #[error("the password has {0} bytes, and bcrypt reads only the first 72: take a shorter one")]
+    #[error("the password has {0} bytes, but bcrypt reads only the first 72: choose a shorter one")]
     TooLong(usize),
-    #[error(
-        "the password holds a control character or a line break in its midst: give one line of text"
-    )]
+    #[error("the password contains a control character or a line break: enter one line of text")]
     Control,
     #[error("the password is not UTF-8 text")]
     NotText,
-    #[error("the two entries differ: nothing is done, try again")]
+    #[error("the two passwords differ: nothing was changed, try again")]
     Differ,
     #[error(
-        "a password is not taken as an argument: everybody on this machine can read arguments, and the shell keeps \
-         them; run `secure-exporter hash-password` and type it, or give it on standard input"
+        "a password cannot be passed as an argument: every user of this machine can read arguments, and the shell keeps \
+         them; run `secure-exporter hash-password` and type it, or pass it on standard input"
     )]
     Argument,
-    #[error("the password cannot be read: {0}")]
+    #[error("cannot read the password: {0}")]
     Read(String),
     #[error(transparent)]
     Generation(passwords::PasswordError),
-    #[error("bcrypt gave no hash")]
+    #[error("cannot hash the password with bcrypt")]
     Bcrypt,
 }
 
@@ -80,12 +78,12 @@ impl Password {
         let characters = self.expose().chars().count();
         if characters < ADVISED_CHARACTERS {
             found.push(format!(
-                "the password has {characters} characters; take {ADVISED_CHARACTERS} or more"
+                "the password has {characters} characters; use {ADVISED_CHARACTERS} or more"
             ));
         }
         if self.expose().trim() != self.expose() {
             found.push(
-                "the password begins or ends with a space, which Prometheus' password_file drops"
+                "the password starts or ends with a space, which Prometheus removes when it reads the password_file"
                     .to_owned(),
             );
         }

@@ -27,18 +27,18 @@ pub(super) struct Issued {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PkiError {
     #[error(
-        "{0:?} is neither an IP address nor the name of one host: write what follows https:// in a scrape's URL, without the port"
+        "{0:?} is neither an IP address nor the name of one host: write the host of the scrape URL, without https:// and port"
     )]
     Host(String),
     #[error(
-        "the certificate authority in {authority} has ended or does not fit its key ({reason}): make a new one with \
-         `web-config init --overwrite`, and give Prometheus the new ca.crt"
+        "the CA in {authority} has expired or does not match its key ({reason}): create a new one with \
+         `web-config init --overwrite`, and copy the new ca.crt to Prometheus"
     )]
     Authority { authority: String, reason: String },
-    #[error("{file}: no certificate in PEM here")]
+    #[error("{file}: no PEM certificate found")]
     NoCertificate { file: String },
     #[error(
-        "the certificate names no host by which it could be verified: make one with `web-config init --overwrite`"
+        "the certificate contains no host name by which it could be verified: create a new one with `web-config init --overwrite`"
     )]
     NoHost,
     #[error(transparent)]
@@ -53,7 +53,7 @@ pub(super) fn host(text: &str) -> Result<Host, PkiError> {
 /// Reads the kind of a key on the command line.
 pub(super) fn key_type() -> impl TypedValueParser<Value = KeyType> {
     PossibleValuesParser::new(KeyType::ALL.map(KeyType::name))
-        .try_map(|name| KeyType::from_name(&name).ok_or("no kind of key"))
+        .try_map(|name| KeyType::from_name(&name).ok_or("unknown type of key"))
 }
 
 /// Makes the authority of a host.

@@ -29,7 +29,7 @@ pub(super) enum Existing {
 /// What went wrong with a file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StagedError {
-    #[error("{} exists already and is not overwritten", .0.display())]
+    #[error("{} already exists and is not overwritten", .0.display())]
     Exists(PathBuf),
     #[error("cannot {what} {}: {source}", path.display())]
     System {
@@ -146,7 +146,7 @@ pub(super) fn directory(path: &Path, access: Access) -> Result<(), StagedError> 
         .create(path)
         .and_then(|()| File::open(path))
         .and_then(|made| give(&made, access))
-        .map_err(cannot("make the directory", path))
+        .map_err(cannot("create the directory", path))
 }
 
 fn give(file: &File, access: Access) -> io::Result<()> {

@@ -17,7 +17,7 @@ pub(super) fn password() -> Result<Password, PasswordError> {
         return piped();
     }
     let first = Password::parse(typed("Password: ")?)?;
-    let second = typed("The same again: ")?;
+    let second = typed("Repeat it: ")?;
     match Password::parse(second) {
         Ok(second) if second.is(&first) => Ok(first),
         _ => Err(PasswordError::Differ),

@@ -38,12 +38,12 @@ pub(super) fn read(bundle: &Pem, now: i64) -> ClientCas {
         match added.map(|der| check_issuer(&der, now)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => found.warnings.push(format!(
-                "{place} cannot issue client certificates: {}; those that it has issued are refused",
+                "{place} cannot issue client certificates: {}; certificates issued by it are refused",
                 reason(error)
             )),
             Err(error) => found
                 .warnings
-                .push(format!("{place} is broken and is skipped: {error}")),
+                .push(format!("{place} is damaged and is skipped: {error}")),
         }
     }
     found
@@ -141,9 +141,9 @@ mod tests {
         let begin =
             |number: usize, line: usize| format!("ca.pem: certificate {number} (line {line}) ");
         for (warning, begin) in warnings.iter().zip([
-            begin(2, lines + 2) + "is broken and is skipped: ",
-            begin(3, lines + 5) + "is broken and is skipped: ",
-            begin(4, lines + 8) + "is broken and is skipped: ",
+            begin(2, lines + 2) + "is damaged and is skipped: ",
+            begin(3, lines + 5) + "is damaged and is skipped: ",
+            begin(4, lines + 8) + "is damaged and is skipped: ",
             begin(6, 2 * lines + 10) + "cannot issue client certificates: it is not a CA",
         ]) {
             assert!(warning.starts_with(&begin), "{begin}: {warnings:?}");

@@ -48,7 +48,7 @@ pub enum FileSetError {
         source: io::Error,
     },
     /// A file is far too large to be what it should be.
-    #[error("{path} is larger than 4 MiB, so it is not what it should be")]
+    #[error("{path} is larger than 4 MiB, the maximum size of the configuration and its files")]
     TooLarge {
         /// The file.
         path: String,

@@ -117,9 +117,9 @@ impl Reloader {
                         .map(|(_, untouched)| untouched)
                         .unwrap_or_default();
                 }
-                None if asked => tracing::info!(
-                    "configuration is being written right now, reading it again shortly"
-                ),
+                None if asked => {
+                    tracing::info!("configuration is being written, reading it again shortly")
+                }
                 None => {}
             }
         }
@@ -164,7 +164,7 @@ impl Reloader {
             Ok(snapshot) if snapshot.fingerprint == served.fingerprint => {
                 self.store.reloads.configuration_is_good();
                 if reported.take().is_some() || asked {
-                    tracing::info!("configuration is the one that is served");
+                    tracing::info!("configuration on disk is the one in use");
                 }
             }
             Ok(mut snapshot) => {
@@ -187,7 +187,7 @@ impl Reloader {
                     self.store.reloads.failed();
                     tracing::error!(
                         error = text,
-                        "configuration not reloaded, the last good one stays in force"
+                        "configuration not reloaded, the last valid one stays in use"
                     );
                     *reported = Some(text);
                 }

@@ -40,16 +40,16 @@ pub enum SnapshotError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// `--web.require` asks for what the configuration lacks.
-    #[error("--web.require asks for {what}, which the configuration lacks: add {mend} to it")]
+    #[error("--web.require demands {what}, which the configuration lacks: add {fix} to it")]
     Required {
         /// The key that is missing.
         what: &'static str,
         /// What fulfils the demand.
-        mend: &'static str,
+        fix: &'static str,
     },
     /// A protection that was there is gone.
     #[error(
-        "{0} has vanished from the configuration: what was protected stays protected until a restart; put it back"
+        "{0} was removed from the configuration: protection can only be turned off by a restart; add it again"
     )]
     Vanished(&'static str),
 }
@@ -134,7 +134,7 @@ impl Snapshot {
             (Require { tls: true, .. }, Protections { tls: false, .. }) => {
                 Err(SnapshotError::Required {
                     what: "tls_server_config",
-                    mend: "tls_server_config",
+                    fix: "tls_server_config",
                 })
             }
             (
@@ -146,7 +146,7 @@ impl Snapshot {
                 },
             ) => Err(SnapshotError::Required {
                 what: "basic_auth_users",
-                mend: "basic_auth_users, or client_auth_type: RequireAndVerifyClientCert,",
+                fix: "basic_auth_users, or client_auth_type: RequireAndVerifyClientCert,",
             }),
             _ => Ok(()),
         }

@@ -35,7 +35,7 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn log_warnings(&self) {
         for warning in &self.warnings {
-            tracing::warn!(%warning, "TLS is served without a part of its configuration");
+            tracing::warn!(%warning, "part of the TLS configuration is ignored");
         }
     }
 }
@@ -66,7 +66,7 @@ pub enum TlsError {
     },
     /// Certificate and key are not of one pair.
     #[error(
-        "the certificate in {certificate} and the key in {key} do not belong together: use the key that the certificate was made for"
+        "the certificate in {certificate} and the key in {key} do not match: use the key that the certificate was issued for"
     )]
     Pair {
         /// Where the certificate came from.
@@ -75,7 +75,7 @@ pub enum TlsError {
         key: String,
     },
     /// A curve which the TLS library does not have.
-    #[error("tls_server_config.curve_preferences: {0} is not served; remove it")]
+    #[error("tls_server_config.curve_preferences: {0} is not supported; remove it")]
     Curve(&'static str),
     /// The settings contradict each other.
     #[error("tls_server_config: {0}")]
@@ -186,9 +186,9 @@ fn private_key(key: &Pem) -> Result<PrivateKeyDer<'static>, TlsError> {
         let problem = if is_encrypted {
             "the private key is encrypted, which is not supported: decrypt it with `openssl pkey`"
         } else if text.contains("BEGIN CERTIFICATE") {
-            "there is a certificate here and no private key: name the file of the key"
+            "this is a certificate, not a private key: give the file of the key"
         } else {
-            "no private key in PEM here (PKCS#8, PKCS#1 or SEC1)"
+            "no PEM private key found (PKCS#8, PKCS#1 or SEC1)"
         };
         TlsError::Content {
             origin: key.origin.clone(),
@@ -201,10 +201,10 @@ fn private_key(key: &Pem) -> Result<PrivateKeyDer<'static>, TlsError> {
 fn unusable_key(leaf: &Certificate<'_>, certificate: &Pem, key: &Pem) -> TlsError {
     let problem = match leaf.rsa_bits() {
         Some(bits) if bits < MIN_RSA_BITS => format!(
-            "the RSA key of the certificate in {} has {bits} bits, which is too weak: make a key of at least {MIN_RSA_BITS}",
+            "the RSA key of the certificate in {} has {bits} bits, which is too weak: use a key of at least {MIN_RSA_BITS}",
             certificate.origin
         ),
-        _ => "the private key is damaged or of a kind that is not supported: use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519".to_owned(),
+        _ => "the private key is damaged or of an unsupported type: use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519".to_owned(),
     };
     TlsError::Content {
         origin: key.origin.clone(),
@@ -228,7 +228,7 @@ fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(format!("not a sequence of PEM certificates: {error}")))?;
     if chain.is_empty() {
-        Err(wrong("no certificate in PEM here".into()))
+        Err(wrong("no PEM certificate found".into()))
     } else {
         Ok(chain)
     }
@@ -273,8 +273,8 @@ fn client_verifier(
             } = client_ca::read(ca, unix_now());
             if anchors.is_empty() {
                 let problem = match found.is_empty() {
-                    true => "no certificate in PEM here".to_owned(),
-                    false => format!("no usable certificate here: {}", found.join("; ")),
+                    true => "no PEM certificate found".to_owned(),
+                    false => format!("no usable certificate: {}", found.join("; ")),
                 };
                 return Err(TlsError::Content {
                     origin: ca.origin.clone(),

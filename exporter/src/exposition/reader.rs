@@ -97,7 +97,7 @@ impl Reader {
             // A writer that died in the middle of a line has left half a number.
             return match line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
                 true => Ok(()),
-                false => Err("the last line has no end"),
+                false => Err("the last line does not end with a line break"),
             };
         };
         let mut line = Line::new(content);
@@ -125,7 +125,7 @@ impl Reader {
             return Ok(());
         }
         if !line.is_at_blank() {
-            return Err("the name of the metric is not valid");
+            return Err("invalid metric name");
         }
         self.last = None;
         let Target { family, .. } = self.target(valid_metric_name(&name)?);
@@ -227,7 +227,7 @@ impl Reader {
             .windows(2)
             .any(|pair| matches!(pair, [(a, _), (b, _)] if a == b))
         {
-            return Err("a label is there twice");
+            return Err("a label occurs twice");
         }
         if family.kind.part_label().is_none() {
             let points = Points::of(value);
@@ -241,13 +241,13 @@ impl Reader {
         };
         match (target.role, bound) {
             (Role::Sum, _) => series.points.set_sum(value),
-            (Role::Count, _) if value < 0.0 => return Err("a count is below zero"),
+            (Role::Count, _) if value < 0.0 => return Err("a count is negative"),
             (Role::Count, _) if is_histogram => series.points.set_count(value),
             // Go's reader makes them integers.
             (Role::Count, _) => series.points.set_count(value.trunc()),
             (Role::Part, Some(bound)) => {
                 if is_histogram && value < 0.0 {
-                    return Err("a bucket is below zero");
+                    return Err("a bucket is negative");
                 }
                 series.points.parts.push((bound, value));
             }
@@ -276,7 +276,7 @@ impl Read {
 fn take_bound(labels: &mut Labels, label: &str) -> Result<Option<f64>, &'static str> {
     let mut bound = None;
     for (_, text) in labels.extract_if(.., |(name, _)| name == label) {
-        bound = Some(parse_float(text.as_bytes()).ok_or("the bound is not a number")?);
+        bound = Some(parse_float(text.as_bytes()).ok_or("the bucket's bound is not a number")?);
     }
     Ok(bound.filter(|bound: &f64| !bound.is_nan()))
 }
@@ -290,7 +290,7 @@ fn kind(text: &[u8]) -> Result<MetricKind, &'static str> {
         b"histogram" | b"gaugehistogram" | b"gauge_histogram" => Ok(MetricKind::Histogram),
         b"summary" => Ok(MetricKind::Summary),
         b"untyped" => Ok(MetricKind::Untyped),
-        _ => Err("the type of the metric is not known"),
+        _ => Err("unknown metric type"),
     }
 }
 
@@ -301,9 +301,9 @@ fn behind_value(mut line: Line<'_>) -> &'static str {
     let number = std::str::from_utf8(word).is_ok_and(|word| word.parse::<i64>().is_ok());
     line.skip_blanks();
     match (word.is_empty(), line.is_at_end() && number) {
-        (true, _) => "there is a blank behind the value",
+        (true, _) => "unexpected space after the value",
         (_, true) => "the sample has a timestamp, which is not supported",
-        (_, false) => "there is more behind the value",
+        (_, false) => "unexpected text after the value",
     }
 }
 
@@ -317,7 +317,7 @@ fn valid_metric_name(name: &[u8]) -> Result<&str, &'static str> {
     std::str::from_utf8(name)
         .ok()
         .filter(|_| !name.is_empty() && name.iter().enumerate().all(valid))
-        .ok_or("the name of the metric is not valid")
+        .ok_or("invalid metric name")
 }
 
 #[cfg(test)]
@@ -418,23 +418,29 @@ mod tests {
 
     #[test]
     fn what_breaks_the_format_names_its_line() {
-        let name = "line 1: the name of the metric is not valid";
-        let label = "line 1: the name of a label is not valid";
+        let name = "line 1: invalid metric name";
+        let label = "line 1: invalid label name";
         let value = "line 1: the value is not a number";
-        let blank = "line 1: there is a blank behind the value";
+        let blank = "line 1: unexpected space after the value";
         let escape = "line 1: there is an unknown escape sequence";
-        let kind = "line 1: the type of the metric is not known";
-        let behind_label = "line 1: there is neither a comma nor a brace behind a label";
+        let kind = "line 1: unknown metric type";
+        let behind_label = "line 1: expected a comma or a closing brace after a label";
         let second_type = "line 2: the metric has a second TYPE line, or one after its samples";
         for (text, what) in [
-            ("a 1\nb 2", "line 2: the last line has no end"),
-            ("a 1\n# b", "line 2: the last line has no end"),
+            (
+                "a 1\nb 2",
+                "line 2: the last line does not end with a line break",
+            ),
+            (
+                "a 1\n# b",
+                "line 2: the last line does not end with a line break",
+            ),
             (
                 "a 1 1700000000000\n",
                 "line 1: the sample has a timestamp, which is not supported",
             ),
-            ("a 1 2 3\n", "line 1: there is more behind the value"),
-            ("a 1 x\n", "line 1: there is more behind the value"),
+            ("a 1 2 3\n", "line 1: unexpected text after the value"),
+            ("a 1 x\n", "line 1: unexpected text after the value"),
             ("a 1 \n", blank),
             ("a 1 \r\n", blank),
             ("a x\n", value),
@@ -458,7 +464,7 @@ mod tests {
             ("a{b=\"c\"\"} 1\n", behind_label),
             ("a{b=\"c\"x} 1\n", behind_label),
             ("a{b=c} 1\n", "line 1: a label's value has no quotes"),
-            ("a{b=\"c} 1\n", "line 1: a label's value does not end"),
+            ("a{b=\"c} 1\n", "line 1: a label value has no closing quote"),
             ("a{b} 1\n", "line 1: a label has no value"),
             ("a{b:c=\"d\"} 1\n", "line 1: a label has no value"),
             ("a{,} 1\n", label),
@@ -466,7 +472,7 @@ mod tests {
             ("a{\"b.c\"=\"d\"} 1\n", label),
             ("a{b=\"\\t\"} 1\n", escape),
             ("# HELP a \\t\n", escape),
-            ("a{b=\"1\",b=\"2\"} 1\n", "line 1: a label is there twice"),
+            ("a{b=\"1\",b=\"2\"} 1\n", "line 1: a label occurs twice"),
             (
                 "# HELP a x\n# HELP a x\na 1\n",
                 "line 2: the metric has a second HELP line",
@@ -477,19 +483,19 @@ mod tests {
             ("# TYPE a gauge \n", kind),
             (
                 "# TYPE h histogram\nh_count -1\n",
-                "line 2: a count is below zero",
+                "line 2: a count is negative",
             ),
             (
                 "# TYPE s summary\ns_count -1\n",
-                "line 2: a count is below zero",
+                "line 2: a count is negative",
             ),
             (
                 "# TYPE h histogram\nh_bucket{le=\"1\"} -1\n",
-                "line 2: a bucket is below zero",
+                "line 2: a bucket is negative",
             ),
             (
                 "# TYPE h histogram\nh_bucket{le=\"-nan\"} 1\n",
-                "line 2: the bound is not a number",
+                "line 2: the bucket's bound is not a number",
             ),
         ] {
             let read = parse(text.as_bytes());

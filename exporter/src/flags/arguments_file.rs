@@ -49,7 +49,7 @@ fn push(argument: OsString, depth: usize, expanded: &mut Vec<OsString>) -> Resul
     };
     if depth == MAX_DEPTH {
         return Err(refuse(
-            "it is named by itself, or by files in files in files".into(),
+            "it includes itself, or the files are nested too deeply".into(),
         ));
     }
     let text = std::fs::read(file).map_err(|error| refuse(error.to_string()))?;

@@ -83,11 +83,11 @@ pub(super) const NODE_EXPORTER_COLLECTORS: &[&str] = &[
     "zoneinfo",
 ];
 
-/// Why a flag that node_exporter has is not taken; `None` for one that it has not either.
+/// Why a flag of node_exporter is not supported; `None` for a flag that node_exporter does not have either.
 pub(super) fn refusal(flag: &str) -> Option<String> {
     let name = flag.trim_start_matches('-');
     if let Some(reason) = reason(name) {
-        return Some(format!("{flag} is not taken: {reason}"));
+        return Some(format!("{flag} is not supported: {reason}"));
     }
     let rest = name
         .strip_prefix("no-")
@@ -122,13 +122,13 @@ fn reason(name: &str) -> Option<&'static str> {
             "there are no completions, try --help"
         }
         "collector.filesystem.mount-timeout" | "collector.filesystem.stat-workers" => {
-            "a mount that does not answer is left out by itself; remove the flag"
+            "mounts that do not respond are left out automatically; remove the flag"
         }
         "collector.systemd.private" => {
-            "systemd is asked over the message bus, which needs no root; remove the flag"
+            "systemd is queried over the message bus, which does not need root; remove the flag"
         }
         "collector.qdisc.fixtures" | "collector.wifi.fixtures" => {
-            "it serves node_exporter's own tests; remove the flag"
+            "it exists for node_exporter's own tests; remove the flag"
         }
         _ => return None,
     })
@@ -137,9 +137,9 @@ fn reason(name: &str) -> Option<&'static str> {
 fn reason_of_collector(collector: &str) -> &'static str {
     match collector {
         "perf" => {
-            " (it needs calls for which there is no memory-safe interface, and rights that the exporter does without)"
+            " (it needs system calls without a memory-safe interface, and privileges that the exporter does not have)"
         }
-        "ntp" | "runit" | "supervisord" => " (node_exporter is about to remove it)",
+        "ntp" | "runit" | "supervisord" => " (node_exporter has deprecated it)",
         _ => "",
     }
 }

@@ -144,7 +144,7 @@ impl Registry {
         {
             tracing::warn!(
                 series,
-                "the host gives this series twice; only the first sample of such a series is shown"
+                "the host reports this series twice; only the first sample of a duplicate series is shown"
             );
         }
         // They keep their memory for the next round.
@@ -168,13 +168,13 @@ impl Report {
         let Some(state) = state else {
             let since = *self.hangs_since.get_or_insert(begin);
             self.duration = since.elapsed();
-            let message = "it hangs in reading the host, and is left out until it comes back";
+            let message = "it hangs while reading from the host, and is left out until it returns";
             return self.note(Outcome::Failed, message);
         };
         self.hangs_since = None;
         if state.round != round {
             self.duration = Duration::ZERO;
-            let message = "other collectors have used up the time of this scrape";
+            let message = "other collectors used up the time of this scrape";
             return self.note(Outcome::Failed, message);
         }
         self.duration = state.duration;

@@ -78,7 +78,7 @@ impl State {
             // It may have left half a line behind.
             out.clear();
             tracing::error!(
-                "a collector panicked while it added what other programs left; this is a defect, please report it"
+                "a collector panicked while it added the metrics of other programs; this is a bug, please report it"
             );
         }
     }
@@ -95,7 +95,7 @@ impl State {
             Err(_) => {
                 // It may have left half a line behind.
                 self.exposition.clear();
-                Ending::Failed("it panicked; this is a defect, please report it".to_owned())
+                Ending::Failed("it panicked; this is a bug, please report it".to_owned())
             }
         };
         self.duration = begin.elapsed();

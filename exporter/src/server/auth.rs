@@ -154,8 +154,11 @@ impl Authenticator {
     /// The system has no randomness.
     pub(crate) fn new() -> io::Result<Self> {
         let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(key.as_mut_slice())
-            .map_err(|error| io::Error::other(format!("no randomness from the system: {error}")))?;
+        getrandom::fill(key.as_mut_slice()).map_err(|error| {
+            io::Error::other(format!(
+                "cannot get random numbers from the operating system: {error}"
+            ))
+        })?;
         Ok(Self {
             key,
             remembered: Arc::default(),

@@ -37,7 +37,7 @@ pub(super) struct Presented {
 /// expired. Its connection ends without an answer: a client that dials again is judged by the present configuration and
 /// certificate, and a refusal would be one of somebody who may be welcome.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection began with a configuration or a certificate that does not hold any more")]
+#[error("the connection was opened with a configuration or certificate that is no longer valid")]
 pub(super) struct Outdated;
 
 impl Client {

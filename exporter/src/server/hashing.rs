@@ -72,7 +72,7 @@ impl Hashing {
             // Of two that come first at once, one wins, and the thread of the other ends.
             Ok(arrivals) => Some(self.arrivals.get_or_init(|| arrivals)),
             Err(error) => {
-                tracing::error!(%error, "no thread to hash passwords");
+                tracing::error!(%error, "cannot start the thread that hashes passwords");
                 None
             }
         }
@@ -91,7 +91,7 @@ fn start(waiting: Waiting) -> io::Result<Sender<()>> {
 fn serve(waiting: &Waiting, arrived: &Receiver<()>) {
     // Of a thread, on Linux, whatever POSIX says of processes. Where it is forbidden, passwords are hashed all the same.
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "passwords are hashed at the priority of scrapes");
+        tracing::debug!(%error, "cannot lower the priority of hashing passwords below that of scrapes");
     }
     for () in arrived {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();

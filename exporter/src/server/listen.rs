@@ -45,12 +45,12 @@ pub(crate) enum Listener {
 pub enum ActivationError {
     /// `--web.systemd-socket` without a socket unit.
     #[error(
-        "no socket activation file descriptors found: start the socket unit rather than the service, or listen by --web.listen-address instead of --web.systemd-socket"
+        "no socket activation file descriptors found: start the socket unit rather than the service, or use --web.listen-address instead of --web.systemd-socket"
     )]
     None,
     /// A datagram socket, an accepted connection, or no socket at all.
     #[error(
-        "file descriptor {0} of LISTEN_FDS is no listening stream socket: the socket unit needs ListenStream= and Accept=no"
+        "file descriptor {0} of LISTEN_FDS is not a listening stream socket: the socket unit needs ListenStream= and Accept=no"
     )]
     NotAListener(usize),
     /// The system refused to go on with a socket.

@@ -257,7 +257,7 @@ fn refusal(standing: Standing) -> Option<Answer> {
     let reason = match standing {
         Standing::Fine => return None,
         Standing::CertificateMissing => "A client certificate is required.\n",
-        Standing::NotTrusted => "The client certificate is not trusted any more.\n",
+        Standing::NotTrusted => "The client certificate is no longer trusted.\n",
         Standing::NameNotAllowed => "The client certificate has no allowed name.\n",
     };
     Some(text(StatusCode::FORBIDDEN, reason.into()))

@@ -53,7 +53,7 @@ pub(crate) async fn serve(
         let _ = one.await;
     }
     if !connections.ended(DRAIN).await {
-        tracing::warn!("some requests were still open when the time to end them was over");
+        tracing::warn!("some requests were still open when the shutdown timeout expired");
     }
 }
 
@@ -82,7 +82,7 @@ async fn accept(
                     let served = connection(stream, address, activity.clone(), site, stop);
                     tokio::select! {
                         () = served => {}
-                        () = activity.evicted() => tracing::debug!(%address, "gave its place to another connection"),
+                        () = activity.evicted() => tracing::debug!(%address, "closed to make room for another connection"),
                     }
                     drop(place);
                 });
@@ -127,7 +127,7 @@ async fn connection(
         }
         Err(failure) => {
             site.counters.handshake_failed(failure);
-            tracing::debug!(%address, ?failure, "no TLS connection");
+            tracing::debug!(%address, ?failure, "TLS handshake failed");
         }
     }
 }

@@ -61,11 +61,11 @@ fn files_are_merged_ordered_and_read_anew() {
     let expected = format!(
         "# HELP last When it ran.\n# TYPE last untyped\nlast{{job=\"b\"}} 2\nlast{{host=\"\",job=\"c\"}} 3\n\
          last{{host=\"h\",job=\"a\"}} 1\n\
-         # HELP node_textfile_mtime_seconds When the text file was last written, in seconds since the epoch.\n\
+         # HELP node_textfile_mtime_seconds Modification time of the text file, in seconds since the epoch.\n\
          # TYPE node_textfile_mtime_seconds gauge\n\
          node_textfile_mtime_seconds{{file=\"{path}/a.prom\"}} 1.7e+09\n\
          node_textfile_mtime_seconds{{file=\"{path}/b.prom\"}} 1.7e+09\n\
-         # HELP node_textfile_scrape_error Whether a text file could not be shown as it is.\n\
+         # HELP node_textfile_scrape_error Whether a text file could not be read or could not be exposed unchanged.\n\
          # TYPE node_textfile_scrape_error gauge\nnode_textfile_scrape_error 0\n\
          # HELP s Left in {path}/a.prom.\n# TYPE s summary\ns{{quantile=\"0.5\"}} 2\ns{{quantile=\"0.99\"}} 4\ns_sum 6\n\
          s_count 2\n\
@@ -232,10 +232,12 @@ fn what_is_left_out_is_logged_with_file_and_series() {
         scrape(&mut registry);
     });
     let first = format!(
-        "{path}/b.prom: left out job_b{{x=\"1\"}}, which {path}/a.prom has already (and so on, 2 samples in all)"
+        "{path}/b.prom: left out job_b{{x=\"1\"}}, which is already in {path}/a.prom (2 such samples in total)"
     );
     assert_eq!(log.matches(&first).count(), 1, "{log}");
-    let own = format!("{path}/b.prom: left out node_load1, which this exporter has already");
+    let own = format!(
+        "{path}/b.prom: left out node_load1, which is already in the exporter's own metrics"
+    );
     assert_eq!(log.matches(&own).count(), 1, "{log}");
 }
 
@@ -278,7 +280,7 @@ fn only_regular_files_of_bounded_size_are_read() {
         assert!(log.contains(&problem), "{problem}: {log}");
         assert!(!text.contains(&format!("{name}.prom")), "{text}");
     }
-    let large = "large.prom: has more than 500 bytes: make it smaller or raise --collector.textfile.max-file-bytes";
+    let large = "large.prom: is larger than 500 bytes: make it smaller or raise --collector.textfile.max-file-bytes";
     assert!(log.contains(large), "{log}");
     settings
         .options

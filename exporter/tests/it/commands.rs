@@ -116,7 +116,7 @@ fn on_a_terminal_it_is_asked_for_twice_and_not_shown() {
             .unwrap();
         let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut seen = String::new();
-        for (prompt, answer) in ["Password: ", "The same again: "].iter().zip(answers) {
+        for (prompt, answer) in ["Password: ", "Repeat it: "].iter().zip(answers) {
             let mut byte = [0];
             while !seen.ends_with(prompt) {
                 assert_eq!(output.read(&mut byte).unwrap(), 1, "{seen}");
@@ -348,7 +348,7 @@ fn check_config_tells_what_the_file_does() {
     for part in [
         "localhost",
         "in 36",
-        "belongs to it",
+        "matches the certificate",
         "scraper",
         "cost 10",
         "1.2 to 1.3",
@@ -363,7 +363,7 @@ fn check_config_tells_what_the_file_does() {
     expiring(&made, -60, 1000);
     let over = made.check();
     assert_eq!(over.code, Some(1));
-    assert!(over.said.contains("ended at"), "{}", over.said);
+    assert!(over.said.contains("expired at"), "{}", over.said);
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn check_config_names_the_place_of_a_mistake() {
         (format!("{good}rate_limit: 5\n"), "line 6: "),
         (
             good.replace("tls.key", other.path("tls.key").to_str().unwrap()),
-            "do not belong together",
+            "do not match",
         ),
         (good.replace("tls.crt", "absent.crt"), "absent.crt"),
     ];
@@ -398,7 +398,12 @@ fn check_config_warns_of_what_is_open() {
     fs::write(made.path("config.yml"), "").unwrap();
     let open = made.check().well();
     assert!(open.printed.contains("plain HTTP"), "{}", open.printed);
-    assert!(open.said.contains("everybody is answered"), "{}", open.said);
+    assert!(
+        open.said
+            .contains("metrics are served without authentication"),
+        "{}",
+        open.said
+    );
     assert!(open.said.contains("no tls_server_config"), "{}", open.said);
 
     let made = Made::new(&[]);
@@ -407,7 +412,7 @@ fn check_config_warns_of_what_is_open() {
     }
     let readable = made.check().well().said;
     assert_eq!(
-        readable.matches("can be read by everybody").count(),
+        readable.matches("can be read by every user").count(),
         2,
         "{readable}"
     );

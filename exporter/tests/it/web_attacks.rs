@@ -67,7 +67,7 @@ fn what_clients_send_is_not_logged() {
         assert!(!alert.is_empty());
     }
     exporter.signal("HUP");
-    exporter.wait_for_log("configuration is the one that is served");
+    exporter.wait_for_log("configuration on disk is the one in use");
     let log = exporter.log();
     assert!(log.len() < 2000, "{} bytes, {log:.300}", log.len());
 }

@@ -102,7 +102,7 @@ fn certificates_of_version_1_serve_and_are_accepted_and_a_broken_one_is_skipped(
     files[3].1 = [broken, &read("ca.crt"), &authority.0.pem()].concat();
     let volume = Volume::new(&as_files(&files));
     let exporter = Exporter::with_config(&volume.config());
-    exporter.wait_for_log("client-ca.crt: certificate 1 (line 1) is broken and is skipped");
+    exporter.wait_for_log("client-ca.crt: certificate 1 (line 1) is damaged and is skipped");
     let directory = tempfile::tempdir().unwrap();
     let old = directory.path().join("v1.pem").display().to_string();
     std::fs::write(&old, read("v1.crt") + &read("v1.key")).unwrap();
@@ -130,7 +130,7 @@ fn what_is_wrong_with_a_key_is_said() {
     let weak = refused("rsa1024.crt", "rsa1024.key");
     assert!(weak.contains("has 1024 bits, which is too weak"), "{weak}");
     let foreign = refused("ca.crt", "v1.key");
-    assert!(foreign.contains("do not belong together"), "{foreign}");
+    assert!(foreign.contains("do not match"), "{foreign}");
     let swapped = refused("v1.crt", "v1.crt");
     assert!(
         swapped.contains("a certificate here and no private key"),

@@ -130,12 +130,7 @@ fn bad_sets_are_named_once_and_the_last_good_one_is_served() {
     let no_tls = format!("basic_auth_users:\n  alice: {}\n", hash(PASSWORD));
     let unknown_key = format!("{text}tls_server: {{}}\n");
     let cases: [(&str, &str, &str, &str); 9] = [
-        (
-            &text,
-            &pair.certificate,
-            &other.key,
-            "do not belong together",
-        ),
+        (&text, &pair.certificate, &other.key, "do not match"),
         (&text, &pair.certificate, half_key, "no private key"),
         (&text, half_certificate, &pair.key, "tls.crt"),
         (&text, "", &pair.key, "no certificate in PEM"),
@@ -196,12 +191,12 @@ fn protection_that_was_there_does_not_vanish_without_require_either() {
     let mut volume = Volume::with(&pair, &config_text(&hash(PASSWORD)));
     let exporter = Exporter::with_config(&volume.config());
     volume.swap_to(&pair, "");
-    exporter.wait_for_log("tls_server_config has vanished");
+    exporter.wait_for_log("tls_server_config was removed from the configuration");
     volume.swap_to(
         &pair,
         "tls_server_config:\n  cert_file: tls.crt\n  key_file: tls.key\n",
     );
-    exporter.wait_for_log("basic_auth_users has vanished");
+    exporter.wait_for_log("basic_auth_users was removed from the configuration");
     assert_eq!(exporter.get("/metrics", &[]).status, 401);
     assert_eq!(exporter.scrape().status, 200);
 }
@@ -216,7 +211,7 @@ fn files_replaced_one_by_one_on_a_bare_host() {
     write("tls.key", &old.key);
     let exporter = Exporter::with_config(&directory.path().join("config.yml"));
     write("tls.crt", &new.certificate);
-    exporter.wait_for_log("do not belong together");
+    exporter.wait_for_log("do not match");
     assert!(Connection::open(&exporter, &old).is_ok());
     write("tls.key", &new.key);
     wait_for("the new certificate", || {
@@ -248,7 +243,7 @@ fn sighup_reads_at_once_and_says_so() {
     let mut volume = Volume::with(&pair, &config_text(&hash(PASSWORD)));
     let exporter = exporter(&volume);
     exporter.signal("HUP");
-    exporter.wait_for_log("configuration is the one that is served");
+    exporter.wait_for_log("configuration on disk is the one in use");
     volume.swap_to(&pair, "broken: true\n");
     wait_for_failure(&exporter, 1.0);
     exporter.signal("HUP");

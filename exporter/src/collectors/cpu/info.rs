@@ -22,13 +22,13 @@ pub(super) const INFO_OPTION: OptionSpec = OptionSpec::switch(INFO, "false", "Sh
 pub(super) const BUGS_OPTION: OptionSpec = OptionSpec::pattern(
     BUGS,
     "",
-    "Regular expression of the CPU's bugs to show in node_cpu_bug_info; none without it. Shows node_cpu_info as well.",
+    "Regular expression of the CPU bugs to show in node_cpu_bug_info, which shows none by default. Enables node_cpu_info.",
 );
 /// Shows `node_cpu_flag_info`.
 pub(super) const FLAGS_OPTION: OptionSpec = OptionSpec::pattern(
     FLAGS,
     "",
-    "Regular expression of the CPU's flags to show in node_cpu_flag_info; none without it. Shows node_cpu_info as well.",
+    "Regular expression of the CPU flags to show in node_cpu_flag_info, which shows none by default. Enables node_cpu_info.",
 );
 
 const FILE: &str = "cpuinfo";
@@ -132,7 +132,7 @@ fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Result<Vec<Cpu<'a>>, Col
     if cpus.is_empty() {
         return Err(CollectError::Malformed {
             file: FILE,
-            what: "there is no CPU in it".to_owned(),
+            what: "it lists no CPU".to_owned(),
         });
     }
     Ok(cpus)
@@ -195,7 +195,7 @@ impl<'a> Cpu<'a> {
     fn add_info(&self, samples: &mut Samples) {
         samples.gauge(
             "node_cpu_info",
-            "What each CPU is; the value is always 1.",
+            "Information about the CPU, in labels; the value is always 1.",
             &[
                 ("cachesize", self.cache_size),
                 ("core", self.core),
@@ -215,7 +215,7 @@ impl<'a> Cpu<'a> {
     fn add_frequency(&self, samples: &mut Samples) {
         samples.gauge(
             "node_cpu_frequency_hertz",
-            "Frequency at which the CPU runs.",
+            "Current frequency of the CPU.",
             &[
                 ("core", self.core),
                 ("cpu", self.number.to_string().as_bytes()),
@@ -226,14 +226,14 @@ impl<'a> Cpu<'a> {
     }
 
     fn add_flags(&self, shown: Option<&Pattern>, samples: &mut Samples) {
-        let help = "What the first CPU can do; the value is always 1.";
+        let help = "Feature flag of the first CPU; the value is always 1.";
         for flag in chosen(self.flags, shown) {
             samples.gauge("node_cpu_flag_info", help, &[("flag", flag)], 1);
         }
     }
 
     fn add_bugs(&self, shown: Option<&Pattern>, samples: &mut Samples) {
-        let help = "What is known to be wrong with the first CPU; the value is always 1.";
+        let help = "Known bug of the first CPU; the value is always 1.";
         for bug in chosen(self.bugs, shown) {
             samples.gauge("node_cpu_bug_info", help, &[("bug", bug)], 1);
         }
@@ -359,7 +359,7 @@ mod tests {
         let error = |file: &[u8]| parse(file).unwrap_err().to_string();
         assert_eq!(
             error(b""),
-            "cpuinfo is not as expected: there is no CPU in it"
+            "cpuinfo has an unexpected format: it lists no CPU"
         );
         assert!(error(b"model\t: 2\n\nprocessor\t: x\n").ends_with("\"processor\\t: x\""));
         for megahertz in ["", "fast", "nan", "1.2.3", "-1", "5GHz"] {

@@ -57,38 +57,38 @@ struct Words {
 const SUPPORTED: Words = Words {
     speed: (
         "node_network_supported_speed_bytes",
-        "Bytes per second that the device could do, and how.",
+        "Link speed that the device supports, in bytes per second, by mode.",
     ),
     autonegotiation: (
         "node_network_autonegotiate_supported",
-        "Whether the device could negotiate the speed.",
+        "Whether the device supports autonegotiation.",
     ),
     pause: (
         "node_network_pause_supported",
-        "Whether the device could use pause frames.",
+        "Whether the device supports pause frames.",
     ),
     asymmetric_pause: (
         "node_network_asymmetricpause_supported",
-        "Whether the device could use pause frames in one direction.",
+        "Whether the device supports asymmetric pause frames.",
     ),
 };
 
 const ADVERTISED: Words = Words {
     speed: (
         "node_network_advertised_speed_bytes",
-        "Bytes per second that the device offers, and how.",
+        "Link speed that the device advertises, in bytes per second, by mode.",
     ),
     autonegotiation: (
         "node_network_autonegotiate_advertised",
-        "Whether the device offers to negotiate the speed.",
+        "Whether the device advertises autonegotiation.",
     ),
     pause: (
         "node_network_pause_advertised",
-        "Whether the device offers pause frames.",
+        "Whether the device advertises pause frames.",
     ),
     asymmetric_pause: (
         "node_network_asymmetricpause_advertised",
-        "Whether the device offers pause frames in one direction.",
+        "Whether the device advertises asymmetric pause frames.",
     ),
 };
 
@@ -98,7 +98,7 @@ pub(super) fn add_link(device: &[u8], link: Link, samples: &mut Samples) {
     for (_, kind) in PORTS.iter().filter(|(bit, _)| has(link.supported, *bit)) {
         samples.gauge(
             "node_network_supported_port_info",
-            "A kind of port that the device has.",
+            "Port type that the device supports.",
             &[of, ("type", kind.as_bytes())],
             1,
         );
@@ -107,7 +107,7 @@ pub(super) fn add_link(device: &[u8], link: Link, samples: &mut Samples) {
     add_modes(of, &ADVERTISED, link.advertised, samples);
     samples.gauge(
         "node_network_autonegotiate",
-        "Whether the device negotiates the speed.",
+        "Whether the device uses autonegotiation.",
         &[of],
         u64::from(link.autonegotiation),
     );

@@ -104,7 +104,7 @@ impl Reading {
             ("beep_enable", "") => {
                 return Some(Self::alone(
                     "beep_enabled",
-                    "Whether the chip beeps.",
+                    "Whether beeping is enabled on the chip.",
                     Switch,
                 ));
             }
@@ -113,7 +113,7 @@ impl Reading {
                 return Some(Self::alone("voltage_regulator_version", help, One));
             }
             ("update_interval", "") => {
-                let help = "Seconds between two readings of the chip's own.";
+                let help = "Interval at which the chip updates its readings.";
                 return Some(Self::alone("update_interval_seconds", help, Thousandths));
             }
             ("beep_enable" | "vrm" | "update_interval", _) => return None,
@@ -134,7 +134,7 @@ impl Reading {
         };
         Some(Self {
             name,
-            help: format!("Property {shown} of sensors of the kind {kind}."),
+            help: format!("Hardware monitoring: {shown} of {kind} sensors."),
             family: if unit == "_joule_total" {
                 MetricKind::Counter
             } else {

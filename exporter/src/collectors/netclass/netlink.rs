@@ -180,7 +180,7 @@ fn write_number(
     number: impl Fn(&Device<'_>) -> Option<u64>,
     out: &mut Exposition,
 ) {
-    let help = ["Property of network devices: ", name, "."];
+    let help = ["Property of the network device: ", name, "."];
     let mut family = out.family(&["node_network_", name], &help, kind);
     for device in devices {
         if let Some(value) = number(device) {
@@ -204,7 +204,7 @@ fn write_words(devices: &[Device<'_>], out: &mut Exposition) {
         })
         .collect();
     rows.sort_unstable();
-    let help = "What a network device says in words; the value is always 1.";
+    let help = "Information about the network device, in labels; the value is always 1.";
     let mut family = out.family(&["node_network_info"], &[help], MetricKind::Gauge);
     for (address, broadcast, name, duplex, alias, state) in &rows {
         family.sample(
@@ -228,7 +228,7 @@ fn write_other_names(devices: &[Device<'_>], out: &mut Exposition) {
         rows.extend(names.map(|name| (name, link.name.as_slice())));
     }
     rows.sort_unstable();
-    let help = "Alternative names of network devices; the value is always 1.";
+    let help = "Alternative names of the network device; the value is always 1.";
     let mut family = out.family(&["node_network_altnames_info"], &[help], MetricKind::Gauge);
     for (name, device) in &rows {
         family.sample(&[("altname", name), ("device", device)], 1);

@@ -62,7 +62,7 @@ impl Addresses {
             }
         }
         rows.sort_unstable();
-        let help = "IP addresses of each network device; the value is always 1.";
+        let help = "IP address of the network device; the value is always 1.";
         let mut family = out.family(&["node_network_address_info"], &[help], MetricKind::Gauge);
         for (ip, device, prefix, scope) in &rows {
             family.sample(

@@ -165,7 +165,7 @@ pub(super) fn write(name: &[u8], alias: Option<&[u8]>, count: u64, family: &mut 
 pub(super) fn family<'a>(name: &str, out: &'a mut Exposition) -> Family<'a> {
     out.family(
         &["node_network_", name, "_total"],
-        &["Network devices: ", name, "."],
+        &["Counter of the network device: ", name, "."],
         MetricKind::Counter,
     )
 }

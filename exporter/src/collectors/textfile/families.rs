@@ -66,17 +66,17 @@ impl<'a> Families<'a> {
         for ((file, _), repeat) in &self.repeats {
             let Repeat { first, count, .. } = repeat;
             let before = match repeat.before {
-                None => "this exporter".to_owned(),
+                None => "the exporter's own metrics".to_owned(),
                 Some(before) if before == *file => "the file itself".to_owned(),
                 Some(before) => self.name_of(before).to_owned(),
             };
             let more = match count {
                 1 => String::new(),
-                _ => format!(" (and so on, {count} samples in all)"),
+                _ => format!(" ({count} such samples in total)"),
             };
             let file = self.name_of(*file);
             problems.push(format!(
-                "{file}: left out {first}, which {before} has already{more}"
+                "{file}: left out {first}, which is already in {before}{more}"
             ));
         }
         problems
@@ -130,7 +130,7 @@ impl<'a> Families<'a> {
             && known.contradicts(&family)
         {
             let problem = format!(
-                "{}: {name} has another help text or type than in {}",
+                "{}: {name} has a different help text or type than in {}",
                 self.name_of(file),
                 self.name_of(first)
             );
@@ -144,7 +144,7 @@ impl<'a> Families<'a> {
         if is_other_type {
             let file = self.name_of(file);
             self.problems.push(format!(
-                "{file}: {name} has another type than this exporter gives it"
+                "{file}: {name} has a different type than in the exporter's own metrics"
             ));
         }
     }
@@ -153,7 +153,7 @@ impl<'a> Families<'a> {
     fn scatter(&mut self, file: usize, family: TextFamily, other: &str) {
         let path = self.name_of(file);
         self.problems.push(format!(
-            "{path}: samples of {} have the names of samples of {other}: their type is left out",
+            "{path}: samples of {} have the same names as samples of {other}: their type is left out",
             family.name
         ));
         for sample in samples(family) {

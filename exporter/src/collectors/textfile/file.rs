@@ -24,9 +24,9 @@ pub(super) struct TextFile {
 pub(super) enum FileError {
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
-    #[error("is not a regular file, and only such are read")]
+    #[error("is not a regular file; only regular files are read")]
     Kind,
-    #[error("has more than {0} bytes: make it smaller or raise --{MAX_FILE_BYTES}")]
+    #[error("is larger than {0} bytes: make it smaller or raise --{MAX_FILE_BYTES}")]
     Size(u64),
     #[error(transparent)]
     Format(#[from] TextError),

@@ -157,7 +157,7 @@ fn nothing_is_there(layout: &Layout, overwrite: bool) -> Result<(), CommandError
         return Ok(());
     }
     Err(CommandError::Refused(format!(
-        "nothing is overwritten, and these exist: {}; `web-config renew` replaces the certificate alone, --overwrite all of them",
+        "these files already exist and are not overwritten: {}; `web-config renew` replaces only the certificate, --overwrite replaces all of them",
         there.join(", ")
     )))
 }
@@ -191,21 +191,23 @@ fn tell(options: &Options, layout: &Layout, hosts: &[Host], job: &str) {
     let directory = layout.directory.display();
     let names: Vec<String> = hosts.iter().map(Host::to_string).collect();
     let readers = match options.group {
-        Some(_) => "its owner and --group may read them",
-        None => "their owner alone may read them; --group GROUP lets the exporter's user do so",
+        Some(_) => "can be read by their owner and --group",
+        None => {
+            "can only be read by their owner; --group GROUP also lets the exporter's group read them"
+        }
     };
     println!(
-        "Made in {directory}:
+        "Created in {directory}:
   config.yml       for --web.config.file={config}
   tls.crt tls.key  certificate for {names}, and its key
-  ca.crt ca.key    the authority that signs its successors; ca.key is needed by `web-config renew` alone
+  ca.crt ca.key    the CA that signs its successors; only `web-config renew` needs ca.key
   prometheus/      ca.crt, password and scrape.yml: move it to the Prometheus server, and keep no copy here
-config.yml and tls.key: {readers}.
+config.yml and tls.key {readers}.
 
-Name prometheus/scrape.yml in `scrape_config_files` of prometheus.yml, or put this into it, with ca.crt and password beside it:
+Add prometheus/scrape.yml to `scrape_config_files` in prometheus.yml, or add the following to prometheus.yml, with ca.crt and password beside it:
 
 {job}
-Once in a while, before the certificate ends:
+Renew the certificate before it expires:
   secure-exporter web-config renew --directory {directory}",
         config = layout.config().display(),
         names = names.join(", "),
@@ -225,8 +227,9 @@ fn group(text: &str) -> Result<u32, String> {
     let groups = std::fs::read_to_string(path)
         .map_err(cannot("read", path))
         .map_err(|error| error.to_string())?;
-    group_number(&groups, text)
-        .ok_or_else(|| format!("/etc/group has no group {text:?}; a number is possible as well"))
+    group_number(&groups, text).ok_or_else(|| {
+        format!("/etc/group has no group {text:?}; a numeric group ID is accepted as well")
+    })
 }
 
 fn group_number(groups: &str, name: &str) -> Option<u32> {

@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
     let present = pki::read(&read(&place)?, &place.display().to_string())?;
     if options.when_due && !present.is_due(now) {
         println!(
-            "{} ends at {}; it is not renewed before the last third of its life.",
+            "{} expires at {}; it is renewed only in the last third of its lifetime.",
             place.display(),
             date(present.not_after)
         );
@@ -66,7 +66,7 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
     files.put_in_place(Existing::Replaced)?;
     let names: Vec<String> = parameters.hosts.iter().map(Host::to_string).collect();
     println!(
-        "{} is renewed for {}, and ends at {}. A running exporter takes it by itself.",
+        "Renewed {} for {}; it expires at {}. A running exporter loads it automatically.",
         place.display(),
         names.join(", "),
         date(pki::read(&certificate, &place.display().to_string())?.not_after)

@@ -74,7 +74,7 @@ impl<'a> Line<'a> {
             }
             let name = self.name(is_label_byte)?;
             if name.is_empty() {
-                return Err("the name of a label is not valid");
+                return Err("invalid label name");
             }
             self.skip_blanks();
             if self.takes(b'=') {
@@ -88,7 +88,7 @@ impl<'a> Line<'a> {
                 return Err("the sample has two names");
             }
             if !self.takes(b',') && !self.is_at(b'}') {
-                return Err("there is neither a comma nor a brace behind a label");
+                return Err("expected a comma or a closing brace after a label");
             }
         }
     }
@@ -147,7 +147,7 @@ impl<'a> Line<'a> {
         let mut value = Vec::new();
         loop {
             value.extend_from_slice(self.up_to(|byte| matches!(byte, b'"' | b'\\')));
-            match self.next().ok_or("a label's value does not end")? {
+            match self.next().ok_or("a label value has no closing quote")? {
                 b'\\' => value.push(self.escaped()?),
                 _ => return String::from_utf8(value).map_err(|_| "a label's value is not UTF-8"),
             }
@@ -184,7 +184,7 @@ fn valid_label_name(name: &[u8]) -> Result<&str, &'static str> {
         .filter(|name| name.bytes().all(is_label_byte))
         .filter(|name| !name.starts_with(|first: char| first.is_ascii_digit()))
         .filter(|name| !name.is_empty() && *name != "__name__")
-        .ok_or("the name of a label is not valid")
+        .ok_or("invalid label name")
 }
 
 fn is_label_byte(byte: u8) -> bool {
