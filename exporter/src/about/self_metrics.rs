@@ -1,4 +1,4 @@
-//! What the exporter tells about itself, among what the collectors tell about the host.
+//! The exporter's metrics about itself, which are added to the metrics of the collectors.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::server::counters::Counters;
 use crate::sources::KeptFile;
 use crate::version;
 
-/// Real time that moved this far, in seconds, against the time since boot was set by somebody.
+/// If real time moves by this many seconds relative to the time since boot, the clock was set.
 const CLOCK_SET: f64 = 0.5;
 
 /// Writes `node_exporter_build_info`, `secure_exporter_*` and, unless left out, `process_*`.
@@ -26,13 +26,13 @@ pub(crate) struct SelfMetrics {
     exposition: Exposition,
 }
 
-/// What is kept between scrapes to tell about the process.
+/// State kept between scrapes for the metrics of the process.
 struct Process {
     stat: KeptFile,
     boot: Option<Boot>,
 }
 
-/// When the kernel was started, in seconds since 1970, as of the time at which the clock was last set.
+/// When the kernel was started, in seconds since the epoch, by the clock as it was last set.
 struct Boot {
     clock_offset: f64,
     time: f64,
@@ -51,7 +51,7 @@ impl SelfMetrics {
         }
     }
 
-    /// Whole families, as of now.
+    /// Writes whole families with the present values.
     pub(crate) fn gather(&mut self) -> &Exposition {
         self.exposition.clear();
         build_info(&mut self.exposition);
@@ -115,7 +115,8 @@ fn served(out: &mut Exposition, snapshot: &Snapshot) {
     .sample(&[("serial", tls.leaf.serial.as_bytes())], 1_u64);
 }
 
-/// By the id of the hash, which tells neither user nor password. Those that are no longer accepted are gone.
+/// Hashes are identified by their ID, which reveals neither user nor password. Hashes that are no longer accepted are left
+/// out.
 fn credentials(out: &mut Exposition, users: &Users) {
     let uses = users.uses();
     let help = "Authenticated requests, by the ID of the hash that their password matched.";
@@ -188,7 +189,7 @@ impl Process {
                 out.family(&[name], &[help], kind).sample(&[], value);
             }
         };
-        // -1 is how the limit "none" reads to node_exporter.
+        // node_exporter reads the limit "none" as -1.
         let limit = |resource| {
             getrlimit(resource)
                 .current
@@ -240,7 +241,7 @@ impl Process {
         );
     }
 
-    /// The kernel's own figure, read again only when the clock was set: the file that has it is among the dearest.
+    /// The kernel's own value, read again only when the clock was set, because its file is among the most expensive ones.
     fn boot_time(&mut self) -> Option<f64> {
         let seconds = |clock| {
             let now = clock_gettime(clock);
@@ -266,12 +267,12 @@ struct Usage {
 }
 
 impl Usage {
-    /// Reads `/proc/PID/stat` (proc(5)); fields are counted behind the name, which may contain anything.
+    /// Reads `/proc/PID/stat` (proc(5)). Fields are counted after the name, which may contain anything.
     fn parse(stat: &[u8]) -> Option<Self> {
         let name_end = stat.iter().rposition(|&byte| byte == b')')?;
         let behind_name = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
         let fields: Vec<&str> = behind_name.split_ascii_whitespace().collect();
-        // The first field here is number 3 of the manual.
+        // The first field here is number 3 in the manual.
         let number = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
         let ticks = clock_ticks_per_second() as f64;
         Some(Self {
@@ -285,9 +286,9 @@ impl Usage {
 
 fn open_descriptors() -> Option<f64> {
     const DIRECTORY: &str = "/proc/self/fd";
-    // Since Linux 6.2 their number is the directory's size; a listing costs a lookup of each.
+    // Since Linux 6.2 the size of the directory is the number of descriptors; listing it needs one lookup per descriptor.
     match std::fs::metadata(DIRECTORY).ok()?.len() {
-        // The one that is open to count is not counted.
+        // The descriptor that is opened for counting is not counted.
         0 => Some(std::fs::read_dir(DIRECTORY).ok()?.count().saturating_sub(1) as f64),
         count => Some(count as f64),
     }

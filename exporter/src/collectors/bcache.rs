@@ -1,4 +1,4 @@
-//! `bcache`: disks that cache other disks, from `/sys/fs/bcache`.
+//! `bcache`: block devices cached by bcache, from `/sys/fs/bcache`.
 
 mod units;
 
@@ -30,7 +30,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 
 use MetricKind::{Counter, Gauge};
 
-/// A family that shows an attribute: the attribute's file, the end of the name, what it means, its kind.
+/// A family for an attribute: the attribute's file, the end of the metric name, the help text, the type.
 type Attribute = (&'static str, &'static str, &'static str, MetricKind);
 
 const OF_SET: [Attribute; 10] = [
@@ -217,7 +217,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 impl Collector for Bcache {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
-            // Without the kernel's module there is no directory, and nothing amiss.
+            // Without the kernel's module there is no directory, which is not an error.
             for uuid in list_directories(&self.directory).unwrap_or_default() {
                 if uuid.contains(&b'-') {
                     let read = self.add_set(&uuid, samples);
@@ -271,14 +271,14 @@ impl Bcache {
     }
 }
 
-/// A set of caches or a device in it. Its numbers are printed for people: `1.1M`.
+/// A cache set or a device in it. Its numbers have a readable format: `1.1M`.
 struct Object {
     directory: Directory,
     buffer: Vec<u8>,
 }
 
 impl Object {
-    /// `None` when it has gone since it was listed.
+    /// `None` if it has disappeared since it was listed.
     fn open(path: &Path) -> Result<Option<Self>, CollectError> {
         let directory = Directory::open_if_present(path.to_owned())?;
         Ok(directory.map(|directory| Self {
@@ -309,7 +309,7 @@ impl Object {
             return;
         };
         let value = value as f64;
-        // The file's name says microseconds; node_exporter takes it for nanoseconds.
+        // The file's name says microseconds, but node_exporter reads it as nanoseconds.
         let value = if name.ends_with("_seconds") {
             value * 1e-9
         } else {
@@ -318,7 +318,7 @@ impl Object {
         samples.add(*kind, format!("node_bcache_{name}"), *help, labels, value);
     }
 
-    /// Adds what a file says in lines such as `rate: 1.1M/sec`.
+    /// Adds the lines of a file, such as `rate: 1.1M/sec`.
     fn add_lines(
         &mut self,
         file: &'static str,
@@ -348,7 +348,7 @@ impl Object {
     }
 }
 
-/// The last word of a line as a number, without what it is counted in.
+/// Parses the last word of a line as a number, without its unit.
 fn line_value(line: &[u8]) -> Option<i64> {
     let word = fields(line).last()?;
     if let Some(percent) = word.strip_suffix(b"%") {

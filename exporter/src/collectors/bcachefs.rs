@@ -86,7 +86,7 @@ impl FileSystem<'_> {
         Ok(())
     }
 
-    /// Reads a table: a heading, then lines of a name, its colon, and numbers.
+    /// Parses a table: a heading, then lines of a name, a colon, and numbers.
     fn add_compression(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
         const FILE: &str = "compression_stats";
         let table = self.attributes.label(FILE)?;
@@ -171,7 +171,7 @@ impl FileSystem<'_> {
         Ok(())
     }
 
-    /// Adds the counters, of which every version of the file system has others.
+    /// Adds the counters, whose set depends on the version of the file system.
     fn add_counters(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
         let directory = self.path.join("counters");
         let names = match list_files(&directory) {
@@ -264,7 +264,7 @@ fn add_device(
     Ok(())
 }
 
-/// An attribute printed for people; 0 when it is absent.
+/// Parses an attribute in a readable format; 0 if it is absent.
 fn amount_of(device: &mut Device, file: &'static str) -> Result<u64, CollectError> {
     match device.text(file)? {
         None | Some(b"") => Ok(0),

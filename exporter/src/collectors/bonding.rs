@@ -1,4 +1,4 @@
-//! `bonding`: how many devices each bond has, and how many of them are up.
+//! `bonding`: the number of devices of each bond, and how many of them are up.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -47,7 +47,7 @@ impl Collector for Bonding {
         for name in fields(masters) {
             let bond = look_at(&self.class, name, &mut self.buffer);
             match bond {
-                // It has gone since it was listed.
+                // It has disappeared since it was listed.
                 Err(error) if error.is_gone() => {}
                 bond => bonds.extend(skipped.part(bond)),
             }

@@ -16,7 +16,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// What the kernel counts sizes of block devices in.
+/// The unit in which the kernel counts sizes of block devices.
 const SECTOR: f64 = 512.0;
 const MILLISECONDS: f64 = 1000.0;
 const BLOCK_GROUPS: [&str; 3] = ["data", "metadata", "system"];
@@ -34,9 +34,9 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 impl Collector for Btrfs {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
-            // Without the kernel's module there is no directory, and nothing amiss.
+            // Without the kernel's module there is no directory, which is not an error.
             for name in list_directories(&self.directory).unwrap_or_default() {
-                // Beside the file systems lie directories of the driver, whose names have no dash.
+                // Next to the file systems are directories of the driver, whose names contain no dash.
                 if name.contains(&b'-') {
                     let path = self.directory.join(String::from_utf8_lossy(&name).as_ref());
                     samples.device(&path, |attributes, samples| {
@@ -122,13 +122,13 @@ impl<'a> FileSystem<'a> {
         Ok(())
     }
 
-    /// Adds the devices and says how many there are.
+    /// Adds the devices and returns their number.
     fn add_devices(&self, samples: &mut Samples) -> Result<f64, CollectError> {
         let directory = self.path.join("devices");
         let names = list_directories(&directory)?;
         for name in &names {
             let path = directory.join(String::from_utf8_lossy(name).as_ref());
-            // A device that is gone stays listed until the file system is told.
+            // A removed device stays listed until the file system notices it.
             let sectors = match Device::open_listed(&path)? {
                 Some(mut device) => device.number("size")?.unwrap_or_default(),
                 None => 0.0,
@@ -180,7 +180,7 @@ fn read_layout(path: &Path) -> Result<(f64, f64), CollectError> {
     Ok((number("used_bytes")?, number("total_bytes")?))
 }
 
-/// How often each byte is stored; 0 for a layout that is not known.
+/// Returns how often each byte is stored; 0 for an unknown layout.
 fn allocation_ratio(layout: &[u8], devices: f64) -> f64 {
     match layout {
         b"single" | b"raid0" => 1.0,

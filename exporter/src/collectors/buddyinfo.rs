@@ -1,4 +1,4 @@
-//! `buddyinfo`: how much of the free memory hangs together, from `/proc/buddyinfo`.
+//! `buddyinfo`: the fragmentation of free memory, from `/proc/buddyinfo`.
 
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -38,7 +38,7 @@ impl Collector for Buddyinfo {
     }
 }
 
-/// Reads a line such as `Node 0, zone DMA32 759 572`: the free blocks of one page, of two pages, of four …
+/// Parses a line such as `Node 0, zone DMA32 759 572`: the free blocks of one page, of two pages, of four …
 fn add_zone(line: &[u8], samples: &mut Samples) -> Option<()> {
     let mut words = fields(line);
     let node = words.nth(1)?;

@@ -1,4 +1,4 @@
-//! `cgroups`: how many control groups there are, from `/proc/cgroups`.
+//! `cgroups`: the number of control groups, from `/proc/cgroups`.
 
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -38,7 +38,7 @@ impl Collector for Cgroups {
     }
 }
 
-/// Reads a line: the controller's name, its hierarchy, its groups, and whether it is on.
+/// Parses a line: the controller's name, its hierarchy, the number of its groups, and whether it is enabled.
 fn add_controller(line: &[u8], samples: &mut Samples) -> Option<()> {
     let mut words = fields(line);
     let labels = [("subsys_name", words.next()?)];

@@ -1,4 +1,4 @@
-//! `conntrack`: how full the table of tracked connections is, and what happened to its entries.
+//! `conntrack`: the size of the connection tracking table, and statistics of its entries.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -16,7 +16,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 const COUNT: &str = "sys/net/netfilter/nf_conntrack_count";
 const LIMIT: &str = "sys/net/netfilter/nf_conntrack_max";
 const STATISTICS: &str = "net/stat/nf_conntrack";
-/// The columns that are shown: their place, the rest of the metric's name, and what they count.
+/// The columns that are shown: their position, the end of the metric name, and the help text.
 const COLUMNS: [(usize, &str, &str); 8] = [
     (
         10,
@@ -96,7 +96,7 @@ impl Collector for Conntrack {
     }
 }
 
-/// The sums of the shown columns over all CPUs, each of which has a line.
+/// The sums of the shown columns over all CPUs, each of which has one line.
 fn parse(bytes: &[u8], skipped: &mut Skipped) -> [u64; COLUMNS.len()] {
     let mut sums = [0_u64; COLUMNS.len()];
     for line in lines(bytes).skip(1) {
@@ -108,7 +108,7 @@ fn parse(bytes: &[u8], skipped: &mut Skipped) -> [u64; COLUMNS.len()] {
     sums
 }
 
-/// The shown columns of a CPU's line; 0 for one that the kernel does not have yet.
+/// The shown columns of a CPU's line; 0 for a column that the kernel does not have yet.
 fn parse_cpu(line: &[u8]) -> Option<[u64; COLUMNS.len()]> {
     let columns: Vec<u64> = fields(line).map(parse_hex).collect::<Option<_>>()?;
     let shown = COLUMNS.map(|(column, ..)| columns.get(column).copied().unwrap_or_default());

@@ -17,7 +17,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// The attributes in kilohertz, each with its metric and what it means.
+/// The attributes in kilohertz, each with its metric and help text.
 const FREQUENCIES: [(&str, &str, &str); 7] = [
     (
         "cpuinfo_avg_freq",
@@ -71,7 +71,7 @@ impl Collector for Cpufreq {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut buffer = Vec::new();
         let offline = read_attribute(&self.directory.join("offline"), &mut buffer);
-        // The files of a CPU that is switched off stay and cannot be read.
+        // The files of an offline CPU remain but cannot be read.
         let offline = parse_ranges(offline.unwrap_or_default());
         gather(out, |samples| {
             for path in list_numbered(&self.directory, "cpu") {
@@ -79,7 +79,7 @@ impl Collector for Cpufreq {
                 if offline.iter().any(|offline| offline.as_bytes() == cpu) {
                     continue;
                 }
-                // Most virtual machines cannot choose, and have no such directory.
+                // Most virtual machines have no frequency scaling and no such directory.
                 let path = path.join("cpufreq");
                 samples.device(&path, |device, samples| add_cpu(device, &cpu, samples));
             }
@@ -90,7 +90,7 @@ impl Collector for Cpufreq {
 
 fn add_cpu(device: &mut Device, cpu: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
     for (attribute, name, help) in FREQUENCIES {
-        // A driver that does not know the frequency says so in words.
+        // A driver that does not know the frequency returns a text.
         if device
             .text(attribute)?
             .is_some_and(|text| text.starts_with(b"<"))

@@ -1,4 +1,4 @@
-//! `diskstats`: the work of each block device, from `/proc/diskstats`, and what udev knows about it.
+//! `diskstats`: I/O statistics of each block device, from `/proc/diskstats`, and its properties from udev.
 
 mod udev;
 
@@ -43,13 +43,13 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 };
 
 const FILE: &str = "diskstats";
-/// The kernel's sector, whatever the device's own.
+/// The kernel's sector size, independent of the device's own.
 const SECTOR: f64 = 512.0;
 const SECONDS_PER_TICK: f64 = 0.001;
-/// Kernels before 4.18 print this many counters; 4.18 added the discards, 5.5 the flushes.
+/// The number of counters in kernels before 4.18; 4.18 added the discards, 5.5 the flushes.
 const FEWEST_COUNTERS: usize = 11;
 
-/// A counter of the kernel and what it becomes.
+/// A counter of the kernel and its metric.
 struct Column {
     name: &'static str,
     help: &'static str,
@@ -166,7 +166,7 @@ struct Diskstats {
     buffer: Vec<u8>,
 }
 
-/// The disks of the last scrape, in order of name.
+/// The disks of the last scrape, ordered by name.
 struct Disks {
     filter: DeviceFilter,
     block: PathBuf,
@@ -232,7 +232,7 @@ impl Disks {
         self.known.retain(|disk| disk.present);
     }
 
-    /// Takes over a line. `None` when it cannot be read: then its disk is not present.
+    /// Stores a line. `None` if it cannot be read; the disk is then not shown.
     fn take(&mut self, line: &[u8]) -> Option<()> {
         let mut parts = fields(line);
         let major = parts.next().and_then(parse_u64)?;
@@ -245,7 +245,7 @@ impl Disks {
         for counter in parts.take(COLUMNS.len()) {
             disk.counters.push(parse_u64(counter)?);
         }
-        // Very old kernels print four counters for a partition; they mean something else.
+        // Very old kernels print four counters for a partition, which mean something else.
         disk.present = disk.counters.len() >= FEWEST_COUNTERS;
         Some(())
     }

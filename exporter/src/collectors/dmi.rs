@@ -1,4 +1,4 @@
-//! `dmi`: what the firmware says of the machine, from `/sys/class/dmi/id`.
+//! `dmi`: information about the machine from its firmware, from `/sys/class/dmi/id`.
 
 use std::path::PathBuf;
 
@@ -53,7 +53,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for Dmi {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
-        // The firmware is asked once: the kernel keeps its answers until the next boot.
+        // Read only once, because the kernel does not change these values until the next boot.
         if self.labels.is_empty() {
             self.discover()?;
         }

@@ -1,4 +1,4 @@
-//! `dmmultipath`: disks that are reached by several paths, from `/sys/block/dm-*`.
+//! `dmmultipath`: multipath devices of the device mapper, from `/sys/block/dm-*`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,9 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// What the kernel counts sizes of block devices in.
+/// The unit in which the kernel counts sizes of block devices.
 const SECTOR: f64 = 512.0;
-/// The states of a path that can be used: of SCSI and of NVMe.
+/// The states of a usable path, of SCSI and of NVMe.
 const USABLE: [&[u8]; 2] = [b"running", b"live"];
 
 struct Dmmultipath {
@@ -33,7 +33,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for Dmmultipath {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
-        // Without block devices at all there is nothing to say.
+        // Without any block devices there is nothing to show.
         list_directories(&self.block_devices).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for path in list_numbered(&self.block_devices, "dm-") {
@@ -47,7 +47,7 @@ impl Collector for Dmmultipath {
 }
 
 impl Dmmultipath {
-    /// Adds a mapping of the device mapper if it is one of several paths.
+    /// Adds a device of the device mapper if it is a multipath device.
     fn add_mapping(
         &self,
         device: &mut Device,
@@ -105,7 +105,7 @@ impl Dmmultipath {
         Ok(())
     }
 
-    /// Adds the paths and gives their states.
+    /// Adds the paths and returns their states.
     fn add_paths(
         &self,
         mapping: &Path,

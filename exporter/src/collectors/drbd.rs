@@ -1,4 +1,4 @@
-//! `drbd`: disks that are mirrored over the network, from `/proc/drbd`.
+//! `drbd`: disks mirrored over the network, from `/proc/drbd`.
 
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -16,7 +16,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 use MetricKind::{Counter, Gauge};
 
 const FILE: &str = "drbd";
-/// The numbers, each with the end of its metric's name, what it means, its kind and the factor to base units.
+/// The numbers, each with the end of its metric name, help text, type and the factor to base units.
 const NUMBERS: [(&str, &str, &str, MetricKind, f64); 12] = [
     (
         "al",
@@ -98,7 +98,7 @@ const NUMBERS: [(&str, &str, &str, MetricKind, f64); 12] = [
         1.0,
     ),
 ];
-/// The pairs of a local and a remote state, each with the good state, its metric and what it means.
+/// The pairs of a local and a remote state, each with the good state, its metric and help text.
 const PAIRS: [(&str, &str, &str, &str); 2] = [
     (
         "ds",
@@ -138,7 +138,7 @@ impl Collector for Drbd {
                         continue;
                     }
                     Some((key, value)) if !value.contains(':') => {
-                        // The first word behind a number: what has no number is not of the device above.
+                        // The first word after a number; a line without a number does not belong to the device before it.
                         if key == "cs" && !is_new {
                             device = samples.skipped.line(FILE, word.as_bytes(), None);
                         }
@@ -156,7 +156,7 @@ impl Collector for Drbd {
     }
 }
 
-/// Adds what a word such as `ns:17` says, if it is shown.
+/// Adds the value of a word such as `ns:17`, if it is shown.
 fn add(key: &str, value: &str, device: &[u8], samples: &mut Samples) -> Option<()> {
     let labels = [("device", device)];
     if let Some((_, name, help, kind, factor)) = NUMBERS.iter().find(|(known, ..)| *known == key) {

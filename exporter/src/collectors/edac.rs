@@ -1,4 +1,4 @@
-//! `edac`: memory errors that were corrected, and that were not, from `/sys/devices/system/edac/mc`.
+//! `edac`: correctable and uncorrectable memory errors, from `/sys/devices/system/edac/mc`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! `entropy`: the kernel's randomness, from `/proc/sys/kernel/random`.
+//! `entropy`: the entropy available to the kernel, from `/proc/sys/kernel/random`.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};

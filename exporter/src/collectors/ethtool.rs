@@ -1,4 +1,4 @@
-//! `ethtool`: what network drivers tell of themselves and count by names of their own.
+//! `ethtool`: information and driver-specific statistics of network devices.
 
 mod link;
 
@@ -51,7 +51,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// Counters that most drivers have, with the names that node_exporter gives them.
+/// Counters that most drivers have, with node_exporter's names.
 const USUAL: [(&str, &str, &str); 7] = [
     ("rx_bytes", "received_bytes_total", "Bytes received."),
     (
@@ -80,11 +80,11 @@ struct EthtoolCollector {
     names: Names,
     /// Opened by the first scrape.
     ethtool: Option<Ethtool>,
-    /// Devices of which a failure was told, so that it is not told at every scrape.
+    /// Devices whose failure was logged, so that it is not logged at every scrape.
     told: BTreeSet<Vec<u8>>,
 }
 
-/// What becomes of the drivers' names.
+/// The metric names of the drivers' counter names.
 struct Names {
     shown: Option<Pattern>,
     received: Regex,
@@ -139,7 +139,7 @@ impl Collector for EthtoolCollector {
     }
 }
 
-/// Many devices have no driver that could tell, and any may go at any moment: neither is news.
+/// Many devices have no driver that supports this, and devices may disappear at any time; neither is logged.
 fn tell(told: &mut BTreeSet<Vec<u8>>, device: &[u8], error: &io::Error) {
     let gone = rustix::io::Errno::NODEV.raw_os_error();
     let expected = error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(gone);
@@ -180,9 +180,9 @@ impl Names {
         })
     }
 
-    /// Adds what a device's driver counts. Two counters that would have one name are both left out.
+    /// Adds the statistics of a device's driver. Two counters that would have the same metric name are both left out.
     fn add(&self, device: &[u8], counted: Vec<Statistic>, samples: &mut Samples) {
-        // Of one name that stands there twice, the later value counts.
+        // If a name occurs twice, the later value is used.
         let counted: BTreeMap<Vec<u8>, u64> = counted.into_iter().collect();
         let mut metrics: BTreeMap<String, Option<(String, u64)>> = BTreeMap::new();
         for (name, value) in counted.into_iter().filter(|(name, _)| !name.is_empty()) {
@@ -220,7 +220,7 @@ impl Names {
         }
     }
 
-    /// The metric's name, without what all begin with.
+    /// The metric's name, without the common prefix.
     fn metric(&self, name: &str) -> String {
         let name = name.to_lowercase();
         let name = name.trim_start_matches('_');
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_news_is_told_and_once() {
+    fn only_new_failures_are_logged_and_once() {
         let mut told = BTreeSet::new();
         let error = |errno: rustix::io::Errno| io::Error::from(errno);
         tell(&mut told, b"lo", &error(rustix::io::Errno::OPNOTSUPP));

@@ -17,7 +17,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// The attributes of the info metric in order of their labels' names, which are the files' names.
+/// The attributes of the info metric, ordered by their labels' names, which are the files' names.
 const WORDS: [&str; 10] = [
     "dev_loss_tmo",
     "fabric_name",
@@ -30,7 +30,7 @@ const WORDS: [&str; 10] = [
     "supported_speeds",
     "symbolic_name",
 ];
-/// Of these the `0x` is not shown.
+/// Their prefix `0x` is removed.
 const IDENTIFIERS: [&str; 3] = ["fabric_name", "port_id", "port_name"];
 /// The counters below `statistics`: the file, the rest of the metric's name and its help.
 const COUNTERS: [(&str, &str, &str); 14] = [
@@ -81,7 +81,7 @@ const COUNTERS: [(&str, &str, &str); 14] = [
     ("tx_frames", "tx_frames_total", "Frames sent."),
     ("tx_words", "tx_words_total", "Words sent."),
 ];
-/// What an adapter says of a counter that it does not have.
+/// The value that an adapter returns for a counter that it does not have.
 const NOT_COUNTED: u64 = u64::MAX;
 
 struct FibreChannel {
@@ -113,7 +113,7 @@ impl Collector for FibreChannel {
     }
 }
 
-/// `None` when it has gone since it was listed.
+/// `None` if it has disappeared since it was listed.
 fn read(name: Vec<u8>, path: PathBuf) -> Result<Option<Host>, ReadError> {
     let mut buffer = Vec::new();
     let mut host = Host {

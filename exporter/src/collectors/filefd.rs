@@ -1,4 +1,4 @@
-//! `filefd`: file descriptions that the kernel has, from `/proc/sys/fs/file-nr`.
+//! `filefd`: the kernel's open files and their limit, from `/proc/sys/fs/file-nr`.
 
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
@@ -39,7 +39,7 @@ impl Collector for Filefd {
     }
 }
 
-/// The allocated files and their limit; between them is a number that has long been zero.
+/// The allocated files and their limit; between them is a number that has been zero for many years.
 fn parse(bytes: &[u8]) -> Option<(u64, u64)> {
     let mut numbers = fields(bytes).map(parse_u64);
     let allocated = numbers.next()??;

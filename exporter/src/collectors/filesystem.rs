@@ -1,4 +1,4 @@
-//! `filesystem`: the room on each mounted file system.
+//! `filesystem`: the space of each mounted file system.
 
 mod mounts;
 
@@ -62,7 +62,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 };
 
 struct Filesystem {
-    /// The mounts of the host's first process, and for want of it those of this one.
+    /// The mounts of the host's first process or, without it, those of this process.
     init: KeptFile,
     own: KeptFile,
     table: Table,
@@ -70,7 +70,7 @@ struct Filesystem {
     answers: Vec<Answer>,
 }
 
-/// The mounts that are shown, parsed anew only when the kernel's list changes.
+/// The mounts that are shown, parsed again only if the kernel's list has changed.
 struct Table {
     mount_points: DeviceFilter,
     types: DeviceFilter,
@@ -120,7 +120,7 @@ impl Table {
         let rootfs = rootfs_prefix(&self.rootfs);
         let mut mounts = mounts::parse(bytes, rootfs, skipped);
         mounts.retain(|mount| {
-            // The patterns are for what is shown.
+            // The patterns are matched against what is shown.
             let (point, kind) = (valid_utf8(&mount.mount_point), valid_utf8(&mount.fs_type));
             !self.mount_points.ignores(point.as_bytes()) && !self.types.ignores(kind.as_bytes())
         });
@@ -136,13 +136,13 @@ impl Table {
         mounts.retain(|mount| {
             let path = mount.path_below(rootfs);
             let path = skipped.line("mountinfo", &mount.mount_point, path);
-            // Of what is mounted over in the same place the last is asked.
+            // If several file systems are mounted in the same place, the last one is queried.
             let device = mount.device_numbers.last().cloned();
             path.map(|path| paths.push((path, device))).is_some()
         });
         self.targets = Target::of(paths);
         self.mounts = mounts;
-        // Only a list that was understood is remembered: a broken one is reported at every scrape.
+        // Only a list that could be parsed is remembered, so that a broken one is reported at every scrape.
         self.source.clear();
         if skipped.is_empty() {
             self.source.extend_from_slice(bytes);
@@ -156,7 +156,7 @@ fn rootfs_prefix(rootfs: &Path) -> &[u8] {
     bytes.strip_suffix(b"/").unwrap_or(bytes)
 }
 
-/// A family of one number per file system, and how it is computed.
+/// A family with one number per file system, and how it is computed.
 type Column = (&'static str, &'static str, fn(&FileSystem) -> Value);
 
 const SIZES: [Column; 6] = [
@@ -190,7 +190,7 @@ const SIZES: [Column; 6] = [
     ),
 ];
 
-/// As an integer where it fits: these are written faster, and as the same double.
+/// As an integer if it fits, because integers are formatted faster and represent the same double.
 fn in_bytes(size: &FileSystem, blocks: u64) -> Value {
     match blocks.checked_mul(size.block_size) {
         Some(bytes) => Value::Integer(bytes),
@@ -383,7 +383,7 @@ mod tests {
         assert!(update(&mut table, b"broken\n").is_err());
         assert!(
             update(&mut table, b"broken\n").is_err(),
-            "an error is told each time"
+            "an error is reported each time"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! `infiniband`: adapters of InfiniBand and RoCE and the counters of their ports, from `/sys/class/infiniband`.
+//! `infiniband`: InfiniBand and RoCE adapters and the counters of their ports, from `/sys/class/infiniband`.
 
 mod counters;
 
@@ -29,7 +29,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// What the file `rate` counts in, in bytes per second.
+/// The unit of the file `rate`, in bytes per second.
 const GIGABIT: f64 = 125e6;
 
 struct Infiniband {
@@ -83,7 +83,7 @@ impl Collector for Infiniband {
     }
 }
 
-/// `None` when it has gone since it was listed.
+/// `None` if it has disappeared since it was listed.
 fn read_device(
     name: Vec<u8>,
     path: PathBuf,
@@ -116,7 +116,7 @@ fn read_device(
     Ok(Some(device))
 }
 
-/// `None` when it has gone since it was listed.
+/// `None` if it has disappeared since it was listed.
 fn read_port(
     number: Vec<u8>,
     path: PathBuf,
@@ -144,7 +144,7 @@ fn read_port(
     }))
 }
 
-/// Reads what the adapter's driver counts; each driver has its own choice of files.
+/// Reads the counters of the adapter's driver; each driver has a different set of files.
 fn read_counters(port: &Path, buffer: &mut Vec<u8>) -> Result<Vec<Option<u64>>, ReadError> {
     let mut counters = vec![None; COUNTERS.len()];
     for directory in ["counters", "counters_ext", "hw_counters"] {
@@ -153,7 +153,7 @@ fn read_counters(port: &Path, buffer: &mut Vec<u8>) -> Result<Vec<Option<u64>>, 
         };
         for (slot, counter) in counters.iter_mut().zip(&COUNTERS) {
             if counter.directory == directory {
-                // Instead of a number some drivers say that there is none.
+                // Some drivers return a text instead of a number if there is none.
                 let count = opened.read(counter.file, buffer)?.and_then(parse_prefixed);
                 *slot = count.map(|count| counter.unit.scale(count));
             }
@@ -170,7 +170,7 @@ fn parse_state(text: &[u8]) -> Option<u64> {
 /// `2.5 Gb/sec (1X SDR)`; whole bytes per second.
 fn parse_rate(text: &[u8]) -> Option<u64> {
     let gigabits = str::from_utf8(text.split(|&byte| byte == b' ').next()?).ok()?;
-    // Single precision is what node_exporter reads it with; it decides the last digits.
+    // node_exporter parses it in single precision, which affects the last digits.
     let gigabits: f32 = gigabits.parse().ok()?;
     Some((f64::from(gigabits) * GIGABIT) as u64)
 }

@@ -47,7 +47,7 @@ const TOTALS: [(&str, &str); 5] = [
     ),
     ("node_ipvs_outgoing_bytes_total", "Bytes sent to clients."),
 ];
-/// Two lines of headings stand above the totals.
+/// The totals follow two lines of headings.
 const TOTALS_LINE: usize = 2;
 /// In order of name, as their values stand in [`Key`].
 const ALL_LABELS: [&str; 6] = [
@@ -65,7 +65,7 @@ struct Ipvs {
     shown: [bool; ALL_LABELS.len()],
 }
 
-/// The values of [`ALL_LABELS`]; those not shown are empty.
+/// The values of [`ALL_LABELS`]; labels that are not shown are empty.
 type Key = [String; ALL_LABELS.len()];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,7 +75,7 @@ struct Backend {
     weight: u64,
 }
 
-/// The virtual service under whose line a backend stands.
+/// The virtual service to which a backend belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Service {
     protocol: String,
@@ -125,7 +125,7 @@ fn parse_backends(
     skipped: &mut Skipped,
 ) -> BTreeMap<Key, Backend> {
     let mut backends = BTreeMap::<Key, Backend>::new();
-    // Backends of a service that cannot be read are lost with it.
+    // Backends of a service that cannot be read are left out, too.
     let mut service = None;
     for line in lines(bytes) {
         let mut parts = fields(line);
@@ -133,7 +133,7 @@ fn parse_backends(
             (Some(b"TCP" | b"UDP" | b"SCTP" | b"FWM"), Some(_)) => {
                 service = skipped.line(BACKENDS, line, parse_service(line));
             }
-            // The last line of the headings looks like a backend's.
+            // The last line of the headings looks like that of a backend.
             (Some(b"->"), Some(b"RemoteAddress:Port")) => {}
             (Some(b"->"), Some(_)) => {
                 let read = skipped.line(BACKENDS, line, parse_backend(line));
@@ -148,7 +148,7 @@ fn parse_backends(
                 sum.weight = sum.weight.wrapping_add(backend.weight);
             }
             (Some(b"IP" | b"Prot"), _) => {}
-            // It should be a service, or a backend.
+            // The line should be a service or a backend.
             (Some(_), Some(_)) if !line.starts_with(b" ") => {
                 service = skipped.line(BACKENDS, line, None);
             }

@@ -1,4 +1,4 @@
-//! `kernel_hung`: tasks that the kernel has found hanging, from `/proc/sys/kernel/hung_task_detect_count`.
+//! `kernel_hung`: hung tasks detected by the kernel, from `/proc/sys/kernel/hung_task_detect_count`.
 
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};

@@ -1,4 +1,4 @@
-//! `ksmd`: memory pages that are shared because they are the same, from `/sys/kernel/mm/ksm`.
+//! `ksmd`: kernel samepage merging, from `/sys/kernel/mm/ksm`.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 
 use MetricKind::{Counter, Gauge};
 
-/// The files, each with its metric, what it means, its kind and by what it is divided.
+/// The files, each with its metric, help text, type and divisor.
 const FILES: [(&str, &str, &str, MetricKind, f64); 9] = [
     (
         "full_scans",

@@ -1,4 +1,4 @@
-//! `mdadm`: arrays of disks made by the kernel, from `/proc/mdstat` and sysfs.
+//! `mdadm`: software RAID arrays, from `/proc/mdstat` and sysfs.
 
 mod mdstat;
 
@@ -19,7 +19,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// The states that are shown, each with the activity that it stands for.
+/// The states that are shown, each with its activity.
 const STATES: [(&str, &[u8]); 5] = [
     ("active", b"active"),
     ("check", b"checking"),
@@ -27,9 +27,9 @@ const STATES: [(&str, &[u8]); 5] = [
     ("recovering", b"recovering"),
     ("resync", b"resyncing"),
 ];
-/// The levels that can lose a disk and go on.
+/// The levels that survive the loss of a disk.
 const REDUNDANT: [&[u8]; 5] = [b"raid1", b"raid4", b"raid5", b"raid6", b"raid10"];
-/// What is no array itself but holds some.
+/// A container of arrays, which is not an array itself.
 const CONTAINERS: [&[u8]; 4] = [b"container", b"ddf", b"imsm", b""];
 
 struct Mdadm {
@@ -116,7 +116,7 @@ fn add_from_sysfs(
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let level = device.required_text("level")?;
     let labels = [("device", name)];
-    // While an array is reshaped, the former number of disks follows in brackets.
+    // While an array is reshaped, the previous number of disks follows in brackets.
     let disks = device.label("raid_disks")?;
     if !CONTAINERS.contains(&level.as_slice())
         && let Some(disks) = fields(&disks).next().and_then(parse_u64)

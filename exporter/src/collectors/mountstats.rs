@@ -1,4 +1,4 @@
-//! `mountstats`: what was done over each NFS mount, from `/proc/self/mountstats`.
+//! `mountstats`: statistics of each NFS mount, from `/proc/self/mountstats`.
 
 mod format;
 
@@ -20,7 +20,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 
 use MetricKind::{Counter, Gauge};
 
-/// The numbers of a mount's `bytes:` line, each with the middle of its metric's name and what it means.
+/// The numbers of a mount's `bytes:` line, each with the middle of its metric name and the help text.
 const BYTES: [(&str, &str); 8] = [
     ("read_bytes", "Bytes read by applications."),
     ("write_bytes", "Bytes written by applications."),
@@ -37,7 +37,7 @@ const BYTES: [(&str, &str); 8] = [
     ("read_pages", "Pages read from the server."),
     ("write_pages", "Pages written to the server."),
 ];
-/// Those of its `events:` line; one of them is not shown.
+/// The numbers of its `events:` line; one of them is not shown.
 const EVENTS: [(&str, &str); 27] = [
     (
         "event_inode_revalidate",
@@ -103,7 +103,7 @@ const EVENTS: [(&str, &str); 27] = [
     ("event_pnfs_read", "Reads from pNFS data servers."),
     ("event_pnfs_write", "Writes to pNFS data servers."),
 ];
-/// Those of an operation's line; the last three are in milliseconds.
+/// The numbers of an operation's line; the last three are in milliseconds.
 const OPERATION: [(&str, &str); 8] = [
     ("requests", "Number of requests of the operation."),
     (
@@ -130,7 +130,7 @@ const OPERATION: [(&str, &str); 8] = [
     ),
 ];
 const FIRST_IN_MILLISECONDS: usize = 5;
-/// Those of a transport, from the second on; those without a name are not shown.
+/// The numbers of a transport, from the second on; those without a name are not shown.
 const TRANSPORT: [(&str, &str, MetricKind); 12] = [
     ("bind_total", "Times that a local port was bound.", Counter),
     (
@@ -173,7 +173,7 @@ const TRANSPORT: [(&str, &str, MetricKind); 12] = [
         Counter,
     ),
 ];
-/// Up to here a double is exact; node_exporter wraps some numbers there.
+/// Up to this number a double is exact; node_exporter wraps some numbers at it.
 const MANTISSA: u64 = 1 << 53;
 
 struct Mountstats {
@@ -204,7 +204,7 @@ impl Collector for Mountstats {
                         ("protocol", transport.protocol),
                     ];
                     add_mount_point(mount, &labels, samples);
-                    // What is mounted twice shares its statistics.
+                    // A file system that is mounted twice shares its statistics.
                     if !shown.insert((mount.export, address, transport.protocol)) {
                         break;
                     }
@@ -216,8 +216,8 @@ impl Collector for Mountstats {
     }
 }
 
-/// The address of a mount's server, from the line that mountinfo has for the mount. Both files list the same mounts in
-/// the same order, unless a line of one of them cannot be read.
+/// The address of a mount's server, from the mount's line in mountinfo. Both files list the same mounts in the same order,
+/// unless a line of one of them cannot be read.
 fn address_of<'a>(mount: &Mount<'_>, listed: &[&'a [u8]]) -> &'a [u8] {
     let is_it = |line: &&&[u8]| fields(line).nth(4) == Some(mount.mount_point);
     let line = listed.get(mount.place).filter(is_it);

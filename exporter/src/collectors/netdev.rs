@@ -1,7 +1,7 @@
-//! `netdev`: traffic of each network device.
+//! `netdev`: traffic counters of each network device.
 //!
-//! In the host's network namespace the kernel's own counters come over netlink. Elsewhere `/proc/net/dev` has sums of
-//! them, the same sums by which node_exporter keeps its names, and sysfs the rest.
+//! In the host's network namespace the kernel's own counters come over netlink. Elsewhere `/proc/net/dev` has sums of them,
+//! which node_exporter's metric names are based on, and sysfs has the rest.
 
 mod addresses;
 mod counters;

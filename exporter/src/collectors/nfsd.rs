@@ -1,4 +1,4 @@
-//! `nfsd`: what this host's NFS server was asked and how it fared, from `/proc/net/rpc/nfsd`.
+//! `nfsd`: statistics of this host's NFS server, from `/proc/net/rpc/nfsd`.
 
 use crate::collect::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, each, parse_numbers};
 use crate::collect::skipped::Skipped;
@@ -61,7 +61,7 @@ const VERSION_4: [&str; 40] = [
 ];
 const NO_OPERATION: &str = "";
 const HIDDEN: [&str; 4] = [NO_OPERATION, "Null", "PutPubFH", "PutRootFH"];
-/// The attributes that were asked of the holder of a delegation: a lone number in a line of its own.
+/// The attributes requested from the holder of a delegation: a single number in a separate line.
 const DELEGATED: &str = "wdeleg_getattr";
 const LINES: [Line; 4] = [
     Line {
@@ -97,7 +97,7 @@ struct Statistics {
     procedures: Procedures,
 }
 
-/// Lines that a kernel does not print leave zeros; `None` is of a line that cannot be read.
+/// Lines that a kernel does not print leave zeros; `None` means that a line cannot be read.
 #[derive(Debug)]
 struct Values {
     cache_hits: Option<u64>,

@@ -1,4 +1,4 @@
-//! `os`: which distribution the host runs, from its `os-release`.
+//! `os`: the distribution of the host, from its `os-release`.
 
 use std::path::PathBuf;
 
@@ -90,7 +90,7 @@ impl Release {
     }
 }
 
-/// A value as a shell would read it: with or without quotes, and with backslashes outside single ones.
+/// Parses a value like a shell: with or without quotes, and with backslashes outside single quotes.
 fn unquote(text: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(text.len());
     let mut quote = None;
@@ -133,7 +133,7 @@ fn write(release: &Release, out: &mut Exposition) -> Result<(), CollectError> {
     Ok(())
 }
 
-/// The number at the start of a version such as `22.04.1`: digits, then perhaps a point and more digits.
+/// The number at the start of a version such as `22.04.1`: digits, optionally followed by a point and more digits.
 fn major_minor(version: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(version).ok()?;
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();

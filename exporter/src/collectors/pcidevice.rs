@@ -1,4 +1,4 @@
-//! `pcidevice`: the devices on the PCI buses, how they are linked and what state they are in, from sysfs.
+//! `pcidevice`: the devices on the PCI buses, their links and power states, from sysfs.
 
 mod names;
 
@@ -35,7 +35,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 };
 
 const STATES: [&str; 7] = ["D0", "D1", "D2", "D3cold", "D3hot", "error", "unknown"];
-/// What is shown of a device that does not say.
+/// The value for a device that does not report one.
 const UNKNOWN: f64 = -1.0;
 
 struct Pcidevice {
@@ -67,7 +67,7 @@ impl Collector for Pcidevice {
     }
 }
 
-/// Where a device is, as its name says: `0000:00:1f.2`.
+/// The location of a device, from its name: `0000:00:1f.2`.
 #[derive(Debug, PartialEq, Eq)]
 struct Location {
     segment: String,
@@ -115,7 +115,7 @@ impl Location {
     }
 }
 
-/// A device and what it hangs on: the link leads there, through every bridge.
+/// A device and its parent: the link's target contains every bridge.
 fn locate(path: &Path) -> Result<(Location, Location), CollectError> {
     let target = std::fs::read_link(path).map_err(|source| ReadError::new(path, source))?;
     let name =
@@ -210,7 +210,7 @@ impl Pcidevice {
     }
 }
 
-/// Metrics that every device has, with 0 where it does not say.
+/// Metrics of every device, with 0 if it does not report a value.
 const NUMBERS: [(&str, &str, &str); 5] = [
     (
         "d3cold_allowed",
@@ -286,7 +286,7 @@ fn add_numbers(
         let width = if told { device.number(file)? } else { None };
         samples.gauge(name, help, &labels, width.unwrap_or(UNKNOWN));
     }
-    // -1 says that there is none.
+    // -1 means that there is none.
     if let Some(node) = device.number("numa_node")?.filter(|node| *node != UNKNOWN) {
         let help = "NUMA node that the device is attached to.";
         samples.gauge("node_pcidevice_numa_node", help, &labels, node);
@@ -298,7 +298,7 @@ fn is_known(text: &[u8]) -> bool {
     !text.is_empty() && !text.starts_with(b"Unknown")
 }
 
-/// Of `8.0 GT/s PCIe`; older kernels leave the last word out.
+/// From `8.0 GT/s PCIe`; older kernels leave out the last word.
 fn transfers_per_second(text: &[u8]) -> Option<f64> {
     let (number, _) = std::str::from_utf8(text).ok()?.split_once(" GT/s")?;
     let billions: f64 = number.parse().ok()?;

@@ -1,4 +1,4 @@
-//! `softnet`: how each CPU gets along with its incoming packets, from `/proc/net/softnet_stat`.
+//! `softnet`: how each CPU processes its incoming packets, from `/proc/net/softnet_stat`.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};

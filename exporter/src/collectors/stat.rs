@@ -41,7 +41,7 @@ struct Stat {
     softirq: bool,
 }
 
-/// Lines that a kernel does not print leave zeros; `None` is of a line that cannot be read.
+/// Lines that a kernel does not print leave zeros; `None` means that a line cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
     interrupts: Option<u64>,

@@ -1,4 +1,4 @@
-//! `swap`: the devices and files that memory is swapped out to, from `/proc/swaps`.
+//! `swap`: swap devices and swap files, from `/proc/swaps`.
 
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};

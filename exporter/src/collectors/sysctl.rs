@@ -1,4 +1,4 @@
-//! `sysctl`: chosen settings of the kernel, from `/proc/sys`.
+//! `sysctl`: selected kernel parameters, from `/proc/sys`.
 
 use crate::collect::samples::{Samples, gather, metric_name};
 use crate::collect::{
@@ -31,7 +31,7 @@ struct Sysctl {
     settings: Vec<Setting>,
 }
 
-/// A setting that is shown.
+/// A kernel parameter to show.
 struct Setting {
     name: String,
     /// The names of its parts; without them parts are numbered.
@@ -58,7 +58,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     }))
 }
 
-/// The path of a setting below `/proc/sys`. Without dots and a slash at its beginning it leads nowhere else.
+/// The path of a parameter below `/proc/sys`. Without dots and a leading slash it cannot lead anywhere else.
 fn below(name: &str) -> String {
     name.replace('.', "/").trim_start_matches('/').to_owned()
 }

@@ -58,7 +58,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 const SERVICE: &str = "org.freedesktop.systemd1";
 const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 const STATES: [&str; 5] = ["activating", "active", "deactivating", "failed", "inactive"];
-/// Since this version systemd tells its own state and that of timers.
+/// Since this version systemd reports its own state and that of timers.
 const FIRST_WITH_STATE: f64 = 212.0;
 const MICROSECONDS: f64 = 1e6;
 
@@ -87,7 +87,7 @@ pub(super) type ListedUnit = (
     OwnedObjectPath,
 );
 
-/// What is used of it.
+/// The fields that are used.
 struct Unit {
     name: String,
     loaded: bool,
@@ -158,7 +158,7 @@ fn manager() -> Peer<'static> {
 }
 
 impl Systemd {
-    /// Adds systemd's version and what it runs on. Gives the version as a number, 0 if it is not known.
+    /// Adds systemd's version and the virtualization. Returns the version as a number, 0 if it is unknown.
     fn add_version(&mut self, samples: &mut Samples) -> Result<f64, CollectError> {
         let text: Option<String> = self.bus.property(manager(), "Version")?;
         let text = text.unwrap_or_default();
@@ -244,7 +244,7 @@ fn add_summary(units: &[Unit], samples: &mut Samples) {
     }
 }
 
-/// A unit that is asked for its properties.
+/// A unit whose properties are queried.
 struct Asked<'a> {
     bus: &'a mut SystemBus,
     unit: &'a Unit,
@@ -343,7 +343,7 @@ impl Asked<'_> {
                 "Maximum number of tasks of the service.",
             ),
         ] {
-            // The greatest number stands for none.
+            // The maximum number means that there is none.
             let count = self.property::<u64>(SERVICE_INTERFACE, property)?;
             if let Some(count) = count.filter(|count| *count != u64::MAX) {
                 samples.gauge(metric, help, &[("name", self.unit.name.as_bytes())], count);
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn units_and_the_system_as_systemd_tells_them() {
+    fn units_and_the_system_as_systemd_reports_them() {
         let states = |name: &str, kind: &str, is: &str| -> Vec<String> {
             let line = |state: &&str| {
                 let is_it = u8::from(*state == is);

@@ -1,4 +1,4 @@
-//! `tapestats`: input and output of tape drives, from `/sys/class/scsi_tape`.
+//! `tapestats`: I/O statistics of tape drives, from `/sys/class/scsi_tape`.
 
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// Nanoseconds are multiplied, not divided: that is how node_exporter gets its last digit.
+/// Nanoseconds are multiplied rather than divided, as in node_exporter, because this affects the last digit.
 const NANOSECONDS: f64 = 0.000_000_001;
 /// The attributes, each with its metric, what it means, and the factor to base units.
 const STATISTICS: [(&str, &str, &str, f64); 10] = [

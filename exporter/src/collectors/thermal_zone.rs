@@ -46,7 +46,7 @@ impl Collector for ThermalZone {
 }
 
 fn add_zone(device: &mut Device, path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    // A sensor that is switched off has no temperature, which is not the same as zero degrees.
+    // A sensor that is off has no temperature, which is not the same as zero degrees.
     let Some(millidegrees) = device.number("temp")? else {
         return Ok(());
     };

@@ -22,7 +22,7 @@ struct Time {
 }
 
 struct ClockSource {
-    /// Its place in the listing, which is what the `device` label holds.
+    /// Its position in the list, which is the `device` label.
     device: String,
     available: KeptFile,
     current: KeptFile,
@@ -56,7 +56,7 @@ impl Collector for Time {
 
 fn write_clock(zone: &TimeZone, nanoseconds: i128, out: &mut Exposition) {
     let help = "System time in seconds since the epoch.";
-    // One division of the whole number: the order in which Go computes it decides the last digit.
+    // A single division of the whole number, because Go's order of operations affects the last digit.
     out.family(&["node_time_seconds"], &[help], MetricKind::Gauge)
         .sample(&[], nanoseconds as f64 / 1e9);
     let Ok(timestamp) = Timestamp::from_nanosecond(nanoseconds) else {

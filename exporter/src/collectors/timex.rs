@@ -1,4 +1,4 @@
-//! `timex`: how well the clock keeps time, as adjtimex(2) tells it.
+//! `timex`: the synchronization of the clock, from adjtimex(2).
 
 use rtime_clock::adjtime::{Timex, adjtimex};
 
@@ -14,9 +14,9 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// The state of a clock that no server keeps in step.
+/// The state of a clock that is not synchronized.
 const TIME_ERROR: i32 = 5;
-/// The flag of a clock that counts nanoseconds.
+/// The flag of a clock with nanosecond resolution.
 const STA_NANO: i32 = 0x2000;
 const NANOSECONDS: f64 = 1e9;
 const MICROSECONDS: f64 = 1e6;
@@ -31,7 +31,7 @@ fn build(_: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for TimexCollector {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
-        // All zero is a question: it asks for no change.
+        // All zeros only query the state, without changing anything.
         let mut clock = Timex::default();
         let state = adjtimex(&mut clock).map_err(|source| CollectError::SystemCall {
             name: "adjtimex",

@@ -1,4 +1,4 @@
-//! `udp_queues`: bytes that wait in the queues of all UDP sockets, from `/proc/net/udp` and `udp6`.
+//! `udp_queues`: bytes in the queues of all UDP sockets, from `/proc/net/udp` and `udp6`.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};

@@ -13,7 +13,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 };
 
 struct Uname {
-    /// Instead of the kernel's, which is that of a container in one with a name of its own.
+    /// Replaces the kernel's host name, which is that of the container if it has its own.
     host_name: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `vmstat`: chosen counters of `/proc/vmstat`.
+//! `vmstat`: selected counters of `/proc/vmstat`.
 
 use crate::collect::field_selection::FieldSelection;
 use crate::collect::skipped::Skipped;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pattern_chooses_and_a_changed_file_is_judged_anew() {
+    fn the_pattern_selects_and_a_changed_file_is_matched_again() {
         let pattern = Some(Pattern::new("^(oom_kill|pgpg).*").unwrap());
         let mut selection = FieldSelection::new(pattern);
         for _ in 0..2 {

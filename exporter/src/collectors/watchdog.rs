@@ -1,4 +1,4 @@
-//! `watchdog`: the timers that reset a machine that hangs, from `/sys/class/watchdog`.
+//! `watchdog`: watchdog timers, which reset a machine that hangs, from `/sys/class/watchdog`.
 
 use std::path::PathBuf;
 

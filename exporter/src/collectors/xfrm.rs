@@ -1,4 +1,4 @@
-//! `xfrm`: packets that IPsec had to drop, by reason, from `/proc/net/xfrm_stat`.
+//! `xfrm`: packets dropped by IPsec, by reason, from `/proc/net/xfrm_stat`.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};

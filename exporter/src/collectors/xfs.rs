@@ -1,4 +1,4 @@
-//! `xfs`: what XFS file systems did, from `/sys/fs/xfs`.
+//! `xfs`: operations of XFS file systems, from `/sys/fs/xfs`.
 
 use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
@@ -167,7 +167,7 @@ impl Collector for Xfs {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             let mut buffer = Vec::new();
-            // Without the kernel's module there is no directory, and nothing amiss.
+            // Without the kernel's module there is no directory, which is not an error.
             for name in list_directories(&self.directory).unwrap_or_default() {
                 let path = self.directory.join(String::from_utf8_lossy(&name).as_ref());
                 let read = add_file_system(&path.join("stats/stats"), &name, &mut buffer, samples);
@@ -185,7 +185,7 @@ fn add_file_system(
     samples: &mut Samples,
 ) -> Result<(), CollectError> {
     let bytes = match read_attribute(path, buffer) {
-        // The sum of all file systems lies where a file system's directory would be.
+        // The sum of all file systems is in the place of a file system's directory.
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(()),
         other => other.map_err(|source| ReadError::new(path, source))?,
     };
@@ -197,7 +197,7 @@ fn add_file_system(
     Ok(())
 }
 
-/// Adds the numbers of a line, zeros where this kernel has no such line. `None` when the line lacks one of them.
+/// Adds the numbers of a line, zeros if this kernel has no such line. `None` if the line lacks one of them.
 fn add_line(
     line: Option<&[u8]>,
     metrics: &[(&str, &'static str)],

@@ -227,7 +227,7 @@ impl Collector for Zoneinfo {
         gather(out, |samples| {
             let mut zone = None;
             for line in lines(bytes) {
-                // What is below a zone that cannot be read is not of the zone above.
+                // Lines after a zone that cannot be read do not belong to the previous zone.
                 if line.starts_with(b"Node ") || fields(line).nth(2) == Some(b"zone") {
                     zone = samples.skipped.line(FILE, line, zone_of(line));
                 }
@@ -241,7 +241,7 @@ impl Collector for Zoneinfo {
     }
 }
 
-/// The zone that a line such as `Node 0, zone   Normal` begins.
+/// Returns the zone that begins with a line such as `Node 0, zone   Normal`.
 fn zone_of(line: &[u8]) -> Option<Zone<'_>> {
     let mut words = fields(line.strip_prefix(b"Node ")?);
     let node = words.next()?.strip_suffix(b",")?;
@@ -249,7 +249,7 @@ fn zone_of(line: &[u8]) -> Option<Zone<'_>> {
     Some(Zone { node, name })
 }
 
-/// Adds the field that the line has, if it is shown.
+/// Adds the field of the line, if it is shown.
 fn add_line(line: &[u8], zone: Zone<'_>, samples: &mut Samples) -> Option<()> {
     let labels = [("node", zone.node), ("zone", zone.name)];
     let mut words = fields(line);

@@ -13,18 +13,18 @@ use super::terminal::warn;
 use crate::clock::{date, unix_now};
 use crate::credentials::inspect::{Inspected, ServedCertificate, inspect};
 
-/// Time enough to renew by hand.
+/// Leaves enough time to renew by hand.
 const SOON: i64 = 30 * DAY;
 const DAY: i64 = 24 * 3600;
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// The web configuration file, as --web.config.file takes it
+    /// The web configuration file, as passed to --web.config.file
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-/// Prints what the file does; warnings go to standard error.
+/// Prints what the file configures; warnings go to standard error.
 pub(super) fn run(options: &Options) -> Result<(), CommandError> {
     let inspected = inspect(&options.file)?;
     let now = unix_now();
@@ -99,7 +99,7 @@ fn report(file: &Path, inspected: &Inspected, names: &[Host], now: i64) -> Strin
     out
 }
 
-/// What works, but not as it should.
+/// Returns what works but is not recommended.
 fn weaknesses(inspected: &Inspected, names: &[Host], now: i64) -> Vec<String> {
     let config = &inspected.config;
     let tls = config.tls_server_config.as_ref();
@@ -145,7 +145,7 @@ fn weaknesses(inspected: &Inspected, names: &[Host], now: i64) -> Vec<String> {
     found
 }
 
-/// Secrets whose files other users of this machine may read.
+/// Returns warnings about secrets in files that other users of this machine can read.
 fn readable_by_everybody(file: &Path, inspected: &Inspected) -> Vec<String> {
     let tls = inspected.config.tls_server_config.as_ref();
     let directory = file.parent().unwrap_or(Path::new("."));

@@ -7,15 +7,15 @@ use secure_exporter_pki::secret_text::SecretText;
 use secure_exporter_web_config::BcryptHash;
 use zeroize::Zeroizing;
 
-/// bcrypt reads no further: what follows would not count.
+/// bcrypt ignores everything beyond this length.
 const MAX_BYTES: usize = 72;
-/// Below it a password is found by trying; NIST SP 800-63B asks for as many where nothing else is asked for.
+/// Shorter passwords can be found by guessing; NIST SP 800-63B requires this length where a password is the only factor.
 const ADVISED_CHARACTERS: usize = 15;
 
-/// A password that a user of the exporter may have: 1 to 72 bytes without control characters.
+/// A password for a user of the exporter: 1 to 72 bytes without control characters.
 pub(super) struct Password(SecretText);
 
-/// Why there is no password or no hash of it. Never repeats it.
+/// Why a password cannot be used or hashed. Never contains the password.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PasswordError {
     #[error("the password is empty: enter one at the prompt or on standard input")]
@@ -42,7 +42,7 @@ pub(super) enum PasswordError {
 }
 
 impl Password {
-    /// Takes a text without its line's end.
+    /// Reads a text without its line break.
     pub(super) fn parse(text: Zeroizing<String>) -> Result<Self, PasswordError> {
         if text.is_empty() {
             return Err(PasswordError::Empty);
@@ -56,14 +56,14 @@ impl Password {
         Ok(Self(text.into()))
     }
 
-    /// A new one that nobody can guess.
+    /// Generates a random password.
     pub(super) fn generate() -> Result<Self, PasswordError> {
         passwords::generate()
             .map(Self)
             .map_err(PasswordError::Generation)
     }
 
-    /// The text, for a file that its owner alone may read.
+    /// The text, for a file that only its owner may read.
     pub(super) fn expose(&self) -> &str {
         self.0.expose()
     }
@@ -72,7 +72,7 @@ impl Password {
         self.0 == other.0
     }
 
-    /// What speaks against it, though it works.
+    /// Returns weaknesses of the password, although it can be used.
     pub(super) fn weaknesses(&self) -> Vec<String> {
         let mut found = Vec::new();
         let characters = self.expose().chars().count();
@@ -90,7 +90,7 @@ impl Password {
         found
     }
 
-    /// Its bcrypt hash. Each step of the cost doubles the time, which is about 70 ms at 10.
+    /// Returns its bcrypt hash. Each step of the cost doubles the time, which is about 70 ms at 10.
     pub(super) fn hash(&self, cost: u32) -> Result<BcryptHash, PasswordError> {
         let hash = passwords::hash(&self.0, cost).map_err(|_| PasswordError::Bcrypt)?;
         BcryptHash::parse(hash.expose()).map_err(|_| PasswordError::Bcrypt)

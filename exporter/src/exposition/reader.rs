@@ -1,8 +1,8 @@
-//! A reader of the text format in which other programs leave their metrics.
+//! A parser for the text format in which other programs write their metrics.
 //!
-//! It takes and refuses what node_exporter does, whose reader is
+//! It accepts and refuses the same text as node_exporter, whose parser is
 //! [expfmt](https://github.com/prometheus/common/blob/v0.70.0/expfmt/text_parse.go), with these exceptions: a line may end
-//! with a carriage return; the name of a sample in braces is never that of the line before; no count is below zero.
+//! with a carriage return; a sample in braces never takes its name from the previous line; counts are never negative.
 
 mod line;
 mod series;
@@ -13,7 +13,7 @@ use self::line::{Line, parse_float};
 pub(crate) use self::series::{Labels, Points, Series, SeriesIndex};
 use crate::exposition::MetricKind;
 
-/// A family as a file has it.
+/// A family in a file.
 #[derive(Debug)]
 pub(crate) struct TextFamily {
     pub(crate) name: String,
@@ -24,7 +24,7 @@ pub(crate) struct TextFamily {
     pub(crate) series: Vec<Series>,
 }
 
-/// Why a file is not read.
+/// Why a file cannot be parsed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub(crate) struct TextError {
@@ -32,12 +32,12 @@ pub(crate) struct TextError {
     what: &'static str,
 }
 
-/// Reads a whole file. Gives its families in order of name, without those that have no samples. Takes time in proportion
+/// Parses a whole file. Returns its families ordered by name, without those that have no samples. Takes time in proportion
 /// to the size of the text.
 ///
 /// # Errors
 ///
-/// The first line that breaks the format, or that has a timestamp: the scrape's own time stands for all samples.
+/// The first line that violates the format, or that has a timestamp: all samples have the time of the scrape.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<TextFamily>, TextError> {
     let mut reader = Reader::default();
     for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -60,17 +60,17 @@ type Outcome = Result<(), &'static str>;
 struct Reader {
     families: Vec<Read>,
     by_name: HashMap<String, usize>,
-    /// The name of the last sample and what it was, for the next one mostly has the same.
+    /// The name of the last sample and its family, because the next sample mostly has the same.
     last: Option<(String, Target)>,
 }
 
-/// A family with what finds its series.
+/// A family and the index of its series.
 struct Read {
     family: TextFamily,
     index: SeriesIndex,
 }
 
-/// The family of a sample, by its place, and what the sample is to it.
+/// The family of a sample, by its position, and the role of the sample in it.
 #[derive(Clone, Copy)]
 struct Target {
     family: usize,
@@ -94,7 +94,7 @@ enum Keyword {
 impl Reader {
     fn line(&mut self, line: &[u8]) -> Outcome {
         let Some(content) = line.strip_suffix(b"\n") else {
-            // A writer that died in the middle of a line has left half a number.
+            // A writer that stopped in the middle of a line may have written half a number.
             return match line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
                 true => Ok(()),
                 false => Err("the last line does not end with a line break"),
@@ -120,7 +120,7 @@ impl Reader {
         };
         line.skip_blanks();
         let name = line.metric_name()?;
-        // A keyword or a name alone is a comment like any other.
+        // A keyword or a name alone is an ordinary comment.
         if line.is_at_end() {
             return Ok(());
         }
@@ -177,7 +177,8 @@ impl Reader {
         self.add(target, labels, value)
     }
 
-    /// The family of a sample of this name, which is named after it or, for a part of a summary or histogram, almost.
+    /// Returns the family of a sample of this name. The names are the same, except for the suffix of a part of a summary or
+    /// histogram.
     fn target(&mut self, name: &str) -> Target {
         if let Some((last, target)) = &self.last
             && last == name
@@ -243,7 +244,7 @@ impl Reader {
             (Role::Sum, _) => series.points.set_sum(value),
             (Role::Count, _) if value < 0.0 => return Err("a count is negative"),
             (Role::Count, _) if is_histogram => series.points.set_count(value),
-            // Go's reader makes them integers.
+            // Go's parser converts them to integers.
             (Role::Count, _) => series.points.set_count(value.trunc()),
             (Role::Part, Some(bound)) => {
                 if is_histogram && value < 0.0 {
@@ -272,7 +273,7 @@ impl Read {
     }
 }
 
-/// Removes the label of this name and returns it as a number. `NaN` bounds nothing.
+/// Removes the label of this name and returns it as a number. `NaN` is not a bound.
 fn take_bound(labels: &mut Labels, label: &str) -> Result<Option<f64>, &'static str> {
     let mut bound = None;
     for (_, text) in labels.extract_if(.., |(name, _)| name == label) {
@@ -282,7 +283,7 @@ fn take_bound(labels: &mut Labels, label: &str) -> Result<Option<f64>, &'static 
 }
 
 fn kind(text: &[u8]) -> Result<MetricKind, &'static str> {
-    // Go's reader skips them.
+    // Go's parser skips them.
     let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'\\').collect();
     match text.to_ascii_lowercase().as_slice() {
         b"counter" => Ok(MetricKind::Counter),
@@ -294,7 +295,7 @@ fn kind(text: &[u8]) -> Result<MetricKind, &'static str> {
     }
 }
 
-/// What is wrong with what follows a value.
+/// Describes what is wrong with the text after the value.
 fn behind_value(mut line: Line<'_>) -> &'static str {
     line.skip_blanks();
     let word = line.word();
@@ -307,7 +308,7 @@ fn behind_value(mut line: Line<'_>) -> &'static str {
     }
 }
 
-/// The name, if it is one that needs no quotes: only such are shown.
+/// Returns the name if it needs no quotes, because only such names are shown.
 fn valid_metric_name(name: &[u8]) -> Result<&str, &'static str> {
     let valid = |(place, byte): (usize, &u8)| match byte {
         b'0'..=b'9' => place > 0,

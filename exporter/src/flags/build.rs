@@ -1,4 +1,4 @@
-//! The flags as clap sees them, those of the collectors made from their table.
+//! Defines the flags for clap; those of the collectors come from their table.
 
 use clap::builder::TypedValueParser as _;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
@@ -14,7 +14,7 @@ use crate::credentials::snapshot::Require;
 use crate::log::Format;
 use crate::server::listen::ListenAddress;
 
-/// A scrape is given up after a minute; by then it must have answered.
+/// Prometheus gives up a scrape after a minute at most; by then it must be answered.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);
 
 pub(super) fn command() -> Command {
@@ -42,7 +42,7 @@ pub(super) fn command() -> Command {
         .value_parser(collector_timeout),
     );
     let command = TABLE.iter().fold(command, collector);
-    // Turning off what is not there is no mistake: manifests in the field do it.
+    // Disabling a collector that does not exist is not an error, because existing manifests do it.
     NODE_EXPORTER_COLLECTORS
         .iter()
         .filter(|name| !TABLE.iter().any(|spec| spec.name == **name))
@@ -221,7 +221,7 @@ fn option(command: Command, option: &OptionSpec) -> Command {
         default => format!("{} [default: {default}]", option.help),
     };
     let hidden = option.deprecated_by.is_some();
-    // The default stays with the collector: it must see whether the flag was given.
+    // The collector applies the default itself, because it must know whether the flag was given.
     let (placeholder, action) = match option.kind {
         OptionKind::Pattern => ("REGEXP", ArgAction::Set),
         OptionKind::Texts => ("TEXT", ArgAction::Append),
@@ -239,7 +239,7 @@ fn option(command: Command, option: &OptionSpec) -> Command {
     )
 }
 
-/// A switch and its opposite, of which only one may be given.
+/// A switch and its opposite, which are mutually exclusive.
 fn either(name: &str, help: impl Into<String>) -> [Arg; 2] {
     let off = switch(format!("no-{name}"), "").hide(true);
     [switch(name, help), off.conflicts_with(name.to_owned())]
@@ -261,7 +261,7 @@ fn value(name: &'static str, placeholder: &'static str, help: impl Into<String>)
         .allow_hyphen_values(true)
 }
 
-/// Seconds, also as node_exporter writes durations: `7`, `7s`, `0.5`.
+/// Parses seconds, also in node_exporter's format for durations: `7`, `7s`, `0.5`.
 fn collector_timeout(text: &str) -> Result<Duration, String> {
     let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
     seconds

@@ -1,4 +1,4 @@
-//! How a command line is refused.
+//! Errors of the command line.
 
 /// What is wrong with a command line; the message names the flag and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
-//! What node_exporter understands and this exporter does not.
+//! Flags of node_exporter that this exporter does not support.
 
-/// Collectors of node_exporter for Linux. Those in our own table are looked up there first.
+/// node_exporter's collectors for Linux. Those in our own table are looked up there first.
 pub(super) const NODE_EXPORTER_COLLECTORS: &[&str] = &[
     "arp",
     "bcache",
@@ -114,7 +114,7 @@ pub(super) fn refusal(flag: &str) -> Option<String> {
     }
 }
 
-/// Of single flags.
+/// The reasons for individual flags.
 fn reason(name: &str) -> Option<&'static str> {
     Some(match name {
         "help-man" => "there is no manual page, try --help",

@@ -1,4 +1,4 @@
-//! Metrics that other programs leave in files are shown as they are, at every scrape.
+//! Metrics that other programs write to files are shown unchanged at every scrape.
 #![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not what they share
 
 use std::path::Path;
@@ -22,7 +22,7 @@ fn registry_with(others: &[&str], directories: &[&str]) -> Registry {
     Registry::new(&settings).unwrap()
 }
 
-/// A scrape without the collectors' own reports.
+/// A scrape without the metrics about the collectors.
 fn scrape(registry: &mut Registry) -> String {
     let mut body = Vec::new();
     registry.scrape(&mut body);
@@ -41,7 +41,7 @@ fn write(directory: &Path, file: &str, content: &str) {
 }
 
 #[test]
-fn files_are_merged_ordered_and_read_anew() {
+fn files_are_merged_ordered_and_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     write(
@@ -165,7 +165,7 @@ fn the_first_of_two_equal_series_is_kept_whatever_the_family() {
     let histogram = "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 3\nh_sum 5\nh_count 3\n";
     let shown = "# TYPE h histogram|h_bucket{le=\"+Inf\"} 3|h_sum 5|h_count 3";
     for (files, expected) in [
-        // A gauge that has the name of a histogram's part.
+        // A gauge with the name of a part of a histogram.
         (
             [
                 histogram,
@@ -292,8 +292,8 @@ fn only_regular_files_of_bounded_size_are_read() {
     );
 }
 
-/// What is logged on this thread meanwhile. Files are read on another one, but what became of them is logged on this. One
-/// subscriber serves all tests of the process: one for each would miss what another thread has logged first.
+/// Records what is logged on this thread. Files are read on another thread, but problems are logged on this one. One
+/// subscriber serves all tests of the process, because several would miss messages that another thread has logged first.
 fn logged(run: impl FnOnce()) -> String {
     thread_local! {
         static LOG: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };

@@ -1,15 +1,15 @@
-//! What a network device's link can do: the bits that its driver tells by ioctl.
+//! The link capabilities of a network device, from the bits that its driver returns by ioctl.
 
 use secure_exporter_ethtool_ioctl::Link;
 
 use crate::collect::samples::Samples;
 
-/// `ETHTOOL_LINK_MODE_Autoneg_BIT` and its neighbours, as `linux/ethtool.h` numbers them.
+/// `ETHTOOL_LINK_MODE_Autoneg_BIT` and related bits, as numbered in `linux/ethtool.h`.
 const AUTONEGOTIATION: u32 = 6;
 const PAUSE: u32 = 13;
 const ASYMMETRIC_PAUSE: u32 = 14;
 
-/// Kinds of ports.
+/// Types of ports.
 const PORTS: [(u32, &str); 6] = [
     (7, "TP"),
     (8, "AUI"),
@@ -19,7 +19,8 @@ const PORTS: [(u32, &str); 6] = [
     (16, "Backplane"),
 ];
 
-/// Speeds in megabits per second, and how. Of the bits above 31, which newer hardware uses, this request tells nothing.
+/// Speeds in megabits per second, and their modes. This request does not return the bits above 31, which newer hardware
+/// uses.
 const SPEEDS: [(u32, u32, &str, &str); 22] = [
     (0, 10, "half", "T"),
     (1, 10, "full", "T"),
@@ -46,7 +47,7 @@ const SPEEDS: [(u32, u32, &str, &str); 22] = [
 ];
 const BYTES_PER_MEGABIT: f64 = 125_000.0;
 
-/// What is told of the modes that a device supports, and of those that it advertises.
+/// The metrics of the modes that a device supports, and of those that it advertises.
 struct Words {
     speed: (&'static str, &'static str),
     autonegotiation: (&'static str, &'static str),
@@ -92,7 +93,7 @@ const ADVERTISED: Words = Words {
     ),
 };
 
-/// Adds all that is known of a device's link.
+/// Adds everything known about a device's link.
 pub(super) fn add_link(device: &[u8], link: Link, samples: &mut Samples) {
     let of = ("device", device);
     for (_, kind) in PORTS.iter().filter(|(bit, _)| has(link.supported, *bit)) {

@@ -12,19 +12,19 @@ pub(super) struct Counter {
     pub unit: Unit,
 }
 
-/// What a file counts.
+/// The unit of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Unit {
-    /// What its metric counts.
+    /// The same as the metric.
     One,
-    /// Words of four bytes; the metric counts bytes.
+    /// Words of four bytes, while the metric counts bytes.
     Words,
-    /// The metric has whole seconds, and is no counter.
+    /// The metric has whole seconds, and is not a counter.
     Milliseconds,
 }
 
 impl Unit {
-    /// The metric's value. Like the adapter's own registers it starts at zero again when it overflows.
+    /// The metric's value. Like the adapter's own registers, it restarts at zero when it overflows.
     pub(super) fn scale(self, count: u64) -> u64 {
         match self {
             Self::One => count,
@@ -353,7 +353,7 @@ const fn counter(file: &'static str, metric: &'static str, help: &'static str) -
     }
 }
 
-/// What older drivers count in 64 bits.
+/// The 64-bit counters of older drivers.
 const fn extended(file: &'static str, metric: &'static str, help: &'static str) -> Counter {
     Counter {
         directory: "counters_ext",

@@ -2,11 +2,11 @@
 
 use jiff::SignedDuration;
 
-/// The longest life of an exporter's certificate: five years, as the operator's bound is.
+/// The maximum lifetime of an exporter's certificate: five years, as in the operator.
 const LONGEST: SignedDuration = SignedDuration::from_hours(43_800);
 const SHORTEST: SignedDuration = SignedDuration::from_hours(1);
 
-/// The life that a flag gives.
+/// Parses the lifetime given by a flag.
 pub(super) fn duration(text: &str) -> Result<SignedDuration, String> {
     let life = secure_exporter_web_config::parse_duration(text)
         .map(|life| SignedDuration::try_from(life).unwrap_or(SignedDuration::MAX))
