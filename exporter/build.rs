@@ -1,4 +1,4 @@
-//! Passes on what `secure-exporter --version` and `node_exporter_build_info` tell: the compiler.
+//! Passes the version of the compiler to `secure-exporter --version` and `node_exporter_build_info`.
 
 use std::process::Command;
 

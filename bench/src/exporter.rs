@@ -1,6 +1,6 @@
-//! Ours beside the real `node_exporter`: what a scrape costs, how long it takes, what the process holds. Both run in turn
-//! on the same machine with the same collectors, certificate and password, and every figure is shown as a ratio, because
-//! only the ratio carries over to another machine.
+//! Compares our exporter with the real `node_exporter`: what a scrape costs, how long it takes, and what the process holds.
+//! Both run in turn on the same machine with the same collectors, certificate and password. Every figure is shown as a
+//! ratio, because only the ratio carries over to another machine.
 
 pub mod client;
 mod collectors;
@@ -32,7 +32,7 @@ use client::Target;
 use collectors::only;
 use crowd::{Crowd, Manner};
 use kubernetes_node::KubernetesNode;
-use load::{Connections, Stranger};
+use load::{Connections, PasswordGuesser};
 use process::Process;
 use table::{Figures, Side, Unit};
 use testbed::{
@@ -44,58 +44,58 @@ use testbed::{
 };
 use web::Web;
 
-/// Scrapes after which memory is looked at, those of the cases before it included.
+/// The numbers of scrapes after which memory is measured, including the scrapes of the previous cases.
 const SCRAPES: usize = 1000;
 const KEPT: usize = 300;
 const FRESH: usize = 100;
-/// Scrapers at once.
+/// Number of concurrent scrapers.
 const SCRAPERS: usize = 8;
 const BUSY: Duration = Duration::from_secs(20);
-/// A good scraper's scrapes beside the stranger.
+/// Scrapes of an authenticated scraper while an unauthenticated client tries passwords.
 const BESIDE: usize = 100;
-/// Between them, so that they meet the stranger's tries at every moment of a try.
+/// The pause between these scrapes, so that they coincide with every phase of a password check.
 const PAUSE: Duration = Duration::from_millis(17);
 /// Scrapes of the large host.
 const LARGE: usize = 30;
-/// Pods of a Kubernetes node: the most that a kubelet runs by default, and as many as some clusters allow.
+/// Pods of a Kubernetes node: the most that a kubelet runs by default, and the number that some clusters allow.
 const PODS: [usize; 2] = [110, 250];
-/// Scrapes of a Kubernetes node: enough that hundredths of seconds of CPU time tell what one of them costs.
+/// Scrapes of a Kubernetes node: enough to measure the CPU time of one scrape with a resolution of hundredths of a second.
 const OF_A_NODE: usize = 200;
 /// The first scrapes see every device for the first time.
 const WARM: usize = 2;
-/// After the start both still tidy up for a moment.
+/// Shortly after the start both processes still release memory.
 const REST: Duration = Duration::from_secs(1);
 /// Scrapes whose system calls are counted.
 const TRACED: usize = 20;
-/// Within this time silent connections should be gone.
+/// Silent connections must be closed within this time.
 const SILENCE: Duration = Duration::from_secs(10);
 /// Passes over all files, each of which is a sample.
 const PASSES: usize = 200;
 
 #[derive(Args)]
 pub struct Options {
-    /// How often everything is measured, ours and node_exporter in turn
+    /// Rounds; in each, everything is measured with ours and node_exporter in turn
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Write the figures to a file
+    /// Write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Measure this alone
+    /// Measure only this case
     #[arg(long, value_enum)]
     only: Option<Only>,
 }
 
-/// What can be measured alone.
+/// The cases that can be measured separately.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Only {
     /// A Kubernetes node with 110 and with 250 pods
     KubernetesNode,
 }
 
-/// Runs it and prints the table.
+/// Runs the benchmark and prints the table.
 ///
 /// # Errors
-/// A program could not be built or started, a scrape failed, or the two do not show the same large host.
+/// A program could not be built or started, a scrape failed, or the two exporters do not show the same large host.
 pub fn run(options: &Options) -> Result<ExitCode> {
     debian::ensure()?;
     allow_crowds();
@@ -105,7 +105,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         bench.sizes(&mut figures)?;
     }
     for round in 1..=options.rounds {
-        // Whoever comes second may find warmer caches: each is second every other time.
+        // The exporter that runs second may benefit from warmer caches, so the order alternates.
         let mut order = [Side::Ours, Side::Theirs];
         if round % 2 == 0 {
             order.reverse();
@@ -135,12 +135,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that both are measured with.
+/// What both exporters are measured with.
 struct Bench {
     ours: PathBuf,
     theirs: PathBuf,
     web: Web,
-    /// Those that both run by default.
+    /// The collectors that both run by default.
     collectors: BTreeSet<String>,
     large: LargeHost,
 }
@@ -176,11 +176,11 @@ impl Bench {
         Ok(())
     }
 
-    /// One round of one exporter.
+    /// Measures one exporter in one round.
     fn measure(&self, side: Side, figures: &mut Figures) -> Result<()> {
         self.start(side, figures)?;
         self.scrapes(side, figures)?;
-        self.strangers(side, figures)?;
+        self.password_guesser(side, figures)?;
         self.crowds(side, figures)?;
         self.system_calls(side, figures)?;
         self.large_host(side, figures)?;
@@ -205,13 +205,13 @@ impl Bench {
         Ok(())
     }
 
-    /// The life of a process that is scraped.
+    /// Measures one process over its lifetime, while it is scraped.
     fn scrapes(&self, side: Side, figures: &mut Figures) -> Result<()> {
         let process = self.spawn(side)?;
         let target = self.target(&process)?;
         thread::sleep(REST);
         figures.rss("rss_at_rest", side, process.rss()?);
-        // What only the first scrape does is told by the start.
+        // The work of the first scrape is part of the start and not counted here.
         target.connect()?.scrape()?;
 
         let cases = [
@@ -234,7 +234,7 @@ impl Bench {
                 "new_connection_cpu",
             ),
         ];
-        // By which the number of scrapes becomes what memory is looked at after.
+        // The remaining scrapes until the number after which memory is measured.
         let rest = SCRAPES - 1 - cases.iter().map(|case| case.0).sum::<usize>();
         for (scrapes, connections, latency, cost) in cases {
             let before = process.cpu()?;
@@ -256,20 +256,20 @@ impl Bench {
         Ok(())
     }
 
-    /// A good scraper beside a stranger who tries passwords.
-    fn strangers(&self, side: Side, figures: &mut Figures) -> Result<()> {
+    /// Measures an authenticated scraper while an unauthenticated client tries passwords.
+    fn password_guesser(&self, side: Side, figures: &mut Figures) -> Result<()> {
         let mut web = Web::new()?;
         let process = Process::start(self.binary(side), &web, &only(&self.collectors))?;
         let target = web.target(process.port())?;
-        let stranger = Stranger::start(&target)?;
-        // The exporter has not seen the good password yet and has to hash it, behind the stranger's.
+        let guesser = PasswordGuesser::start(&target)?;
+        // The exporter has not seen the correct password yet and has to hash it, after those of the unauthenticated client.
         let first = load::scrape(&target, 1, Connections::Fresh)?;
         let kept = Connections::Kept { gzip: false };
         let later = load::paced(&target, BESIDE, kept, PAUSE)?;
         web.set_password("the next password")?;
         load::until_refused(&target)?;
         let changed = load::scrape(&web.target(process.port())?, 1, Connections::Fresh)?;
-        let tries = stranger.stop()?;
+        let tries = guesser.stop()?;
         figures.times("beside_stranger_first_latency", side, first);
         figures.times("beside_stranger_changed_latency", side, changed);
         figures.times("beside_stranger_latency", side, later);
@@ -277,7 +277,8 @@ impl Bench {
         Ok(())
     }
 
-    /// A good scraper that connects anew each time, beside strangers who hold connections.
+    /// Measures an authenticated scraper that opens a new connection for each scrape while unauthenticated clients hold
+    /// connections.
     fn crowds(&self, side: Side, figures: &mut Figures) -> Result<()> {
         for (manner, name) in [
             (Manner::Silent, "beside_silent_latency"),
@@ -346,10 +347,10 @@ impl Bench {
         Ok(())
     }
 
-    /// What the kernel alone takes for the files of a scrape.
+    /// What the kernel alone needs to read the files of a scrape.
     fn floors(&self, figures: &mut Figures) -> Result<()> {
         let process = self.spawn(Side::Ours)?;
-        // Some files are kept from the second scrape on.
+        // Some files are kept open only from the second scrape on.
         load::scrape(
             &self.target(&process)?,
             2,
@@ -365,18 +366,18 @@ impl Bench {
     }
 }
 
-/// A crowd has more connections than a shell lets a process have descriptors.
+/// The crowd needs more descriptors than a shell allows a process by default.
 fn allow_crowds() {
     let limit = getrlimit(Resource::Nofile);
     let all = Rlimit {
         current: limit.maximum,
         ..limit
     };
-    // Where that is not allowed the crowd says what it lacks.
+    // If raising the limit is not allowed, the crowd reports which connections it could not open.
     let _ = setrlimit(Resource::Nofile, all);
 }
 
-/// The collectors that an exporter runs when it is told nothing: it names them in a scrape.
+/// The collectors that an exporter runs by default, as listed in a scrape.
 fn defaults(binary: &Path, web: &Web) -> Result<BTreeSet<String>> {
     let process = Process::start(binary, web, &[])?;
     let scrape = web.target(process.port())?.connect()?.scrape()?;

@@ -1,4 +1,4 @@
-//! Claims that are measured: each prints a table, and writes its figures as JSON where asked to.
+//! Benchmarks and fault drills. Each prints a table, and writes its figures as JSON if asked to.
 #![forbid(unsafe_code)]
 
 mod exporter;
@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-/// Claims, measured.
+/// Benchmarks and fault drills.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask bench")]
 struct Arguments {
@@ -22,13 +22,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// The exporter beside the real node_exporter: CPU, latency, memory, a large host, and a stranger who tries passwords
+    /// Compare the exporter with the real node_exporter: CPU, latency, memory, a large host, and an unauthenticated client
+    /// that tries passwords
     Exporter(exporter::Options),
     /// Fault drills, each during a rotation under a real Prometheus: what recovers, how soon, and what a person sees
     Faults(faults::Options),
-    /// Rotations, interleaved, under a real Prometheus that is never told, with the operator killed and Secrets deleted
+    /// Rotate credentials under a real Prometheus that is never reloaded, while the operator is killed and Secrets are
+    /// deleted
     Rotation(rotation::Options),
-    /// The exporter scraped for an hour by all kinds of clients: fails when it comes to hold more memory, descriptors or threads
+    /// Scrape the exporter for an hour with all kinds of clients; fails if its memory, descriptors or threads grow
     Soak(soak::Options),
 }
 

@@ -70,7 +70,7 @@ pub fn start(cluster: &Cluster, lag: u16, methods: Methods) -> Result<Prometheus
     })
 }
 
-/// Prints objects and logs that help to find out what went wrong.
+/// Prints objects and logs that help to find the cause of a failure.
 pub fn explain(cluster: &Cluster) {
     let kubectl = cluster.kubectl(NAMESPACE);
     for arguments in [

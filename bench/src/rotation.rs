@@ -1,8 +1,9 @@
-//! Does a scrape fail while credentials rotate? Several nodes whose Secrets arrive late, each by a time of its own; a real
-//! Prometheus that scrapes every second and is never reloaded; and a second client on the same mount, which makes a new
-//! TLS handshake each time. The operator is killed and generated Secrets are deleted at random.
+//! Checks whether scrapes fail while credentials rotate. Several nodes receive their Secrets with different delays. A real
+//! Prometheus scrapes every second and is never reloaded, and a second client on the same mount makes a new TLS handshake
+//! for each request. The operator is killed and generated Secrets are deleted at random.
 //!
-//! Afterwards everything is exchanged at once, as without overlap: that must fail scrapes, or this could not see them.
+//! Afterwards everything is replaced at once, without overlap. That must fail scrapes; otherwise the benchmark could not
+//! detect a failure.
 #![allow(
     clippy::indexing_slicing,
     reason = "a field that JSON lacks is null, and a measurement ends there"
@@ -31,47 +32,47 @@ use crate::nodes::{
     fresh,
 };
 
-/// How many exchanges at once make the counter-proof.
+/// Number of replacements at once in this counter-check.
 const NAIVE: u32 = 3;
 
 #[derive(Args, Clone)]
 pub struct Options {
-    /// How many rotations: of certificate, authority, password, and of the last two together, in turn
+    /// Number of rotations: of the certificate, the CA, the password, and of the last two together, in turn
     #[arg(long, default_value_t = 52)]
     pub rotations: u32,
-    /// How many nodes
+    /// Number of nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub nodes: u8,
-    /// A changed Secret arrives late by up to this many seconds, on each node by a time of its own
+    /// Maximum delay, in seconds, until a changed Secret reaches a node; each node has its own delay
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(3..=60))]
     pub lag: u16,
-    /// What chance decides is decided again in the same way
+    /// Seed of the random numbers; the same seed repeats the same run
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// The newest Prometheus, or that of two years ago
+    /// The newest Prometheus, or the one from two years ago
     #[arg(long, value_enum, default_value_t = Age::Newest)]
     pub prometheus: Age,
-    /// Scrapers show a client certificate besides the password, and that rotates as well
+    /// Scrapers show a client certificate in addition to the password, and it is rotated as well
     #[arg(long)]
     pub client_certificates: bool,
-    /// Write the figures to a file
+    /// Write the figures to this file
     #[arg(long)]
     pub json: Option<PathBuf>,
 }
 
-/// Which Prometheus scrapes.
+/// The version of Prometheus that scrapes.
 #[derive(ValueEnum, Clone, Copy)]
 pub enum Age {
-    /// The newest.
+    /// The newest version.
     Newest,
-    /// That of two years ago.
+    /// The version from two years ago.
     Old,
 }
 
-/// Runs it and says what was counted.
+/// Runs the benchmark and prints its counts.
 ///
 /// # Errors
-/// A part could not be started, a rotation does not end, a scrape failed, or exchanging everything at once failed none.
+/// A part could not be started, a rotation did not end, a scrape failed, or replacing everything at once failed no scrape.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let shape = Shape {
         nodes: options.nodes,
@@ -116,7 +117,7 @@ fn measure(cluster: &Cluster, options: &Options) -> Result<serde_json::Value> {
             chaos.rotate(index)
         })?;
     }
-    // What was published last is still on its way to the last node.
+    // The last published version is still on its way to the last node.
     thread::sleep(Duration::from_secs(options.lag.into()));
     let seconds = clock.seconds();
     let sound = prometheus.count(&clock)?;
@@ -150,7 +151,7 @@ fn methods(options: &Options) -> Methods {
     }
 }
 
-/// All trust and every password end when the new ones begin: a swap as it is done by hand.
+/// Replaces the CA and all passwords at once, as a manual replacement would.
 fn naive(cluster: &Cluster, prometheus: &Prometheus, options: &Options) -> Result<Count> {
     let clock = Clock::start();
     for index in 0..NAIVE {

@@ -1,5 +1,6 @@
-//! Does the exporter grow? It is scraped for a long time by all kinds of clients, and strangers call in between. Afterwards
-//! it must hold no more memory, descriptors and threads than soon after its start, and no part of it may have panicked.
+//! Checks that the exporter does not grow. It is scraped for a long time by all kinds of clients, some of them
+//! unauthenticated. At the end it must hold no more memory, descriptors and threads than soon after its start, and no part
+//! of it may have panicked.
 
 use std::{
     fmt, fs,
@@ -21,41 +22,42 @@ use crate::exporter::{
 };
 use testbed::{debian, product::binaries, progress::step};
 
-/// Every so many scrapes the connection is a new one, or the answer compressed, or a stranger comes.
+/// After this many scrapes, one uses a new connection, asks for compression, or comes from an unauthenticated client.
 const FRESH: u64 = 7;
 const PACKED: u64 = 3;
-const STRANGER: u64 = 101;
-/// The part of the time after which everything has happened once, so that what is there then is what is needed.
+const GUESSED: u64 = 101;
+/// The fraction of the time after which everything has happened at least once, so that the resources held then are those
+/// that are needed.
 const WARM_UP: u32 = 10;
-/// How often the process is looked at.
+/// How often the process is measured.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What may come in addition after the warm-up. An allocator rounds and fragments, and gives back late; what leaks with
-/// every scrape has passed this within the hour at 15 bytes each, and in the half minute of the tests at two kilobytes.
+/// The increase that is allowed after the warm-up. An allocator rounds, fragments, and frees memory late. A leak in every
+/// scrape exceeds this within an hour at 15 bytes per scrape, and within the half minute of the tests at two kilobytes.
 const MEMORY: u64 = 1024 * 1024;
-/// A connection that is about to be closed, and the files of a network device that appeared meanwhile; a descriptor lost
-/// with every thousandth scrape has passed it within the hour.
+/// A connection that is about to be closed, and the files of a network device that has appeared. One descriptor lost every
+/// thousand scrapes exceeds this within an hour.
 const DESCRIPTORS: u64 = 40;
-/// A password being checked, and the files of the configuration being read.
+/// The threads that check a password and read the files of the configuration.
 const THREADS: u64 = 2;
 
 #[derive(Args)]
 pub struct Options {
-    /// For how many seconds
+    /// Duration in seconds
     #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u32).range(20..))]
     seconds: u32,
-    /// Scrapes in a second
+    /// Scrapes per second
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
     rate: u32,
-    /// Write the figures to a file
+    /// Write the figures to this file
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
-/// Runs it and prints what the process held.
+/// Runs the test and prints the resources of the process.
 ///
 /// # Errors
-/// It grew, panicked or ended, a scrape failed, or a stranger was let in.
+/// The exporter grew, panicked or ended, a scrape failed, or a wrong password was accepted.
 pub fn run(options: &Options) -> Result<ExitCode> {
     debian::ensure()?;
     let binary = binaries::exporter()?;
@@ -63,7 +65,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let process = Process::start(&binary, &web, &[])?;
     let target = web.target(process.port())?;
     let label = format!(
-        "{} scrapes a second for {} s",
+        "{} scrapes per second for {} s",
         options.rate, options.seconds
     );
     let soaked = step(&label, || soak(&process, &target, options))?;
@@ -74,7 +76,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     soaked.check()?;
     let log = process.log()?;
-    ensure!(!log.contains("panicked"), "something panicked:\n{log}");
+    ensure!(!log.contains("panicked"), "the exporter panicked:\n{log}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,9 +109,9 @@ fn soak(process: &Process, target: &Target, options: &Options) -> Result<Soaked>
     })
 }
 
-/// One scrape, of whichever kind is its turn.
+/// Makes one scrape, of the kind whose turn it is.
 fn visit(target: &Target, kept: &mut Connection, number: u64) -> Result<()> {
-    if number.is_multiple_of(STRANGER) {
+    if number.is_multiple_of(GUESSED) {
         load::attempt(target, None, number)?;
     }
     let gzip = number.is_multiple_of(PACKED);
@@ -120,7 +122,7 @@ fn visit(target: &Target, kept: &mut Connection, number: u64) -> Result<()> {
     }
 }
 
-/// What the process holds at one moment.
+/// The resources of the process at one moment.
 #[derive(Clone, Copy, Default)]
 struct Held {
     memory: u64,
@@ -157,7 +159,7 @@ struct Soaked {
 }
 
 impl Soaked {
-    /// Name, when warm, the most after that, and what may come in addition.
+    /// The name, the value after the warm-up, the maximum after that, and the allowed increase.
     fn rows(&self) -> [(&'static str, u64, u64, u64); 3] {
         let (warm, most) = (self.warm, self.most);
         [

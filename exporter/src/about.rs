@@ -1,4 +1,4 @@
-//! What the exporter says about itself.
+//! What the exporter reports about itself.
 
 pub(crate) mod self_metrics;
 pub(crate) mod status;

@@ -1,4 +1,4 @@
-//! The framework of the collectors: what a collector is, what it is built from, and what several of them share.
+//! The framework of the collectors: their trait, their settings, and what several of them share.
 
 mod collector;
 pub(crate) mod cpu_list;

@@ -1,7 +1,7 @@
 //! The collectors, one file each, and the table that names them.
 //!
-//! A collector parses bytes and writes families; what it reads comes through [`crate::sources`]. To add one: a file
-//! here, a line in [`TABLE`], captured input under `tests/fixtures`, and its families in the golden text.
+//! A collector parses bytes and writes families; it reads files through [`crate::sources`]. To add one, add a file here, a
+//! line in [`TABLE`], captured input under `tests/fixtures`, and its families in the golden text.
 
 mod arp;
 mod bcache;
@@ -85,7 +85,7 @@ use std::time::Duration;
 
 use crate::collect::{CollectorSpec, HostNetwork, Settings};
 
-/// Every collector, in order of name.
+/// Every collector, ordered by name.
 pub const TABLE: &[CollectorSpec] = &[
     arp::SPEC,
     bcache::SPEC,

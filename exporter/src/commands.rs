@@ -32,18 +32,18 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a bcrypt hash of a password, typed or on standard input
+    /// Print the bcrypt hash of a password, which is typed or read from standard input
     HashPassword(hash_password::Options),
-    /// Make and renew certificate, config.yml and Prometheus' scrape job
+    /// Create and renew the certificate, config.yml and the scrape job for Prometheus
     WebConfig {
         #[command(subcommand)]
         action: web_config::Action,
     },
-    /// Say what is wrong with a web configuration, and when its certificate ends
+    /// Check a web configuration, and show what is wrong with it and when its certificate expires
     CheckConfig(check_config::Options),
 }
 
-/// Whether a command line, the program's name first, is one of a command.
+/// Whether a command line, which starts with the program's name, names a command.
 pub fn is_named(arguments: impl IntoIterator<Item = OsString>) -> bool {
     arguments
         .into_iter()
@@ -51,8 +51,8 @@ pub fn is_named(arguments: impl IntoIterator<Item = OsString>) -> bool {
         .is_some_and(|word| Arguments::command().find_subcommand(word).is_some())
 }
 
-/// Runs the command that a command line names, the program's name first. What is asked for goes to standard output, all
-/// else to standard error.
+/// Runs the command that a command line names; the command line starts with the program's name. The result goes to standard
+/// output, everything else to standard error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = match Arguments::try_parse_from(arguments).map(|all| all.command) {
         Ok(Command::HashPassword(options)) => hash_password::run(&options),
@@ -79,7 +79,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The commands, for the help text of the flags.
 pub(crate) fn overview() -> String {
-    let mut text = "Commands, as the first argument (--help behind one tells more):\n".to_owned();
+    let mut text = "Commands, as the first argument (COMMAND --help shows more):\n".to_owned();
     for command in Arguments::command().get_subcommands() {
         let about = command.get_about().map(ToString::to_string);
         // Writing to a String cannot fail.

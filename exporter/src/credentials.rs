@@ -1,5 +1,5 @@
-//! Who may connect and what is shown to them: the web configuration with its files, read anew when they change, and when
-//! which credential was last used.
+//! Who may connect and what they may see: the web configuration and its files, which are reloaded when they change, and the
+//! time at which each credential was last used.
 
 pub(crate) mod client_ca;
 pub(crate) mod client_certificate;

@@ -1,8 +1,8 @@
 //! The writer of the Prometheus text format 0.0.4.
 //!
-//! Collectors write whole families, in any order, straight into one reused buffer; [`Exposition::append_sorted`] then
-//! puts the families in order of name, as every scrape of node_exporter does. Numbers are written as Go's
-//! `strconv.FormatFloat(value, 'g', -1, 64)` writes them, so that a body can be compared byte for byte.
+//! Collectors write whole families in any order into one reused buffer. [`Exposition::append_sorted`] then orders the
+//! families by name, as in every scrape of node_exporter. Numbers are formatted like Go's `strconv.FormatFloat(value, 'g',
+//! -1, 64)`, so that bodies can be compared byte for byte.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ use crate::sources::{parse_decimal, parse_u64};
 /// The type that a family declares in its `# TYPE` line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// A value that only grows while the source lives.
+    /// A value that only grows during the lifetime of its source.
     Counter,
     /// A value that goes up and down.
     Gauge,
@@ -26,12 +26,12 @@ pub enum MetricKind {
     Histogram,
     /// Quantiles of observations.
     Summary,
-    /// A value whose source does not say what it is.
+    /// A value whose source does not define its type.
     Untyped,
 }
 
 impl MetricKind {
-    /// The label that tells the parts of a histogram or summary apart.
+    /// The label that distinguishes the parts of a histogram or summary.
     pub(crate) fn part_label(self) -> Option<&'static str> {
         match self {
             Self::Histogram => Some("le"),
@@ -40,7 +40,7 @@ impl MetricKind {
         }
     }
 
-    /// Whether samples of such a family have its name with this suffix.
+    /// Whether samples of such a family may have this suffix in their name.
     pub(crate) fn has_suffix(self, suffix: &str) -> bool {
         match self {
             Self::Histogram => matches!(suffix, "_bucket" | "_sum" | "_count"),
@@ -50,7 +50,7 @@ impl MetricKind {
     }
 }
 
-/// A sample's value. Integers are kept apart because they need no search for the shortest digits.
+/// The value of a sample. Integers are a separate case because they need no search for the shortest digits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
     /// A counter as the kernel prints it.
@@ -60,13 +60,13 @@ pub enum Value {
 }
 
 impl Value {
-    /// A decimal number: an integer where it is one and fits, else a double.
+    /// Parses a decimal number: as an integer if it is one and fits, otherwise as a double.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let integer = parse_u64(text).map(Self::Integer);
         integer.or_else(|| parse_decimal(text).map(Self::Float))
     }
 
-    /// The value in a smaller unit. A product that does not fit an integer becomes a double.
+    /// Converts the value to a smaller unit. A product that does not fit an integer becomes a double.
     #[must_use]
     pub fn times(self, factor: u32) -> Self {
         match self {
@@ -104,7 +104,7 @@ struct FamilySpan {
     kind: MetricKind,
     text: Range<usize>,
     samples_start: usize,
-    /// Whether each series is greater than the one before, which proves that none is there twice.
+    /// Whether each series is greater than the previous one, which proves that there are no duplicates.
     is_ascending: bool,
 }
 
@@ -113,20 +113,20 @@ struct FamilySpan {
 pub(crate) struct WrittenFamily<'a> {
     pub(crate) name: &'a str,
     pub(crate) kind: MetricKind,
-    /// Its samples, a line each.
+    /// Its samples, one line each.
     pub(crate) samples: &'a [u8],
 }
 
 impl Exposition {
-    /// Forgets all families and keeps the memory.
+    /// Removes all families and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.families.clear();
     }
 
-    /// Starts a family. Its name and help are given in parts, so that a name made from a kernel's field needs no
-    /// allocation; what a name cannot hold, wherever it came from, becomes `_`: one bad name would cost Prometheus the
-    /// whole scrape. A family without samples leaves no trace.
+    /// Starts a family. Its name and help are given in parts, so that a name with a kernel field needs no allocation.
+    /// Characters that are not allowed in a name become `_`, because one invalid name would make Prometheus drop the whole
+    /// scrape. A family without samples is left out.
     pub fn family<'a>(&'a mut self, name: &[&str], help: &[&str], kind: MetricKind) -> Family<'a> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(b"# HELP ");
@@ -165,14 +165,14 @@ impl Exposition {
     /// The families in the order in which they were written.
     pub(crate) fn families(&self) -> impl Iterator<Item = WrittenFamily<'_>> {
         self.families.iter().map(|span| WrittenFamily {
-            // Only what a name may hold is written as one.
+            // Only characters that are allowed in a name are written as such.
             name: std::str::from_utf8(self.name_of(span)).unwrap_or_default(),
             kind: span.kind,
             samples: self.samples_of(span),
         })
     }
 
-    /// [`append_sorted`] of this one alone.
+    /// Calls [`append_sorted`] for this exposition alone.
     pub fn append_sorted(&self, out: &mut Vec<u8>) {
         append_sorted(&[self], out);
     }
@@ -187,10 +187,10 @@ impl Exposition {
     }
 }
 
-/// Appends the families of all parts to `out` in order of their names. Of equal names the first one describes the family,
-/// and their samples follow each other: files of other programs may add to any family. Of samples of the same series only
-/// the first one is kept: Prometheus stores the last, and others refuse the whole text. Returns the first series that
-/// another sample had.
+/// Appends the families of all parts to `out`, ordered by name. If several parts have the same family, the first one
+/// provides its type and help, and their samples follow each other, because files of other programs may add to any family.
+/// Of several samples of one series only the first is kept: Prometheus would store the last, and other consumers refuse the
+/// whole text. Returns the first duplicate series.
 pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) -> Option<String> {
     let mut spans = Vec::with_capacity(parts.iter().map(|part| part.families.len()).sum());
     for part in parts {
@@ -214,7 +214,7 @@ pub fn append_sorted(parts: &[&Exposition], out: &mut Vec<u8>) -> Option<String>
     repeated.map(|series| String::from_utf8_lossy(series).into_owned())
 }
 
-/// Appends what was written under one name, each series once. Returns the first one that was there twice.
+/// Appends everything that was written under one name, each series once. Returns the first duplicate series.
 fn append_once<'a>(
     family: &[(&'a Exposition, &FamilySpan)],
     out: &mut Vec<u8>,
@@ -228,7 +228,7 @@ fn append_once<'a>(
         .iter()
         .flat_map(|(part, span)| part.samples_of(span).split_inclusive(|byte| *byte == b'\n'))
     {
-        // There is no blank in a value.
+        // A value contains no space.
         let end = line.iter().rposition(|byte| *byte == b' ');
         let series = line.get(..end.unwrap_or_default()).unwrap_or_default();
         if known.insert(series) {
@@ -240,7 +240,7 @@ fn append_once<'a>(
     repeated
 }
 
-/// One family being written. Its samples are to be given in order of their label values.
+/// A family that is being written. Its samples must be given in the order of their label values.
 #[derive(Debug)]
 pub struct Family<'a> {
     exposition: &'a mut Exposition,
@@ -253,8 +253,8 @@ pub struct Family<'a> {
 }
 
 impl Family<'_> {
-    /// Writes one sample. Labels are name and value, ordered by name; a value that is not UTF-8 has each run of
-    /// foreign bytes replaced by U+FFFD.
+    /// Writes one sample. Labels are pairs of name and value, ordered by name; in a value, each run of bytes that are not
+    /// UTF-8 is replaced by U+FFFD.
     pub fn sample(&mut self, labels: &[(&str, &[u8])], value: impl Into<Value>) {
         self.part("", labels, value);
     }
@@ -307,7 +307,7 @@ impl Drop for Family<'_> {
     }
 }
 
-/// Names of ours begin with a letter, so a digit is never first.
+/// Our names begin with a letter, so a digit is never the first character.
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':'
 }
@@ -319,7 +319,7 @@ fn write_label_value(out: &mut Vec<u8>, value: &[u8]) {
     write_escaped(out, &valid_utf8(value), true);
 }
 
-/// A value as it is shown: each run of bytes that are not UTF-8 becomes one U+FFFD.
+/// Returns a value as it is shown: each run of bytes that are not UTF-8 becomes one U+FFFD.
 pub(crate) fn valid_utf8(value: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(value) {
         return Cow::Borrowed(text);
@@ -339,7 +339,7 @@ pub(crate) fn valid_utf8(value: &[u8]) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// Whether every byte is ASCII that needs no escape, as almost all labels are: eight bytes are looked at as one number.
+/// Whether every byte is ASCII that needs no escaping, as in almost all labels; eight bytes are checked as one number.
 fn is_plain(text: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH_BITS: u64 = 0x80 * ONES;
@@ -347,7 +347,7 @@ fn is_plain(text: &[u8]) -> bool {
     let (words, rest) = text.as_chunks::<8>();
     let is_plain_word = |bytes: &[u8; 8]| {
         let word = u64::from_ne_bytes(*bytes);
-        // Where a byte is zero, and only there, taking 1 from it borrows into a high bit that was not set.
+        // Subtracting 1 from a byte borrows into an unset high bit only if the byte is zero.
         let has_special = special.iter().any(|byte| {
             let differs = word ^ (u64::from(*byte) * ONES);
             differs.wrapping_sub(ONES) & !differs & HIGH_BITS != 0
@@ -363,7 +363,7 @@ fn is_plain(text: &[u8]) -> bool {
 fn write_escaped(out: &mut Vec<u8>, text: &str, quotes: bool) {
     let is_special = |byte: &u8| matches!(byte, b'\\' | b'\n') || (quotes && *byte == b'"');
     let mut rest = text.as_bytes();
-    // Almost nothing has to be escaped, and what has not is copied whole.
+    // Almost nothing needs escaping, and everything else is copied in one piece.
     while let Some(place) = rest.iter().position(is_special) {
         let (plain, from_special) = rest.split_at(place);
         out.extend_from_slice(plain);

@@ -1,7 +1,7 @@
-//! The command line: node_exporter's flags, and the few of our own.
+//! The command line: node_exporter's flags and some additional ones.
 //!
-//! A flag that node_exporter has and we do not is refused by name rather than ignored: whoever passes it expects
-//! something to happen.
+//! A flag of node_exporter that is not supported here is refused with an error message rather than ignored, because the
+//! user expects it to have an effect.
 
 mod arguments_file;
 mod build;
@@ -25,44 +25,44 @@ use crate::scrape::Registry;
 use crate::server::listen::{Listen, ListenAddress};
 use crate::version;
 
-/// What a command line asks for.
+/// What a command line requests.
 #[derive(Debug)]
 pub enum Invocation {
-    /// To print this and end well.
+    /// Print this text and exit successfully.
     Print(String),
-    /// To serve.
+    /// Serve.
     Run(Box<Flags>),
 }
 
-/// A command line, understood.
+/// A parsed command line.
 #[derive(Debug, Clone)]
 pub struct Flags {
     /// Where connections come in.
     pub listen: Listen,
     /// The web configuration file.
     pub config_file: Option<PathBuf>,
-    /// What the web configuration must provide, at the start and ever after.
+    /// What the web configuration must provide, both at the start and after each reload.
     pub require: Require,
     /// The path of the metrics.
     pub telemetry_path: String,
-    /// Scrapes in parallel; `None` is without a limit.
+    /// Maximum number of parallel scrapes; `None` means no limit.
     pub max_requests: Option<usize>,
     /// Whether `process_*` is left out.
     pub disable_exporter_metrics: bool,
-    /// What the collectors are built from.
+    /// The settings of the collectors.
     pub collectors: Settings,
-    /// Threads that serve connections.
+    /// Number of threads that serve connections.
     pub worker_threads: usize,
-    /// From which level on lines are logged.
+    /// The minimum level of log lines.
     pub log_level: Level,
-    /// How log lines look.
+    /// Format of log lines.
     pub log_format: Format,
 }
 
-/// Reads a command line, the program's name first.
+/// Parses a command line, which starts with the program's name.
 ///
 /// # Errors
-/// The first flag that is not understood.
+/// The first unknown or invalid flag.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, FlagError> {
     match build::command().try_get_matches_from(arguments_file::expand(arguments)?) {
         Ok(matches) if matches.get_flag("version") => Ok(Invocation::Print(version::long())),
@@ -74,15 +74,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     }
 }
 
-/// Checks a command line as the exporter does at its start, for programs that write one. Neither a file nor a device that
-/// an option names is looked at.
+/// Checks a command line as the exporter does when it starts, for programs that generate one. Files and devices named by
+/// options are not read.
 ///
 /// # Errors
-/// The first flag that is not understood, or an option with which a collector cannot be built.
+/// The first unknown or invalid flag, or an option with which a collector cannot be built.
 pub fn check(arguments: impl IntoIterator<Item = OsString>) -> Result<(), FlagError> {
     match parse(arguments)? {
         Invocation::Print(_) => Err(FlagError(
-            "it asks for the help or the version, with which nothing is served".into(),
+            "the arguments ask for the help or the version, so nothing would be served".into(),
         )),
         Invocation::Run(flags) => Registry::new(&flags.collectors)
             .map(drop)
@@ -195,7 +195,7 @@ fn option_value(matches: &ArgMatches, flag: &str, kind: OptionKind) -> Option<St
     }
 }
 
-/// kingpin's sentences, which people and their scripts know from node_exporter.
+/// The messages of kingpin, which users and scripts know from node_exporter.
 fn refusal(error: &clap::Error) -> FlagError {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
@@ -308,12 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_with_a_network_of_its_own_is_told_of_its_host() {
+    fn a_pod_with_its_own_network_gets_flags_for_its_host() {
         let flags = run(&["--host.network=apart", "--host.name=node-7"]).collectors;
         assert_eq!(flags.host_network, HostNetwork::Apart);
         assert_eq!(flags.host_name.as_deref(), Some("node-7"));
         assert!(refused(&["--host.network=none"]).contains("host.network"));
-        // What an unset variable leaves of `--host.name=$NODE_NAME`.
+        // The value of `--host.name=$NODE_NAME` if the variable is not set.
         assert!(refused(&["--host.name="]).contains("host.name"));
     }
 
@@ -347,7 +347,7 @@ mod tests {
             error.contains("--collector.netdev.device-exclude"),
             "{error}"
         );
-        // This one starts all the same.
+        // This one starts nevertheless.
         checked(&[
             "--no-collector.netdev",
             "--collector.netdev.device-exclude=(",
@@ -419,7 +419,7 @@ mod tests {
         for (flag, reason) in [
             (
                 "--collector.filesystem.mount-timeout=5s",
-                "left out by itself",
+                "left out automatically",
             ),
             ("--collector.systemd.private", "message bus"),
             ("--collector.qdisc.fixtures=x", "tests"),
@@ -427,7 +427,7 @@ mod tests {
             let message = refused(&[flag]);
             assert!(message.contains(reason), "{message}");
         }
-        // Off is what it is anyway, and manifests in the field say so.
+        // It is off anyway, and existing manifests set it.
         run(&["--no-collector.ntp", "--no-collector.wifi"]);
     }
 
@@ -496,7 +496,7 @@ mod tests {
         let help = print("--help");
         assert!(print("-h") == help && print("--help-long") == help);
         for flag in ["--help-man", "--completion-script-bash"] {
-            assert!(refused(&[flag]).starts_with(&format!("{flag} is not taken: there ")));
+            assert!(refused(&[flag]).starts_with(&format!("{flag} is not supported: there ")));
         }
         assert!(
             help.contains("--collector.filesystem.mount-points-exclude")

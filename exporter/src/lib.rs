@@ -1,8 +1,8 @@
-//! `secure-exporter`: the metrics of a Linux host under node_exporter's names, behind TLS and authentication.
+//! `secure-exporter`: the metrics of a Linux host under node_exporter's names, with TLS and authentication.
 //!
-//! The binary is thin; everything it does is here, so that tests can reach it.
-//! A request flows one way: [`server`] accepts it and lets it in by the credentials, [`scrape`] runs the
-//! [`collectors`], which read the host through [`sources`] and write what they found with [`exposition`].
+//! The binary is thin; the functionality is in this library, so that tests can reach it. A request flows in one direction:
+//! [`server`] accepts and authenticates it, [`scrape`] runs the [`collectors`], which read the host through [`sources`] and
+//! write their metrics with [`exposition`].
 #![forbid(unsafe_code)]
 
 mod about;

@@ -1,7 +1,7 @@
 //! Log lines on standard error, in the two formats of node_exporter: logfmt and JSON.
 //!
-//! Unauthenticated clients cause some of them. So a line has a maximum length, lines have a maximum rate, and a standard
-//! error that nobody reads loses lines instead of stopping the exporter. What is lost is counted.
+//! Unauthenticated clients can cause some of them. Lines therefore have a maximum length and a maximum rate, and a standard
+//! error that nobody reads loses lines instead of blocking the exporter. Lost lines are counted.
 
 mod budget;
 mod output;
@@ -23,29 +23,29 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use self::budget::Budget;
 use self::output::{MAX_LINE_BYTES, Output};
 
-/// Bytes of a message or a value, as they are written.
+/// Maximum bytes of a message or a value, as written.
 const MAX_VALUE_BYTES: usize = 1024;
 /// In bytes of UTF-8.
 const LONGEST_CHARACTER: usize = 4;
-/// Ends what was cut.
+/// Marks text that was cut off.
 const CUT: char = '…';
-/// The longer end of a line, that of JSON.
+/// The longest end of a line, which is that of JSON.
 const LINE_END: &str = "}\n";
 
 static OVER_THE_RATE: AtomicU64 = AtomicU64::new(0);
 static UNWRITABLE: AtomicU64 = AtomicU64::new(0);
 
-/// How a line looks.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// `time=… level=INFO msg="…" key=value`
     Logfmt,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Starts logging; call it once. Only errors of other crates are logged: below that they describe requests, and a request
-/// carries a password and whatever an unauthenticated client likes to send.
+/// Starts logging; call it once. Of other crates only errors are logged, because their other messages describe requests,
+/// which contain passwords and anything else that an unauthenticated client sends.
 pub fn start(level: Level, format: Format) {
     let own = LevelFilter::from_level(level);
     let foreign = own.min(LevelFilter::ERROR);
@@ -60,19 +60,19 @@ pub fn start(level: Level, format: Format) {
             unreported: 0,
         }),
     };
-    // A second call keeps the first subscriber, which is as good.
+    // A second call keeps the first subscriber, which is equivalent.
     let _ = tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init();
-    // By default a panic is written to standard error, however long that takes.
+    // By default a panic is written to standard error, even if that blocks.
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
-        tracing::error!(thread, %panic, "a thread has panicked");
+        tracing::error!(thread, %panic, "a thread panicked");
     }));
 }
 
-/// The lines that were not written, by reason, ordered.
+/// The lines that were not written, by reason, in a fixed order.
 pub(crate) fn dropped_lines() -> [(&'static str, u64); 2] {
     [
         ("blocked", UNWRITABLE.load(Relaxed)),
@@ -89,7 +89,7 @@ struct Lines {
 struct LineWriter {
     budget: Budget,
     output: Output<Stderr>,
-    /// Lines that were lost since the last one that was written.
+    /// Lines that were lost since the last written line.
     unreported: u64,
 }
 
@@ -116,14 +116,14 @@ impl<S: Subscriber> Layer<S> for Lines {
 }
 
 impl Lines {
-    /// Nothing is formatted while it is locked: a value that panics is logged too.
+    /// Nothing is formatted while this is locked, because a value that panics is logged, too.
     fn with<T>(&self, act: impl FnOnce(&mut LineWriter) -> T) -> T {
         act(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl LineWriter {
-    /// Writes a line, behind another one for those that were lost before; false when it is lost.
+    /// Writes a line, after another line that reports previously lost ones; false if it is lost.
     fn write(&mut self, format: Format, now: time::OffsetDateTime, line: &str) -> bool {
         let losses = (self.unreported > 0).then(|| loss(format, now, self.unreported));
         let written = losses
@@ -136,10 +136,10 @@ impl LineWriter {
     }
 }
 
-/// The line that stands where `count` lines are missing.
+/// Returns the line that reports `count` lost lines.
 fn loss(format: Format, now: time::OffsetDateTime, count: u64) -> String {
     let fields = Fields {
-        message: "log lines were dropped: there were too many, or standard error did not take them"
+        message: "log lines were dropped because there were too many or standard error was blocked"
             .into(),
         others: vec![("count", Value::Bare(count.to_string()))],
     };
@@ -154,7 +154,7 @@ struct Fields {
 
 enum Value {
     Text(String),
-    /// A number or a boolean: never quoted.
+    /// A number or a boolean, which is never quoted.
     Bare(String),
 }
 
@@ -162,7 +162,7 @@ impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::Text(text) | Value::Bare(text)) => self.message = text,
-            // Records that came through the `log` crate carry their origin in such fields.
+            // Records of the `log` crate have their origin in such fields.
             (name, _) if name.starts_with("log.") => {}
             (name, value) => self.others.push((name, value)),
         }
@@ -172,7 +172,7 @@ impl Fields {
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = Beginning::default();
-        // It stops formatting what nobody will read.
+        // Stops formatting text that will be cut off.
         let _ = write!(text, "{value:?}");
         self.put(field, Value::Text(text.0));
     }
@@ -196,7 +196,7 @@ impl Visit for Fields {
     }
 }
 
-/// The first bytes of a text, up to one character more than is written of it, so that the cut is seen when it is written.
+/// The first bytes of a text, up to one character more than can be written, so that the cut is noticed.
 #[derive(Default)]
 struct Beginning(String);
 
@@ -254,7 +254,7 @@ fn line(format: Format, now: time::OffsetDateTime, level: Level, fields: &Fields
     out
 }
 
-/// Quoted where a reader could split it elsewhere.
+/// Quoted if a parser could split it elsewhere.
 struct Logfmt<'a>(&'a str);
 
 impl fmt::Display for Logfmt<'_> {

@@ -9,7 +9,7 @@ use secure_exporter::{commands, log, run};
 
 fn main() -> ExitCode {
     leave_no_core_dump();
-    // The only provider in the workspace; a second call could only be refused for being the second.
+    // The only provider in the workspace; this call can only fail if it was called before.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     if commands::is_named(std::env::args_os()) {
         return commands::run(std::env::args_os());
@@ -44,7 +44,7 @@ fn serve(flags: &flags::Flags) -> ExitCode {
     match run::run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "secure-exporter cannot serve");
+            tracing::error!(%error, "cannot start secure-exporter");
             ExitCode::FAILURE
         }
     }

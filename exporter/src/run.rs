@@ -1,4 +1,4 @@
-//! Serving, from the start to the end: what is checked first, what then runs, and how it stops.
+//! Starts and stops the server: initial checks, running tasks, shutdown.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,10 +28,10 @@ use crate::server::routes::Site;
 use crate::server::serve;
 use crate::version;
 
-/// Why nothing is served.
+/// Why the exporter cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// A flag of a collector is wrong.
+    /// A flag of a collector is invalid.
     #[error(transparent)]
     Collectors(#[from] BuildError),
     /// The host's network is not where the flags say.
@@ -40,18 +40,18 @@ pub enum RunError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Configuration(#[from] SnapshotError),
-    /// An address cannot be listened on.
+    /// The exporter cannot listen on an address.
     #[error("cannot listen on {address}: {source}; choose another with --web.listen-address")]
     Listen {
-        /// As given.
+        /// The address as given.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// systemd has handed over nothing to listen on.
+    /// systemd passed no socket to listen on.
     #[error("--web.systemd-socket: {0}")]
     Activation(#[from] ActivationError),
-    /// The system lacks something basic.
+    /// A basic resource of the system is missing.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
@@ -59,10 +59,10 @@ pub enum RunError {
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Only at the start, when something needed is missing or wrong.
+/// Only at the start, if something is missing or invalid.
 pub fn run(flags: &Flags) -> Result<(), RunError> {
     tracing::info!(version = version::VERSION, "Starting secure-exporter");
-    // It changes the environment, for which there may be no other thread yet.
+    // This changes the environment, so no other thread may exist yet.
     let handed = ListenFd::from_env();
     let registry = Registry::new(&flags.collectors)?;
     tell_of_network(&flags.collectors)?;
@@ -70,12 +70,12 @@ pub fn run(flags: &Flags) -> Result<(), RunError> {
     let max_connections = max_connections();
     let runtime = runtime(flags.worker_threads)?;
     let result = runtime.block_on(serve(flags, registry, snapshot, handed, max_connections));
-    // A password still being checked must not hold up the end.
+    // A password check in progress must not delay the shutdown.
     runtime.shutdown_background();
     result
 }
 
-/// As many as the limit of open files allows, which is raised before.
+/// Returns the number of connections that the limit on open files allows, after raising it.
 fn max_connections() -> u32 {
     let files = raise_descriptor_limit();
     let connections = limits::max_connections(files);
@@ -83,26 +83,26 @@ fn max_connections() -> u32 {
         tracing::info!(
             connections,
             open_files = files,
-            "fewer connections at a time than usual, because of the limit of open files"
+            "the limit on open files allows fewer connections at a time than usual"
         );
     }
     connections
 }
 
-/// Files kept open and connections may be more than the cautious limit that most processes start with; Go raises it in
-/// every program. Returns the limit.
+/// Files that stay open and connections may exceed the low limit that most processes start with; Go raises it in every
+/// program. Returns the limit.
 fn raise_descriptor_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let all = Rlimit {
         current: limit.maximum,
         ..limit
     };
-    // Not being allowed to leaves what there was.
+    // If this is not allowed, the present limit stays.
     let _ = setrlimit(Resource::Nofile, all);
     getrlimit(Resource::Nofile).current
 }
 
-/// One thread serves on the main one, which has a stack and memory already.
+/// One thread serves on the main thread, which already has a stack.
 fn runtime(threads: usize) -> io::Result<Runtime> {
     let mut builder = match threads {
         1 => Builder::new_current_thread(),
@@ -115,7 +115,7 @@ fn runtime(threads: usize) -> io::Result<Runtime> {
         .build()
 }
 
-/// Says what is left out of the metrics.
+/// Logs which collectors are left out.
 fn tell_of_network(settings: &Settings) -> Result<(), HostNetworkError> {
     if settings.host_network == HostNetwork::Shared {
         return Ok(());
@@ -124,7 +124,7 @@ fn tell_of_network(settings: &Settings) -> Result<(), HostNetworkError> {
     for (collector, source) in settings.left_out() {
         tracing::warn!(
             collector,
-            "collector is left out: from {source} it would show this process's own network and not the host's"
+            "collector is left out: with {source} it would show this process's own network rather than the host's"
         );
     }
     Ok(())
@@ -141,7 +141,7 @@ fn first_snapshot(flags: &Flags) -> Result<Snapshot, SnapshotError> {
         if now < tls.leaf.not_before || now > tls.leaf.not_after {
             tracing::warn!(
                 serial = tls.leaf.serial,
-                "the certificate is not valid now: clients that verify will refuse it"
+                "the serving certificate is not valid now: clients that verify it will refuse it"
             );
         }
         tls.log_warnings();
@@ -196,7 +196,7 @@ async fn serve(
             };
             tokio::spawn(reloader.run(hangup));
         }
-        // Without a file there is nothing to reload, and SIGHUP must not kill.
+        // Without a file there is nothing to reload, and SIGHUP must not stop the process.
         None => drop(tokio::spawn(async move {
             while hangup.recv().await.is_some() {}
         })),

@@ -1,4 +1,4 @@
-//! One scrape, from the request to its bytes.
+//! Handles one scrape, from the request to the body.
 
 mod registry;
 mod round;

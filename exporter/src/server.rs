@@ -1,4 +1,4 @@
-//! The server: connections, their limits, who is let in, and what is answered where.
+//! The server: connections, their limits, authentication, and the responses.
 
 pub(crate) mod activity;
 pub(crate) mod auth;

@@ -1,7 +1,7 @@
-//! How the host is read: files kept open and read again in place, listings, the kernel's tables over netlink, and file
-//! systems that may hang.
+//! How the host is read: files that are kept open and read again, directory listings, the kernel's tables over netlink, and
+//! file systems that may hang.
 //!
-//! All roots are settable, so that a container reads its host and a test its captured tree.
+//! All roots can be configured, so that a container reads its host and a test reads captured files.
 
 mod attribute;
 mod crew;

@@ -1,20 +1,20 @@
-//! What was built, by what.
+//! Version and build information.
 
 /// The version of this crate.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The compiler.
 pub(crate) const RUSTC: &str = env!("SECURE_EXPORTER_RUSTC");
-/// The commit, where the build was told.
+/// The commit, if the build knows it.
 pub(crate) const REVISION: &str = match option_env!("SECURE_EXPORTER_REVISION") {
     Some(revision) => revision,
     None => "",
 };
-/// The branch, where the build was told.
+/// The branch, if the build knows it.
 pub(crate) const BRANCH: &str = match option_env!("SECURE_EXPORTER_BRANCH") {
     Some(branch) => branch,
     None => "",
 };
-/// The processor's name as Go has it, which dashboards know.
+/// The architecture under Go's name, which dashboards use.
 pub(crate) const ARCH: &str = if cfg!(target_arch = "x86_64") {
     "amd64"
 } else if cfg!(target_arch = "aarch64") {

@@ -11,10 +11,10 @@ use crate::{
     servers,
 };
 
-/// How long an issuer may take to be ready, or a request to be signed.
+/// How long an issuer may take to become ready, or a request to be signed.
 pub const ANSWER: Duration = Duration::from_secs(60);
 
-/// Installs the definitions of cert-manager's resources, and none of its controllers.
+/// Installs the definitions of cert-manager's resources, without its controllers.
 ///
 /// # Errors
 /// The API server refuses them.
@@ -22,7 +22,7 @@ pub fn install_definitions(kubectl: &Kubectl) -> Result<()> {
     kubectl.define(&servers::cert_manager_definitions()?)
 }
 
-/// Starts the controllers, for the namespace of this kubectl. They end when dropped.
+/// Starts the controllers for the namespace of this kubectl. They end when this is dropped.
 ///
 /// # Errors
 /// They cannot be started.
@@ -35,10 +35,10 @@ pub fn start(kubectl: &Kubectl) -> Result<Process> {
     )
 }
 
-/// Makes an authority and an Issuer of this name that signs with it; returns the authority's certificate, PEM.
+/// Creates a CA and an Issuer of this name that signs with it; returns the CA certificate, PEM.
 ///
 /// # Errors
-/// openssl or the API server refuses.
+/// openssl or the API server returned an error.
 pub fn issuer(kubectl: &Kubectl, name: &str) -> Result<String> {
     let folder = tempfile::tempdir()?;
     output(
@@ -67,7 +67,7 @@ pub fn issuer(kubectl: &Kubectl, name: &str) -> Result<String> {
     Ok(authority)
 }
 
-/// All requests of a namespace.
+/// Returns all requests of a namespace.
 ///
 /// # Errors
 /// The API server does not answer.

@@ -1,4 +1,4 @@
-//! Certificates as openssl sees and makes them.
+//! Certificates, created and read by openssl.
 
 use std::{fs, path::Path, process::Command};
 
@@ -7,16 +7,16 @@ use tempfile::TempDir;
 
 use crate::process::{output, output_with_input};
 
-/// A certificate authority as a company has one.
+/// A CA like that of a company.
 pub struct Authority {
     folder: TempDir,
 }
 
 impl Authority {
-    /// A new one, valid for a year.
+    /// Creates a CA that is valid for a year.
     ///
     /// # Errors
-    /// openssl is missing or refuses; so for all functions here.
+    /// openssl is missing or failed. The same applies to all functions here.
     pub fn new(name: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         output(
@@ -30,10 +30,10 @@ impl Authority {
         Ok(Self { folder })
     }
 
-    /// Its certificate, PEM.
+    /// Returns its certificate, PEM.
     ///
     /// # Errors
-    /// As above.
+    /// See above.
     pub fn certificate(&self) -> Result<String> {
         Ok(fs::read_to_string(self.folder.path().join("ca.crt"))?)
     }
@@ -41,7 +41,7 @@ impl Authority {
     /// Issues a certificate for a server, valid for ninety days: the certificate and its key, PEM.
     ///
     /// # Errors
-    /// As above.
+    /// See above.
     pub fn issue(&self, server_name: &str) -> Result<(String, String)> {
         let folder = self.folder.path();
         output(
@@ -73,10 +73,10 @@ impl Authority {
     }
 }
 
-/// The serial number of the certificate that a server shows right now, hexadecimal.
+/// Returns the serial number of the certificate that a server presents now, in hexadecimal.
 ///
 /// # Errors
-/// Nobody answers there, or not by TLS.
+/// Nothing listens there, or it does not use TLS.
 pub fn served_serial(address: &str, server_name: &str) -> Result<String> {
     let shown = output(Command::new("openssl").args([
         "s_client",
@@ -88,7 +88,7 @@ pub fn served_serial(address: &str, server_name: &str) -> Result<String> {
     serial_number(&shown)
 }
 
-/// The serial number of the first certificate of a text, hexadecimal.
+/// Returns the serial number of the first certificate of a text, in hexadecimal.
 ///
 /// # Errors
 /// There is none.
@@ -104,11 +104,11 @@ pub fn serial_number(text: &str) -> Result<String> {
     Ok(serial.to_owned())
 }
 
-/// Writes a self-signed certificate for localhost, valid for a year, as the manual procedure makes it: `<name>.crt` and
+/// Writes a self-signed certificate for localhost, valid for a year, like the manual procedure: `<name>.crt` and
 /// `<name>.key`.
 ///
 /// # Errors
-/// openssl is missing or refuses.
+/// openssl is missing or failed.
 pub fn self_signed(folder: &Path, name: &str) -> Result<()> {
     output(
         Command::new("openssl")

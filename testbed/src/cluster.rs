@@ -1,5 +1,5 @@
-//! A real Kubernetes on one Linux machine: etcd, the control plane, and for every node containerd and a kubelet in network,
-//! mount and process namespaces of their own. Killing one process, the holder, ends all of it.
+//! A real Kubernetes cluster on one Linux machine: etcd, the control plane, and for every node containerd and a kubelet in
+//! their own network, mount and process namespaces. Killing one process, the holder, ends all of them.
 
 mod certificates;
 mod cgroup;
@@ -33,13 +33,13 @@ use holder::Server;
 
 use crate::{debian, kubectl::Kubectl, process::output, progress::step, servers, wait::wait_while};
 
-/// A cluster of this machine, up or not.
+/// A cluster on this machine, running or not.
 pub struct Cluster {
     layout: Layout,
 }
 
 impl Cluster {
-    /// The cluster of this name in the shape that it was started in, whether it runs or not.
+    /// Returns the cluster of this name in the shape in which it was started, whether it runs or not.
     pub fn named(name: &str) -> Self {
         let layout = Layout::named(name);
         let shape = Shape::read(&layout.shape_file()).unwrap_or_default();
@@ -51,8 +51,8 @@ impl Cluster {
     /// Starts a cluster and waits until its nodes are ready and the API's first namespace has its ServiceAccount.
     ///
     /// # Errors
-    /// Something that it needs is missing or did not start: names it, and the log that tells more. Or a cluster of this
-    /// name is up in another shape.
+    /// Something that it needs is missing or did not start; the error names it and its log. Or a cluster of this name runs
+    /// in another shape.
     pub fn up(layout: Layout) -> Result<Self> {
         let running = Self::named(&layout.name);
         if running.is_up() {
@@ -65,7 +65,7 @@ impl Cluster {
         let commands = servers::kubernetes_commands(layout.shape.kubernetes)?;
         let pause = servers::ensure(&servers::PAUSE)?;
         let cluster = Self { layout };
-        // What a killed run left behind.
+        // Left behind by a run that was killed.
         cluster.down()?;
         if let Err(error) = cluster.start(&commands, &pause) {
             let logs = cluster.keep_logs();
@@ -87,9 +87,9 @@ impl Cluster {
             );
         }
         for node in self.nodes() {
-            node.holder.living_pid().with_context(|| {
-                format!("start it anew: cargo xtask cluster down --name {name}")
-            })?;
+            node.holder
+                .living_pid()
+                .with_context(|| format!("restart it: cargo xtask cluster down --name {name}"))?;
         }
         Ok(())
     }
@@ -157,10 +157,10 @@ impl Cluster {
         Ok([containerd, kubelet])
     }
 
-    /// Ends every process of the cluster and removes what it had. Nothing happens where there is none.
+    /// Ends every process of the cluster and removes its files. Does nothing if there is none.
     ///
     /// # Errors
-    /// Something would not go away.
+    /// Something could not be removed.
     pub fn down(&self) -> Result<()> {
         self.layout.holder().stop()?;
         network::disconnect(&self.layout);
@@ -168,7 +168,7 @@ impl Cluster {
         if self.layout.run.exists() {
             fs::remove_dir_all(&self.layout.run)
                 .with_context(|| format!("cannot remove {}", self.layout.run.display()))?;
-            // The folder of all clusters goes with the last of them.
+            // The folder of all clusters is removed with the last of them.
             if let Some(folder) = self.layout.run.parent() {
                 let _ = fs::remove_dir(folder);
             }
@@ -176,12 +176,12 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether its holder lives.
+    /// Whether its holder runs.
     pub fn is_up(&self) -> bool {
         self.layout.holder().pid().is_some() && self.kubeconfig().is_file()
     }
 
-    /// The administrator's kubeconfig; good from this machine's own network too.
+    /// The administrator's kubeconfig, which also works from this machine's own network.
     pub fn kubeconfig(&self) -> PathBuf {
         self.layout.kubeconfig("admin")
     }
@@ -191,35 +191,35 @@ impl Cluster {
         self.layout.audit_log()
     }
 
-    /// The first node's address, also that of the API server.
+    /// The address of the first node, which is also that of the API server.
     pub fn node_address(&self) -> Ipv4Addr {
         self.layout.api_address()
     }
 
-    /// Its nodes, the first one first.
+    /// Its nodes, in order.
     pub fn nodes(&self) -> Vec<Node> {
         self.layout.nodes()
     }
 
-    /// kubectl for a namespace of it; for what has no namespace where that is empty.
+    /// Returns kubectl for one of its namespaces; an empty namespace is for objects without one.
     pub fn kubectl(&self, namespace: &str) -> Kubectl {
         Kubectl::new(self.layout.shape.kubernetes, &self.kubeconfig(), namespace)
     }
 
-    /// How many nodes it has, how late they are, and which version they run.
+    /// The number of its nodes, their delay, and their version.
     pub fn shape(&self) -> Shape {
         self.layout.shape
     }
 
-    /// Every process of it, by name, with its resident memory in KiB.
+    /// Returns every process of it, by name, with its resident memory in KiB.
     ///
     /// # Errors
-    /// It is not up.
+    /// It does not run.
     pub fn processes(&self) -> Result<Vec<(String, u64)>> {
         self.layout.holder().processes()
     }
 
-    /// Makes an image archive known to every node.
+    /// Imports an image archive on every node.
     ///
     /// # Errors
     /// A node's containerd refused it.

@@ -1,4 +1,4 @@
-//! Our exporter beside the real node_exporter, on this host and on captured and made-up ones.
+//! Compares our exporter with the real node_exporter, on this host and on captured and made-up ones.
 
 pub mod large_host;
 pub mod pair;

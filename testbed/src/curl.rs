@@ -1,4 +1,4 @@
-//! HTTP requests as people make them: by curl.
+//! HTTP requests by curl.
 
 use std::{path::Path, process::Command};
 
@@ -6,13 +6,13 @@ use anyhow::{Context, Result};
 
 use crate::process::output_with_input;
 
-/// A request to be sent.
+/// A request to send.
 pub struct Request {
     command: Command,
     configuration: String,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     /// HTTP status.
@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 impl Request {
-    /// GET of a URL. A certificate is verified by the system's authorities, which know none of ours.
+    /// Creates a GET request. The certificate is verified with the system's CAs, which do not include ours.
     pub fn get(url: &str) -> Self {
         let mut command = Command::new("curl");
         command.args(["-sS", "-m", "20", "-K", "-", "-w", "\n%{http_code}", url]);
@@ -32,21 +32,21 @@ impl Request {
         }
     }
 
-    /// Verifies by these authorities.
+    /// Verifies with these CAs.
     #[must_use]
     pub fn authorities(mut self, file: &Path) -> Self {
         self.command.arg("--cacert").arg(file);
         self
     }
 
-    /// Verifies nothing.
+    /// Disables verification.
     #[must_use]
     pub fn insecure(mut self) -> Self {
         self.command.arg("-k");
         self
     }
 
-    /// Connects to this address, host and port, whatever the URL names.
+    /// Connects to this address, host and port, independent of the URL.
     #[must_use]
     pub fn connect_to(mut self, address: &str) -> Self {
         self.command.arg("--connect-to").arg(format!("::{address}"));
@@ -60,7 +60,7 @@ impl Request {
         self
     }
 
-    /// Basic authentication. It goes by standard input, because a command line can be read by everyone.
+    /// Adds basic authentication. The password is passed on standard input, because every user can read command lines.
     #[must_use]
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.configuration = format!("user = \"{name}:{password}\"\n");
@@ -70,7 +70,7 @@ impl Request {
     /// Sends it.
     ///
     /// # Errors
-    /// There was no HTTP answer: holds what curl said about it.
+    /// There was no HTTP response; the error contains curl's message.
     pub fn send(mut self) -> Result<Answer> {
         let text = output_with_input(&mut self.command, &self.configuration)?;
         let (body, status) = text.rsplit_once('\n').context("curl printed no status")?;

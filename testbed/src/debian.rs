@@ -1,4 +1,4 @@
-//! What comes from Debian's packages, installed where a person with root has not done so yet.
+//! Installs programs of Debian packages that are missing.
 
 use std::{path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::{paths::find_program, process::output, progress::step};
 
-/// Programs and the Debian package that each comes from.
+/// Programs and the Debian package of each.
 const PROGRAMS: [(&str, &str); 13] = [
     ("containerd", "containerd"),
     ("ctr", "containerd"),
@@ -23,7 +23,7 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("strace", "strace"),
 ];
 
-/// What has no program on the `PATH`: a file that tells that the package is installed.
+/// Packages without a program on the `PATH`, each with a file by which it is recognized.
 const FILES: [(&str, &str); 2] = [
     ("/usr/lib/cni/bridge", "containernetworking-plugins"),
     (
@@ -35,7 +35,8 @@ const FILES: [(&str, &str); 2] = [
 /// Installs what is missing.
 ///
 /// # Errors
-/// Something is missing and this is not root, or not a machine with `apt-get`: names each program and its package.
+/// Something is missing and this is not root, or not a machine with `apt-get`. The error names each program and its
+/// package.
 pub fn ensure() -> Result<()> {
     let mut missing: Vec<(&str, &str)> = PROGRAMS
         .into_iter()
@@ -55,7 +56,7 @@ pub fn ensure() -> Result<()> {
 /// Installs libfaketime, which changes the clock of a program, if it is missing: few runs need it.
 ///
 /// # Errors
-/// As [`ensure`].
+/// See [`ensure`].
 pub fn ensure_faketime() -> Result<()> {
     if find_program("faketime").is_some() {
         return Ok(());
@@ -80,7 +81,7 @@ fn install(missing: &[(&str, &str)]) -> Result<()> {
             let mut command = Command::new("apt-get");
             command
                 .env("DEBIAN_FRONTEND", "noninteractive")
-                // Installing must start no service: the cluster runs its own, in its own namespaces.
+                // The installation must not start services, because the cluster runs its own in its own namespaces.
                 .env("RUNLEVEL", "1")
                 .args(arguments);
             output(&mut command)

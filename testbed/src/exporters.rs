@@ -1,4 +1,4 @@
-//! A `SecureExporter` of a test, what the operator made from it, and how a scraper reaches it.
+//! A `SecureExporter` of a test, the objects that the operator creates for it, and the access of a scraper.
 #![allow(
     clippy::indexing_slicing,
     reason = "a field that JSON lacks is null, and a test may end there"
@@ -21,25 +21,25 @@ use crate::{
     curl::Request, kubectl::Kubectl, namespace::Namespace, secret::SecretData, wait::wait_until,
 };
 
-/// What `spec.exporter.port` is by default.
+/// The default of `spec.exporter.port`.
 const DEFAULT_PORT: u16 = 9100;
 /// How long a new exporter may take until it is ready: several tests start theirs at once.
 const START: Duration = Duration::from_secs(150);
-/// How long the operator may take to say what is wrong.
+/// How long the operator may take to report a problem.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Everything that the operator makes.
+/// Everything that the operator creates.
 const CHILDREN: &str = "secrets,configmaps,daemonsets.apps,services,serviceaccounts,\
                         roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io";
 
-/// A port of the node that no other exporter of this run has: their pods share the node's network. The default, 9100, is never
-/// returned.
+/// Returns a port of the node that no other exporter of this run uses, because their pods share the node's network. Never
+/// returns the default, 9100.
 pub fn unused_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(9101);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Asks for a rotation as a person does, by an annotation: `certificate`, `ca`, `password` or several of them, and behind a
-/// colon what makes the request another one than the last.
+/// Requests a rotation by an annotation, as a user does: `certificate`, `ca`, `password` or several of them, and after a
+/// colon something that distinguishes the request from the last one.
 ///
 /// # Errors
 /// There is no such resource.
@@ -48,17 +48,17 @@ pub fn rotate(kubectl: &Kubectl, name: &str, request: &str) -> Result<()> {
     kubectl.annotate("secureexporter", name, &annotation)
 }
 
-/// Ends trust and passwords at once, as a person does after a leak: `all`, and behind a colon what makes the request another
-/// one than the last.
+/// Revokes CA and passwords at once, as a user does after a leak: `all`, and after a colon something that distinguishes the
+/// request from the last one.
 ///
 /// # Errors
-/// As [`rotate`].
+/// See [`rotate`].
 pub fn distrust(kubectl: &Kubectl, name: &str, request: &str) -> Result<()> {
     let annotation = format!("secureexporter.dev/distrust={request}");
     kubectl.annotate("secureexporter", name, &annotation)
 }
 
-/// The resource called `nodes` of a namespace, or one of another name.
+/// The resource `nodes` of a namespace, or one with another name.
 pub struct Exporters<'a> {
     kubectl: &'a Kubectl,
     node_address: Ipv4Addr,
@@ -66,7 +66,7 @@ pub struct Exporters<'a> {
     port: u16,
 }
 
-/// The object, as a person would write it.
+/// The manifest, as a user would write it.
 pub fn resource(name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "secureexporter.dev/v1alpha1",
@@ -105,7 +105,7 @@ impl<'a> Exporters<'a> {
         }
     }
 
-    /// The resource with its status.
+    /// Returns the resource with its status.
     ///
     /// # Errors
     /// There is none.
@@ -116,7 +116,7 @@ impl<'a> Exporters<'a> {
     /// Waits until it is ready in its current generation, and its one pod too.
     ///
     /// # Errors
-    /// It does not become so: holds its status.
+    /// It does not become ready; the error contains its status.
     pub fn wait_ready(&self) -> Result<()> {
         wait_until(&format!("{} to be ready", self.name), START, || {
             let resource = self.resource()?;
@@ -132,10 +132,11 @@ impl<'a> Exporters<'a> {
         })
     }
 
-    /// Waits until the resource is not ready and some condition's message holds all these words; returns that condition.
+    /// Waits until the resource is not ready and the message of a condition contains all these words; returns that
+    /// condition.
     ///
     /// # Errors
-    /// No condition says so.
+    /// There is no such condition.
     pub fn wait_refused(&self, words: &[&str]) -> Result<Value> {
         wait_until(&format!("a condition that says {words:?}"), ANSWER, || {
             let resource = self.resource()?;
@@ -156,7 +157,7 @@ impl<'a> Exporters<'a> {
         })
     }
 
-    /// Its one running, ready pod.
+    /// Returns its one running, ready pod.
     ///
     /// # Errors
     /// There is none, or there are several.
@@ -177,7 +178,7 @@ impl<'a> Exporters<'a> {
         Ok(pod)
     }
 
-    /// The Secret `<name>-<what>`.
+    /// Returns the Secret `<name>-<what>`.
     ///
     /// # Errors
     /// There is none.
@@ -189,7 +190,7 @@ impl<'a> Exporters<'a> {
         )
     }
 
-    /// Every object that the operator made, as kind and name, with its version.
+    /// Returns every object that the operator created, as kind and name, with its version.
     ///
     /// # Errors
     /// The API server does not answer.
@@ -206,11 +207,11 @@ impl<'a> Exporters<'a> {
         Ok(versions)
     }
 
-    /// Waits until the operator has worked through the whole resource from now on. The trust bundle is what it is seen
-    /// by: when it has come back twice, at least one pass began after the call and is over.
+    /// Waits for a complete pass of the operator over the resource. It deletes the trust bundle: when that has been created
+    /// twice, at least one pass began after the call and has ended.
     ///
     /// # Errors
-    /// The bundle does not come back.
+    /// The bundle is not created again.
     pub fn wait_reconciled(&self) -> Result<()> {
         let name = format!("{}-ca", self.name);
         for _ in 0..2 {
@@ -222,12 +223,12 @@ impl<'a> Exporters<'a> {
         Ok(())
     }
 
-    /// Where the node serves it, host and port.
+    /// The node's address of the exporter, host and port.
     pub fn address(&self) -> String {
         format!("{}:{}", self.node_address, self.port)
     }
 
-    /// Where its one pod serves it, host and port.
+    /// The address of its one pod, host and port.
     ///
     /// # Errors
     /// There is no such pod, or not one.
@@ -237,23 +238,23 @@ impl<'a> Exporters<'a> {
         Ok(format!("{address}:{}", self.port))
     }
 
-    /// The name in its certificate.
+    /// The server name in its certificate.
     pub fn server_name(&self) -> String {
         format!("{}.{}.svc", self.name, self.kubectl.namespace())
     }
 
-    /// What a scraper has of it, as of now.
+    /// Returns what a scraper has of it at present.
     ///
     /// # Errors
-    /// The Secret is not there or lacks something.
+    /// The Secret does not exist or is incomplete.
     pub fn scraper(&self) -> Result<Scraper> {
         Scraper::of(self, self.address(), &self.secret("scrape")?)
     }
 
-    /// As [`Exporters::scraper`], at the address of its one pod.
+    /// Like [`Exporters::scraper`], at the address of its one pod.
     ///
     /// # Errors
-    /// As there, or there is not one pod.
+    /// See there, or there is not exactly one pod.
     pub fn scraper_of_pod(&self) -> Result<Scraper> {
         Scraper::of(self, self.pod_address()?, &self.secret("scrape")?)
     }
@@ -266,7 +267,7 @@ impl<'a> Exporters<'a> {
     }
 }
 
-/// A condition of a status.
+/// Returns a condition of a status.
 ///
 /// # Errors
 /// The status has no such condition.
@@ -278,7 +279,7 @@ pub fn condition<'a>(status: &'a Value, kind: &str) -> Result<&'a Value> {
         .with_context(|| format!("there is no condition {kind}"))
 }
 
-/// What the Secret `<name>-scrape` gives to a scraper.
+/// The content of the Secret `<name>-scrape` for a scraper.
 pub struct Scraper {
     url: String,
     address: String,
@@ -300,27 +301,27 @@ impl Scraper {
         })
     }
 
-    /// The file of the authorities that it trusts.
+    /// The file of the CAs that it trusts.
     pub fn authorities(&self) -> &Path {
         self.authorities.path()
     }
 
-    /// A request with credentials, verified by chain and name.
+    /// A request with credentials that verifies chain and name.
     pub fn get(&self, path: &str) -> Request {
         self.anonymous(path).user(&self.username, &self.password)
     }
 
-    /// A request with a wrong password, verified.
+    /// A verified request with a wrong password.
     pub fn wrong(&self, path: &str) -> Request {
         self.anonymous(path).user(&self.username, "wrong")
     }
 
-    /// A request without credentials, verified.
+    /// A verified request without credentials.
     pub fn anonymous(&self, path: &str) -> Request {
         self.unverified(path).authorities(self.authorities.path())
     }
 
-    /// A request without credentials that trusts what the system trusts, which is not our authority.
+    /// A request without credentials that trusts the system's CAs, which do not include ours.
     pub fn unverified(&self, path: &str) -> Request {
         Request::get(&format!("{}{path}", self.url)).connect_to(&self.address)
     }

@@ -24,7 +24,7 @@ use crate::{
 };
 use hanging_files::HangingFiles;
 
-/// The lines of the configuration that the manual procedure begins with.
+/// The lines of the configuration at the beginning of the manual procedure.
 pub const TLS: &str =
     "tls_server_config:\n  cert_file: node_exporter.crt\n  key_file: node_exporter.key\n";
 
@@ -36,7 +36,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A certificate as the manual procedure makes it, and the configuration that names it.
+    /// Creates a certificate like the manual procedure, and the configuration that names it.
     ///
     /// # Errors
     /// openssl is missing.
@@ -63,18 +63,18 @@ impl Host {
         Ok(fs::write(self.path(name), text)?)
     }
 
-    /// Starts the exporter and waits until it answers.
+    /// Starts the exporter and waits until it responds.
     ///
     /// # Errors
-    /// It does not: holds what it said.
+    /// It does not; the error contains its output.
     pub fn start(&self, extra: &[&str]) -> Result<Process> {
         self.started(self.command()?.args(extra))
     }
 
-    /// As [`Host::start`], where the exporter sees files that may hang.
+    /// Like [`Host::start`], with files that may hang.
     ///
     /// # Errors
-    /// As there.
+    /// See there.
     pub fn start_inside(&self, files: &HangingFiles, extra: &[&str]) -> Result<Process> {
         let plain = self.command()?;
         let mut inside = files.inside();
@@ -96,10 +96,10 @@ impl Host {
         }
     }
 
-    /// Starts the exporter where it should refuse to, and returns what it said.
+    /// Starts an exporter that must refuse to start, and returns its output.
     ///
     /// # Errors
-    /// It started all the same.
+    /// It started nevertheless.
     pub fn refused(&self, extra: &[&str]) -> Result<String> {
         let mut process = Process::spawn(self.command()?.args(extra))?;
         let status: ExitStatus = process.ended(Duration::from_secs(20))?;
@@ -122,7 +122,7 @@ impl Host {
     /// Waits until requests without credentials get this status.
     ///
     /// # Errors
-    /// They go on to get another.
+    /// They keep getting another one.
     pub fn wait_for_status(&self, status: u16) -> Result<Answer> {
         wait_until(&format!("HTTP {status}"), Duration::from_secs(20), || {
             Ok(Some(self.get("/metrics").send()?).filter(|answer| answer.status == status))
@@ -131,7 +131,7 @@ impl Host {
 
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(binaries::built(binaries::EXPORTER)?);
-        // The older name of the flag, as the procedure has it; paths in the file are relative to the file.
+        // The older name of the flag, as in the procedure; paths in the file are relative to the file.
         command
             .arg(format!(
                 "--web.config={}",
@@ -143,7 +143,7 @@ impl Host {
     }
 }
 
-/// What `htpasswd` writes for a password with these options, without the user's name.
+/// Returns the output of `htpasswd` for a password with these options, without the user's name.
 ///
 /// # Errors
 /// htpasswd is missing.
@@ -156,14 +156,14 @@ pub fn htpasswd(options: &[&str], password: &str) -> Result<String> {
     Ok(line.trim().trim_start_matches("user:").to_owned())
 }
 
-/// What Python's bcrypt makes of a password.
+/// Returns the hash of a password by Python's bcrypt.
 ///
 /// # Errors
 /// Debian's python3-bcrypt is missing.
 pub fn python_bcrypt(password: &str) -> Result<String> {
     const SCRIPT: &str = "import bcrypt, sys; \
         print(bcrypt.hashpw(sys.stdin.read().encode(), bcrypt.gensalt(rounds=10)).decode())";
-    // Debian's own interpreter: another on the PATH does not see Debian's modules.
+    // Debian's own interpreter, because another one on the PATH does not find Debian's modules.
     let line = output_with_input(
         Command::new("/usr/bin/python3").args(["-c", SCRIPT]),
         password,

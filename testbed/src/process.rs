@@ -70,7 +70,7 @@ impl Process {
     /// Waits for its end.
     ///
     /// # Errors
-    /// It goes on.
+    /// It still runs.
     pub fn ended(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let ended = wait_until("the end of the process", deadline, || {
             Ok(self.child.try_wait()?)

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What concerns HTTP above the connection.
+/// HTTP settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpServerConfig {
-    /// Whether HTTP/2 is offered over TLS; `None` is yes.
+    /// Whether HTTP/2 is offered over TLS; `None` means yes.
     pub http2: Option<bool>,
     /// Headers set on every response.
     pub headers: BTreeMap<ResponseHeader, String>,
 }
 
-/// A header that may be set; all others belong to the server.
+/// A header that may be set; all others are controlled by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResponseHeader {
     /// `Content-Security-Policy`
@@ -36,7 +36,7 @@ impl ResponseHeader {
         Self::XXssProtection,
     ];
 
-    /// The name in the file and on the wire.
+    /// The name in the file and in responses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl ResponseHeader {
             .find(|header| header.as_str() == name)
             .ok_or_else(|| {
                 let known = Self::ALL.map(Self::as_str).join(", ");
-                format!("HTTP header {name:?} can not be configured; only: {known}")
+                format!("HTTP header {name:?} cannot be configured; allowed: {known}")
             })
     }
 
@@ -83,16 +83,16 @@ impl ResponseHeader {
     }
 }
 
-/// A token bucket: one more request every `interval`, `burst` at once.
+/// A token bucket: one more request every `interval`, and a burst of `burst`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
-    /// Time in which one token is added; never zero.
+    /// The time after which one token is added; never zero.
     pub interval: Duration,
-    /// Size of the bucket; never zero.
+    /// The size of the bucket; never zero.
     pub burst: u32,
 }
 
-/// Reads Go's notation of durations (`1m30s`, `100ms`, `1.5h`); a bare integer is nanoseconds, as Go's YAML has it.
+/// Parses Go's notation of durations (`1m30s`, `100ms`, `1.5h`); a bare integer is nanoseconds, as in Go's YAML.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
     if let Ok(nanoseconds) = text.parse::<u64>() {

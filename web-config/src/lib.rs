@@ -1,11 +1,12 @@
-//! The web configuration file of Prometheus exporters (`--web.config.file`): read strictly, written plainly.
+//! The web configuration file of Prometheus exporters (`--web.config.file`): a strict parser and a writer.
 //!
-//! The format is the one that node_exporter and its siblings read, with one extension: a user may have a *list* of
-//! hashes, so that an old and a new password overlap during a rotation. With one hash per user the written file is
-//! one that the stock exporters read as well.
+//! The format is that of node_exporter and other exporters, with one extension: a user may have a *list* of hashes, so that
+//! an old and a new password overlap during a rotation. A file with one hash per user can also be read by the stock
+//! exporters.
 //!
-//! What is weaker than the format's own defaults is refused by name: TLS below 1.2, CBC suites, MD5 hashes, and every
-//! section that is present but empty, because an emptied section is how encryption or authentication gets lost.
+//! Settings that are weaker than the format's own defaults are refused with an error message: TLS below 1.2, CBC suites,
+//! MD5 hashes, and every section that is present but empty, because an emptied section would turn off encryption or
+//! authentication.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -22,15 +23,15 @@ pub use tls::{CipherSuite, ClientAuthType, Curve, TlsServerConfig, TlsVersion};
 pub use users::{BcryptHash, BcryptHashError, NoHashes, TooMuchWork, UserHashes};
 
 impl WebConfig {
-    /// Reads a file's text. Relative paths stay as they are written: whoever reads the files knows the directory.
+    /// Parses the text of a file. Relative paths are not resolved; the caller knows the directory.
     ///
     /// # Errors
-    /// The first thing that is wrong, with its line where it has one. No message repeats a hash or a key.
+    /// The first error, with its line if there is one. No message contains a hash or a key.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         parse::web_config(text)
     }
 
-    /// The file's text. Equal configurations give equal text, and [`WebConfig::parse`] reads it back unchanged.
+    /// Formats the file. Equal configurations give equal text, and [`WebConfig::parse`] reads it back unchanged.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         write::web_config(self)

@@ -1,4 +1,4 @@
-//! From text to a configuration: every key known, every section that is there filled.
+//! Parses a configuration: all keys must be known, and sections must not be empty.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,13 +14,13 @@ use crate::{
     users::{BcryptHash, UserHashes},
 };
 
-/// What is wrong with the file, and where. Never repeats a hash or a key.
+/// What is wrong with the file, and where. Never contains a hash or a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", .line.map(|line| format!("line {line}: ")).unwrap_or_default())]
 pub struct ParseError {
-    /// The line, counted from 1, where one can be named.
+    /// The line, counted from 1, if there is one.
     pub line: Option<u64>,
-    /// What is wrong there, and the mend.
+    /// The error, and how to fix it.
     pub message: String,
 }
 
@@ -94,7 +94,7 @@ struct RawRateLimit {
 
 type RawUsers = Entries<Spanned<RawHashes>>;
 
-/// One hash or a list of them; a key without a value is an empty list.
+/// One hash or a list of hashes; a key without a value is an empty list.
 struct RawHashes(Vec<String>);
 
 fn tls(raw: Spanned<Option<RawTls>>) -> Result<TlsServerConfig, ParseError> {
@@ -140,7 +140,7 @@ fn tls(raw: Spanned<Option<RawTls>>) -> Result<TlsServerConfig, ParseError> {
     Ok(config)
 }
 
-/// What only shows when the keys are seen together.
+/// Checks rules that involve several keys.
 fn check_tls(tls: &TlsServerConfig) -> Result<(), String> {
     let has_cert = tls.cert_file.is_some() || tls.cert.is_some();
     let has_key = tls.key_file.is_some() || tls.key.is_some();
@@ -223,7 +223,7 @@ fn users(raw: Spanned<Option<RawUsers>>) -> Result<BTreeMap<String, UserHashes>,
         .ok_or_else(|| {
             at(
                 line,
-                "basic_auth_users is present but empty, which would let everybody in; \
+                "basic_auth_users is present but empty, which would turn off authentication; \
                   add a user, or remove the key to serve without authentication",
             )
         })?;
@@ -238,7 +238,7 @@ fn user(name: Option<String>, raw: Spanned<RawHashes>) -> Result<(String, UserHa
     let name = name.ok_or_else(|| {
         at(
             line,
-            "basic_auth_users: a user has no name; put a name such as null or ~ into quotes",
+            "basic_auth_users: a user has no name; put names such as null or ~ in quotes",
         )
     })?;
     let wrong = |reason: String| at(line, &format!("basic_auth_users: user {name:?}: {reason}"));
@@ -261,7 +261,7 @@ fn user(name: Option<String>, raw: Spanned<RawHashes>) -> Result<(String, UserHa
     Ok((name, hashes))
 }
 
-/// An interval of zero is the format's way to say "off", and so is a section with nothing in it.
+/// In this format an interval of zero turns the limit off, and so does an empty section.
 fn rate_limit(raw: Spanned<RawRateLimit>) -> Result<Option<RateLimit>, ParseError> {
     let line = raw.referenced.line();
     let raw = raw.value;
@@ -302,7 +302,7 @@ fn allowed_sans(raw: Spanned<Option<Vec<String>>>) -> Result<Vec<String>, ParseE
     Ok(sans)
 }
 
-/// The value of a key that was written; a key without a value is refused.
+/// Returns the value of a key that is present; a key without a value is refused.
 fn filled<T>(key: &str, raw: Spanned<Option<T>>) -> Result<T, ParseError> {
     let line = raw.referenced.line();
     raw.value.ok_or_else(|| {
@@ -345,7 +345,7 @@ fn at(line: u64, message: &str) -> ParseError {
     }
 }
 
-/// Tells a key that is written without a value from one that is not written.
+/// Distinguishes a key without a value from an absent key.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -354,7 +354,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 fn yaml_options() -> serde_saphyr::Options {
     serde_saphyr::options! {
-        // A snippet of the file would carry hashes and keys into logs.
+        // A snippet of the file would write hashes and keys to logs.
         with_snippet: false,
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::Error,
     }
@@ -366,9 +366,12 @@ fn yaml_error(error: &serde_saphyr::Error) -> ParseError {
         E::SerdeUnknownField {
             field, expected, ..
         } => {
-            format!("unknown key {field:?}; known here: {}", expected.join(", "))
+            format!(
+                "unknown key {field:?}; allowed here: {}",
+                expected.join(", ")
+            )
         }
-        E::DuplicateMappingKey { key: Some(key), .. } => format!("key {key:?} is written twice"),
+        E::DuplicateMappingKey { key: Some(key), .. } => format!("duplicate key {key:?}"),
         // serde would repeat the value, which may be a hash.
         E::SerdeInvalidType {
             unexpected,
@@ -391,7 +394,7 @@ fn yaml_error(error: &serde_saphyr::Error) -> ParseError {
             text if text.contains("$2") || text.contains("PRIVATE") => {
                 "this is not valid YAML".to_owned()
             }
-            // The place is named in front.
+            // The position is added in front.
             text => text
                 .rsplit_once(" at line ")
                 .map_or(text.as_str(), |(reason, _)| reason)
@@ -407,7 +410,7 @@ fn yaml_error(error: &serde_saphyr::Error) -> ParseError {
     }
 }
 
-/// The keys that a message may name. Anything else in the file may be a secret in the wrong place.
+/// The keys that a message may contain. Anything else in the file may be a secret in the wrong place.
 const KEYS: [&str; 21] = [
     "tls_server_config",
     "cert_file",
@@ -432,7 +435,7 @@ const KEYS: [&str; 21] = [
     "burst",
 ];
 
-/// Puts the keys under which the error's line stands in front of its message, which tells only of the value.
+/// Adds the keys that contain the error's line to its message, which only describes the value.
 fn name_key(text: &str, error: ParseError) -> ParseError {
     let place = error.line.and_then(|line| usize::try_from(line).ok());
     let Some(place) = place else { return error };
@@ -443,7 +446,7 @@ fn name_key(text: &str, error: ParseError) -> ParseError {
         let content = line.trim_start();
         let indentation = line.len() - content.len();
         let Some((key, _)) = content.split_once(':') else {
-            // An entry of a list may stand as far left as its key.
+            // An entry of a list may have the same indentation as its key.
             if distance == 0 && content.starts_with('-') {
                 inner = indentation + 1;
             } else if distance == 0 && !content.is_empty() {
@@ -469,7 +472,7 @@ fn name_key(text: &str, error: ParseError) -> ParseError {
     }
 }
 
-/// The entries of a mapping in the order of the file. `None` is a key that is null.
+/// The entries of a mapping in the order of the file. `None` is a key with the value null.
 struct Entries<V>(Vec<(Option<String>, V)>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Entries<V> {

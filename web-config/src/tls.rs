@@ -1,31 +1,31 @@
-//! `tls_server_config`: names of the format, narrowed to what is safe to serve.
+//! `tls_server_config`: the format's names, limited to secure settings.
 
 use std::fmt;
 
-/// TLS of the listener. The default has no certificate, which no server accepts; a file needs one.
+/// TLS settings of the listener. The default has no certificate, so no server accepts it; a file needs one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct TlsServerConfig {
-    /// Path of the PEM certificate chain, leaf first. Wins over `cert`.
+    /// Path of the PEM certificate chain, the serving certificate first. Takes precedence over `cert`.
     pub cert_file: Option<String>,
-    /// Path of the PEM private key. Wins over `key`.
+    /// Path of the PEM private key. Takes precedence over `key`.
     pub key_file: Option<String>,
-    /// The PEM certificate chain itself.
+    /// The PEM certificate chain.
     pub cert: Option<String>,
-    /// The PEM private key itself; a secret.
+    /// The PEM private key, which is secret.
     pub key: Option<String>,
-    /// Path of the PEM bundle that client certificates are verified against. Wins over `client_ca`.
+    /// Path of the PEM bundle with which client certificates are verified. Takes precedence over `client_ca`.
     pub client_ca_file: Option<String>,
-    /// The PEM bundle for client certificates itself.
+    /// The PEM bundle for client certificates.
     pub client_ca: Option<String>,
-    /// What is asked of clients; `None` is `NoClientCert`, but said by leaving it out.
+    /// The requirements for client certificates; `None` is the same as `NoClientCert`, but left out of the file.
     pub client_auth_type: Option<ClientAuthType>,
-    /// One of these must be among a presented certificate's subject alternative names, exactly; `None` allows all.
+    /// One of these must exactly match a subject alternative name of the client certificate; `None` allows all.
     pub client_allowed_sans: Option<Vec<String>>,
-    /// Lowest version served; `None` is TLS 1.2.
+    /// Minimum TLS version; `None` is TLS 1.2.
     pub min_version: Option<TlsVersion>,
-    /// Highest version served; `None` is TLS 1.3.
+    /// Maximum TLS version; `None` is TLS 1.3.
     pub max_version: Option<TlsVersion>,
-    /// TLS 1.2 suites to offer; empty offers the provider's defaults.
+    /// TLS 1.2 cipher suites to offer; empty offers the provider's defaults.
     pub cipher_suites: Vec<CipherSuite>,
     /// Accepted for compatibility; the server always prefers its own order.
     pub prefer_server_cipher_suites: Option<bool>,
@@ -56,20 +56,20 @@ impl fmt::Debug for TlsServerConfig {
     }
 }
 
-/// A name that the format knows, or does not: the refusal says which and what to write instead.
+/// A name of the format, or the error for an unknown one, which lists the allowed names.
 pub(crate) type NameResult<T> = Result<T, String>;
 
-/// What is asked of a client's certificate.
+/// The requirements for client certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClientAuthType {
-    /// None is asked for.
+    /// No certificate is requested.
     #[default]
     NoClientCert,
-    /// Asked for, neither required nor verified.
+    /// Requested, but neither required nor verified.
     RequestClientCert,
-    /// Required, not verified.
+    /// Required, but not verified.
     RequireAnyClientCert,
-    /// Verified when there is one.
+    /// Verified if there is one.
     VerifyClientCertIfGiven,
     /// Required and verified.
     RequireAndVerifyClientCert,
@@ -96,7 +96,7 @@ impl ClientAuthType {
             ClientAuthType::VerifyClientCertIfGiven,
             ClientAuthType::RequireAndVerifyClientCert,
         ];
-        // An older name of the same.
+        // An older name of the same value.
         let canonical = if name == "RequireClientCert" {
             "RequireAnyClientCert"
         } else {
@@ -113,7 +113,7 @@ impl ClientAuthType {
     }
 }
 
-/// A TLS version that is served.
+/// A supported TLS version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsVersion {
     /// `TLS12`
@@ -137,11 +137,9 @@ impl TlsVersion {
             "TLS12" => Ok(Self::Tls12),
             "TLS13" => Ok(Self::Tls13),
             "TLS10" | "TLS11" => Err(format!(
-                "{name} is broken (RFC 8996) and not served; write TLS12 or TLS13, or leave the key out"
+                "{name} is insecure (RFC 8996) and not supported; use TLS12 or TLS13, or remove the key"
             )),
-            _ => Err(format!(
-                "unknown TLS version {name:?}; write TLS12 or TLS13"
-            )),
+            _ => Err(format!("unknown TLS version {name:?}; use TLS12 or TLS13")),
         }
     }
 }
@@ -170,8 +168,8 @@ macro_rules! names {
 }
 
 names! {
-    /// A cipher suite with forward secrecy and authenticated encryption. Those of TLS 1.3 may be named; they are
-    /// offered whenever TLS 1.3 is.
+    /// A cipher suite with forward secrecy and authenticated encryption. Suites of TLS 1.3 may be listed, but are always
+    /// offered with TLS 1.3.
     CipherSuite {
         EcdheEcdsaAes128Gcm = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
         EcdheEcdsaAes256Gcm = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
@@ -192,7 +190,7 @@ impl CipherSuite {
         }
         let known = Self::known();
         Err(if name.contains("_CBC_") {
-            format!("cipher suite {name} uses CBC, which is not served; choose from: {known}")
+            format!("cipher suite {name} uses CBC, which is not supported; choose from: {known}")
         } else {
             format!("unknown cipher suite {name:?}; choose from: {known}")
         })

@@ -1,20 +1,20 @@
-//! Who may log in: bcrypt hashes, checked when they are read.
+//! Users and their bcrypt hashes, which are checked when they are parsed.
 
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
-/// bcrypt's own minimum; below it there is no hash.
+/// The minimum of bcrypt itself.
 const MIN_COST: u32 = 4;
-/// Each step doubles the work. At 16 one login takes some five seconds, half of Prometheus' default scrape timeout.
+/// Each step doubles the work. With cost 16 one check takes about five seconds, half of Prometheus' default scrape timeout.
 const MAX_COST: u32 = 16;
-/// Hashes that one user may have. A rotation needs two; more of them are rotations that were never finished.
+/// Maximum number of hashes of one user. A rotation needs two; more are left over from rotations that were never finished.
 const MAX_HASHES: usize = 8;
-/// bcrypt rounds that the hashes of one user may take: those of two hashes of the highest cost, so that even these can
-/// overlap, or of eight hashes of cost 14. A wrong password takes them all, some ten seconds.
+/// Maximum number of bcrypt rounds for the hashes of one user: those of two hashes of the highest cost, so that even these
+/// can overlap, or of eight hashes of cost 14. A wrong password takes all of them, about ten seconds.
 const MAX_ROUNDS: u64 = 2 << MAX_COST;
-/// Of the SHA-256 that names a hash; 48 bits keep the few hashes of a fleet apart.
+/// The number of bytes of the SHA-256 that identifies a hash; 48 bits distinguish the few hashes of a fleet.
 const ID_BYTES: usize = 6;
 
 /// A bcrypt hash in its usual text form, `$2y$12$…`. `Debug` does not show it, and it is wiped when dropped.
@@ -25,10 +25,10 @@ pub struct BcryptHash {
 }
 
 impl BcryptHash {
-    /// Reads `$2a$`, `$2b$` or `$2y$` hashes of cost 4 to 16.
+    /// Parses `$2a$`, `$2b$` or `$2y$` hashes of cost 4 to 16.
     ///
     /// # Errors
-    /// What the text is instead, and how to make a right one. The text itself is never repeated.
+    /// What the text is instead, and how to create a valid hash. The text itself is never repeated.
     pub fn parse(text: &str) -> Result<Self, BcryptHashError> {
         let rest = match text.get(..4) {
             Some("$2a$" | "$2b$" | "$2y$") => text.get(4..).unwrap_or_default(),
@@ -36,7 +36,7 @@ impl BcryptHash {
         };
         let (cost, tail) = rest.split_once('$').ok_or(BcryptHashError::Malformed)?;
         let cost: u32 = match cost.len() {
-            // Digits alone: "+9" is a number to Rust.
+            // Only digits, because Rust also parses "+9".
             2 if cost.bytes().all(|b| b.is_ascii_digit()) => {
                 cost.parse().map_err(|_| BcryptHashError::Malformed)?
             }
@@ -54,15 +54,15 @@ impl BcryptHash {
         })
     }
 
-    /// The hash as written in the file. Handle it as a secret.
+    /// The hash as written in the file. Treat it as a secret.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// A name for this hash that may be shown: the first 12 hexadecimal digits, in lower case, of the SHA-256 of the
-    /// text that [`BcryptHash::as_str`] gives. It is a format: whoever holds the hash computes the same name. It betrays
-    /// neither hash nor password: the text holds 128 bits of salt that nobody else knows.
+    /// An identifier of this hash that may be shown: the first 12 hexadecimal digits, in lower case, of the SHA-256 of the
+    /// text that [`BcryptHash::as_str`] returns. Its format is stable, so that everything that has the hash computes the
+    /// same identifier. It reveals neither hash nor password, because the text contains 128 bits of secret salt.
     #[must_use]
     pub fn id(&self) -> String {
         Sha256::digest(self.text.as_bytes())
@@ -91,17 +91,17 @@ impl fmt::Debug for BcryptHash {
     }
 }
 
-/// Why a text is not a bcrypt hash that can be used.
+/// Why a text is not a usable bcrypt hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BcryptHashError {
-    /// Apache's MD5 scheme, which `htpasswd` writes unless it is told otherwise.
+    /// Apache's MD5 scheme, which `htpasswd` uses by default.
     #[error(
-        "this is an MD5 hash ($apr1$), which `htpasswd -nbC 12` makes silently because -B is missing; \
+        "this is an MD5 hash ($apr1$), which `htpasswd -nbC 12` creates without a warning because -B is missing; \
          make a bcrypt hash with: htpasswd -nbBC 12 USER PASSWORD"
     )]
     Md5,
-    /// Some other scheme, or the password itself.
+    /// Another scheme, or the password itself.
     #[error(
         "this is not a bcrypt hash ($2a$, $2b$ or $2y$); make one with: htpasswd -nbBC 12 USER PASSWORD"
     )]
@@ -117,17 +117,17 @@ pub enum BcryptHashError {
          make a new one with: htpasswd -nbBC 12 USER PASSWORD"
     )]
     Malformed,
-    /// A cost outside of what can be checked in reasonable time.
+    /// A cost that is too low, or too high to be checked in reasonable time.
     #[error(
         "bcrypt cost {cost} is outside 4 to 16; make the hash with: htpasswd -nbBC 12 USER PASSWORD"
     )]
     Cost {
-        /// The cost the hash has.
+        /// The cost of the hash.
         cost: u32,
     },
 }
 
-/// The hashes of one user, at least one: a password matches when it matches any of them.
+/// The hashes of one user, at least one. A password is correct if it matches any of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserHashes(Vec<BcryptHash>);
 
@@ -135,7 +135,7 @@ impl UserHashes {
     /// Takes the hashes in the order in which they will be written.
     ///
     /// # Errors
-    /// [`NoHashes`] for an empty list: a user nobody can be is a mistake, not a setting.
+    /// [`NoHashes`] for an empty list, because no password could match.
     pub fn new(hashes: Vec<BcryptHash>) -> Result<Self, NoHashes> {
         if hashes.is_empty() {
             Err(NoHashes)
@@ -144,7 +144,7 @@ impl UserHashes {
         }
     }
 
-    /// The bcrypt rounds that it takes to compare a password with every hash.
+    /// The bcrypt rounds needed to compare a password with every hash.
     #[must_use]
     pub fn rounds(&self) -> u64 {
         self.0.iter().map(|hash| 1_u64 << hash.cost()).sum()
@@ -153,7 +153,7 @@ impl UserHashes {
     /// Checks that a wrong password, which is compared with every hash, does not take too long.
     ///
     /// # Errors
-    /// What is too much, and the limit.
+    /// The value that is too high, and the limit.
     pub fn check_work(&self) -> Result<(), TooMuchWork> {
         let (count, rounds) = (self.0.len(), self.rounds());
         if count > MAX_HASHES {
@@ -183,19 +183,20 @@ impl From<BcryptHash> for UserHashes {
 #[error("a user needs at least one hash; make one with: htpasswd -nbBC 12 USER PASSWORD")]
 pub struct NoHashes;
 
-/// Why the hashes of one user take too long: anybody can send a wrong password, and it is compared with all of them.
+/// Why the hashes of one user take too long. Unauthenticated clients can send wrong passwords, which are compared with all
+/// of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TooMuchWork {
-    /// There are too many.
+    /// There are too many hashes.
     #[error(
         "has {count} hashes, and a wrong password is compared with each; keep at most {MAX_HASHES}, by removing those of passwords that are no longer used"
     )]
     Hashes {
-        /// How many there are.
+        /// The number of hashes.
         count: usize,
     },
-    /// There are not too many, but they are too expensive together.
+    /// The hashes are too expensive together.
     #[error(
         "has hashes that together take longer than two of cost {MAX_COST}, and a wrong password is compared with each; remove some, or make them with a lower cost: htpasswd -nbBC 12 USER PASSWORD"
     )]
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_says_why() {
+    fn refused_hashes_name_the_reason() {
         let cases = [
             (
                 "$apr1$abcdefgh$0123456789012345678901".to_owned(),

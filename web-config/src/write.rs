@@ -1,4 +1,4 @@
-//! Writes the file as a person would: fixed order, no quotes where none are needed, keys as blocks.
+//! Writes the file in a readable form: fixed order, no unnecessary quotes, keys as blocks.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -87,7 +87,7 @@ fn http_server_config(out: &mut Lines, http: &HttpServerConfig) {
 
 fn user(out: &mut Lines, name: &str, hashes: &UserHashes) {
     match hashes.as_slice() {
-        // The stock format, so that a stock exporter reads the file too.
+        // The format that stock exporters can read, too.
         [only] => out.line(format_args!("  {}: {}", Scalar(name), only.as_str())),
         several => {
             out.line(format_args!("  {}:", Scalar(name)));
@@ -134,7 +134,7 @@ impl Lines {
     }
 }
 
-/// A block scalar returns exactly what was written only for lines of plain text that end in one line feed.
+/// A block scalar only preserves the text if it consists of lines of plain text and ends with one line feed.
 fn fits_a_block(text: &str) -> bool {
     let plain = |line: &str| {
         !line.is_empty()
@@ -147,7 +147,7 @@ fn fits_a_block(text: &str) -> bool {
         && !text.ends_with("\n\n")
 }
 
-/// A scalar without quotes where no reader could take it for something else.
+/// A scalar without quotes if no parser could misread it.
 struct Scalar<'a>(&'a str);
 
 impl Display for Scalar<'_> {

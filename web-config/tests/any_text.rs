@@ -1,17 +1,18 @@
-//! Any text is a configuration or is refused, and what was understood means the same when it is written again.
+//! Every text is either a configuration or refused, and a parsed configuration has the same meaning after it is written
+//! again.
 
 #![allow(clippy::unwrap_used)] // it is all tests
 
 use proptest::prelude::*;
 use secure_exporter_web_config::WebConfig;
 
-/// What fuzzing found worth keeping; see CONTRIBUTING.md.
+/// Inputs found by fuzzing; see CONTRIBUTING.md.
 const CORPUS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../exporter/fuzz/corpus/web_config"
 );
 
-/// Every section, in short and in long.
+/// Every section, in a short and a long form.
 const WHOLE: &str = r#"tls_server_config:
   cert_file: "a.crt"
   key_file: a.key

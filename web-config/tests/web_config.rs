@@ -1,4 +1,4 @@
-//! The file as people write it, and as the operator does.
+//! The file as written by users and by the operator.
 
 #![allow(clippy::unwrap_used)] // it is all tests
 
@@ -278,7 +278,7 @@ fn what_is_present_but_empty_is_refused_with_its_line() {
 }
 
 #[test]
-fn unknown_and_doubled_keys_are_named_with_their_line() {
+fn unknown_and_duplicate_keys_are_named_with_their_line() {
     let cases = [
         (
             "# comment\nbasic_auth_user:\n  a: b\n".to_owned(),
@@ -308,7 +308,7 @@ fn unknown_and_doubled_keys_are_named_with_their_line() {
 }
 
 #[test]
-fn weak_choices_are_refused_by_name_with_the_mend() {
+fn weak_settings_are_refused_with_the_fix() {
     let cases = [
         (tls_with("min_version: TLS10"), "TLS10", "TLS12"),
         (tls_with("min_version: TLS11"), "TLS11", "TLS12"),
@@ -360,7 +360,7 @@ fn weak_choices_are_refused_by_name_with_the_mend() {
         (
             "http_server_config:\n  headers:\n    Server: x\n".to_owned(),
             "\"Server\"",
-            "can not be configured",
+            "cannot be configured",
         ),
         (
             "http_server_config:\n  headers:\n    X-Frame-Options: maybe\n".to_owned(),
@@ -378,10 +378,10 @@ fn weak_choices_are_refused_by_name_with_the_mend() {
             "100ms",
         ),
     ];
-    for (text, name, mend) in cases {
+    for (text, name, fix) in cases {
         let message = refusal(&text);
         assert!(
-            message.contains(name) && message.contains(mend),
+            message.contains(name) && message.contains(fix),
             "{text:?}: {message}"
         );
     }

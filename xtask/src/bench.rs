@@ -1,4 +1,5 @@
-//! The benchmarks are a program of their own: they need a TLS stack, which nothing else here is to wait for.
+//! Runs the benchmarks, which are a separate program because they need a TLS stack that nothing else here should have to
+//! build.
 
 use std::process::{Command, ExitCode};
 
@@ -6,14 +7,14 @@ use anyhow::Result;
 use clap::Args;
 use testbed::{paths::repository, process::visibly};
 
-/// Every kind of rotation twice.
+/// Twice every kind of rotation.
 pub const QUICK_ROTATION: [&str; 3] = ["rotation", "--rotations", "8"];
-/// Half a minute that has every kind of scrape in it.
+/// Half a minute with every kind of scrape.
 pub const QUICK_SOAK: [&str; 5] = ["soak", "--seconds", "40", "--rate", "50"];
 
 #[derive(Args)]
 pub struct Options {
-    /// Which one, and its options
+    /// The benchmark and its options
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -28,10 +29,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// As [`run`], by arguments of the program.
+/// Like [`run`], with the arguments of the program.
 ///
 /// # Errors
-/// As there.
+/// See [`run`].
 pub fn measure(arguments: &[&str]) -> Result<()> {
     visibly(
         Command::new(env!("CARGO"))

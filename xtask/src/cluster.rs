@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: a cluster alone.
+//! `cargo xtask cluster`: starts and stops a cluster by itself.
 
 use std::process::ExitCode;
 
@@ -14,22 +14,22 @@ const DEFAULT_NAME: &str = "dev";
 
 #[derive(Subcommand)]
 pub enum Action {
-    /// Start it; nothing happens where it is up already
+    /// Start the cluster; does nothing if it is already running
     Up {
         #[command(flatten)]
         name: Name,
         #[command(flatten)]
         shape: ShapeOptions,
     },
-    /// Stop it and leave nothing behind
+    /// Stop the cluster and remove everything that belongs to it
     Down(Name),
-    /// What runs, and what it takes
+    /// Show the running processes and their memory
     Status(Name),
-    /// kubectl, against this cluster
+    /// Run kubectl against this cluster
     Kubectl {
         #[command(flatten)]
         name: Name,
-        /// What to hand to kubectl
+        /// Arguments for kubectl
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -37,22 +37,21 @@ pub enum Action {
 
 #[derive(Args)]
 pub struct Name {
-    /// Several clusters may run beside each other by different names
+    /// Name of the cluster; clusters with different names can run at the same time
     #[arg(long, default_value = DEFAULT_NAME, value_parser = cluster_name)]
     name: String,
 }
 
-/// What may differ between two clusters but their names.
+/// What may differ between two clusters, apart from their names.
 #[derive(Args)]
 pub struct ShapeOptions {
-    /// How many nodes; each further one takes about 150 MiB and some seconds
+    /// Number of nodes; each additional node takes about 150 MiB and several seconds
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     nodes: u8,
-    /// A changed Secret reaches pods late, on each node by a random time of its own, of at most this many seconds
-    /// [without it: 3]
+    /// Maximum delay, in seconds, until a changed Secret reaches pods; random for each node [default: 3]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(3..=600))]
     lag: Option<u16>,
-    /// The Kubernetes version
+    /// Version of Kubernetes
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = Kubernetes::DEFAULT)]
     kubernetes: Kubernetes,
 }
@@ -60,15 +59,15 @@ pub struct ShapeOptions {
 fn cluster_name(text: &str) -> Result<String, &'static str> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if text.is_empty() || !text.bytes().all(allowed) {
-        return Err("a name is made of a-z, 0-9 and -");
+        return Err("a name may contain only a-z, 0-9 and -");
     }
     Ok(text.to_owned())
 }
 
-/// Carries out `cargo xtask cluster …`.
+/// Runs `cargo xtask cluster …`.
 ///
 /// # Errors
-/// As each action says.
+/// See the individual actions.
 pub fn run(action: Action) -> Result<ExitCode> {
     match action {
         Action::Up { name, shape } => {

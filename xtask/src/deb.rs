@@ -9,10 +9,10 @@ use testbed::{
     product::{binaries, debian_package},
 };
 
-/// Builds the binary, makes the package of it, has lintian look at it where that is installed, and says where it is.
+/// Builds the binary and the package, runs lintian on it if it is installed, and prints the path.
 ///
 /// # Errors
-/// A build failed, or lintian found a mistake.
+/// A build failed, or lintian reported an error.
 pub fn run() -> Result<ExitCode> {
     binaries::release()?;
     let file = debian_package::make()?;

@@ -1,4 +1,4 @@
-//! The whole product on a real cluster, from nothing to a scraped node, shown as a person wants to see it.
+//! The whole product on a real cluster, from an empty cluster to a scraped node.
 
 use std::{
     process::{Command, ExitCode},
@@ -23,10 +23,10 @@ use testbed::{
 
 #[derive(Args)]
 pub struct Options {
-    /// Leave everything running, and say how to look around and how to take it down
+    /// Leave the cluster running, and print how to look around and how to stop it
     #[arg(long)]
     pub keep: bool,
-    /// The Kubernetes version
+    /// Version of Kubernetes
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = Kubernetes::DEFAULT)]
     pub kubernetes: Kubernetes,
 }
@@ -34,7 +34,7 @@ pub struct Options {
 /// Runs the demo.
 ///
 /// # Errors
-/// A part did not do what it should: names it.
+/// Names the part that did not work.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let begin = Instant::now();
     let shape = Shape {
@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         step("cluster down", || cluster.down())?;
         println!("\n(`cargo xtask demo --keep` leaves it running to look around)");
     }
-    println!("all of it took {:.0} s", begin.elapsed().as_secs_f32());
+    println!("total time: {:.0} s", begin.elapsed().as_secs_f32());
     shown.map(|()| ExitCode::SUCCESS)
 }
 
@@ -166,7 +166,7 @@ fn metrics(body: &str) -> Result<String> {
     ))
 }
 
-/// What a person would ask first when something does not come up.
+/// Prints what helps to find out why something does not start.
 fn explain(cluster: &Cluster) {
     let kubectl = cluster.kubectl(NAMESPACE);
     for arguments in [
@@ -181,7 +181,7 @@ fn explain(cluster: &Cluster) {
 }
 
 fn keep(cluster: &Cluster) {
-    println!("\nIt goes on running. To look around:");
+    println!("\nThe cluster keeps running. To look around:");
     println!("  export KUBECONFIG={}", cluster.kubeconfig().display());
     println!("  cargo xtask cluster kubectl -- -n {NAMESPACE} get secexp,pods,secrets");
     println!("  cargo xtask cluster kubectl -- explain secureexporter.spec");

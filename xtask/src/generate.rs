@@ -1,4 +1,4 @@
-//! Everything that is generated from the Rust types.
+//! Generates every file that is derived from the Rust types.
 
 use std::{
     fs,
@@ -13,12 +13,12 @@ use testbed::{paths::repository, process::output};
 
 #[derive(Args)]
 pub struct Options {
-    /// Write nothing; fail where a file is stale
+    /// Write nothing; fail if a file is stale
     #[arg(long)]
     check: bool,
 }
 
-/// Writes every generated file, or with `--check` says which ones are stale.
+/// Writes every generated file; with `--check`, reports the stale ones.
 ///
 /// # Errors
 /// A file could not be read or written.
@@ -48,7 +48,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn files() -> Result<Vec<(PathBuf, String)>> {
-    // Asked of the operator itself, so that this program needs none of its dependencies.
+    // The operator prints it, so that this program needs none of the operator's dependencies.
     let crd = output(Command::new(env!("CARGO")).current_dir(repository()).args([
         "run",
         "--quiet",

@@ -1,4 +1,4 @@
-//! `cargo xtask image`: one OCI image per binary.
+//! `cargo xtask image`: builds one OCI image per binary.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -8,18 +8,18 @@ use testbed::product::image;
 
 #[derive(Args)]
 pub struct Options {
-    /// What comes behind the colon of the images' names
+    /// Tag of the images
     #[arg(long, default_value = "dev")]
     tag: String,
-    /// What the images' names begin with
+    /// Prefix of the images' names
     #[arg(long, default_value = "localhost")]
     repository: String,
-    /// Where to put the archives
+    /// Directory for the archives
     #[arg(long, default_value = "target/images")]
     output: PathBuf,
 }
 
-/// Builds the binaries, writes an archive for each and says where they are.
+/// Builds the binaries, writes an archive for each and prints their paths.
 ///
 /// # Errors
 /// A build failed, or a file could not be written.

@@ -1,4 +1,4 @@
-//! Everything that is run while developing: a real cluster, images, the demo, the tests, generated files.
+//! Development tasks: a real cluster, images, the demo, the tests, generated files.
 #![forbid(unsafe_code)]
 
 mod bench;
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use testbed::servers;
 
-/// Everything that is run while developing secure-exporter.
+/// Development tasks of secure-exporter.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 struct Arguments {
@@ -25,27 +25,27 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// The whole product on a real cluster on this machine, shown as a person wants to see it
+    /// Run the whole product on a real cluster on this machine
     Demo(demo::Options),
-    /// The demo on each supported Kubernetes version
+    /// Run the demo on each supported Kubernetes version
     Matrix,
-    /// All tests, those against real servers included
+    /// Run all tests, including those against real servers
     Test(test::Options),
-    /// Claims, measured
+    /// Run the benchmarks and fault drills
     #[command(disable_help_flag = true)]
     Bench(bench::Options),
-    /// A real Kubernetes on this machine, in namespaces of its own
+    /// Manage a real Kubernetes cluster on this machine, in its own namespaces
     Cluster {
         #[command(subcommand)]
         action: cluster::Action,
     },
-    /// One OCI image per binary, as archives for `ctr images import` and `docker load`
+    /// Build one OCI image per binary, as archives for `ctr images import` and `docker load`
     Image(image::Options),
-    /// The exporter's Debian package, with its units
+    /// Build the exporter's Debian package, with its systemd units
     Deb,
-    /// Everything that is generated from the Rust types: the CRD and the chart's copy of it
+    /// Generate everything that is derived from the Rust types: the CRD and the chart's copy of it
     Generate(generate::Options),
-    /// Build (once) the servers that tests run against, and say where they are
+    /// Build the servers for the tests once, and print their paths
     Servers,
 }
 

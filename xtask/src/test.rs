@@ -1,5 +1,5 @@
-//! All tests. Those that need real servers get them: a cluster with the chart installed, a control plane without nodes, and
-//! the programs that they run.
+//! Runs all tests. Those that need real servers get them: a cluster with the chart installed, a control plane without
+//! nodes, and the programs that they run.
 
 use std::{
     process::{Command, ExitCode},
@@ -22,7 +22,8 @@ use testbed::{
 
 use crate::bench::{self, QUICK_ROTATION, QUICK_SOAK};
 
-/// What the tests run beside and in the clusters. They would build it as well, but only one after the other and unseen.
+/// What the tests run beside and in the clusters. They would build it themselves, but one after the other and without
+/// output.
 const SERVERS: [&Server; 5] = [
     &servers::PROMETHEUS,
     &servers::PROMTOOL,
@@ -31,7 +32,7 @@ const SERVERS: [&Server; 5] = [
     &servers::HELM,
 ];
 
-/// What runs in pods, besides what every cluster has.
+/// What runs in pods, in addition to what every cluster has.
 const IN_PODS: [&Server; 3] = [
     &servers::VMAGENT,
     &servers::PROMETHEUS_OPERATOR,
@@ -40,14 +41,14 @@ const IN_PODS: [&Server; 3] = [
 
 #[derive(Args)]
 pub struct Options {
-    /// Leave out what needs root and real servers; says so at the end
+    /// Leave out tests that need root and real servers; the output says so
     #[arg(long)]
     quick: bool,
-    /// Leave the clusters up, so that single tests can be run again by
-    /// `cargo test --package system-tests --features servers MODULE::TEST`
+    /// Leave the clusters running, so that single tests can be repeated with `cargo test --package system-tests --features
+    /// servers MODULE::TEST`
     #[arg(long)]
     keep: bool,
-    /// Handed to `cargo test`: `-p system-tests parity::` runs the tests of one module
+    /// Arguments for `cargo test`: `-p system-tests parity::` runs the tests of one module
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -80,7 +81,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
-    // Tests use a namespace each, so the operator must watch them all.
+    // Each test uses its own namespace, so the operator must watch all of them.
     let values = [&["watchNamespaces={*}"][..], &install::SHORT_WAITS].concat();
     install::operator(cluster, &values)?;
     for server in IN_PODS {
@@ -98,7 +99,7 @@ fn with_servers(cluster: &Cluster, options: &Options) -> Result<()> {
         .and_then(|()| rights::copy(cluster, &control_plane))
         .and_then(|()| test(options))
         .and_then(|()| {
-            // Only all tests together show what is never used.
+            // Only a run of all tests shows what is never used.
             if options.arguments.is_empty() {
                 rights::compare(cluster, &control_plane)
             } else {
@@ -123,7 +124,7 @@ fn cargo_test(options: &Options, features: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(repository())
-        // Errors name what failed; of panics, `RUST_BACKTRACE` shows the calls.
+        // Errors name what failed; for panics, `RUST_BACKTRACE` shows the calls.
         .env("RUST_LIB_BACKTRACE", "0")
         .args(["test", "--locked"])
         .args(features);

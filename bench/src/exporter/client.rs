@@ -1,5 +1,5 @@
-//! A small HTTPS client: no process, no runtime, nothing kept from one connection to the next, so that what is measured
-//! is the exporter.
+//! A small HTTPS client without a process, a runtime, or state shared between connections, so that only the exporter is
+//! measured.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -15,12 +15,12 @@ use rustls::{
     crypto::aws_lc_rs, pki_types::ServerName,
 };
 
-/// Who scrapes.
+/// The user name of the scrapers.
 pub const USER: &str = "prometheus";
-/// A scrape that takes this long has failed.
+/// A scrape that takes longer has failed.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An exporter to ask.
+/// A client of one exporter.
 #[derive(Clone)]
 pub struct Target {
     port: u16,
@@ -29,10 +29,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// One on 127.0.0.1.
+    /// Creates a client of an exporter on 127.0.0.1.
     ///
     /// # Errors
-    /// The TLS library lacks what it should have.
+    /// The TLS library lacks a required algorithm.
     pub fn new(port: u16, roots: RootCertStore, password: &str) -> Result<Self> {
         let mut tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
@@ -47,15 +47,15 @@ impl Target {
         })
     }
 
-    /// Where it listens.
+    /// The address on which the exporter listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A new connection, with the handshake made.
+    /// Opens a new connection, including the handshake.
     ///
     /// # Errors
-    /// Nobody listens, or the certificate is another.
+    /// Nothing listens there, or the certificate is a different one.
     pub fn connect(&self) -> Result<Connection> {
         let address = Ipv4Addr::LOCALHOST;
         let mut socket = TcpStream::connect((address, self.port))
@@ -78,24 +78,24 @@ fn basic(password: &str) -> String {
     BASE64_STANDARD.encode(format!("{USER}:{password}"))
 }
 
-/// A connection that is kept from one request to the next.
+/// A connection that is kept between requests.
 pub struct Connection {
     stream: BufReader<StreamOwned<ClientConnection, TcpStream>>,
     authorization: String,
 }
 
-/// What came back.
+/// A response.
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// As it was sent: compressed where that was asked for and done.
+    /// The body as it was sent; compressed if the request asked for it and the exporter did so.
     pub body: Vec<u8>,
-    /// The exporter wants no more requests on this connection.
+    /// Whether the exporter closes the connection after this response.
     pub last: bool,
 }
 
 impl Connection {
-    /// Sends the beginning of a request, and no more.
+    /// Sends only the beginning of a request.
     ///
     /// # Errors
     /// The connection broke.
@@ -105,30 +105,30 @@ impl Connection {
         Ok(stream.flush()?)
     }
 
-    /// What lies below the encryption.
+    /// The socket below the TLS session.
     pub fn into_socket(self) -> TcpStream {
         self.stream.into_inner().sock
     }
 
-    /// Goes on with another password.
+    /// Uses another password from now on.
     pub fn authorize(&mut self, password: &str) {
         self.authorization = basic(password);
     }
 
-    /// The metrics as text.
+    /// Returns the metrics as text.
     ///
     /// # Errors
-    /// Not with 200, or not as text.
+    /// The status is not 200, or the body is not text.
     pub fn scrape(&mut self) -> Result<String> {
         let answer = self.get(false)?;
         ensure!(answer.status == 200, "HTTP {}", answer.status);
         Ok(String::from_utf8(answer.body)?)
     }
 
-    /// Asks for the metrics with the headers that Prometheus sends.
+    /// Requests the metrics with the headers that Prometheus sends.
     ///
     /// # Errors
-    /// The connection broke, or what came is not HTTP.
+    /// The connection broke, or the response is not HTTP.
     pub fn get(&mut self, gzip: bool) -> Result<Answer> {
         let encoding = if gzip { "gzip" } else { "identity" };
         let request = format!(
@@ -149,7 +149,7 @@ impl Connection {
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3))
             .and_then(|code| code.parse().ok())
-            .with_context(|| format!("this is not HTTP: {line:?}"))?;
+            .with_context(|| format!("the response is not HTTP: {line:?}"))?;
         let (mut length, mut chunked, mut last) = (None, false, false);
         loop {
             let line = self.line()?.to_ascii_lowercase();
@@ -158,7 +158,7 @@ impl Connection {
                 .map(|(name, value)| (name, value.trim()))
             {
                 None if line.is_empty() => break,
-                None => bail!("this is not a header: {line:?}"),
+                None => bail!("not a header: {line:?}"),
                 Some(("content-length", value)) => length = Some(value.parse()?),
                 Some(("transfer-encoding", value)) => chunked = value == "chunked",
                 Some(("connection", value)) => last = value == "close",
@@ -169,7 +169,7 @@ impl Connection {
         match length {
             _ if chunked => self.chunks(&mut body)?,
             Some(length) => self.take(length, &mut body)?,
-            None => bail!("an answer without a length"),
+            None => bail!("the response has no length"),
         }
         Ok(Answer { status, body, last })
     }
@@ -178,7 +178,7 @@ impl Connection {
         loop {
             let line = self.line()?;
             let length = u64::from_str_radix(&line, 16)
-                .with_context(|| format!("this is not a chunk's length: {line:?}"))?;
+                .with_context(|| format!("not the length of a chunk: {line:?}"))?;
             self.take(length, body)?;
             let end = self.line()?;
             ensure!(end.is_empty(), "a chunk is longer than it says");
@@ -190,16 +190,16 @@ impl Connection {
 
     fn take(&mut self, length: u64, body: &mut Vec<u8>) -> Result<()> {
         let got = (&mut self.stream).take(length).read_to_end(body)?;
-        ensure!(got as u64 == length, "the answer was cut off");
+        ensure!(got as u64 == length, "the response is truncated");
         Ok(())
     }
 
-    /// A line without its end.
+    /// Reads a line, without its line break.
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
         let end = line.trim_end_matches(['\r', '\n']).len();
-        ensure!(end < line.len(), "the answer was cut off");
+        ensure!(end < line.len(), "the response is truncated");
         line.truncate(end);
         Ok(line)
     }

@@ -1,6 +1,6 @@
-//! Which collectors an exporter runs.
+//! The set of collectors that an exporter runs.
 
-/// The flags that leave no other collector.
+/// Returns the flags that disable all other collectors.
 pub fn only<'a>(collectors: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     let named = collectors
         .into_iter()

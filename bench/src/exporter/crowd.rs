@@ -1,4 +1,4 @@
-//! Strangers who hold many connections and say little on them.
+//! Unauthenticated clients that hold many connections and send little on them.
 
 use std::{
     io::{ErrorKind, Read},
@@ -15,33 +15,33 @@ use anyhow::{Result, anyhow};
 
 use super::client::Target;
 
-/// How many connections.
+/// Number of connections.
 const SIZE: usize = 400;
-/// How many of those whose end is awaited.
+/// Number of connections whose end is awaited.
 pub const SILENT: usize = 1000;
-/// How often it looks which of its connections were closed, and opens others in their place.
+/// How often the crowd looks for closed connections and replaces them.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What they do with a connection.
+/// What the clients do on a connection.
 #[derive(Clone, Copy)]
 pub enum Manner {
-    /// Nothing at all: not even the TLS handshake begins.
+    /// Nothing; not even the TLS handshake is started.
     Silent,
-    /// The handshake is made and half of a request's head sent.
+    /// Complete the handshake and send half of a request's header.
     Stalled,
 }
 
-/// A crowd that keeps its number until it is sent away.
+/// A crowd that keeps the number of its connections until it is stopped.
 pub struct Crowd {
     stop: Arc<AtomicBool>,
     work: JoinHandle<Result<()>>,
 }
 
 impl Crowd {
-    /// Returns when all are there.
+    /// Starts the crowd and returns when all connections are open.
     ///
     /// # Errors
-    /// Nobody listens.
+    /// Nothing listens there.
     pub fn gather(target: &Target, manner: Manner) -> Result<Self> {
         let mut members = (0..SIZE)
             .map(|_| Member::join(target, manner))
@@ -61,10 +61,10 @@ impl Crowd {
         Ok(Self { stop, work })
     }
 
-    /// Sends it away.
+    /// Stops the crowd.
     ///
     /// # Errors
-    /// It could not keep its number.
+    /// It could not keep the number of its connections.
     pub fn disperse(self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
         self.work
@@ -73,10 +73,10 @@ impl Crowd {
     }
 }
 
-/// How many of [`SILENT`] connections on which nothing is said are still open after this time.
+/// Returns how many of [`SILENT`] connections without any traffic are still open after this time.
 ///
 /// # Errors
-/// Nobody listens.
+/// Nothing listens there.
 pub fn left_open(target: &Target, time: Duration) -> Result<usize> {
     let began = Instant::now();
     let mut open = (0..SILENT)
@@ -89,7 +89,7 @@ pub fn left_open(target: &Target, time: Duration) -> Result<usize> {
     Ok(open.len())
 }
 
-/// One of its connections.
+/// Opens one of the connections.
 struct Member(TcpStream);
 
 impl Member {

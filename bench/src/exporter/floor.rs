@@ -1,4 +1,4 @@
-//! What reading the files of a scrape costs in CPU time without an exporter: no scrape that reads them all can be cheaper.
+//! The CPU time needed to read the files of a scrape without an exporter. No scrape that reads all of them can be cheaper.
 
 use std::{fs::File, io::Read, os::unix::fs::FileExt, path::PathBuf, time::Duration};
 
@@ -8,10 +8,10 @@ use rustix::time::{ClockId, clock_gettime};
 /// Larger than any file of a usual host.
 const BUFFER: usize = 1024 * 1024;
 
-/// Each pass opens every file, reads it to its end and closes it.
+/// Opens, reads and closes every file in each pass.
 ///
 /// # Errors
-/// A file cannot be opened any more. One that the kernel does not let us read has cost its call all the same.
+/// A file can no longer be opened. A file that the kernel does not let us read still counts with its system call.
 pub fn open_read_close(files: &[PathBuf], passes: usize) -> Result<Vec<Duration>> {
     let mut buffer = vec![0; BUFFER];
     (0..passes)
@@ -27,10 +27,10 @@ pub fn open_read_close(files: &[PathBuf], passes: usize) -> Result<Vec<Duration>
         .collect()
 }
 
-/// Each pass reads every file again from its beginning.
+/// Reads every file again from its beginning in each pass.
 ///
 /// # Errors
-/// As [`open_read_close`].
+/// See [`open_read_close`].
 pub fn kept_open(files: &[PathBuf], passes: usize) -> Result<Vec<Duration>> {
     let mut buffer = vec![0; BUFFER];
     let opened = files
@@ -50,7 +50,7 @@ pub fn kept_open(files: &[PathBuf], passes: usize) -> Result<Vec<Duration>> {
     Ok(std::iter::repeat_with(pass).take(passes).collect())
 }
 
-/// The CPU time of this thread: who else runs on the machine does not count.
+/// Returns the CPU time of this thread, which does not depend on other programs on the machine.
 fn cpu() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A Kubernetes node full of pods: for each pod a veth pair on a bridge in a network namespace with its own sysfs, and two
+//! A Kubernetes node full of pods. Each pod has a veth pair on a bridge in a network namespace with its own sysfs, and two
 //! tmpfs and an overlay on this host, so that both exporters read the kernel's own files and tables.
 
 use std::{fmt::Write, path::Path, process::Command};
@@ -9,25 +9,25 @@ use testbed::{host::network::Network, process::output};
 
 /// Volumes with the credentials and the configuration of a pod.
 const TMPFS_OF_A_POD: usize = 2;
-/// Commands for one call of `ip`.
+/// Maximum number of commands in one call of `ip`.
 const BATCH: usize = 50;
 
-/// The node, which ends when this is dropped.
+/// The node, which is removed when this is dropped.
 pub struct KubernetesNode {
     network: Network,
-    /// Where the other ends of the pairs are.
+    /// The namespace with the other ends of the pairs.
     _pods_network: Network,
     _mounts: Mounts,
     pods: usize,
 }
 
 impl KubernetesNode {
-    /// Makes the devices and mounts of so many pods.
+    /// Creates the devices and mounts of this many pods.
     ///
     /// # Errors
     /// This process is not root, or the kernel refused one of them.
     pub fn new(pods: usize) -> Result<Self> {
-        // A namespace sees those that were there before it.
+        // A namespace contains the mounts that existed when it was created.
         let mounts = Mounts::new(pods)?;
         let pods_network = Network::new("bench-pods")?;
         let network = Network::new("bench-node")?;
@@ -54,18 +54,18 @@ impl KubernetesNode {
         })
     }
 
-    /// Where the exporters run.
+    /// The network namespace in which the exporters run.
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Whether a scrape shows all devices and mounts: two that read different nodes must not be compared.
+    /// Checks that a scrape shows all devices and mounts, because measurements of different nodes must not be compared.
     ///
     /// # Errors
-    /// Names what has too few samples, or the collector that failed.
+    /// Names the family that has too few samples, or the collector that failed.
     pub fn check(&self, scrape: &str) -> Result<()> {
         let samples = |start: &str| scrape.lines().filter(|it| it.starts_with(start)).count();
-        // The pairs, the bridge and the loopback.
+        // The pairs, the bridge and the loopback device.
         let devices = self.pods + 2;
         for family in [
             "node_network_mtu_bytes{",
@@ -94,7 +94,7 @@ impl KubernetesNode {
     }
 }
 
-/// The mounts of pods. They are this host's, because both exporters show the mounts of its first process.
+/// The mounts of the pods. They belong to this host, because both exporters show the mounts of its first process.
 struct Mounts {
     folder: TempDir,
 }
@@ -112,7 +112,7 @@ impl Mounts {
 
 impl Drop for Mounts {
     fn drop(&mut self) {
-        // All others are below it.
+        // All other mounts are below this one.
         let _ = output(Command::new("umount").arg("--lazy").arg(self.folder.path()));
     }
 }

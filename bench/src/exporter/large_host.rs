@@ -1,4 +1,4 @@
-//! What makes an exporter read a made-up host.
+//! The flags that make an exporter read a made-up host.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use testbed::comparison::large_host::LargeHost;
 
 use super::{collectors::only, table::Side};
 
-/// Those that read nothing but the folder.
+/// The collectors that read only files in the folder.
 const COLLECTORS: [&str; 11] = [
     "cpu",
     "cpufreq",
@@ -21,7 +21,7 @@ const COLLECTORS: [&str; 11] = [
     "vmstat",
 ];
 
-/// What makes an exporter read it, with those of the collectors that can.
+/// Returns the flags that make an exporter read the folder, with the collectors that support it.
 pub fn flags(host: &LargeHost, collectors: &BTreeSet<String>, side: Side) -> Vec<String> {
     let able = collectors
         .iter()
@@ -37,7 +37,7 @@ pub fn flags(host: &LargeHost, collectors: &BTreeSet<String>, side: Side) -> Vec
         flags.push(format!("--path.{flag}={}", path.display()));
     }
     if side == Side::Theirs {
-        // It would ask the kernel of the real host, past the folder.
+        // This would read from the kernel of the real host instead of the folder.
         flags.push("--no-collector.netdev.netlink".to_owned());
     }
     flags

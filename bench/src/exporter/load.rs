@@ -1,4 +1,4 @@
-//! Scrapers of several kinds, and a stranger.
+//! Scrapers of several kinds, and an unauthenticated client.
 
 use std::{
     sync::{
@@ -14,33 +14,33 @@ use anyhow::{Result, anyhow, ensure};
 use super::client::{Connection, Target};
 use testbed::wait::wait_until;
 
-/// Within this time a changed password should be taken up.
+/// A changed password must take effect within this time.
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// How a scraper connects.
 #[derive(Clone, Copy)]
 pub enum Connections {
-    /// One, on which all scrapes run.
+    /// Over one connection for all scrapes.
     Kept {
-        /// Compressed.
+        /// The same, with compression.
         gzip: bool,
     },
-    /// One for each scrape, whose handshake is part of what is measured.
+    /// Over a new connection for each scrape, whose handshake is part of the measurement.
     Fresh,
 }
 
-/// Scrapes that follow each other, and how long each took.
+/// Scrapes in sequence, and returns the duration of each scrape.
 ///
 /// # Errors
-/// One failed.
+/// A scrape failed.
 pub fn scrape(target: &Target, scrapes: usize, connections: Connections) -> Result<Vec<Duration>> {
     paced(target, scrapes, connections, Duration::ZERO)
 }
 
-/// As [`scrape`], with a pause before each.
+/// Like [`scrape`], with a pause before each scrape.
 ///
 /// # Errors
-/// One failed.
+/// A scrape failed.
 pub fn paced(
     target: &Target,
     scrapes: usize,
@@ -64,10 +64,10 @@ pub fn paced(
         .collect()
 }
 
-/// As many scrapers as there are, without a pause; returns how many scrapes they made.
+/// Runs this many scrapers without pauses, and returns the number of their scrapes.
 ///
 /// # Errors
-/// One failed.
+/// A scrape failed.
 pub fn busy(target: &Target, scrapers: usize, time: Duration) -> Result<usize> {
     let end = Instant::now() + time;
     let scraper = |target: Target| {
@@ -90,24 +90,24 @@ pub fn busy(target: &Target, scrapers: usize, time: Duration) -> Result<usize> {
     })
 }
 
-/// One scrape.
+/// Makes one scrape.
 ///
 /// # Errors
-/// It failed, or is not compressed as it was asked for.
+/// The scrape failed, or the response is not compressed as requested.
 pub fn good(connection: &mut Connection, gzip: bool) -> Result<()> {
     let answer = connection.get(gzip)?;
     ensure!(answer.status == 200, "a scrape got HTTP {}", answer.status);
     ensure!(
         answer.body.starts_with(&[0x1f, 0x8b]) == gzip,
-        "what came is not compressed as it was asked for"
+        "the response is not compressed as requested"
     );
     Ok(())
 }
 
-/// Scrapes until the password is refused, which it should be soon after it was changed.
+/// Scrapes until the password is refused, which must happen soon after the password was changed.
 ///
 /// # Errors
-/// It still works after half a minute.
+/// The password still works after half a minute.
 pub fn until_refused(target: &Target) -> Result<()> {
     wait_until("the old password to be refused", FORGOTTEN, || {
         let status = target.connect()?.get(false)?.status;
@@ -115,18 +115,18 @@ pub fn until_refused(target: &Target) -> Result<()> {
     })
 }
 
-/// Someone who tries one password after the other, each once, so that no memory of what was tried helps.
-pub struct Stranger {
+/// An unauthenticated client that tries one password after another, each of them once, so that caching does not help.
+pub struct PasswordGuesser {
     began: Instant,
     stop: Arc<AtomicBool>,
     work: JoinHandle<Result<u64>>,
 }
 
-impl Stranger {
-    /// Starts it and returns when it has been refused for the first time.
+impl PasswordGuesser {
+    /// Starts the client and returns when it has been refused for the first time.
     ///
     /// # Errors
-    /// It was let in, or nobody listens.
+    /// A wrong password was accepted, or nothing listens there.
     pub fn start(target: &Target) -> Result<Self> {
         let target = target.clone();
         let began = Instant::now();
@@ -144,24 +144,24 @@ impl Stranger {
         Ok(Self { began, stop, work })
     }
 
-    /// Ends it and returns how often it tried in a second.
+    /// Stops the client and returns how many passwords it tried per second.
     ///
     /// # Errors
-    /// It was let in.
+    /// A wrong password was accepted.
     pub fn stop(self) -> Result<f64> {
         self.stop.store(true, Ordering::Relaxed);
         let tries = self
             .work
             .join()
-            .map_err(|_| anyhow!("the stranger panicked"))??;
+            .map_err(|_| anyhow!("the password guesser panicked"))??;
         Ok(tries as f64 / self.began.elapsed().as_secs_f64())
     }
 }
 
-/// Tries a password that was not tried before, and returns the connection where the exporter leaves it open.
+/// Tries a new password, and returns the connection if the exporter leaves it open.
 ///
 /// # Errors
-/// It was let in, or nobody listens.
+/// A wrong password was accepted, or nothing listens there.
 pub fn attempt(
     target: &Target,
     kept: Option<Connection>,
@@ -173,6 +173,6 @@ pub fn attempt(
     };
     connection.authorize(&format!("guess {number}"));
     let answer = connection.get(false)?;
-    ensure!(answer.status != 200, "a wrong password was let in");
+    ensure!(answer.status != 200, "a wrong password was accepted");
     Ok((!answer.last).then_some(connection))
 }

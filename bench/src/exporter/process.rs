@@ -1,4 +1,4 @@
-//! An exporter that runs, and what the kernel says of it.
+//! A running exporter, and what the kernel reports about its process.
 
 use std::{
     fs,
@@ -19,12 +19,12 @@ use testbed::{
 
 /// How long an exporter may take until it listens.
 const START: Duration = Duration::from_secs(30);
-/// How exactly the start is seen.
+/// The resolution with which the start is measured.
 const STEP: Duration = Duration::from_millis(1);
-/// What procfs counts CPU time in, whatever the kernel's own tick.
+/// The unit of CPU time in procfs, independent of the kernel's own tick.
 const TICK: Duration = Duration::from_millis(10);
 
-/// It ends when this is dropped.
+/// A running exporter. The process is stopped when this is dropped.
 pub struct Process {
     process: process::Process,
     port: u16,
@@ -32,10 +32,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it on a free port of 127.0.0.1 and waits until it listens.
+    /// Starts an exporter on a free port of 127.0.0.1 and waits until it listens.
     ///
     /// # Errors
-    /// It does not: holds what it said.
+    /// It does not listen. The error contains its output.
     pub fn start(binary: &Path, web: &Web, flags: &[String]) -> Result<Self> {
         let port = free_port()?;
         let mut command = Command::new(binary);
@@ -45,7 +45,7 @@ impl Process {
             .args(flags);
         let began = Instant::now();
         let mut process = process::Process::spawn(&mut command)?;
-        // Not by the common wait, which is too coarse for a time that is measured.
+        // The common wait is too coarse for a duration that is measured.
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             process.check()?;
             if began.elapsed() > START {
@@ -60,10 +60,10 @@ impl Process {
         })
     }
 
-    /// Starts it in a network namespace, with a port of 127.0.0.1 here.
+    /// Starts an exporter in a network namespace, with a port of 127.0.0.1 there.
     ///
     /// # Errors
-    /// The program is not there.
+    /// The program does not exist.
     pub fn start_in(network: &Network, binary: &Path, web: &Web, flags: &[String]) -> Result<Self> {
         let configuration = configuration(web);
         let flags = flags.iter().map(String::as_str);
@@ -77,72 +77,72 @@ impl Process {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// How long ago it was started.
+    /// The time since it was started.
     pub fn age(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// Its number.
+    /// The process ID.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// What it has written.
+    /// The output of the process.
     ///
     /// # Errors
-    /// That cannot be read.
+    /// The output cannot be read.
     pub fn log(&self) -> Result<String> {
         self.process.log()
     }
 
-    /// Its resident memory in bytes.
+    /// The resident memory in bytes.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn rss(&self) -> Result<u64> {
         Ok(self.status("VmRSS:")? * 1024)
     }
 
-    /// How many threads it has.
+    /// The number of threads.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn threads(&self) -> Result<u64> {
         self.status("Threads:")
     }
 
-    /// How many descriptors it holds.
+    /// The number of open file descriptors.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn descriptors(&self) -> Result<u64> {
         let listed = fs::read_dir(format!("/proc/{}/fd", self.id()))?;
         Ok(listed.count() as u64)
     }
 
-    /// The CPU time that it has used so far, in user mode and in the kernel.
+    /// The CPU time used so far, in user mode and in the kernel.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn cpu(&self) -> Result<Duration> {
         ticks(&self.read("stat")?)
             .map(|ticks| TICK * ticks)
             .context("/proc/PID/stat has no utime and stime")
     }
 
-    /// The files of procfs and sysfs that it holds open: those that it reads at every scrape.
+    /// The files of procfs and sysfs that the process keeps open and reads at every scrape.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn kernel_files(&self) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(format!("/proc/{}/fd", self.id()))? {
-            // A connection may end in between.
+            // A connection may be closed in the meantime.
             let Ok(file) = fs::read_link(entry?.path()) else {
                 continue;
             };
@@ -175,7 +175,8 @@ fn configuration(web: &Web) -> String {
     format!("--web.config.file={}", web.file().display())
 }
 
-/// utime and stime, the 14th and the 15th field. The second is the program's name in parentheses and may hold anything.
+/// utime and stime are the 14th and 15th field. The second field is the program's name in parentheses, which may contain
+/// anything.
 fn ticks(stat: &str) -> Option<u32> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);

@@ -1,4 +1,4 @@
-//! How many system calls a scrape makes.
+//! The number of system calls of a scrape.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use testbed::{paths::find_program, wait::wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// All that the process makes while `work` runs, in all its threads.
+/// Counts the system calls of all threads of the process while `work` runs.
 ///
 /// # Errors
-/// `strace` may not trace it, or `work` failed.
+/// `strace` is not allowed to trace the process, or `work` failed.
 pub fn during(process: &Process, work: impl FnOnce() -> Result<()>) -> Result<u64> {
     let table = NamedTempFile::new()?;
     let said = NamedTempFile::new()?;

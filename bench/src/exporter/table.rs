@@ -1,10 +1,10 @@
-//! The figures, side by side, and their ratios.
+//! The figures of both exporters side by side, and their ratios.
 
 use std::{fmt, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-/// Whose figure.
+/// The program that a figure belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Ours,
@@ -20,7 +20,7 @@ impl fmt::Display for Side {
     }
 }
 
-/// What a figure counts.
+/// The quantity that a figure measures.
 #[derive(Clone, Copy)]
 pub enum Unit {
     Milliseconds,
@@ -40,10 +40,10 @@ impl Unit {
     }
 }
 
-/// What the floors are floors of.
+/// The cases that the floors are compared with.
 const FLOOR_OF: &str = "cpu_per_scrape";
 
-/// All figures, in the order in which they came first.
+/// All figures, in the order in which they were first recorded.
 #[derive(Default)]
 pub struct Figures {
     cases: Vec<Case>,
@@ -58,19 +58,19 @@ struct Case {
     theirs: Vec<f64>,
 }
 
-/// What one of a case's values stands for.
+/// What one value of a case represents.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// A round.
+    /// One round.
     Round,
-    /// A scrape: of these there are enough for a tail.
+    /// One scrape; there are enough of them for a percentile.
     Scrape,
-    /// A round's sum, divided by its scrapes. The kernel counts CPU time in hundredths of seconds, too coarsely for the
-    /// scrapes of one round, so the mean is taken over all of them.
+    /// The total of a round, divided by its scrapes. The kernel counts CPU time in hundredths of a second, which is too
+    /// coarse for the scrapes of one round, so the mean over all of them is used.
     Mean,
 }
 
-/// What the files alone cost.
+/// What reading the files alone costs.
 struct Floor {
     name: &'static str,
     files: usize,
@@ -79,35 +79,35 @@ struct Floor {
 
 #[derive(Clone, Copy)]
 struct Summary {
-    /// The median, or the mean where that is better.
+    /// The median, or the mean if that is more precise.
     middle: f64,
     p99: Option<f64>,
 }
 
 impl Figures {
-    /// The figure of one round.
+    /// Records a figure of one round.
     pub fn add(&mut self, name: &str, unit: Unit, side: Side, value: f64) {
         self.record(name, unit, Kind::Round, side, [value]);
     }
 
-    /// The resident memory in a round, in bytes.
+    /// Records the resident memory in a round, in bytes.
     pub fn rss(&mut self, name: &str, side: Side, bytes: u64) {
         self.add(name, Unit::Megabytes, side, bytes as f64 / 1e6);
     }
 
-    /// How long each scrape of a round took.
+    /// Records the duration of each scrape of a round.
     pub fn times(&mut self, name: &str, side: Side, took: impl IntoIterator<Item = Duration>) {
         let values = took.into_iter().map(milliseconds);
         self.record(name, Unit::Milliseconds, Kind::Scrape, side, values);
     }
 
-    /// The CPU time of all scrapes of a round.
+    /// Records the CPU time of all scrapes of a round.
     pub fn cost(&mut self, name: &str, side: Side, cpu: Duration, scrapes: usize) {
         let value = milliseconds(cpu) / scrapes as f64;
         self.record(name, Unit::Milliseconds, Kind::Mean, side, [value]);
     }
 
-    /// How long each pass over the files took.
+    /// Records the duration of each pass over the files.
     pub fn floor(&mut self, name: &'static str, files: usize, passes: Vec<Duration>) {
         let passes: Vec<f64> = passes.into_iter().map(milliseconds).collect();
         self.floors.push(Floor {
@@ -117,7 +117,7 @@ impl Figures {
         });
     }
 
-    /// One line for each case. A ratio is ours to node_exporter's, or a scrape of ours to a floor.
+    /// Formats one line per case. A ratio compares ours with node_exporter's, or a scrape of ours with a floor.
     pub fn table(&self) -> String {
         let row = |cells: [&str; 8]| {
             let [
@@ -177,7 +177,7 @@ impl Figures {
         table
     }
 
-    /// The same for programs: `cases`, `ratio` and `floor`, with times in milliseconds and sizes in megabytes.
+    /// Formats the same for programs: `cases`, `ratio` and `floor`, with times in milliseconds and sizes in megabytes.
     pub fn json(&self) -> Value {
         let (mut cases, mut all_ratios, mut floors) = (Map::new(), Map::new(), Map::new());
         for case in &self.cases {
@@ -207,7 +207,7 @@ impl Figures {
         json!({"cases": cases, "ratio": all_ratios, "floor": floors})
     }
 
-    /// How many times as much a scrape of ours costs as its files alone.
+    /// Returns the cost of a scrape of ours as a multiple of the cost of reading its files.
     fn above(&self, floor: &Floor) -> Option<f64> {
         let case = self.cases.iter().find(|case| case.name == FLOOR_OF)?;
         let (ours, _) = case.summaries();
@@ -266,7 +266,7 @@ fn summary(kind: Kind, values: &[f64]) -> Summary {
     Summary { middle, p99 }
 }
 
-/// The smallest value that as many percent of all do not exceed.
+/// Returns the smallest value that the given percentage of all values does not exceed.
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted
@@ -288,7 +288,7 @@ fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// With as many digits as mean something.
+/// Formats a number with its significant digits.
 fn number(value: Option<f64>) -> String {
     match value {
         None => String::new(),

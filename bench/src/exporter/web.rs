@@ -1,4 +1,4 @@
-//! The web configuration that both exporters get: TLS and one user.
+//! The web configuration of both exporters: TLS and one user.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -18,7 +18,7 @@ pub struct Web {
 }
 
 impl Web {
-    /// A new certificate, and a hash of the usual cost.
+    /// Creates a new certificate, and a hash of the usual cost.
     ///
     /// # Errors
     /// The folder cannot be written, or `htpasswd` is missing.
@@ -38,7 +38,7 @@ impl Web {
         Ok(web)
     }
 
-    /// Puts a configuration with another password in the place of the present one.
+    /// Replaces the configuration by one with another password.
     ///
     /// # Errors
     /// The folder cannot be written, or `htpasswd` is missing.
@@ -57,15 +57,15 @@ impl Web {
         Ok(())
     }
 
-    /// The configuration's file.
+    /// The path of the configuration.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("web.yml")
     }
 
-    /// An exporter on this port of 127.0.0.1 that was started with it, asked with the present password.
+    /// Returns a client with the present password for an exporter on this port of 127.0.0.1.
     ///
     /// # Errors
-    /// The certificate is not one to trust.
+    /// The certificate cannot be used as a trust anchor.
     pub fn target(&self, port: u16) -> Result<Target> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone())?;

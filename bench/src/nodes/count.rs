@@ -1,4 +1,4 @@
-//! How many scrapes there should have been, how many there were, and how many failed: from Prometheus' raw samples.
+//! Counts the scrapes that should have happened, those that did, and those that failed, from Prometheus' raw samples.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use testbed::prometheus::{query, query_raw};
 
-/// When the count began.
+/// The start of a count.
 pub struct Clock {
     began: SystemTime,
     since: Instant,
 }
 
 impl Clock {
-    /// It begins now.
+    /// Starts to count now.
     pub fn start() -> Self {
         Self {
             began: SystemTime::now(),
@@ -22,25 +22,25 @@ impl Clock {
         }
     }
 
-    /// Seconds since then.
+    /// Seconds since the start.
     pub fn seconds(&self) -> u64 {
         self.since.elapsed().as_secs()
     }
 }
 
-/// What was counted, of all nodes together.
+/// The result of a count, for all nodes together.
 pub struct Count {
-    /// Nodes times seconds.
+    /// The number of nodes times seconds.
     pub expected: u64,
-    /// Samples of `up`, good and bad.
+    /// Samples of `up`, successful and failed.
     pub scrapes: u64,
     bad: u64,
     nodes: u64,
 }
 
 impl Count {
-    /// Failed scrapes, and those that are missing: a target that vanished was not scraped. One at either end of the time
-    /// may fall out of it for each node.
+    /// Returns the number of failed and missing scrapes, because a target that vanished was not scraped. One scrape per
+    /// node may fall outside the period at either end.
     pub fn failed(&self) -> u64 {
         let missing = self.expected.saturating_sub(self.scrapes);
         self.bad + missing.saturating_sub(2 * self.nodes)
@@ -54,20 +54,20 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// The one that answers here, and how many nodes it scrapes.
+    /// Returns the Prometheus that runs in this cluster and scrapes this many nodes.
     pub fn at(address: String, nodes: u8) -> Self {
         Self { address, nodes }
     }
 
-    /// How many targets are up.
+    /// Returns how many targets are up.
     ///
     /// # Errors
-    /// Prometheus does not answer; so for all functions here.
+    /// Prometheus does not answer. The same applies to all functions here.
     pub fn up(&self) -> Result<usize> {
         Ok(query(&self.address, "up == 1")?.len())
     }
 
-    /// Counts the scrapes since the clock began.
+    /// Counts the scrapes since the start.
     pub fn count(&self, clock: &Clock) -> Result<Count> {
         let seconds = clock.seconds();
         let (mut scrapes, mut bad) = (0, 0);
@@ -85,7 +85,7 @@ impl Prometheus {
         })
     }
 
-    /// Every series of a metric, with its samples since the clock began.
+    /// Returns every series of a metric, with its samples since the start.
     pub fn samples(&self, metric: &str, clock: &Clock) -> Result<Vec<Samples>> {
         let began = clock.began.duration_since(UNIX_EPOCH)?.as_secs_f64();
         let range = format!("{metric}[{}s]", clock.seconds() + 1);

@@ -1,5 +1,5 @@
-//! A client that reads the very files that Prometheus reads, as late as they are, and makes a new connection each time:
-//! a kept one would not notice a certificate that does not verify.
+//! A client that reads the files that Prometheus reads, with the same delay, and opens a new connection for each request. A
+//! kept connection would not notice a certificate that cannot be verified.
 
 use std::{
     fs,
@@ -25,25 +25,25 @@ use testbed::{
 const PORT: u16 = 9100;
 const EVERY: Duration = Duration::from_secs(1);
 
-/// The client, at work.
+/// The running client.
 pub struct Fresh {
     stop: Arc<AtomicBool>,
     work: JoinHandle<Tally>,
 }
 
-/// What it counted.
+/// The counters of the client.
 #[derive(Default)]
 pub struct Tally {
-    /// Requests, each with a handshake of its own.
+    /// Requests, each with its own handshake.
     pub handshakes: u64,
-    /// Those that did not end in 200.
+    /// Requests that did not return 200.
     pub failed: u64,
 }
 
-/// Starts it: one request to each node a second.
+/// Starts the client: one request per second to each node.
 ///
 /// # Errors
-/// Prometheus' mount cannot be found.
+/// The mount of Prometheus cannot be found.
 pub fn start(cluster: &Cluster) -> Result<Fresh> {
     let mount = mount(cluster)?;
     let nodes: Vec<Ipv4Addr> = cluster.nodes().iter().map(|node| node.address).collect();
@@ -68,10 +68,10 @@ pub fn start(cluster: &Cluster) -> Result<Fresh> {
 }
 
 impl Fresh {
-    /// Ends it.
+    /// Stops the client.
     ///
     /// # Errors
-    /// It has ended by itself.
+    /// It had already ended.
     pub fn stop(self) -> Result<Tally> {
         self.stop.store(true, Ordering::Relaxed);
         self.work
@@ -80,7 +80,7 @@ impl Fresh {
     }
 }
 
-/// Where the kubelet of Prometheus' node keeps the Secret, seen from here.
+/// The folder in which the kubelet of Prometheus' node keeps the Secret, as seen from here.
 fn mount(cluster: &Cluster) -> Result<PathBuf> {
     let pod = prometheus::pod(&cluster.kubectl(NAMESPACE))?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -101,18 +101,18 @@ fn mount(cluster: &Cluster) -> Result<PathBuf> {
 }
 
 fn ask(mount: &Path, node: Ipv4Addr) -> Result<()> {
-    // Resolved once: all files are of one version, which is kept while it is the newest.
+    // Resolved once, so that all files are of one version, which is kept as long as it is the newest.
     let version = mount.join(fs::read_link(mount.join("..data"))?);
     let read = |name: &str| fs::read_to_string(version.join(name));
     let (Ok(authorities), Ok(password), Ok(username)) =
         (read("ca.crt"), read("password"), read("username"))
     else {
-        // A newer version took its place in this very moment.
+        // A newer version replaced it at this moment.
         return ask(mount, node);
     };
     let pair = match (read("client.crt"), read("client.key")) {
         (Ok(certificate), Ok(key)) => format!("{certificate}{key}"),
-        // None is asked for, or a newer version has come, and the request fails or not by what is there.
+        // The file is not needed, or a newer version has replaced it; the request then shows whether the rest works.
         _ => String::new(),
     };
     let (trusted, presented) = (file(&authorities)?, file(&pair)?);

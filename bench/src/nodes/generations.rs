@@ -10,7 +10,7 @@ pub struct Generations {
     pub serial: Value,
     /// The generation of the CA that signs.
     pub authority: u64,
-    /// The generation of the password that scrapers get.
+    /// The generation of the password that scrapers receive.
     pub password: u64,
 }
 
@@ -18,7 +18,7 @@ impl Generations {
     /// Reads the generations in a status.
     ///
     /// # Errors
-    /// There are none yet.
+    /// The status has no generations yet.
     pub fn of(status: &Value) -> Result<Self> {
         let number = |value: &Value| value.as_u64().context("no generation in the status");
         Ok(Self {
@@ -28,7 +28,7 @@ impl Generations {
         })
     }
 
-    /// Whether everything in a list of subjects, separated by commas, is newer than before.
+    /// Whether every subject in a comma-separated list is newer than before.
     pub fn moved(&self, before: &Self, subjects: &str) -> bool {
         let asked = |word| subjects.split(',').any(|part| part == word);
         (!asked("certificate") || self.serial != before.serial)

@@ -1,4 +1,4 @@
-//! Rotations on request, each with chance against it: the operator is killed, a generated Secret is deleted.
+//! Rotations on request with random disturbances: the operator is killed, or a generated Secret is deleted.
 
 use std::{thread, time::Duration};
 
@@ -12,12 +12,12 @@ use testbed::{
 
 use crate::nodes::generations::Generations;
 
-/// What is asked for, in turn.
+/// The rotations that are requested, in turn.
 const SUBJECTS: [&str; 4] = ["certificate", "ca", "password", "ca,password"];
-/// What may be deleted, one at a time.
+/// The Secrets that may be deleted, one at a time.
 const SECRETS: [&str; 3] = ["nodes-server", "nodes-scrape", "nodes-state"];
 
-/// Rotates, and disturbs.
+/// Requests rotations and disturbs them.
 pub struct Chaos {
     kubectl: Kubectl,
     dice: Dice,
@@ -29,7 +29,7 @@ pub struct Chaos {
 }
 
 impl Chaos {
-    /// Nothing has happened yet.
+    /// Creates an instance that has not done anything yet.
     pub fn new(cluster: &Cluster, dice: Dice, lag: u16) -> Self {
         Self {
             kubectl: cluster.kubectl(NAMESPACE),
@@ -40,12 +40,12 @@ impl Chaos {
         }
     }
 
-    /// What the next rotation is, for people.
+    /// Describes the next rotation.
     pub fn announce(&self, index: u32, all: u32) -> String {
         format!("rotation {} of {all}: {}", index + 1, subject(index))
     }
 
-    /// Asks for a rotation, disturbs it, and waits for its end.
+    /// Requests a rotation, disturbs it, and waits for its end.
     ///
     /// # Errors
     /// It does not end.
@@ -68,7 +68,7 @@ impl Chaos {
         })
     }
 
-    /// Kills and deletes at moments of chance, from before the first write to after the last stage.
+    /// Kills and deletes at random moments, from before the first write until after the last stage.
     fn disturb(&mut self) -> Result<()> {
         for _ in 0..self.dice.below(3) {
             let moment = self
@@ -113,16 +113,16 @@ fn subject(index: u32) -> &'static str {
     SUBJECTS.get(turn).copied().unwrap_or("certificate")
 }
 
-/// Chance that can be repeated: xorshift, of which nothing secret depends.
+/// Repeatable random numbers (xorshift); nothing secret depends on them.
 pub struct Dice(u64);
 
 impl Dice {
-    /// The chance of a seed.
+    /// Creates the generator with a seed.
     pub fn of(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

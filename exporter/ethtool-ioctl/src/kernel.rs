@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn behind_the_memory_lies_a_page_that_nobody_can_touch() {
+    fn the_memory_ends_with_an_inaccessible_page() {
         let mut memory = Memory::new(1).unwrap();
         assert_eq!(memory.bytes(), vec![0; page_size()]);
         memory.bytes_mut().fill(1);

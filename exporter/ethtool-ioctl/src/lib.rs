@@ -1,9 +1,9 @@
-//! What network drivers tell of themselves and count, through `ioctl(2)` with `SIOCETHTOOL`.
+//! Information and statistics of network drivers, through `ioctl(2)` with `SIOCETHTOOL`.
 //!
-//! The names and layouts are those of `linux/ethtool.h`. Netlink has most of it as well, but neither what a driver counts by
-//! names of its own nor the versions of its firmware. The kernel answers for the network namespace of this process.
+//! The names and layouts are those of `linux/ethtool.h`. Netlink has most of it as well, except driver-specific counters
+//! and the versions of the firmware. The kernel answers for the network namespace of this process.
 //!
-//! The module `kernel` has all that is unsafe; here is only what the bytes mean.
+//! The module `kernel` contains all unsafe code; this file only interprets the bytes.
 
 #[allow(unsafe_code)]
 mod kernel;
@@ -22,58 +22,58 @@ const GET_DRIVER: u32 = 0x03;
 const GET_STRINGS: u32 = 0x1b;
 /// `ETHTOOL_GSTATS`
 const GET_STATISTICS: u32 = 0x1d;
-/// `ETH_SS_STATS`: the names of what is counted.
+/// `ETH_SS_STATS`: the names of the counters.
 const NAMES_OF_STATISTICS: u32 = 1;
 
 /// `ETH_GSTRING_LEN`
 const NAME: usize = 32;
-/// More than any driver counts; also the limit of the library that node_exporter uses.
+/// More than any driver has; also the limit of the library that node_exporter uses.
 const MOST: u32 = 32_768;
-/// Of `struct ethtool_gstrings`, in front of the names.
+/// The header of `struct ethtool_gstrings`, before the names.
 const BEFORE_NAMES: usize = 12;
-/// Of `struct ethtool_stats`, in front of the values.
+/// The header of `struct ethtool_stats`, before the values.
 const BEFORE_VALUES: usize = 8;
-/// The longest of the requests of fixed length, `struct ethtool_drvinfo`, and a little more.
+/// Slightly more than the largest request of fixed length, `struct ethtool_drvinfo`.
 const FIXED: usize = 256;
-/// Queues come and go, and their counters with them: so often names and values are asked for until they fit.
+/// Queues and their counters may come and go. This is how often names and values are requested until they match.
 const TRIES: u32 = 3;
 
-/// The way to the drivers, and the memory that they answer into.
+/// The socket for the requests, and the memory for the answers.
 #[derive(Debug)]
 pub struct Ethtool {
     socket: OwnedFd,
     memory: Memory,
 }
 
-/// `struct ethtool_drvinfo`, whose texts are the driver's own and need not be UTF-8.
+/// `struct ethtool_drvinfo`, whose texts come from the driver and need not be UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Driver {
     /// The driver's name.
     pub name: Vec<u8>,
-    /// The driver's version, mostly the kernel's.
+    /// The driver's version, which is usually that of the kernel.
     pub version: Vec<u8>,
     /// Version of the firmware.
     pub firmware_version: Vec<u8>,
     /// Version of the expansion ROM.
     pub expansion_rom_version: Vec<u8>,
-    /// Where the device is on its bus.
+    /// The location of the device on its bus.
     pub bus: Vec<u8>,
-    /// How much it counts.
+    /// The number of its counters.
     statistics: u32,
 }
 
 /// `struct ethtool_cmd`: bits of `enum ethtool_link_mode_bit_indices`, of which it holds the first 32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// What the device could do.
+    /// The capabilities of the device.
     pub supported: u32,
-    /// What it offers to the other side.
+    /// What it advertises to the link partner.
     pub advertised: u32,
-    /// 1 where both sides negotiate, 0 where not.
+    /// 1 if autonegotiation is enabled, otherwise 0.
     pub autonegotiation: u8,
 }
 
-/// A counter's name, as the driver writes it, and its value.
+/// A counter's name, as given by the driver, and its value.
 pub type Statistic = (Vec<u8>, u64);
 
 impl Ethtool {
@@ -81,12 +81,12 @@ impl Ethtool {
     ///
     /// # Errors
     ///
-    /// The kernel has neither IPv4 nor netlink, or gives no memory.
+    /// The kernel has neither IPv4 nor netlink, or no memory is available.
     pub fn open() -> io::Result<Self> {
         let datagrams = |family, protocol| {
             socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, protocol)
         };
-        // Any socket does: the request is about a device and not about it.
+        // Any socket works, because the request is about a device.
         let socket = datagrams(AddressFamily::INET, None)
             .or_else(|_| datagrams(AddressFamily::NETLINK, Some(netlink::GENERIC)))?;
         Ok(Self {
@@ -95,36 +95,37 @@ impl Ethtool {
         })
     }
 
-    /// The device's driver.
+    /// Returns information about the device's driver.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] where the driver does not tell; the device has gone, or the name cannot be one.
+    /// [`io::ErrorKind::Unsupported`] if the driver has no such information; the device has disappeared, or the name is
+    /// invalid.
     pub fn driver(&mut self, device: &[u8]) -> io::Result<Driver> {
         self.ask(device, &[GET_DRIVER])?;
         Driver::read(self.memory.bytes()).ok_or_else(cut_off)
     }
 
-    /// The device's link.
+    /// Returns the settings of the device's link.
     ///
     /// # Errors
     ///
-    /// As of [`Ethtool::driver`].
+    /// See [`Ethtool::driver`].
     pub fn link(&mut self, device: &[u8]) -> io::Result<Link> {
         self.ask(device, &[GET_SETTINGS])?;
         Link::read(self.memory.bytes()).ok_or_else(cut_off)
     }
 
-    /// All that the driver counts, in its order. Names may be empty, and may stand there twice.
+    /// Returns all counters of the driver, in its order. Names may be empty or duplicate.
     ///
     /// # Errors
     ///
-    /// As of [`Ethtool::driver`]; or there is too much, or it changes all the time.
+    /// See [`Ethtool::driver`]; or there are too many counters, or they keep changing.
     pub fn statistics(&mut self, device: &[u8]) -> io::Result<Vec<Statistic>> {
         for _ in 0..TRIES {
             let count = self.driver(device)?.statistics;
             if count > MOST {
-                let text = format!("{count} counters, of which at most {MOST} are read");
+                let text = format!("it reports {count} counters, more than the maximum of {MOST}");
                 return Err(io::Error::other(text));
             }
             self.ask(device, &[GET_STRINGS, NAMES_OF_STATISTICS, count])?;
@@ -135,13 +136,15 @@ impl Ethtool {
                 return Ok(names.into_iter().zip(values).collect());
             }
         }
-        Err(io::Error::other("its counters change while they are read"))
+        Err(io::Error::other(
+            "the number of its counters changed while they were read",
+        ))
     }
 
-    /// Puts a request into the memory, and the answer in its place.
+    /// Writes a request into the memory, which the answer replaces.
     fn ask(&mut self, device: &[u8], request: &[u32]) -> io::Result<()> {
         let name = DeviceName::new(device).ok_or_else(|| {
-            let text = "a network device's name has one to fifteen bytes";
+            let text = "the name of a network device must have 1 to 15 bytes";
             io::Error::new(io::ErrorKind::InvalidInput, text)
         })?;
         let bytes = self.memory.bytes_mut();
@@ -154,7 +157,7 @@ impl Ethtool {
 }
 
 fn cut_off() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is cut off")
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the answer is truncated")
 }
 
 impl Driver {
@@ -181,14 +184,14 @@ impl Link {
     }
 }
 
-/// Of `struct ethtool_gstrings`, which tells how many it holds.
+/// Returns the number of names from `struct ethtool_gstrings`.
 fn names(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     let count = u32_at(bytes, 8)? as usize;
     let names = bytes.get(BEFORE_NAMES..)?.get(..count.checked_mul(NAME)?)?;
     Some(names.chunks_exact(NAME).map(until_nul).collect())
 }
 
-/// Of `struct ethtool_stats`, which tells how many it holds.
+/// Returns the number of values from `struct ethtool_stats`.
 fn values(bytes: &[u8]) -> Option<Vec<u64>> {
     let count = u32_at(bytes, 4)? as usize;
     let (values, _) = bytes.get(BEFORE_VALUES..)?.as_chunks();

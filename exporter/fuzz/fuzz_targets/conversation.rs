@@ -1,5 +1,5 @@
-//! A stranger says anything, in HTTP/1 or HTTP/2: the server does not panic, answers in its protocol, and shows metrics to
-//! nobody without the password.
+//! An unauthenticated client sends arbitrary bytes over HTTP/1 or HTTP/2: the server does not panic, answers in its
+//! protocol, and never shows metrics without the password.
 #![no_main]
 
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! One file of the captured host holds anything: no collector panics, the exposition stays well-formed and fresh.
+//! One file of the captured host has arbitrary content: no collector panics, and the exposition stays well-formed and up to
+//! date.
 #![no_main]
 
 #[path = "../../tests/it/collectors_hostile/hostile_host.rs"]

@@ -1,4 +1,4 @@
-//! The kernel's answer to a dump of network devices holds anything: it becomes devices in order, or is refused.
+//! The kernel's reply to a dump of network devices has arbitrary content: it is parsed into ordered devices, or refused.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Any text is a web configuration or is refused; one that was understood means the same when it is written again.
+//! Every text is either a web configuration or refused, and a parsed configuration has the same meaning after it is written
+//! again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

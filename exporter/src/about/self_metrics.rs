@@ -1,4 +1,4 @@
-//! What the exporter tells about itself, among what the collectors tell about the host.
+//! The exporter's metrics about itself, which are added to the metrics of the collectors.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::server::counters::Counters;
 use crate::sources::KeptFile;
 use crate::version;
 
-/// Real time that moved this far, in seconds, against the time since boot was set by somebody.
+/// If real time moves by this many seconds relative to the time since boot, the clock was set.
 const CLOCK_SET: f64 = 0.5;
 
 /// Writes `node_exporter_build_info`, `secure_exporter_*` and, unless left out, `process_*`.
@@ -26,13 +26,13 @@ pub(crate) struct SelfMetrics {
     exposition: Exposition,
 }
 
-/// What is kept between scrapes to tell about the process.
+/// State kept between scrapes for the metrics of the process.
 struct Process {
     stat: KeptFile,
     boot: Option<Boot>,
 }
 
-/// When the kernel was started, in seconds since 1970, as of the time at which the clock was last set.
+/// When the kernel was started, in seconds since the epoch, by the clock as it was last set.
 struct Boot {
     clock_offset: f64,
     time: f64,
@@ -51,7 +51,7 @@ impl SelfMetrics {
         }
     }
 
-    /// Whole families, as of now.
+    /// Writes whole families with the present values.
     pub(crate) fn gather(&mut self) -> &Exposition {
         self.exposition.clear();
         build_info(&mut self.exposition);
@@ -69,7 +69,7 @@ impl SelfMetrics {
 }
 
 fn build_info(out: &mut Exposition) {
-    let help = "The exporter's version and build, in labels.";
+    let help = "Version and build of the exporter, in labels.";
     let labels: [(&str, &[u8]); 7] = [
         ("branch", version::BRANCH.as_bytes()),
         ("goarch", version::ARCH.as_bytes()),
@@ -84,7 +84,7 @@ fn build_info(out: &mut Exposition) {
 }
 
 fn served(out: &mut Exposition, snapshot: &Snapshot) {
-    let help = "Number of the configuration that is served, counted by this process from 1.";
+    let help = "Number of the web configuration in use; each process counts from 1.";
     out.family(
         &["secure_exporter_config_snapshot"],
         &[help],
@@ -92,22 +92,21 @@ fn served(out: &mut Exposition, snapshot: &Snapshot) {
     )
     .sample(&[], snapshot.number);
     let Some(tls) = &snapshot.tls else { return };
-    let help = "When the served certificate expires, in seconds since 1970.";
+    let help = "Expiry of the serving certificate, in seconds since the epoch.";
     out.family(
         &["secure_exporter_certificate_not_after_timestamp_seconds"],
         &[help],
         MetricKind::Gauge,
     )
     .sample(&[], tls.leaf.not_after as f64);
-    let help = "Since when the served certificate is valid, in seconds since 1970.";
+    let help = "Start of the serving certificate's validity, in seconds since the epoch.";
     out.family(
         &["secure_exporter_certificate_not_before_timestamp_seconds"],
         &[help],
         MetricKind::Gauge,
     )
     .sample(&[], tls.leaf.not_before as f64);
-    let help =
-        "A constant 1, labeled by the serial number of the served certificate in hexadecimal.";
+    let help = "Serial number of the serving certificate in hexadecimal, in a label; the value is always 1.";
     out.family(
         &["secure_exporter_certificate_info"],
         &[help],
@@ -116,10 +115,11 @@ fn served(out: &mut Exposition, snapshot: &Snapshot) {
     .sample(&[("serial", tls.leaf.serial.as_bytes())], 1_u64);
 }
 
-/// By the id of the hash, which tells neither user nor password. Those that are no longer accepted are gone.
+/// Hashes are identified by their ID, which reveals neither user nor password. Hashes that are no longer accepted are left
+/// out.
 fn credentials(out: &mut Exposition, users: &Users) {
     let uses = users.uses();
-    let help = "Requests that were let in, by the id of the hash that their password belongs to.";
+    let help = "Authenticated requests, by the ID of the hash that their password matched.";
     let mut successes = out.family(
         &["secure_exporter_credential_authentications_total"],
         &[help],
@@ -129,8 +129,7 @@ fn credentials(out: &mut Exposition, users: &Users) {
         successes.sample(&[("credential", id.as_bytes())], usage.successes());
     }
     drop(successes);
-    let help =
-        "When the hash last let a request in, in seconds since 1970; absent before the first.";
+    let help = "Time of the last request authenticated with the hash, in seconds since the epoch; absent before the first.";
     let mut last_used = out.family(
         &["secure_exporter_credential_last_used_timestamp_seconds"],
         &[help],
@@ -152,29 +151,29 @@ fn counters(out: &mut Exposition, counters: &Counters, reloads: &Reloads) {
     };
     by(
         "secure_exporter_authentications_total",
-        "Requests by what their credentials were worth.",
+        "Requests, by the result of their authentication.",
         "result",
         &counters.authentications(),
     );
     by(
         "secure_exporter_config_reloads_total",
-        "Changes of the configuration or its files that were taken up, or refused.",
+        "Reloads of the web configuration and its files, by result.",
         "result",
         &reloads.by_result(),
     );
     by(
         "secure_exporter_handshake_failures_total",
-        "Connections that did not become TLS connections.",
+        "Connections whose TLS handshake failed.",
         "reason",
         &counters.handshake_failures(),
     );
     by(
         "secure_exporter_log_lines_dropped_total",
-        "Log lines that were not written, because there were too many or because standard error did not take them.",
+        "Log lines that were dropped because there were too many or because standard error was blocked.",
         "reason",
         &crate::log::dropped_lines(),
     );
-    let help = "Whether the configuration on disk is the one that is served.";
+    let help = "Whether the web configuration on disk is the one in use.";
     out.family(
         &["secure_exporter_config_last_reload_successful"],
         &[help],
@@ -190,7 +189,7 @@ impl Process {
                 out.family(&[name], &[help], kind).sample(&[], value);
             }
         };
-        // -1 is how the limit "none" reads to node_exporter.
+        // node_exporter reads the limit "none" as -1.
         let limit = |resource| {
             getrlimit(resource)
                 .current
@@ -242,7 +241,7 @@ impl Process {
         );
     }
 
-    /// The kernel's own figure, read again only when the clock was set: the file that has it is among the dearest.
+    /// The kernel's own value, read again only when the clock was set, because its file is among the most expensive ones.
     fn boot_time(&mut self) -> Option<f64> {
         let seconds = |clock| {
             let now = clock_gettime(clock);
@@ -268,12 +267,12 @@ struct Usage {
 }
 
 impl Usage {
-    /// Reads `/proc/PID/stat` (proc(5)); fields are counted behind the name, which may contain anything.
+    /// Reads `/proc/PID/stat` (proc(5)). Fields are counted after the name, which may contain anything.
     fn parse(stat: &[u8]) -> Option<Self> {
         let name_end = stat.iter().rposition(|&byte| byte == b')')?;
         let behind_name = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
         let fields: Vec<&str> = behind_name.split_ascii_whitespace().collect();
-        // The first field here is number 3 of the manual.
+        // The first field here is number 3 in the manual.
         let number = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
         let ticks = clock_ticks_per_second() as f64;
         Some(Self {
@@ -287,9 +286,9 @@ impl Usage {
 
 fn open_descriptors() -> Option<f64> {
     const DIRECTORY: &str = "/proc/self/fd";
-    // Since Linux 6.2 their number is the directory's size; a listing costs a lookup of each.
+    // Since Linux 6.2 the size of the directory is the number of descriptors; listing it needs one lookup per descriptor.
     match std::fs::metadata(DIRECTORY).ok()?.len() {
-        // The one that is open to count is not counted.
+        // The descriptor that is opened for counting is not counted.
         0 => Some(std::fs::read_dir(DIRECTORY).ok()?.count().saturating_sub(1) as f64),
         count => Some(count as f64),
     }

@@ -1,6 +1,6 @@
-//! `/-/status`: what is served and which credentials are in use, for whoever rotates them.
+//! `/-/status`: what is served and which credentials are in use, for programs that rotate them.
 //!
-//! It is made of what is in memory: no collector runs, and the thread of the scrapes is not asked.
+//! It only uses what is in memory: no collector runs, and the scrape thread is not involved.
 
 use serde::Serialize;
 
@@ -11,25 +11,25 @@ use crate::credentials::snapshot::Snapshot;
 use crate::credentials::tls::Leaf;
 use crate::version;
 
-/// The body, a stable format. Times are seconds since 1970 by the clock of this machine. Users, passwords and hashes are
-/// not in it.
+/// The body, in a stable format. Times are seconds since the epoch by the clock of this machine. It contains no users,
+/// passwords or hashes.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Status {
     version: &'static str,
     start_time: i64,
     time: i64,
-    /// Number of the served configuration, 1 being the one that the process started with.
+    /// Number of the configuration in use; 1 is the one that the process started with.
     snapshot: u64,
     /// `null` without TLS.
     certificate: Option<Certificate>,
-    /// Every hash that is accepted now, ordered by id.
+    /// Every hash that is accepted now, ordered by ID.
     credentials: Vec<Credential>,
-    /// Verified client certificates that requests were let in with, ordered by id.
+    /// Verified client certificates that authenticated a request, ordered by ID.
     client_certificates: Vec<ClientCertificate>,
     /// The value of `--host.network`.
     network: &'static str,
-    /// Collectors that were to run and cannot in this network namespace, ordered by name.
+    /// Collectors that are enabled but cannot run in this network namespace, ordered by name.
     left_out: Vec<&'static str>,
 }
 
@@ -46,7 +46,7 @@ struct Certificate {
 #[serde(rename_all = "camelCase")]
 struct Credential {
     id: String,
-    /// `null` when it was not used since the process started, or since the hash was added.
+    /// `null` if it was not used since the process started or since the hash was added.
     last_used: Option<i64>,
 }
 
@@ -57,7 +57,7 @@ struct ClientCertificate {
     last_used: i64,
 }
 
-/// What of the host this process can show.
+/// Which part of the host this process can show.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     network: HostNetwork,
@@ -101,7 +101,7 @@ impl Status {
     }
 
     pub(crate) fn to_json(&self) -> String {
-        // Numbers and strings in a fixed shape: there is nothing that could fail.
+        // Numbers and strings in a fixed structure cannot fail to serialize.
         serde_json::to_string(self).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! What every collector is.
+//! The trait that every collector implements, and its errors.
 
 use std::path::PathBuf;
 
@@ -7,26 +7,27 @@ use crate::sources::{BusError, Deadline, NetlinkError, ReadError};
 
 /// One source of metrics, run once per scrape.
 pub trait Collector: Send {
-    /// Reads the host and writes whole families. Whatever has to wait for others waits until the deadline at most.
+    /// Reads the host and writes whole families. Anything that may block waits until the deadline at most.
     ///
     /// # Errors
     ///
-    /// What could not be read or understood. Families already written stay, and the collector counts as failed.
+    /// Something could not be read or parsed. Families that are already written stay, and the collector counts as failed.
     fn collect(&mut self, out: &mut Exposition, deadline: Deadline) -> Result<(), CollectError>;
 
-    /// Writes what other programs have left, which must not repeat what the exporter itself says: `own` is all that this
-    /// scrape has besides. Called once all collectors have ended; must not read the host, for nothing bounds its time.
+    /// Writes metrics of other programs, which must not repeat the exporter's own series: `own` is everything else in this
+    /// scrape. It is called after all collectors have ended, and must not read the host, because its duration is not
+    /// limited.
     fn add_foreign(&mut self, _own: &[&Exposition], _out: &mut Exposition) {}
 }
 
-/// Why a collector gave less than it should.
+/// Why a collector returned less than it should.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     /// A file could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The host has nothing of the kind that this collector shows. Counts as failed, as in node_exporter, and is no
-    /// news.
+    /// The host has nothing that this collector could show. Counts as failed, as in node_exporter, but is not logged as a
+    /// failure.
     #[error("nothing to show: {0}")]
     NoData(String),
     /// The kernel refused a system call.
@@ -37,12 +38,12 @@ pub enum CollectError {
         /// The kernel's answer.
         source: std::io::Error,
     },
-    /// A device's attribute should be a number and is not.
-    #[error("{} holds {text:?} where a number is expected", path.display())]
+    /// A device attribute that should be a number is not one.
+    #[error("{} contains {text:?} where a number is expected", path.display())]
     Attribute {
         /// The attribute's file.
         path: PathBuf,
-        /// What is in it.
+        /// The content of the file.
         text: String,
     },
     /// A service did not answer over the message bus.
@@ -51,26 +52,26 @@ pub enum CollectError {
     /// The kernel did not answer over netlink.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
-    /// A file was read and does not look as the kernel writes it.
-    #[error("{file} is not as expected: {what}")]
+    /// A file does not have the format that the kernel writes.
+    #[error("{file} has an unexpected format: {what}")]
     Malformed {
         /// The file below procfs or sysfs.
         file: &'static str,
         /// What was expected or found.
         what: String,
     },
-    /// Several lines or devices could not be read; all others were.
-    #[error("{first}; failures in all: {}", more + 1)]
+    /// Several lines or devices could not be read; all others were read.
+    #[error("{first} ({} failures in total)", more + 1)]
     Several {
         /// The first failure.
         first: Box<CollectError>,
-        /// How many followed.
+        /// How many more failures there were.
         more: usize,
     },
 }
 
 impl CollectError {
-    /// The failure to read what only some hosts have: absence is [`CollectError::NoData`].
+    /// The error of reading something that only some hosts have: absence is [`CollectError::NoData`].
     pub(crate) fn optional(error: ReadError) -> Self {
         if error.is_absent() {
             Self::NoData(error.to_string())
@@ -79,7 +80,7 @@ impl CollectError {
         }
     }
 
-    /// As [`CollectError::optional`], where it may be hidden as well.
+    /// Like [`CollectError::optional`], for files that may also be unreadable.
     pub(crate) fn within_reach(error: ReadError) -> Self {
         if error.is_out_of_reach() {
             Self::NoData(error.to_string())

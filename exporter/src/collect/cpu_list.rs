@@ -2,7 +2,7 @@
 
 use crate::sources::parse_u64;
 
-/// The members of a list such as `1,3-5`, in order of their text. What is not such a list has none.
+/// Returns the members of a list such as `1,3-5`, ordered by their text. An invalid list has no members.
 pub(crate) fn parse_ranges(list: &[u8]) -> Vec<String> {
     let mut members = Vec::new();
     for range in list

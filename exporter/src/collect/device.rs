@@ -1,4 +1,4 @@
-//! A device as sysfs shows it: a directory with one value in each file.
+//! A device in sysfs: a directory with one value per file.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ impl Device {
         })
     }
 
-    /// A device that was listed a moment ago; `None` when it has gone since.
+    /// Opens a device that was listed before; `None` if it has disappeared since.
     pub(crate) fn open_listed(path: &Path) -> Result<Option<Self>, ReadError> {
         match Self::open(path) {
             Ok(device) => Ok(Some(device)),
@@ -31,23 +31,23 @@ impl Device {
         }
     }
 
-    /// Whether the device has gone while it was read. What was read is then not the whole truth: an absent attribute stands
-    /// for no state.
+    /// Whether the device disappeared while it was read. What was read is then incomplete, and an absent attribute means
+    /// nothing.
     pub(crate) fn has_vanished(&self) -> bool {
         self.directory.has_vanished()
     }
 
-    /// An attribute's text; `None` when it is absent, hidden or has no value now.
+    /// Returns an attribute's text; `None` if it is absent, unreadable or has no value now.
     pub(crate) fn text(&mut self, name: &str) -> Result<Option<&[u8]>, ReadError> {
         self.directory.read(name, &mut self.buffer)
     }
 
-    /// An attribute's text for a label; empty when there is none.
+    /// Returns an attribute's text for a label; empty if there is none.
     pub(crate) fn label(&mut self, name: &str) -> Result<Vec<u8>, ReadError> {
         Ok(self.text(name)?.unwrap_or_default().to_vec())
     }
 
-    /// An attribute's text, without which the device makes no sense.
+    /// Returns an attribute's text; its absence is an error.
     pub(crate) fn required_text(&mut self, name: &str) -> Result<Vec<u8>, ReadError> {
         let path = self.path.join(name);
         match self.text(name)? {
@@ -56,7 +56,7 @@ impl Device {
         }
     }
 
-    /// An attribute's number, decimal or after `0x`. `None` as for [`Device::text`].
+    /// Returns an attribute's number, decimal or hexadecimal after `0x`. `None` as for [`Device::text`].
     pub(crate) fn number(&mut self, name: &str) -> Result<Option<f64>, CollectError> {
         let Some(text) = self.directory.read(name, &mut self.buffer)? else {
             return Ok(None);
@@ -71,7 +71,7 @@ impl Device {
         }
     }
 
-    /// An attribute's number, without which the device makes no sense.
+    /// Returns an attribute's number; its absence is an error.
     pub(crate) fn required(&mut self, name: &str) -> Result<f64, CollectError> {
         match self.number(name)? {
             Some(number) => Ok(number),
@@ -83,7 +83,7 @@ impl Device {
     }
 }
 
-/// What follows the prefix in the name of a directory or file: the number of `thermal_zone0`.
+/// Returns what follows the prefix in the name of a directory or file, such as the number of `thermal_zone0`.
 pub(crate) fn name_after(path: &Path, prefix: &str) -> Vec<u8> {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let rest = name.strip_prefix(prefix.as_bytes());
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(device.label("absent").unwrap(), b"");
         let error = device.number("word").unwrap_err().to_string();
         assert!(
-            error.ends_with("/word holds \"up\" where a number is expected"),
+            error.ends_with("/word contains \"up\" where a number is expected"),
             "{error}"
         );
         let error = device.required("absent").unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Which devices, mount points or file system types a collector leaves out.
+//! Decides which devices, mount points or file system types a collector leaves out.
 
 use super::pattern::Pattern;
 use super::spec::{BuildContext, BuildError, compile};
@@ -10,7 +10,7 @@ pub(crate) struct DeviceFilter {
     include: Option<Pattern>,
 }
 
-/// The flags that make one filter.
+/// The flags of one filter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FilterFlags {
     pub exclude: &'static str,
@@ -20,8 +20,8 @@ pub(crate) struct FilterFlags {
 }
 
 impl DeviceFilter {
-    /// Reads the flags: an include that is given switches the default exclude off; two that are given exclude each
-    /// other, as do a flag and its former name.
+    /// Reads the flags. An include pattern disables the default exclude pattern. Giving both is an error, and so is giving
+    /// a flag together with its former name.
     pub(crate) fn from_flags(
         context: &BuildContext<'_>,
         flags: FilterFlags,
@@ -34,7 +34,7 @@ impl DeviceFilter {
         let exclude = match (exclude, include) {
             (Some(pattern), _) => pattern,
             (None, Some(_)) => "",
-            // An exclude given as an empty text wins over the default: nothing is left out.
+            // An empty exclude pattern replaces the default: nothing is left out.
             (None, None) => context.value(flags.exclude),
         };
         Ok(Self {
@@ -43,7 +43,7 @@ impl DeviceFilter {
         })
     }
 
-    /// Reads a pair of flags of which both may be given: what is shown must be included and not excluded.
+    /// Reads a pair of flags that may be combined: a name is shown if it is included and not excluded.
     pub(crate) fn from_both(
         context: &BuildContext<'_>,
         exclude: &'static str,
@@ -55,7 +55,7 @@ impl DeviceFilter {
         })
     }
 
-    /// Whether the name is to be left out.
+    /// Whether to leave out this name.
     pub(crate) fn ignores(&self, name: &[u8]) -> bool {
         self.exclude
             .as_ref()
@@ -67,7 +67,7 @@ impl DeviceFilter {
     }
 }
 
-/// The pattern that was given under a flag's present or former name, if it is not empty.
+/// Returns the pattern given under a flag's present or former name, unless it is empty.
 fn given<'a>(
     context: &BuildContext<'a>,
     flag: &'static str,

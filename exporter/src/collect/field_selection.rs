@@ -1,9 +1,9 @@
-//! Which fields of a file a pattern chooses.
+//! Selects fields of a file by a pattern.
 
 use super::pattern::Pattern;
 
-/// The chosen fields. The kernel prints the same names in the same order each time, so the pattern's verdict on each is
-/// kept.
+/// The selected fields. The kernel prints the same names in the same order each time, so the result for each field is
+/// cached.
 #[derive(Debug)]
 pub(crate) struct FieldSelection {
     pattern: Option<Pattern>,
@@ -11,7 +11,7 @@ pub(crate) struct FieldSelection {
 }
 
 impl FieldSelection {
-    /// The fields that the pattern matches; without one, all.
+    /// Selects the fields that match the pattern, or all fields without a pattern.
     pub(crate) fn new(pattern: Option<Pattern>) -> Self {
         Self {
             pattern,
@@ -19,7 +19,7 @@ impl FieldSelection {
         }
     }
 
-    /// Whether the field that comes at this place is chosen. The places of one file are asked for in order.
+    /// Whether the field at this position is selected. The positions of a file must be queried in order.
     pub(crate) fn shows(&mut self, place: usize, name: &[u8]) -> bool {
         match self.verdicts.get(place) {
             Some((known, verdict)) if known == name => return *verdict,

@@ -1,8 +1,9 @@
-//! The host's network, seen from a network namespace of one's own.
+//! Reads the host's network from a separate network namespace.
 //!
-//! What procfs has of a process it shows of that process's namespace, so `net/` of the host's first process is the host's.
-//! `/proc/sys/net` and netlink answer for whoever asks, and no path changes that: what is read there alone is left out,
-//! rather than shown with the numbers of a container. Of sysfs the mount decides, and the host's own shows the host.
+//! The files of a process in procfs belong to that process's network namespace, so `net/` of the host's first process shows
+//! the host's network. `/proc/sys/net` and netlink always belong to the namespace of the reader, whatever the path is.
+//! Collectors that depend on them are left out rather than showing the network of a container. For sysfs the mount decides,
+//! so the host's sysfs shows the host.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::settings::{HostNetwork, Settings};
 use super::spec::BuildError;
 
-/// Collectors whose numbers would be those of this process's own network, each with where they come from.
+/// Collectors that would show this process's own network, each with the source of their metrics.
 const LEFT_OUT: [(&str, &str); 6] = [
     ("conntrack", "/proc/sys/net"),
     ("ethtool", "ioctl"),
@@ -21,7 +22,7 @@ const LEFT_OUT: [(&str, &str); 6] = [
     ("wifi", "netlink"),
 ];
 
-/// Switches that ask for what netlink alone tells, or for netlink where there is another way.
+/// Switches that need netlink, or that choose netlink where there is another source.
 const NETLINK_SWITCHES: [&str; 3] = [
     "collector.arp.netlink",
     "collector.netclass.netlink",
@@ -32,8 +33,8 @@ const NETLINK_SWITCHES: [&str; 3] = [
 const SYSCTL_LISTS: [&str; 2] = ["collector.sysctl.include", "collector.sysctl.include-info"];
 
 impl Settings {
-    /// The collectors that were to run and do not, for want of the host's network namespace, in order of name; each with
-    /// where the kernel would have shown this process's own network instead.
+    /// Returns the enabled collectors that do not run because this process is not in the host's network namespace, ordered
+    /// by name; each with the source that would have shown this process's own network.
     pub fn left_out(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let apart = self.host_network == HostNetwork::Apart;
         LEFT_OUT
@@ -46,7 +47,7 @@ impl Settings {
         self.enabled.contains(name) && self.left_out().all(|(left_out, _)| left_out != name)
     }
 
-    /// Refuses options that no collector could fulfil from a network namespace of its own.
+    /// Refuses options that no collector can fulfil in a separate network namespace.
     pub(crate) fn check_host_network(&self) -> Result<(), BuildError> {
         if self.host_network == HostNetwork::Shared {
             return Ok(());
@@ -68,31 +69,31 @@ impl Settings {
 /// Why `--host.network=apart` is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum HostNetworkError {
-    /// It would show its own network as the host's, or has no reason to leave anything out.
+    /// The process would show its own network as the host's, or needs not leave anything out.
     #[error(
-        "--host.network=apart, and process 1 of {} has the same network as this process: name the host's procfs with --path.procfs, or drop the flag where this process has the host's network",
+        "--host.network=apart, but process 1 of {} has the same network as this process: set --path.procfs to the host's procfs, or remove the flag if this process has the host's network",
         .0.display()
     )]
     NotApart(PathBuf),
     /// The host's network cannot be read.
     #[error(
-        "--host.network=apart needs process 1 of the host, which {} does not show: {source}; mount the host's procfs without hidepid, and name it with --path.procfs",
+        "--host.network=apart needs process 1 of the host, which {} does not show: {source}; mount the host's procfs without hidepid and set --path.procfs to it",
         procfs.display()
     )]
     HiddenInit {
-        /// Where procfs is said to be.
+        /// The mount point of procfs.
         procfs: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Checks that this process has a network of its own, apart from that of the first process in `procfs`. Without the
-/// host's procfs, what process 1 has would be this container's network.
+/// Checks that this process has its own network namespace, separate from that of the first process in `procfs`. Without the
+/// host's procfs, process 1 would belong to this container.
 ///
 /// # Errors
 ///
-/// The first process has the same network, or does not show which.
+/// The first process has the same network namespace, or does not show which one it has.
 pub fn check_apart(procfs: &Path) -> Result<(), HostNetworkError> {
     match shares_network_with_init(procfs) {
         Ok(false) => Ok(()),
@@ -104,8 +105,8 @@ pub fn check_apart(procfs: &Path) -> Result<(), HostNetworkError> {
     }
 }
 
-/// Whether the first process of this procfs is in the network namespace of this process. The kernel numbers the entries
-/// below `net/` anew for each namespace, and lets everybody see the numbers, unlike the link `ns/net`.
+/// Whether the first process of this procfs is in the network namespace of this process. The kernel assigns new inode
+/// numbers to the entries below `net/` for each namespace, and every user can read them, unlike the link `ns/net`.
 fn shares_network_with_init(procfs: &Path) -> io::Result<bool> {
     let of_init = procfs.join("1/net/dev").metadata()?;
     let own = Path::new("/proc/self/net/dev").metadata()?;
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_procfs_without_a_first_process_tells_nothing() {
+    fn a_procfs_without_a_first_process_is_refused() {
         let empty = tempfile::tempdir().unwrap();
         assert!(shares_network_with_init(empty.path()).is_err());
     }

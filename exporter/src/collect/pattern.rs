@@ -1,4 +1,4 @@
-//! Patterns that people write, in the syntax of Go: node_exporter's flags are read by Go's
+//! User-supplied patterns in the syntax of Go. node_exporter's flags are parsed by Go's
 //! [`regexp`](https://pkg.go.dev/regexp/syntax), and the same flag must mean the same here.
 
 mod class;
@@ -10,21 +10,21 @@ use regex::bytes::{Regex, RegexBuilder};
 
 pub use syntax::PatternError;
 
-/// Go takes patterns of up to 128 MB in memory.
+/// Go accepts patterns that use up to 128 MB of memory.
 const MAX_BYTES: usize = 128 << 20;
-/// Above Go's 1000 levels, each of which takes some here.
+/// More than Go's 1000 levels, because one level of Go may take several here.
 const MAX_DEPTH: u32 = 5_000;
 
-/// A regular expression of Go.
+/// A regular expression in Go's syntax.
 #[derive(Clone, Debug)]
 pub struct Pattern(Regex);
 
 impl Pattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
     ///
-    /// Go refuses it as well, or it takes too much memory.
+    /// Go refuses the pattern too, or it takes too much memory.
     pub fn new(pattern: &str) -> Result<Self, PatternError> {
         RegexBuilder::new(&syntax::translate(pattern)?)
             .size_limit(MAX_BYTES)
@@ -40,7 +40,7 @@ impl Pattern {
     }
 }
 
-/// The text as Go reads it, character by character.
+/// The text as Go reads it, one character at a time.
 fn characters(text: &[u8]) -> Cow<'_, [u8]> {
     if std::str::from_utf8(text).is_ok() {
         return Cow::Borrowed(text);

@@ -1,14 +1,14 @@
-//! The shapes that the statistics of the NFS client and server have in common.
+//! The formats that the statistics of the NFS client and server have in common.
 
 use crate::exposition::Family;
 use crate::sources::parse_u64;
 
-/// The procedures of NFS 2 in the protocol's order.
+/// The procedures of NFS 2 in protocol order.
 pub(crate) const VERSION_2: [&str; 18] = [
     "Null", "GetAttr", "SetAttr", "Root", "Lookup", "ReadLink", "Read", "WrCache", "Write",
     "Create", "Remove", "Rename", "Link", "SymLink", "MkDir", "RmDir", "ReadDir", "FsStat",
 ];
-/// The procedures of NFS 3 in the protocol's order.
+/// The procedures of NFS 3 in protocol order.
 pub(crate) const VERSION_3: [&str; 22] = [
     "Null",
     "GetAttr",
@@ -34,19 +34,19 @@ pub(crate) const VERSION_3: [&str; 22] = [
     "Commit",
 ];
 
-/// A line with the calls of one version's procedures.
+/// A line with the calls of one protocol version's procedures.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line {
-    /// What the line begins with.
+    /// The first word of the line.
     pub name: &'static str,
-    /// The version, as the label `proto` has it.
+    /// The version, as in the label `proto`.
     pub version: &'static str,
     /// The procedures in the order of their numbers.
     pub methods: &'static [&'static str],
 }
 
-/// How often each procedure was called, in order of the labels `method` and `proto`. One that the kernel says nothing
-/// about was never called.
+/// The number of calls of each procedure, ordered by the labels `method` and `proto`. Procedures that the kernel does not
+/// list were never called.
 #[derive(Debug)]
 pub(crate) struct Procedures {
     rows: Vec<Row>,
@@ -57,9 +57,9 @@ struct Row {
     method: &'static str,
     version: &'static str,
     line: &'static str,
-    /// The procedure's place in its line.
+    /// The procedure's position in its line.
     place: usize,
-    /// `None` when the line cannot be read.
+    /// `None` if the line cannot be read.
     calls: Option<u64>,
 }
 
@@ -83,14 +83,14 @@ impl Procedures {
         Self { rows }
     }
 
-    /// Forgets all calls: a kernel that says nothing of them any more must not leave the last ones standing.
+    /// Clears all calls, so that counters which the kernel no longer reports do not keep their last values.
     pub(crate) fn clear(&mut self) {
         for row in &mut self.rows {
             row.calls = Some(0);
         }
     }
 
-    /// Takes a line after its name: how many numbers follow, and the numbers.
+    /// Reads a line after its name: the count of the numbers, and the numbers.
     pub(crate) fn take<'a>(
         &mut self,
         line: &str,
@@ -107,14 +107,14 @@ impl Procedures {
         Some(())
     }
 
-    /// Shows nothing for a line until its calls are taken.
+    /// Hides a line until its calls are read.
     pub(crate) fn forget(&mut self, line: &str) {
         for row in self.rows.iter_mut().filter(|row| row.line == line) {
             row.calls = None;
         }
     }
 
-    /// Takes the calls of a line.
+    /// Stores the calls of a line.
     pub(crate) fn set(&mut self, line: &str, calls: &[u64]) {
         for row in self.rows.iter_mut().filter(|row| row.line == line) {
             row.calls = Some(calls.get(row.place).copied().unwrap_or_default());
@@ -135,12 +135,12 @@ impl Procedures {
     }
 }
 
-/// The numbers of a line, none of a line that cannot be read.
+/// Returns the numbers of a line, or none if it cannot be read.
 pub(crate) fn each<const N: usize>(numbers: Option<[u64; N]>) -> [Option<u64>; N] {
     numbers.map_or([None; N], |numbers| numbers.map(Some))
 }
 
-/// Exactly `N` numbers.
+/// Parses exactly `N` numbers.
 pub(crate) fn parse_numbers<'a, const N: usize>(
     mut parts: impl Iterator<Item = &'a [u8]>,
 ) -> Option<[u64; N]> {

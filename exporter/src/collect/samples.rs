@@ -1,4 +1,4 @@
-//! Samples gathered device by device, written family by family.
+//! Samples that are gathered per device and written per family.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -9,12 +9,12 @@ use super::device::Device;
 use super::skipped::Skipped;
 use crate::exposition::{Exposition, MetricKind, Value};
 
-/// Samples of any families in any order. Hardware is read one device at a time, and each device has a sample for many
-/// families; the exposition wants each family whole and its samples in order.
+/// Samples of any families in any order. Hardware is read one device at a time, and each device has samples of many
+/// families; the exposition needs whole families with ordered samples.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     rows: Vec<Row>,
-    /// What could not be read, and costs no other sample.
+    /// What could not be read; it does not affect other samples.
     pub(crate) skipped: Skipped,
 }
 
@@ -27,8 +27,8 @@ struct Row {
     value: Value,
 }
 
-/// Gathers samples and writes them. What was gathered before an error is written as well. What was skipped is an error,
-/// too, unless there is a worse one.
+/// Gathers samples and writes them, including those gathered before an error. Skipped parts are an error as well, unless
+/// there is a worse one.
 pub(crate) fn gather(
     out: &mut Exposition,
     fill: impl FnOnce(&mut Samples) -> Result<(), CollectError>,
@@ -41,8 +41,8 @@ pub(crate) fn gather(
 }
 
 impl Samples {
-    /// Adds the samples of a device that was listed a moment ago. It has none if it is not there any more or goes while it
-    /// is read: what could not be read must not become a zero or an empty label.
+    /// Adds the samples of a device that was listed before. A device that is gone or disappears while it is read has no
+    /// samples, so that an unreadable value does not become a zero or an empty label.
     pub(crate) fn device(
         &mut self,
         path: &Path,
@@ -103,8 +103,8 @@ impl Samples {
         });
     }
 
-    /// Writes the families. Of samples with the same name and labels only the first is kept, for two would make the
-    /// whole scrape invalid.
+    /// Writes the families. Only the first of several samples with the same name and labels is kept, because duplicates
+    /// would make the whole scrape invalid.
     fn write(mut self, out: &mut Exposition) {
         self.rows.sort_by(order);
         self.rows
@@ -126,8 +126,8 @@ impl Samples {
     }
 }
 
-/// A kernel's name as a part of a metric's: each run of other characters, with the underscores around it, becomes one
-/// underscore.
+/// Turns a kernel name into a part of a metric name: each run of other characters, including the underscores around it,
+/// becomes one underscore.
 pub(crate) fn metric_name(text: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut name = String::with_capacity(text.len());
@@ -145,7 +145,7 @@ pub(crate) fn metric_name(text: &str) -> String {
     name
 }
 
-/// Families by name, in them the samples with fewer labels first, then by the values of the labels.
+/// Families by name; within a family, samples with fewer labels come first, then the values of the labels decide.
 fn order(a: &Row, b: &Row) -> Ordering {
     a.name
         .cmp(&b.name)

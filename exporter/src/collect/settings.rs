@@ -1,4 +1,4 @@
-//! What the command line decides about collectors.
+//! The settings of the collectors from the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,42 +9,42 @@ use crate::sources::SharedLinks;
 /// Everything collectors are built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where procfs is mounted.
+    /// Mount point of procfs.
     pub procfs: PathBuf,
-    /// Where sysfs is mounted.
+    /// Mount point of sysfs.
     pub sysfs: PathBuf,
-    /// Where the host's root file system is mounted.
+    /// Mount point of the host's root file system.
     pub rootfs: PathBuf,
-    /// Where udev keeps its database.
+    /// Directory of udev's database.
     pub udev_data: PathBuf,
-    /// Whose network namespace this process is in.
+    /// Which network namespace this process is in.
     pub host_network: HostNetwork,
-    /// The name of the host, where the kernel would tell that of a container.
+    /// The name of the host, for processes that have a different host name, such as in a container.
     pub host_name: Option<String>,
     /// How long a scrape waits for collectors that hang.
     pub timeout: Duration,
-    /// The names of the collectors that run.
+    /// The names of the enabled collectors.
     pub enabled: BTreeSet<&'static str>,
-    /// The options given on the command line, by flag. One that was not given is absent, never its default: whether a
-    /// flag was given decides which of two flags wins.
+    /// The options given on the command line, by flag. Options that were not given are absent rather than set to their
+    /// default, because whether a flag was given decides which of two flags is used.
     pub options: BTreeMap<&'static str, String>,
 }
 
 impl Settings {
-    /// The network devices of the host, to be shared by the collectors of one registry.
+    /// The network devices of the host, shared by the collectors of one registry.
     pub(crate) fn links(&self) -> SharedLinks {
         let in_namespace = self.host_network == HostNetwork::Shared;
         SharedLinks::new(&self.procfs, &self.sysfs, in_namespace)
     }
 }
 
-/// Whose network namespace this process is in.
+/// Which network namespace this process is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HostNetwork {
-    /// The host's.
+    /// That of the host.
     #[default]
     Shared,
-    /// One of its own.
+    /// Its own.
     Apart,
 }
 

@@ -1,9 +1,9 @@
-//! What a collector could not read, and went on without.
+//! What a collector could not read and skipped.
 
 use crate::collect::CollectError;
 
-/// Lines of a table and devices of a class that could not be read. Each of them costs only itself: the collector shows all
-/// the others, and reports the first failure when it has finished.
+/// Lines of a table and devices of a class that could not be read. Each failure affects only that part: the collector shows
+/// everything else, and reports the first failure at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Skipped {
     first: Option<CollectError>,
@@ -11,7 +11,7 @@ pub(crate) struct Skipped {
 }
 
 impl Skipped {
-    /// Takes over what was read from a line; `None` counts the line as skipped.
+    /// Returns what was read from a line; counts `None` as a skipped line.
     pub(crate) fn line<T>(
         &mut self,
         file: &'static str,
@@ -24,12 +24,12 @@ impl Skipped {
         read
     }
 
-    /// Takes over what was read of a device or a file; a failure counts it as skipped.
+    /// Returns what was read of a device or a file; counts a failure as skipped.
     pub(crate) fn part<T, E: Into<CollectError>>(&mut self, read: Result<T, E>) -> Option<T> {
         read.map_err(|error| self.add(error.into())).ok()
     }
 
-    /// Counts a failure that costs a part of what the collector shows.
+    /// Counts a failure that affects a part of what the collector shows.
     pub(crate) fn add(&mut self, error: CollectError) {
         match self.first {
             None => self.first = Some(error),
@@ -44,7 +44,7 @@ impl Skipped {
 
     /// # Errors
     ///
-    /// The first failure, and how many followed it.
+    /// The first failure, and the number of the others.
     pub(crate) fn result(self) -> Result<(), CollectError> {
         match (self.first, self.more) {
             (None, _) => Ok(()),
@@ -57,7 +57,7 @@ impl Skipped {
     }
 }
 
-/// What is read when nothing may be skipped.
+/// Reads something that must be complete.
 #[cfg(test)]
 pub(crate) fn whole<T>(read: impl FnOnce(&mut Skipped) -> T) -> Result<T, CollectError> {
     let mut skipped = Skipped::default();
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(skipped.part(worse), None);
         assert_eq!(
             skipped.result().unwrap_err().to_string(),
-            "f is not as expected: cannot read the line \"bad\"; failures in all: 2"
+            "f has an unexpected format: cannot read the line \"bad\" (2 failures in total)"
         );
     }
 }

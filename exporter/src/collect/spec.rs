@@ -1,4 +1,4 @@
-//! A collector as the table and the command line know it, and what it is built from.
+//! The definition of a collector for the table and the command line, and the context in which it is built.
 
 use std::path::PathBuf;
 
@@ -12,13 +12,13 @@ use crate::sources::SharedLinks;
 pub struct CollectorSpec {
     /// The name in `--collector.NAME` and in the `collector` label.
     pub name: &'static str,
-    /// Whether it runs without being asked for.
+    /// Whether it runs by default.
     pub default_enabled: bool,
     /// One line for the help text.
     pub summary: &'static str,
     /// Its own flags.
     pub options: &'static [OptionSpec],
-    /// Makes the collector.
+    /// Builds the collector.
     pub build: fn(&BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError>,
 }
 
@@ -27,9 +27,9 @@ pub struct CollectorSpec {
 pub struct OptionSpec {
     /// The flag without its dashes, for example `collector.filesystem.mount-points-exclude`.
     pub flag: &'static str,
-    /// Whether it takes a value or is a switch.
+    /// The kind of its value, if it takes one.
     pub kind: OptionKind,
-    /// What holds when the flag is not given; for a switch `true` or `false`.
+    /// The default; for a switch `true` or `false`.
     pub default: &'static str,
     /// One line for the help text.
     pub help: &'static str,
@@ -37,23 +37,23 @@ pub struct OptionSpec {
     pub deprecated_by: Option<&'static str>,
 }
 
-/// What follows a flag.
+/// The value of a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionKind {
     /// A regular expression.
     Pattern,
-    /// Any text; the flag may be given several times, and its values are lines.
+    /// Any text; the flag may be repeated, and its values are stored as lines.
     Texts,
     /// Names, separated by commas.
     List,
     /// A whole number.
     Number,
-    /// Nothing: `--flag` is `true`, `--no-flag` is `false`.
+    /// No value: `--flag` is `true`, `--no-flag` is `false`.
     Switch,
 }
 
 impl OptionSpec {
-    /// A flag that takes a regular expression.
+    /// Defines a flag that takes a regular expression.
     pub(crate) const fn pattern(
         flag: &'static str,
         default: &'static str,
@@ -68,7 +68,7 @@ impl OptionSpec {
         }
     }
 
-    /// A flag that takes any text and may be given several times.
+    /// Defines a flag that takes any text and may be repeated.
     pub(crate) const fn texts(flag: &'static str, help: &'static str) -> Self {
         Self {
             flag,
@@ -79,7 +79,7 @@ impl OptionSpec {
         }
     }
 
-    /// A flag that takes names, separated by commas.
+    /// Defines a flag that takes comma-separated names.
     pub(crate) const fn list(
         flag: &'static str,
         default: &'static str,
@@ -94,7 +94,7 @@ impl OptionSpec {
         }
     }
 
-    /// A flag that takes a whole number.
+    /// Defines a flag that takes a whole number.
     pub(crate) const fn number(
         flag: &'static str,
         default: &'static str,
@@ -109,7 +109,7 @@ impl OptionSpec {
         }
     }
 
-    /// A switch.
+    /// Defines a switch.
     pub(crate) const fn switch(
         flag: &'static str,
         default: &'static str,
@@ -124,7 +124,7 @@ impl OptionSpec {
         }
     }
 
-    /// The former name of a flag that takes a regular expression.
+    /// Defines the former name of a flag that takes a regular expression.
     pub(crate) const fn former(flag: &'static str, replacement: &'static str) -> Self {
         let help = "Former name of a flag.";
         Self {
@@ -137,7 +137,7 @@ impl OptionSpec {
     }
 }
 
-/// What a collector sees of the settings while it is built.
+/// The settings as a collector sees them while it is built.
 #[derive(Clone, Copy, Debug)]
 pub struct BuildContext<'a> {
     settings: &'a Settings,
@@ -146,7 +146,7 @@ pub struct BuildContext<'a> {
 }
 
 impl<'a> BuildContext<'a> {
-    /// The view of the collector that has these options.
+    /// Creates the context of the collector that has these options.
     pub(crate) fn new(settings: &'a Settings, options: &'static [OptionSpec]) -> Self {
         Self {
             settings,
@@ -155,7 +155,7 @@ impl<'a> BuildContext<'a> {
         }
     }
 
-    /// The same, for a collector that shares the network devices with others.
+    /// Creates the context of a collector that shares the network devices with others.
     pub(crate) fn sharing(self, links: &'a SharedLinks) -> Self {
         Self {
             links: Some(links),
@@ -169,32 +169,32 @@ impl<'a> BuildContext<'a> {
         links.unwrap_or_else(|| self.settings.links())
     }
 
-    /// The settings themselves.
+    /// All settings.
     pub fn settings(&self) -> &'a Settings {
         self.settings
     }
 
-    /// A file below procfs; one below `net/` as the host's network has it.
+    /// Returns the path of a file below procfs. Paths below `net/` lead to the host's network.
     pub fn procfs(&self, file: &str) -> PathBuf {
         let mut path = self.settings.procfs.clone();
-        // `net` itself leads to the reader's own.
+        // `net` itself leads to the reader's own network.
         if self.settings.host_network == HostNetwork::Apart && file.starts_with("net/") {
             path.push("1");
         }
         path.join(file)
     }
 
-    /// A file below sysfs.
+    /// Returns the path of a file below sysfs.
     pub fn sysfs(&self, file: &str) -> PathBuf {
         self.settings.sysfs.join(file)
     }
 
-    /// The value of a flag when it was given.
+    /// Returns the value of a flag if it was given.
     pub fn given(&self, flag: &str) -> Option<&'a str> {
         self.settings.options.get(flag).map(String::as_str)
     }
 
-    /// The value of a flag, or its default.
+    /// Returns the value of a flag, or its default.
     pub fn value(&self, flag: &str) -> &'a str {
         let default = || {
             self.options
@@ -205,7 +205,7 @@ impl<'a> BuildContext<'a> {
         self.given(flag).unwrap_or_else(default)
     }
 
-    /// Whether a switch is on.
+    /// Returns whether a switch is on.
     ///
     /// # Errors
     ///
@@ -221,11 +221,11 @@ impl<'a> BuildContext<'a> {
         }
     }
 
-    /// The whole number that a flag gives.
+    /// Returns the whole number given by a flag.
     ///
     /// # Errors
     ///
-    /// The value is no whole number, or zero.
+    /// The value is not a whole number, or is zero.
     pub fn number(&self, flag: &'static str) -> Result<u64, BuildError> {
         let value = self.value(flag);
         let number = value.parse().ok().filter(|number| *number > 0);
@@ -235,12 +235,12 @@ impl<'a> BuildContext<'a> {
         })
     }
 
-    /// The values of a flag that may be given several times; empty ones are none.
+    /// Returns the values of a flag that may be repeated, without empty ones.
     pub fn texts(&self, flag: &str) -> impl Iterator<Item = &'a str> {
         self.value(flag).lines().filter(|text| !text.is_empty())
     }
 
-    /// The names that a flag lists, each one of `known`.
+    /// Returns the names listed by a flag, each of which must be in `known`.
     ///
     /// # Errors
     ///
@@ -263,7 +263,7 @@ impl<'a> BuildContext<'a> {
             .collect()
     }
 
-    /// The regular expression of a flag; an empty one is none.
+    /// Returns the regular expression of a flag; `None` if it is empty.
     ///
     /// # Errors
     ///
@@ -283,52 +283,52 @@ pub(crate) fn compile(flag: &'static str, pattern: &str) -> Result<Option<Patter
         .map_err(|source| BuildError::Pattern { flag, source })
 }
 
-/// Why the collectors cannot be built. Each names the flag to mend.
+/// Why the collectors cannot be built. Each message names the flag to change.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// Two flags were given of which only one may be.
+    /// Two flags were given that are mutually exclusive.
     #[error("--{0} and --{1} are mutually exclusive: give only one of them")]
     Exclusive(&'static str, &'static str),
-    /// A flag lists a name that means nothing.
-    #[error("--{flag} cannot have {name:?}: it is a list of {known}")]
+    /// A flag lists an unknown name.
+    #[error("--{flag} does not accept {name:?}: it is a list of {known}")]
     Name {
         /// The flag without its dashes.
         flag: &'static str,
-        /// What was given.
+        /// The given name.
         name: String,
-        /// What may be given.
+        /// The allowed names.
         known: String,
     },
-    /// A flag asks for what would be of this process's own network.
+    /// A flag needs data that would belong to this process's own network.
     #[error(
-        "--{flag} would show the network of this process and not the host's: it needs --host.network=shared"
+        "--{flag} would show the network of this process rather than the host's: it needs --host.network=shared"
     )]
     OwnNetwork {
         /// The flag without its dashes.
         flag: &'static str,
     },
-    /// A flag's value is no regular expression.
+    /// The value of a flag is not a regular expression.
     #[error("--{flag} is not a valid regular expression: {source}")]
     Pattern {
         /// The flag without its dashes.
         flag: &'static str,
-        /// What is wrong with it.
+        /// The syntax error.
         source: PatternError,
     },
-    /// A flag's value is no whole number.
+    /// The value of a flag is not a whole number.
     #[error("--{flag} must be a whole number greater than 0, not {value:?}")]
     Number {
         /// The flag without its dashes.
         flag: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
     },
-    /// A switch has a value that is none.
+    /// The value of a switch is neither `true` nor `false`.
     #[error("--{flag} must be true or false, not {value:?}")]
     Switch {
         /// The flag without its dashes.
         flag: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
     },
 }
@@ -393,7 +393,7 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "--collector.x.labels cannot have \"c\": it is a list of a, b"
+            "--collector.x.labels does not accept \"c\": it is a list of a, b"
         );
     }
 }

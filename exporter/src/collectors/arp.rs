@@ -1,7 +1,7 @@
-//! `arp`: how many IPv4 neighbours each network device knows.
+//! `arp`: the number of IPv4 neighbors of each network device.
 //!
-//! Netlink and `/proc/net/arp` list nearly the same entries; only the file has those that this host answers for as a
-//! proxy, and only netlink those that are just being made.
+//! Netlink and `/proc/net/arp` list nearly the same entries. Only the file includes those for which this host answers as a
+//! proxy, and only netlink those that are being created.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ const NETLINK: &str = "collector.arp.netlink";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "arp",
     default_enabled: true,
-    summary: "Number of IPv4 neighbours of each network device.",
+    summary: "Number of IPv4 neighbors of each network device.",
     options: &[
         OptionSpec::pattern(
             EXCLUDE,
@@ -30,12 +30,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             INCLUDE,
             "",
-            "Regular expression of the only network devices to show.",
+            "Regular expression of network devices to show.",
         ),
         OptionSpec::switch(
             NETLINK,
             "true",
-            "Ask the kernel over netlink instead of reading /proc/net/arp.",
+            "Query the kernel over netlink instead of reading /proc/net/arp.",
         ),
     ],
     build,
@@ -44,7 +44,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 const FILE: &str = "net/arp";
 /// `RTM_GETNEIGH`
 const GET_NEIGHBOURS: u16 = 30;
-/// `struct ndmsg` with nothing but `AF_INET`.
+/// `struct ndmsg` with only `AF_INET` set.
 const IPV4: [u8; 12] = [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// `NUD_NOARP`: needs no resolution, as on a loopback or a tunnel.
 const NO_ARP: u16 = 0x40;
@@ -59,7 +59,7 @@ enum Source {
     File(KeptFile),
 }
 
-/// Entries by device, in order of its name.
+/// Entries by device, ordered by its name.
 type Counts = BTreeMap<Vec<u8>, u64>;
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -80,7 +80,7 @@ impl Collector for Arp {
             Source::Netlink(netlink) => ask(netlink.until(deadline))?,
             Source::File(file) => parse(file.read()?, &mut skipped),
         };
-        let help = "IPv4 neighbours in the table of each network device.";
+        let help = "Number of IPv4 neighbors in the ARP table, by network device.";
         let mut family = out.family(&["node_arp_entries"], &[help], MetricKind::Gauge);
         for (device, count) in counts {
             if !self.filter.ignores(&device) {

@@ -1,4 +1,4 @@
-//! `bcache`: disks that cache other disks, from `/sys/fs/bcache`.
+//! `bcache`: block devices cached by bcache, from `/sys/fs/bcache`.
 
 mod units;
 
@@ -19,37 +19,37 @@ const PRIORITY_STATS: &str = "collector.bcache.priorityStats";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "bcache",
     default_enabled: true,
-    summary: "Disks that cache other disks, from /sys/fs/bcache.",
+    summary: "Block devices cached by bcache, from /sys/fs/bcache.",
     options: &[OptionSpec::switch(
         PRIORITY_STATS,
         "false",
-        "Show how full the caches are, which is costly to find out.",
+        "Show the priority statistics of the caches, which are expensive to read.",
     )],
     build,
 };
 
 use MetricKind::{Counter, Gauge};
 
-/// A family that shows an attribute: the attribute's file, the end of the name, what it means, its kind.
+/// A family for an attribute: the attribute's file, the end of the metric name, the help text, the type.
 type Attribute = (&'static str, &'static str, &'static str, MetricKind);
 
 const OF_SET: [Attribute; 10] = [
     (
         "average_key_size",
         "average_key_size_sectors",
-        "Sectors that a key of the index stands for on average.",
+        "Average data per key of the B-tree, in sectors.",
         Gauge,
     ),
     (
         "btree_cache_size",
         "btree_cache_size_bytes",
-        "Memory that the index uses.",
+        "Memory used by the B-tree cache.",
         Gauge,
     ),
     (
         "cache_available_percent",
         "cache_available_percent",
-        "Share of the cache that could take new data.",
+        "Percentage of the cache without dirty data, which can take new data.",
         Gauge,
     ),
     (
@@ -61,32 +61,32 @@ const OF_SET: [Attribute; 10] = [
     (
         "internal/active_journal_entries",
         "active_journal_entries",
-        "Entries of the journal that are newer than the index.",
+        "Journal entries that are newer than the B-tree.",
         Gauge,
     ),
     (
         "internal/btree_nodes",
         "btree_nodes",
-        "Nodes of the index.",
+        "Number of nodes in the B-tree.",
         Gauge,
     ),
     (
         "internal/cache_read_races",
         "cache_read_races_total",
-        "Reads of the cache that were overtaken by its reuse.",
+        "Reads from the cache whose bucket was reused before the read completed.",
         Counter,
     ),
     (
         "root_usage_percent",
         "root_usage_percent",
-        "Share of the index's root that is used.",
+        "Percentage of the root node of the B-tree in use.",
         Gauge,
     ),
-    ("tree_depth", "tree_depth", "Levels of the index.", Gauge),
+    ("tree_depth", "tree_depth", "Depth of the B-tree.", Gauge),
     (
         "internal/btree_read_average_duration_us",
         "btree_read_average_duration_seconds",
-        "Average time that reading a node of the index takes.",
+        "Average time taken to read a node of the B-tree.",
         Gauge,
     ),
 ];
@@ -94,69 +94,69 @@ const OF_BACKING_DEVICE: [Attribute; 7] = [
     (
         "dirty_data",
         "dirty_data_bytes",
-        "Data that is in the cache and not yet on the device.",
+        "Dirty data in the cache, which is not yet written to the backing device.",
         Gauge,
     ),
     (
         "stats_total/bypassed",
         "bypassed_bytes_total",
-        "Data read and written past the cache.",
+        "Data read and written that bypassed the cache.",
         Counter,
     ),
     (
         "stats_total/cache_bypass_hits",
         "cache_bypass_hits_total",
-        "Requests past the cache that it could have served.",
+        "Requests that bypassed the cache although it held their data.",
         Counter,
     ),
     (
         "stats_total/cache_bypass_misses",
         "cache_bypass_misses_total",
-        "Requests past the cache that it could not have served.",
+        "Requests that bypassed the cache and whose data it did not hold.",
         Counter,
     ),
     (
         "stats_total/cache_hits",
         "cache_hits_total",
-        "Requests that the cache served.",
+        "Requests served from the cache.",
         Counter,
     ),
     (
         "stats_total/cache_miss_collisions",
         "cache_miss_collisions_total",
-        "Requests whose data was written while it was being put into the cache.",
+        "Cache misses whose data was written by another request while it was being added to the cache.",
         Counter,
     ),
     (
         "stats_total/cache_misses",
         "cache_misses_total",
-        "Requests that the cache could not serve.",
+        "Requests that could not be served from the cache.",
         Counter,
     ),
 ];
 const READAHEADS: Attribute = (
     "stats_total/cache_readaheads",
     "cache_readaheads_total",
-    "Reads ahead of what was asked for.",
+    "Times that data was read ahead.",
     Counter,
 );
 const OF_CACHE_DEVICE: [Attribute; 3] = [
     (
         "io_errors",
         "io_errors",
-        "Errors of late; old ones fade away.",
+        "Recent I/O errors of the cache device; the weight of older errors decays.",
         Gauge,
     ),
     (
         "metadata_written",
         "metadata_written_bytes_total",
-        "Bytes of the index and other metadata that were written.",
+        "Bytes of metadata, such as B-tree nodes, written to the cache device.",
         Counter,
     ),
     (
         "written",
         "written_bytes_total",
-        "Bytes of data that were written.",
+        "Bytes of data written to the cache.",
         Counter,
     ),
 ];
@@ -165,27 +165,27 @@ const WRITEBACK: [(&str, &str, &str); 5] = [
     (
         "change",
         "writeback_change",
-        "Latest change of the rate at which data is written back.",
+        "Most recent change of the writeback rate.",
     ),
     (
         "integral",
         "writeback_rate_integral_term",
-        "Part that the past has in that rate.",
+        "Integral term of the writeback rate controller.",
     ),
     (
         "proportional",
         "writeback_rate_proportional_term",
-        "Part that the present has in that rate.",
+        "Proportional term of the writeback rate controller.",
     ),
     (
         "rate",
         "writeback_rate",
-        "Bytes that are written back in a second.",
+        "Writeback rate in bytes per second.",
     ),
     (
         "target",
         "dirty_target_bytes",
-        "How much data may be in the cache alone.",
+        "Target amount of dirty data in the cache.",
     ),
 ];
 /// The lines of `priority_stats` that are shown.
@@ -193,12 +193,12 @@ const PRIORITIES: [(&str, &str, &str); 2] = [
     (
         "Metadata",
         "priority_stats_metadata_percent",
-        "Share of the cache that metadata uses.",
+        "Percentage of the cache used by metadata.",
     ),
     (
         "Unused",
         "priority_stats_unused_percent",
-        "Share of the cache that holds nothing.",
+        "Percentage of the cache that holds no data.",
     ),
 ];
 
@@ -217,7 +217,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 impl Collector for Bcache {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
-            // Without the kernel's module there is no directory, and nothing amiss.
+            // Without the kernel's module there is no directory, which is not an error.
             for uuid in list_directories(&self.directory).unwrap_or_default() {
                 if uuid.contains(&b'-') {
                     let read = self.add_set(&uuid, samples);
@@ -271,14 +271,14 @@ impl Bcache {
     }
 }
 
-/// A set of caches or a device in it. Its numbers are printed for people: `1.1M`.
+/// A cache set or a device in it. Its numbers have a readable format: `1.1M`.
 struct Object {
     directory: Directory,
     buffer: Vec<u8>,
 }
 
 impl Object {
-    /// `None` when it has gone since it was listed.
+    /// `None` if it has disappeared since it was listed.
     fn open(path: &Path) -> Result<Option<Self>, CollectError> {
         let directory = Directory::open_if_present(path.to_owned())?;
         Ok(directory.map(|directory| Self {
@@ -292,7 +292,7 @@ impl Object {
         match self.directory.read(file, &mut self.buffer)? {
             Some(text) => bytes(text).ok_or_else(|| CollectError::malformed(file, text)),
             None if self.directory.has_vanished() => {
-                Err(CollectError::NoData(format!("{file} has gone")))
+                Err(CollectError::NoData(format!("{file} no longer exists")))
             }
             None => Ok(0),
         }
@@ -309,7 +309,7 @@ impl Object {
             return;
         };
         let value = value as f64;
-        // The file's name says microseconds; node_exporter takes it for nanoseconds.
+        // The file's name says microseconds, but node_exporter reads it as nanoseconds.
         let value = if name.ends_with("_seconds") {
             value * 1e-9
         } else {
@@ -318,7 +318,7 @@ impl Object {
         samples.add(*kind, format!("node_bcache_{name}"), *help, labels, value);
     }
 
-    /// Adds what a file says in lines such as `rate: 1.1M/sec`.
+    /// Adds the lines of a file, such as `rate: 1.1M/sec`.
     fn add_lines(
         &mut self,
         file: &'static str,
@@ -348,7 +348,7 @@ impl Object {
     }
 }
 
-/// The last word of a line as a number, without what it is counted in.
+/// Parses the last word of a line as a number, without its unit.
 fn line_value(line: &[u8]) -> Option<i64> {
     let word = fields(line).last()?;
     if let Some(percent) = word.strip_suffix(b"%") {

@@ -64,12 +64,12 @@ impl FileSystem<'_> {
         let labels = [("uuid", self.uuid)];
         samples.gauge(
             "node_bcachefs_info",
-            "A file system that is mounted.",
+            "Information about a mounted file system, in labels.",
             &labels,
             1,
         );
         let size = amount_of(self.attributes, "btree_cache_size")?;
-        let help = "Bytes of memory that cached parts of the trees use.";
+        let help = "Memory used by the B-tree cache.";
         samples.gauge("node_bcachefs_btree_cache_size_bytes", help, &labels, size);
         self.add_compression(samples)?;
         self.add_errors(samples)?;
@@ -86,7 +86,7 @@ impl FileSystem<'_> {
         Ok(())
     }
 
-    /// Reads a table: a heading, then lines of a name, its colon, and numbers.
+    /// Parses a table: a heading, then lines of a name, a colon, and numbers.
     fn add_compression(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
         const FILE: &str = "compression_stats";
         let table = self.attributes.label(FILE)?;
@@ -105,14 +105,14 @@ impl FileSystem<'_> {
                 ("algorithm", name.strip_suffix(b":").unwrap_or(name)),
                 ("uuid", self.uuid),
             ];
-            let help = "Bytes that compressed data takes.";
+            let help = "Size of the compressed data after compression.";
             samples.gauge(
                 "node_bcachefs_compression_compressed_bytes",
                 help,
                 &labels,
                 compressed,
             );
-            let help = "Bytes that compressed data stands for.";
+            let help = "Size of the compressed data before compression.";
             samples.gauge(
                 "node_bcachefs_compression_uncompressed_bytes",
                 help,
@@ -135,7 +135,7 @@ impl FileSystem<'_> {
                 continue;
             };
             let labels = [("error_type", name), ("uuid", self.uuid)];
-            let help = "Errors that were found in the file system, by their type.";
+            let help = "Errors found in the file system, by type.";
             samples.counter("node_bcachefs_errors_total", help, &labels, count);
         }
         Ok(())
@@ -158,9 +158,9 @@ impl FileSystem<'_> {
                 ("type", name.strip_suffix(b":").unwrap_or(name)),
                 ("uuid", self.uuid),
             ];
-            let help = "Writes of parts of the trees, by their cause.";
+            let help = "B-tree writes, by cause.";
             samples.counter("node_bcachefs_btree_writes_total", help, &labels, count);
-            let help = "Bytes in such a write on average.";
+            let help = "Average size of a B-tree write, by cause.";
             samples.gauge(
                 "node_bcachefs_btree_write_average_size_bytes",
                 help,
@@ -171,7 +171,7 @@ impl FileSystem<'_> {
         Ok(())
     }
 
-    /// Adds the counters, of which every version of the file system has others.
+    /// Adds the counters, whose set depends on the version of the file system.
     fn add_counters(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
         let directory = self.path.join("counters");
         let names = match list_files(&directory) {
@@ -189,7 +189,7 @@ impl FileSystem<'_> {
                 continue;
             };
             let metric = format!("node_bcachefs_{}_total", metric_name(&name));
-            let help = format!("Counter {name} of the file system, since it was made.");
+            let help = format!("Counter {name} of the file system since it was created.");
             samples.counter(metric, help, &[("uuid", self.uuid)], count);
         }
         Ok(())
@@ -214,11 +214,11 @@ fn add_device(
     ];
     samples.gauge(
         "node_bcachefs_device_info",
-        "A device of the file system, in labels.",
+        "Information about a device of the file system, in labels.",
         &info,
         1,
     );
-    let help = "Bytes in a bucket of the device.";
+    let help = "Size of a bucket of the device.";
     let size = amount_of(device, "bucket_size")?;
     samples.gauge(
         "node_bcachefs_device_bucket_size_bytes",
@@ -226,10 +226,10 @@ fn add_device(
         &labels,
         size,
     );
-    let help = "Buckets of the device.";
+    let help = "Number of buckets of the device.";
     let buckets = device.number("nbuckets")?.unwrap_or_default();
     samples.gauge("node_bcachefs_device_buckets", help, &labels, buckets);
-    let help = "How many copies one on the device counts for.";
+    let help = "Number of replicas that a copy on the device counts as.";
     let durability = device.number("durability")?.unwrap_or_default();
     samples.gauge("node_bcachefs_device_durability", help, &labels, durability);
 
@@ -244,7 +244,7 @@ fn add_device(
             ("operation", operation),
             uuid_label,
         ];
-        let help = "Bytes read from and written to the device, by what they are.";
+        let help = "Bytes read from and written to the device, by operation and data type.";
         samples.counter(
             "node_bcachefs_device_io_done_bytes_total",
             help,
@@ -258,13 +258,13 @@ fn add_device(
             continue;
         };
         let labels = [device_label, ("type", kind), uuid_label];
-        let help = "Errors of the device since the file system was made.";
+        let help = "Errors of the device since the file system was created.";
         samples.counter("node_bcachefs_device_io_errors_total", help, &labels, count);
     }
     Ok(())
 }
 
-/// An attribute printed for people; 0 when it is absent.
+/// Parses an attribute in a readable format; 0 if it is absent.
 fn amount_of(device: &mut Device, file: &'static str) -> Result<u64, CollectError> {
     match device.text(file)? {
         None | Some(b"") => Ok(0),

@@ -1,4 +1,4 @@
-//! `bonding`: how many devices each bond has, and how many of them are up.
+//! `bonding`: the number of devices of each bond, and how many of them are up.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -47,7 +47,7 @@ impl Collector for Bonding {
         for name in fields(masters) {
             let bond = look_at(&self.class, name, &mut self.buffer);
             match bond {
-                // It has gone since it was listed.
+                // It has disappeared since it was listed.
                 Err(error) if error.is_gone() => {}
                 bond => bonds.extend(skipped.part(bond)),
             }
@@ -98,13 +98,13 @@ fn read<'a>(path: &Path, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], ReadError>
 }
 
 fn write(bonds: &[Bond], out: &mut Exposition) {
-    let help = "Devices of each bond whose link is up.";
+    let help = "Number of devices of the bond whose link is up.";
     let mut family = out.family(&["node_bonding_active"], &[help], MetricKind::Gauge);
     for bond in bonds {
         family.sample(&[("master", &bond.name)], bond.active);
     }
     drop(family);
-    let help = "Devices that each bond is made of.";
+    let help = "Number of devices that belong to the bond.";
     let mut family = out.family(&["node_bonding_slaves"], &[help], MetricKind::Gauge);
     for bond in bonds {
         family.sample(&[("master", &bond.name)], bond.devices);

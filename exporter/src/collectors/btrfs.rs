@@ -16,7 +16,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// What the kernel counts sizes of block devices in.
+/// The unit in which the kernel counts sizes of block devices.
 const SECTOR: f64 = 512.0;
 const MILLISECONDS: f64 = 1000.0;
 const BLOCK_GROUPS: [&str; 3] = ["data", "metadata", "system"];
@@ -34,9 +34,9 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 impl Collector for Btrfs {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
-            // Without the kernel's module there is no directory, and nothing amiss.
+            // Without the kernel's module there is no directory, which is not an error.
             for name in list_directories(&self.directory).unwrap_or_default() {
-                // Beside the file systems lie directories of the driver, whose names have no dash.
+                // Next to the file systems are directories of the driver, whose names contain no dash.
                 if name.contains(&b'-') {
                     let path = self.directory.join(String::from_utf8_lossy(&name).as_ref());
                     samples.device(&path, |attributes, samples| {
@@ -71,10 +71,11 @@ impl<'a> FileSystem<'a> {
     fn add(&mut self, samples: &mut Samples) -> Result<(), CollectError> {
         let uuid = ("uuid", self.uuid.as_slice());
         let label = self.attributes.label("label")?;
-        let help = "The file system and its label.";
+        let help = "Information about the file system, with its label.";
         samples.gauge("node_btrfs_info", help, &[("label", &label), uuid], 1);
         let reserve = self.attributes.number("allocation/global_rsv_size")?;
-        let help = "Bytes kept back for the file system's own needs.";
+        let help =
+            "Size of the global reserve, which the file system keeps for its own operations.";
         let name = "node_btrfs_global_rsv_size_bytes";
         samples.gauge(name, help, &[uuid], reserve.unwrap_or_default());
         self.add_commits(samples)?;
@@ -96,45 +97,45 @@ impl<'a> FileSystem<'a> {
         };
         samples.counter(
             "node_btrfs_commits_total",
-            "Commits of the file system.",
+            "Number of commits of the file system.",
             &[uuid],
             value(b"commits"),
         );
         samples.counter(
             "node_btrfs_commit_seconds_total",
-            "Seconds that all commits took.",
+            "Seconds spent on all commits.",
             &[uuid],
             value(b"total_commit_ms") / MILLISECONDS,
         );
         samples.gauge(
             "node_btrfs_last_commit_seconds",
-            "Seconds that the latest commit took.",
+            "Duration of the most recent commit.",
             &[uuid],
             value(b"last_commit_ms") / MILLISECONDS,
         );
         samples.gauge(
             "node_btrfs_max_commit_seconds",
-            "Seconds that the slowest commit took.",
+            "Duration of the slowest commit.",
             &[uuid],
             value(b"max_commit_ms") / MILLISECONDS,
         );
         Ok(())
     }
 
-    /// Adds the devices and says how many there are.
+    /// Adds the devices and returns their number.
     fn add_devices(&self, samples: &mut Samples) -> Result<f64, CollectError> {
         let directory = self.path.join("devices");
         let names = list_directories(&directory)?;
         for name in &names {
             let path = directory.join(String::from_utf8_lossy(name).as_ref());
-            // A device that is gone stays listed until the file system is told.
+            // A removed device stays listed until the file system notices it.
             let sectors = match Device::open_listed(&path)? {
                 Some(mut device) => device.number("size")?.unwrap_or_default(),
                 None => 0.0,
             };
             samples.gauge(
                 "node_btrfs_device_size_bytes",
-                "Bytes of a device of the file system.",
+                "Size of a device of the file system.",
                 &[("device", name), ("uuid", &self.uuid)],
                 sectors * SECTOR,
             );
@@ -153,7 +154,7 @@ impl<'a> FileSystem<'a> {
         let kind = ("block_group_type", group.as_bytes());
         samples.gauge(
             "node_btrfs_reserved_bytes",
-            "Bytes promised to writes that are under way.",
+            "Bytes reserved for writes in progress.",
             &[kind, ("uuid", &self.uuid)],
             reserved.unwrap_or_default(),
         );
@@ -165,7 +166,7 @@ impl<'a> FileSystem<'a> {
             samples.gauge("node_btrfs_used_bytes", help, &labels, used);
             let help = "Bytes allocated, by kind of content and layout.";
             samples.gauge("node_btrfs_size_bytes", help, &labels, total);
-            let help = "Bytes on disk for each byte of content in the layout.";
+            let help = "Bytes on disk per byte of content in the layout.";
             let ratio = allocation_ratio(&layout, devices);
             samples.gauge("node_btrfs_allocation_ratio", help, &labels, ratio);
         }
@@ -179,7 +180,7 @@ fn read_layout(path: &Path) -> Result<(f64, f64), CollectError> {
     Ok((number("used_bytes")?, number("total_bytes")?))
 }
 
-/// How often each byte is stored; 0 for a layout that is not known.
+/// Returns how often each byte is stored; 0 for an unknown layout.
 fn allocation_ratio(layout: &[u8], devices: f64) -> f64 {
     match layout {
         b"single" | b"raid0" => 1.0,

@@ -1,4 +1,4 @@
-//! `buddyinfo`: how much of the free memory hangs together, from `/proc/buddyinfo`.
+//! `buddyinfo`: the fragmentation of free memory, from `/proc/buddyinfo`.
 
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "buddyinfo",
     default_enabled: false,
-    summary: "How much of the free memory hangs together, from /proc/buddyinfo.",
+    summary: "Fragmentation of free memory, from /proc/buddyinfo.",
     options: &[],
     build,
 };
@@ -38,7 +38,7 @@ impl Collector for Buddyinfo {
     }
 }
 
-/// Reads a line such as `Node 0, zone DMA32 759 572`: the free blocks of one page, of two pages, of four …
+/// Parses a line such as `Node 0, zone DMA32 759 572`: the free blocks of one page, of two pages, of four …
 fn add_zone(line: &[u8], samples: &mut Samples) -> Option<()> {
     let mut words = fields(line);
     let node = words.nth(1)?;
@@ -47,7 +47,7 @@ fn add_zone(line: &[u8], samples: &mut Samples) -> Option<()> {
     for (order, blocks) in words.enumerate() {
         let order = order.to_string();
         let labels = [("node", node), ("size", order.as_bytes()), ("zone", zone)];
-        let help = "Free blocks of memory; each has 2 to the power of size pages.";
+        let help = "Number of free memory blocks of 2^size pages.";
         samples.gauge("node_buddyinfo_blocks", help, &labels, parse_u64(blocks)?);
     }
     Some(())

@@ -1,4 +1,4 @@
-//! `cgroups`: how many control groups there are, from `/proc/cgroups`.
+//! `cgroups`: the number of control groups, from `/proc/cgroups`.
 
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cgroups",
     default_enabled: false,
-    summary: "How many control groups there are, from /proc/cgroups.",
+    summary: "Number of control groups, from /proc/cgroups.",
     options: &[],
     build,
 };
@@ -38,15 +38,15 @@ impl Collector for Cgroups {
     }
 }
 
-/// Reads a line: the controller's name, its hierarchy, its groups, and whether it is on.
+/// Parses a line: the controller's name, its hierarchy, the number of its groups, and whether it is enabled.
 fn add_controller(line: &[u8], samples: &mut Samples) -> Option<()> {
     let mut words = fields(line);
     let labels = [("subsys_name", words.next()?)];
     let groups = parse_u64(words.nth(1)?)?;
     let enabled = parse_u64(words.next()?)?;
-    let help = "Control groups that the controller has.";
+    let help = "Number of control groups of the controller.";
     samples.gauge("node_cgroups_cgroups", help, &labels, groups);
-    let help = "Whether the controller is on.";
+    let help = "Whether the controller is enabled.";
     samples.gauge("node_cgroups_enabled", help, &labels, enabled);
     Some(())
 }

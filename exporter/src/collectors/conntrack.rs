@@ -1,4 +1,4 @@
-//! `conntrack`: how full the table of tracked connections is, and what happened to its entries.
+//! `conntrack`: the size of the connection tracking table, and statistics of its entries.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -16,12 +16,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 const COUNT: &str = "sys/net/netfilter/nf_conntrack_count";
 const LIMIT: &str = "sys/net/netfilter/nf_conntrack_max";
 const STATISTICS: &str = "net/stat/nf_conntrack";
-/// The columns that are shown: their place, the rest of the metric's name, and what they count.
+/// The columns that are shown: their position, the end of the metric name, and the help text.
 const COLUMNS: [(usize, &str, &str); 8] = [
     (
         10,
         "drop",
-        "Packets dropped because no entry could be made or a protocol's helper refused them.",
+        "Packets dropped because no entry could be created or a protocol helper refused them.",
     ),
     (
         11,
@@ -29,18 +29,18 @@ const COLUMNS: [(usize, &str, &str); 8] = [
         "Entries dropped to make room in a full table.",
     ),
     (2, "found", "Lookups that found an entry."),
-    (5, "ignore", "Packets that had an entry already."),
+    (5, "ignore", "Packets that already had an entry."),
     (8, "insert", "Entries inserted."),
     (
         9,
         "insert_failed",
-        "Entries that could not be inserted, as when another packet was faster.",
+        "Entries that could not be inserted, for example because another packet was faster.",
     ),
     (4, "invalid", "Packets that cannot be tracked."),
     (
         16,
         "search_restart",
-        "Lookups begun anew because the table was resized.",
+        "Lookups restarted because the table was resized.",
     ),
 ];
 /// The columns that every kernel prints; the last one came with Linux 2.6.35.
@@ -68,13 +68,13 @@ impl Collector for Conntrack {
                 &mut self.count,
                 COUNT,
                 "node_nf_conntrack_entries",
-                "Connections in the table.",
+                "Number of entries in the connection tracking table.",
             ),
             (
                 &mut self.limit,
                 LIMIT,
                 "node_nf_conntrack_entries_limit",
-                "Connections that the table may hold.",
+                "Maximum number of entries in the connection tracking table.",
             ),
         ] {
             let bytes = file.read().map_err(CollectError::optional)?;
@@ -96,7 +96,7 @@ impl Collector for Conntrack {
     }
 }
 
-/// The sums of the shown columns over all CPUs, each of which has a line.
+/// The sums of the shown columns over all CPUs, each of which has one line.
 fn parse(bytes: &[u8], skipped: &mut Skipped) -> [u64; COLUMNS.len()] {
     let mut sums = [0_u64; COLUMNS.len()];
     for line in lines(bytes).skip(1) {
@@ -108,7 +108,7 @@ fn parse(bytes: &[u8], skipped: &mut Skipped) -> [u64; COLUMNS.len()] {
     sums
 }
 
-/// The shown columns of a CPU's line; 0 for one that the kernel does not have yet.
+/// The shown columns of a CPU's line; 0 for a column that the kernel does not have yet.
 fn parse_cpu(line: &[u8]) -> Option<[u64; COLUMNS.len()]> {
     let columns: Vec<u64> = fields(line).map(parse_hex).collect::<Option<_>>()?;
     let shown = COLUMNS.map(|(column, ..)| columns.get(column).copied().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! `cpu`: the time each CPU spent in each mode, and what sysfs says of its topology.
+//! `cpu`: the time that each CPU spent in each mode, and its topology from sysfs.
 
 mod info;
 
@@ -31,9 +31,9 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 };
 
 const FILE: &str = "stat";
-/// What procfs counts in, whatever the kernel's own tick: a hundredth of a second.
+/// The unit in procfs, independent of the kernel's own tick: a hundredth of a second.
 const JIFFIES_PER_SECOND: f64 = 100.0;
-/// An idle counter that falls this far, in jiffies, belongs to a CPU that was unplugged in between.
+/// If an idle counter decreases by this many jiffies, the CPU was unplugged in between.
 const HOTPLUG_FALL: u64 = 300;
 /// The columns of a CPU's line.
 const COLUMNS: usize = 10;
@@ -62,7 +62,7 @@ struct Cpu {
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     let mut buffer = Vec::new();
-    // Decided on the kernel's command line, so it is read once.
+    // Set on the kernel's command line, so it is read only once.
     let isolated = read_attribute(&context.sysfs("devices/system/cpu/isolated"), &mut buffer)
         .unwrap_or_default();
     Ok(Box::new(Cpu {
@@ -96,7 +96,7 @@ impl Cpu {
     fn write_isolated(&self, out: &mut Exposition) {
         let mut family = out.family(
             &["node_cpu_isolated"],
-            &["CPUs that the scheduler leaves alone."],
+            &["Whether the CPU is isolated from the scheduler."],
             MetricKind::Gauge,
         );
         for cpu in &self.isolated {
@@ -105,7 +105,7 @@ impl Cpu {
     }
 }
 
-/// The times of each CPU as they are shown, in order of the CPU's number as text.
+/// The times of each CPU as they are shown, ordered by the CPU's number as text.
 #[derive(Debug, Default)]
 struct Times {
     rows: Vec<Row>,
@@ -119,18 +119,18 @@ struct Row {
 }
 
 impl Times {
-    /// Takes the times over from `/proc/stat`. Says whether a CPU came or went.
+    /// Reads the times from `/proc/stat`. Returns whether a CPU was added or removed.
     fn update(&mut self, bytes: &[u8], skipped: &mut Skipped) -> bool {
         let mut plugged = false;
         for row in &mut self.rows {
             row.present = false;
         }
         for line in lines(bytes) {
-            // Behind the CPUs comes a line with a number for each interrupt, which is long.
+            // After the CPUs there is a very long line with a number for each interrupt.
             if line.starts_with(b"intr ") {
                 break;
             }
-            // In front of the CPUs is their sum, a line without a number.
+            // Before the CPUs there is a line with their sum, which has no number.
             let Some(rest) = line.strip_prefix(b"cpu") else {
                 continue;
             };
@@ -146,7 +146,7 @@ impl Times {
         plugged || self.rows.len() != before
     }
 
-    /// Takes one CPU's times. Says whether the CPU is new.
+    /// Stores one CPU's times. Returns whether the CPU is new.
     fn take(&mut self, cpu: &[u8], now: [u64; COLUMNS]) -> bool {
         match self
             .rows
@@ -177,8 +177,7 @@ impl Times {
         let help = "Seconds that each CPU spent in each mode.";
         self.write_modes("node_cpu_seconds_total", help, &MODES, out);
         if guest {
-            let help =
-                "Seconds that each CPU spent in guests; contained in the user and nice modes.";
+            let help = "Seconds that each CPU spent running guests; also included in the user and nice modes.";
             self.write_modes("node_cpu_guest_seconds_total", help, &GUEST_MODES, out);
         }
     }
@@ -206,8 +205,8 @@ fn parse_times(rest: &[u8]) -> Option<(&[u8], [u64; COLUMNS])> {
     Some((cpu, times))
 }
 
-/// The kernel's counters step back now and then (iowait and idle by design). A counter must not: the higher value
-/// stays, unless idle fell so far that the CPU must have been unplugged.
+/// The kernel's counters sometimes decrease (iowait and idle by design), which a counter must not do. The higher value is
+/// kept, unless idle decreased so much that the CPU must have been unplugged.
 fn advance(shown: [u64; COLUMNS], now: [u64; COLUMNS]) -> [u64; COLUMNS] {
     let [_, _, _, idle_shown, ..] = shown;
     let [_, _, _, idle_now, ..] = now;
@@ -221,7 +220,7 @@ fn advance(shown: [u64; COLUMNS], now: [u64; COLUMNS]) -> [u64; COLUMNS] {
     next
 }
 
-/// What sysfs offers about the CPUs. On most virtual machines these are no files at all.
+/// The data of sysfs about the CPUs. On most virtual machines there are no such files.
 #[derive(Debug)]
 struct Topology {
     directory: PathBuf,
@@ -241,7 +240,7 @@ impl Topology {
         }
     }
 
-    /// Looks anew which files there are. Of CPUs that share a core or a package only the first one's file is kept.
+    /// Looks again which files exist. Of CPUs that share a core or a package only the first one's file is kept.
     fn discover(&mut self) {
         self.cores.clear();
         self.packages.clear();
@@ -284,7 +283,7 @@ impl Topology {
         self.discover_online(&directories);
     }
 
-    /// A system whose first CPU cannot be switched off says nothing about the others either.
+    /// A system whose first CPU cannot be taken offline has no such information about the others either.
     fn discover_online(&mut self, directories: &[PathBuf]) {
         if !directories
             .first()
@@ -301,7 +300,7 @@ impl Topology {
     }
 
     fn write(&mut self, out: &mut Exposition) {
-        let help = "How often the core was throttled.";
+        let help = "Number of times that the core was throttled.";
         let mut family = out.family(
             &["node_cpu_core_throttles_total"],
             &[help],
@@ -316,7 +315,7 @@ impl Topology {
             }
         }
         drop(family);
-        let help = "How often the package was throttled.";
+        let help = "Number of times that the package was throttled.";
         let mut family = out.family(
             &["node_cpu_package_throttles_total"],
             &[help],
@@ -337,7 +336,7 @@ impl Topology {
         for (cpu, file) in &mut self.online {
             let online = match file.read() {
                 Ok(bytes) => trim(bytes) == b"1",
-                // A CPU that cannot be switched off has no such file; one that has gone has no directory either.
+                // A CPU that cannot be taken offline has no such file; an unplugged one does not have the directory either.
                 Err(error) if error.is_absent() && directory.join(format!("cpu{cpu}")).exists() => {
                     false
                 }
@@ -348,7 +347,7 @@ impl Topology {
     }
 }
 
-/// A CPU that was just unplugged has lost its files; the next scrape finds out.
+/// A CPU that was just unplugged has lost its files; the next scrape notices this.
 fn read_count(file: &mut KeptFile) -> Option<u64> {
     file.read().ok().map(trim).and_then(parse_u64)
 }

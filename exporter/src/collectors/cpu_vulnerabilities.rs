@@ -1,4 +1,4 @@
-//! `cpu_vulnerabilities`: known weaknesses of the CPU and what is done about them, from sysfs.
+//! `cpu_vulnerabilities`: known CPU vulnerabilities and their mitigations, from sysfs.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::sources::{Deadline, list_files};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "cpu_vulnerabilities",
     default_enabled: false,
-    summary: "Known weaknesses of the CPU and what is done about them, from sysfs.",
+    summary: "Known CPU vulnerabilities and their mitigations, from sysfs.",
     options: &[],
     build,
 };
@@ -29,7 +29,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 impl Collector for CpuVulnerabilities {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let names = match list_files(&self.directory) {
-            // An architecture that is known to have none, or a kernel that does not tell.
+            // The architecture has none, or the kernel does not report them.
             Err(error) if error.is_absent() => return Ok(()),
             names => names?,
         };
@@ -41,7 +41,7 @@ impl Collector for CpuVulnerabilities {
                 let (state, mitigation) = understand(&text);
                 samples.gauge(
                     "node_cpu_vulnerabilities_info",
-                    "A weakness of CPUs, and how this one stands, in labels.",
+                    "Known CPU vulnerability and its mitigation, in labels.",
                     &[
                         ("codename", name),
                         ("mitigation", mitigation.as_bytes()),
@@ -55,7 +55,7 @@ impl Collector for CpuVulnerabilities {
     }
 }
 
-/// The state and what is done, from a text such as `Mitigation: PTI`.
+/// The state and the mitigation, from a text such as `Mitigation: PTI`.
 fn understand(text: &str) -> (&'static str, String) {
     let lower = text.to_ascii_lowercase();
     if lower.starts_with("not affected") {

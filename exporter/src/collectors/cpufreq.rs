@@ -17,42 +17,42 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// The attributes in kilohertz, each with its metric and what it means.
+/// The attributes in kilohertz, each with its metric and help text.
 const FREQUENCIES: [(&str, &str, &str); 7] = [
     (
         "cpuinfo_avg_freq",
         "node_cpu_frequency_avg_hertz",
-        "Average frequency at which the CPU ran lately.",
+        "Recent average frequency of the CPU.",
     ),
     (
         "cpuinfo_cur_freq",
         "node_cpu_frequency_hertz",
-        "Frequency at which the CPU runs, as the hardware tells it.",
+        "Current frequency of the CPU, as reported by the hardware.",
     ),
     (
         "cpuinfo_max_freq",
         "node_cpu_frequency_max_hertz",
-        "The highest frequency of which the CPU is capable.",
+        "Maximum frequency of the CPU.",
     ),
     (
         "cpuinfo_min_freq",
         "node_cpu_frequency_min_hertz",
-        "The lowest frequency of which the CPU is capable.",
+        "Minimum frequency of the CPU.",
     ),
     (
         "scaling_cur_freq",
         "node_cpu_scaling_frequency_hertz",
-        "Frequency at which the kernel believes the CPU to run.",
+        "Current frequency of the CPU, as estimated by the kernel.",
     ),
     (
         "scaling_max_freq",
         "node_cpu_scaling_frequency_max_hertz",
-        "The highest frequency that the kernel may choose.",
+        "Maximum frequency that the kernel may select.",
     ),
     (
         "scaling_min_freq",
         "node_cpu_scaling_frequency_min_hertz",
-        "The lowest frequency that the kernel may choose.",
+        "Minimum frequency that the kernel may select.",
     ),
 ];
 const HERTZ: f64 = 1000.0;
@@ -71,7 +71,7 @@ impl Collector for Cpufreq {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let mut buffer = Vec::new();
         let offline = read_attribute(&self.directory.join("offline"), &mut buffer);
-        // The files of a CPU that is switched off stay and cannot be read.
+        // The files of an offline CPU remain but cannot be read.
         let offline = parse_ranges(offline.unwrap_or_default());
         gather(out, |samples| {
             for path in list_numbered(&self.directory, "cpu") {
@@ -79,7 +79,7 @@ impl Collector for Cpufreq {
                 if offline.iter().any(|offline| offline.as_bytes() == cpu) {
                     continue;
                 }
-                // Most virtual machines cannot choose, and have no such directory.
+                // Most virtual machines have no frequency scaling and no such directory.
                 let path = path.join("cpufreq");
                 samples.device(&path, |device, samples| add_cpu(device, &cpu, samples));
             }
@@ -90,7 +90,7 @@ impl Collector for Cpufreq {
 
 fn add_cpu(device: &mut Device, cpu: &[u8], samples: &mut Samples) -> Result<(), CollectError> {
     for (attribute, name, help) in FREQUENCIES {
-        // A driver that does not know the frequency says so in words.
+        // A driver that does not know the frequency returns a text.
         if device
             .text(attribute)?
             .is_some_and(|text| text.starts_with(b"<"))
@@ -109,7 +109,7 @@ fn add_cpu(device: &mut Device, cpu: &[u8], samples: &mut Samples) -> Result<(),
     for name in fields(&available) {
         samples.gauge(
             "node_cpu_scaling_governor",
-            "Whether the governor is the one that chooses the CPU's frequency.",
+            "Whether the CPU frequency governor is in use.",
             &[("cpu", cpu), ("governor", name)],
             u64::from(name == governor),
         );

@@ -1,4 +1,4 @@
-//! `diskstats`: the work of each block device, from `/proc/diskstats`, and what udev knows about it.
+//! `diskstats`: I/O statistics of each block device, from `/proc/diskstats`, and its properties from udev.
 
 mod udev;
 
@@ -25,7 +25,7 @@ const FLAGS: FilterFlags = FilterFlags {
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "diskstats",
     default_enabled: true,
-    summary: "Work of each block device, from /proc/diskstats.",
+    summary: "I/O statistics of each block device, from /proc/diskstats.",
     options: &[
         OptionSpec::pattern(
             FLAGS.exclude,
@@ -35,7 +35,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             FLAGS.include,
             "",
-            "Regular expression of the only block devices to show.",
+            "Regular expression of block devices to show.",
         ),
         OptionSpec::former("collector.diskstats.ignored-devices", FLAGS.exclude),
     ],
@@ -43,13 +43,13 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 };
 
 const FILE: &str = "diskstats";
-/// The kernel's sector, whatever the device's own.
+/// The kernel's sector size, independent of the device's own.
 const SECTOR: f64 = 512.0;
 const SECONDS_PER_TICK: f64 = 0.001;
-/// Kernels before 4.18 print this many counters; 4.18 added the discards, 5.5 the flushes.
+/// The number of counters in kernels before 4.18; 4.18 added the discards, 5.5 the flushes.
 const FEWEST_COUNTERS: usize = 11;
 
-/// A counter of the kernel and what it becomes.
+/// A counter of the kernel and its metric.
 struct Column {
     name: &'static str,
     help: &'static str,
@@ -82,13 +82,13 @@ const COLUMNS: [Column; 17] = [
     ),
     column(
         "node_disk_reads_merged_total",
-        "Reads merged into others.",
+        "Reads merged with others.",
         Scale::Count,
     ),
     column("node_disk_read_bytes_total", "Bytes read.", Scale::Sectors),
     column(
         "node_disk_read_time_seconds_total",
-        "Seconds spent by all reads.",
+        "Seconds spent on all reads.",
         Scale::Ticks,
     ),
     column(
@@ -98,7 +98,7 @@ const COLUMNS: [Column; 17] = [
     ),
     column(
         "node_disk_writes_merged_total",
-        "Writes merged into others.",
+        "Writes merged with others.",
         Scale::Count,
     ),
     column(
@@ -108,23 +108,23 @@ const COLUMNS: [Column; 17] = [
     ),
     column(
         "node_disk_write_time_seconds_total",
-        "Seconds spent by all writes.",
+        "Seconds spent on all writes.",
         Scale::Ticks,
     ),
     Column {
         name: "node_disk_io_now",
-        help: "I/Os in progress.",
+        help: "Number of I/Os in progress.",
         kind: MetricKind::Gauge,
         scale: Scale::Count,
     },
     column(
         "node_disk_io_time_seconds_total",
-        "Seconds in which there was I/O.",
+        "Seconds during which I/O was in progress.",
         Scale::Ticks,
     ),
     column(
         "node_disk_io_time_weighted_seconds_total",
-        "Seconds of I/O, weighted by their number.",
+        "Seconds spent on I/O, weighted by the number of I/Os in progress.",
         Scale::Ticks,
     ),
     column(
@@ -134,7 +134,7 @@ const COLUMNS: [Column; 17] = [
     ),
     column(
         "node_disk_discards_merged_total",
-        "Discards merged into others.",
+        "Discards merged with others.",
         Scale::Count,
     ),
     column(
@@ -144,7 +144,7 @@ const COLUMNS: [Column; 17] = [
     ),
     column(
         "node_disk_discard_time_seconds_total",
-        "Seconds spent by all discards.",
+        "Seconds spent on all discards.",
         Scale::Ticks,
     ),
     column(
@@ -154,7 +154,7 @@ const COLUMNS: [Column; 17] = [
     ),
     column(
         "node_disk_flush_requests_time_seconds_total",
-        "Seconds spent by all flush requests.",
+        "Seconds spent on all flush requests.",
         Scale::Ticks,
     ),
 ];
@@ -166,7 +166,7 @@ struct Diskstats {
     buffer: Vec<u8>,
 }
 
-/// The disks of the last scrape, in order of name.
+/// The disks of the last scrape, ordered by name.
 struct Disks {
     filter: DeviceFilter,
     block: PathBuf,
@@ -232,7 +232,7 @@ impl Disks {
         self.known.retain(|disk| disk.present);
     }
 
-    /// Takes over a line. `None` when it cannot be read: then its disk is not present.
+    /// Stores a line. `None` if it cannot be read; the disk is then not shown.
     fn take(&mut self, line: &[u8]) -> Option<()> {
         let mut parts = fields(line);
         let major = parts.next().and_then(parse_u64)?;
@@ -245,7 +245,7 @@ impl Disks {
         for counter in parts.take(COLUMNS.len()) {
             disk.counters.push(parse_u64(counter)?);
         }
-        // Very old kernels print four counters for a partition; they mean something else.
+        // Very old kernels print four counters for a partition, which mean something else.
         disk.present = disk.counters.len() >= FEWEST_COUNTERS;
         Some(())
     }
@@ -315,7 +315,7 @@ fn write_counters<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: 
 fn write_info<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: &mut Exposition) {
     let mut family = out.family(
         &["node_disk_info"],
-        &["What udev and sysfs know of the block device."],
+        &["Information about the block device from udev and sysfs, in labels."],
         MetricKind::Gauge,
     );
     for disk in disks() {
@@ -338,7 +338,7 @@ fn write_info<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: &mut
 }
 
 fn write_contents<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: &mut Exposition) {
-    let help = "The file system on the block device, as udev found it.";
+    let help = "File system on the block device as detected by udev, in labels.";
     let mut family = out.family(&["node_disk_filesystem_info"], &[help], MetricKind::Gauge);
     for disk in disks().filter(|disk| !disk.properties.filesystem_type.is_empty()) {
         let known = &disk.properties;
@@ -354,7 +354,7 @@ fn write_contents<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: 
         );
     }
     drop(family);
-    let help = "The device mapper's name for the block device, and its place in LVM.";
+    let help = "Device mapper and LVM names of the block device, in labels.";
     let mut family = out.family(
         &["node_disk_device_mapper_info"],
         &[help],
@@ -384,7 +384,7 @@ fn write_ata<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: &mut 
     for (name, help, pick) in [
         (
             "node_disk_ata_rotation_rate_rpm",
-            "Turns per minute; 0 of a disk that does not spin.",
+            "Rotation rate of the ATA disk in revolutions per minute; 0 if the disk does not rotate.",
             rate,
         ),
         (
@@ -394,7 +394,7 @@ fn write_ata<'a, I: Iterator<Item = &'a Disk>>(disks: impl Fn() -> I, out: &mut 
         ),
         (
             "node_disk_ata_write_cache_enabled",
-            "Whether the ATA disk's write cache is on.",
+            "Whether the write cache of the ATA disk is enabled.",
             cache_enabled,
         ),
     ] {

@@ -1,4 +1,4 @@
-//! `dmi`: what the firmware says of the machine, from `/sys/class/dmi/id`.
+//! `dmi`: information about the machine from its firmware, from `/sys/class/dmi/id`.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::sources::Deadline;
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "dmi",
     default_enabled: true,
-    summary: "Maker and model of the machine, from /sys/class/dmi.",
+    summary: "Vendor and model of the machine, from /sys/class/dmi.",
     options: &[],
     build,
 };
@@ -53,7 +53,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for Dmi {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
-        // The firmware is asked once: the kernel keeps its answers until the next boot.
+        // Read only once, because the kernel does not change these values until the next boot.
         if self.labels.is_empty() {
             self.discover()?;
         }
@@ -62,7 +62,7 @@ impl Collector for Dmi {
             .iter()
             .map(|(name, value)| (*name, value.as_slice()))
             .collect();
-        let help = "What the firmware says of the machine, in labels; those that may not be read are left out.";
+        let help = "Information about the machine from its firmware, in labels; fields that cannot be read are left out.";
         out.family(&["node_dmi_info"], &[help], MetricKind::Gauge)
             .sample(&labels, 1);
         Ok(())

@@ -1,4 +1,4 @@
-//! `dmmultipath`: disks that are reached by several paths, from `/sys/block/dm-*`.
+//! `dmmultipath`: multipath devices of the device mapper, from `/sys/block/dm-*`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,14 +11,14 @@ use crate::sources::{Deadline, list_directories, list_entries, list_numbered};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "dmmultipath",
     default_enabled: true,
-    summary: "Disks that are reached by several paths, from sysfs.",
+    summary: "Multipath devices of the device mapper, from sysfs.",
     options: &[],
     build,
 };
 
-/// What the kernel counts sizes of block devices in.
+/// The unit in which the kernel counts sizes of block devices.
 const SECTOR: f64 = 512.0;
-/// The states of a path that can be used: of SCSI and of NVMe.
+/// The states of a usable path, of SCSI and of NVMe.
 const USABLE: [&[u8]; 2] = [b"running", b"live"];
 
 struct Dmmultipath {
@@ -33,7 +33,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for Dmmultipath {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
-        // Without block devices at all there is nothing to say.
+        // Without any block devices there is nothing to show.
         list_directories(&self.block_devices).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for path in list_numbered(&self.block_devices, "dm-") {
@@ -47,7 +47,7 @@ impl Collector for Dmmultipath {
 }
 
 impl Dmmultipath {
-    /// Adds a mapping of the device mapper if it is one of several paths.
+    /// Adds a device of the device mapper if it is a multipath device.
     fn add_mapping(
         &self,
         device: &mut Device,
@@ -62,7 +62,7 @@ impl Dmmultipath {
         let sysfs_name = path.file_name().unwrap_or_default().as_encoded_bytes();
         let labels = [("device", name.as_slice()), ("sysfs_name", sysfs_name)];
         let [named, in_sysfs] = labels;
-        let help = "The mapping and its identity, in labels.";
+        let help = "Information about the multipath device, in labels.";
         let info = [named, in_sysfs, ("uuid", uuid.as_slice())];
         samples.gauge("node_dmmultipath_device_info", help, &info, 1);
         let states = self.add_paths(path, named, samples)?;
@@ -75,21 +75,25 @@ impl Dmmultipath {
         for (what, help, value) in [
             (
                 "active",
-                "Whether the mapping is in use rather than suspended.",
+                "Whether the multipath device is active rather than suspended.",
                 f64::from(u8::from(active)),
             ),
-            ("paths", "Paths of the mapping.", states.len() as f64),
+            (
+                "paths",
+                "Number of paths of the multipath device.",
+                states.len() as f64,
+            ),
             (
                 "paths_active",
-                "Paths of the mapping that can be used.",
+                "Number of usable paths of the multipath device.",
                 usable as f64,
             ),
             (
                 "paths_failed",
-                "Paths of the mapping that cannot be used.",
+                "Number of failed paths of the multipath device.",
                 (states.len() - usable) as f64,
             ),
-            ("size_bytes", "Bytes in the mapping.", size),
+            ("size_bytes", "Size of the multipath device.", size),
         ] {
             samples.gauge(
                 format!("node_dmmultipath_device_{what}"),
@@ -101,7 +105,7 @@ impl Dmmultipath {
         Ok(())
     }
 
-    /// Adds the paths and gives their states.
+    /// Adds the paths and returns their states.
     fn add_paths(
         &self,
         mapping: &Path,
@@ -121,7 +125,7 @@ impl Dmmultipath {
                 continue;
             }
             let labels = [name, ("path", path.as_slice()), ("state", state.as_slice())];
-            let help = "State of a path of the mapping.";
+            let help = "State of a path of the multipath device.";
             samples.gauge("node_dmmultipath_path_state", help, &labels, 1);
             states.push(state);
         }

@@ -1,4 +1,4 @@
-//! `drbd`: disks that are mirrored over the network, from `/proc/drbd`.
+//! `drbd`: disks mirrored over the network, from `/proc/drbd`.
 
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "drbd",
     default_enabled: false,
-    summary: "Disks that are mirrored over the network, from /proc/drbd.",
+    summary: "Disks mirrored over the network by DRBD, from /proc/drbd.",
     options: &[],
     build,
 };
@@ -16,26 +16,26 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 use MetricKind::{Counter, Gauge};
 
 const FILE: &str = "drbd";
-/// The numbers, each with the end of its metric's name, what it means, its kind and the factor to base units.
+/// The numbers, each with the end of its metric name, help text, type and the factor to base units.
 const NUMBERS: [(&str, &str, &str, MetricKind, f64); 12] = [
     (
         "al",
         "activitylog_writes_total",
-        "Writes of the log of active regions.",
+        "Writes to the activity log.",
         Counter,
         1.0,
     ),
     (
         "ap",
         "application_pending",
-        "Requests taken from applications and not yet answered.",
+        "Number of requests from applications that are not yet answered.",
         Gauge,
         1.0,
     ),
     (
         "bm",
         "bitmap_writes_total",
-        "Writes of the bitmap of what is out of step.",
+        "Writes to the bitmap of out-of-sync blocks.",
         Counter,
         1.0,
     ),
@@ -53,11 +53,11 @@ const NUMBERS: [(&str, &str, &str, MetricKind, f64); 12] = [
         Counter,
         1024.0,
     ),
-    ("ep", "epochs", "Epochs in progress.", Gauge, 1.0),
+    ("ep", "epochs", "Number of epochs in progress.", Gauge, 1.0),
     (
         "lo",
         "local_pending",
-        "Requests to the local disk that are open.",
+        "Number of open requests to the local disk.",
         Gauge,
         1.0,
     ),
@@ -79,26 +79,26 @@ const NUMBERS: [(&str, &str, &str, MetricKind, f64); 12] = [
     (
         "oos",
         "out_of_sync_bytes",
-        "Bytes that are out of step.",
+        "Bytes that are out of sync with the peer.",
         Gauge,
         1024.0,
     ),
     (
         "pe",
         "remote_pending",
-        "Requests sent to the peer and not yet answered.",
+        "Number of requests to the peer that are not yet answered.",
         Gauge,
         1.0,
     ),
     (
         "ua",
         "remote_unacknowledged",
-        "Requests of the peer that are not yet answered.",
+        "Number of requests from the peer that are not yet answered.",
         Gauge,
         1.0,
     ),
 ];
-/// The pairs of a local and a remote state, each with the good state, its metric and what it means.
+/// The pairs of a local and a remote state, each with the good state, its metric and help text.
 const PAIRS: [(&str, &str, &str, &str); 2] = [
     (
         "ds",
@@ -110,7 +110,7 @@ const PAIRS: [(&str, &str, &str, &str); 2] = [
         "ro",
         "Primary",
         "node_drbd_node_role_is_primary",
-        "Whether the node is the primary one.",
+        "Whether the node is the primary.",
     ),
 ];
 
@@ -138,7 +138,7 @@ impl Collector for Drbd {
                         continue;
                     }
                     Some((key, value)) if !value.contains(':') => {
-                        // The first word behind a number: what has no number is not of the device above.
+                        // The first word after a number; a line without a number does not belong to the device before it.
                         if key == "cs" && !is_new {
                             device = samples.skipped.line(FILE, word.as_bytes(), None);
                         }
@@ -156,7 +156,7 @@ impl Collector for Drbd {
     }
 }
 
-/// Adds what a word such as `ns:17` says, if it is shown.
+/// Adds the value of a word such as `ns:17`, if it is shown.
 fn add(key: &str, value: &str, device: &[u8], samples: &mut Samples) -> Option<()> {
     let labels = [("device", device)];
     if let Some((_, name, help, kind, factor)) = NUMBERS.iter().find(|(known, ..)| *known == key) {

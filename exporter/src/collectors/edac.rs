@@ -1,4 +1,4 @@
-//! `edac`: memory errors that were corrected, and that were not, from `/sys/devices/system/edac/mc`.
+//! `edac`: correctable and uncorrectable memory errors, from `/sys/devices/system/edac/mc`.
 
 use std::path::{Path, PathBuf};
 
@@ -48,13 +48,13 @@ fn add_controller(
     let labels: [(&str, &[u8]); 1] = [("controller", &controller)];
     samples.counter(
         "node_edac_correctable_errors_total",
-        "Memory errors of the controller that were corrected.",
+        "Correctable memory errors of the controller.",
         &labels,
         device.required("ce_count")?,
     );
     samples.counter(
         "node_edac_uncorrectable_errors_total",
-        "Memory errors of the controller that could not be corrected.",
+        "Uncorrectable memory errors of the controller.",
         &labels,
         device.required("ue_count")?,
     );
@@ -100,13 +100,13 @@ fn add_row_counts(
     let labels = [("controller", controller), ("csrow", row)];
     samples.counter(
         "node_edac_csrow_correctable_errors_total",
-        "Memory errors of the row that were corrected.",
+        "Correctable memory errors of the chip-select row.",
         &labels,
         corrected,
     );
     samples.counter(
         "node_edac_csrow_uncorrectable_errors_total",
-        "Memory errors of the row that could not be corrected.",
+        "Uncorrectable memory errors of the chip-select row.",
         &labels,
         uncorrected,
     );
@@ -133,12 +133,12 @@ fn add_channel(
     for (name, help, suffix) in [
         (
             "node_edac_channel_correctable_errors_total",
-            "Memory errors of the channel that were corrected.",
+            "Correctable memory errors of the channel.",
             "ce_count",
         ),
         (
             "node_edac_channel_uncorrectable_errors_total",
-            "Memory errors of the channel that could not be corrected.",
+            "Uncorrectable memory errors of the channel.",
             "ue_count",
         ),
     ] {

@@ -1,4 +1,4 @@
-//! `entropy`: the kernel's randomness, from `/proc/sys/kernel/random`.
+//! `entropy`: the entropy available to the kernel, from `/proc/sys/kernel/random`.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, parse_u64, trim};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "entropy",
     default_enabled: true,
-    summary: "Randomness that the kernel holds, from /proc/sys/kernel/random.",
+    summary: "Entropy available to the kernel, from /proc/sys/kernel/random.",
     options: &[],
     build,
 };
@@ -36,13 +36,13 @@ impl Collector for Entropy {
                 &mut self.available,
                 AVAILABLE,
                 "node_entropy_available_bits",
-                "Bits of entropy at hand.",
+                "Bits of entropy available.",
             ),
             (
                 &mut self.pool,
                 POOL,
                 "node_entropy_pool_size_bits",
-                "Bits that the pool of entropy can hold.",
+                "Size of the entropy pool in bits.",
             ),
         ] {
             if let Some(bits) = skipped.part(number(file, path)) {

@@ -1,4 +1,4 @@
-//! `ethtool`: what network drivers tell of themselves and count by names of their own.
+//! `ethtool`: information and driver-specific statistics of network devices.
 
 mod link;
 
@@ -30,7 +30,7 @@ const METRICS: &str = "collector.ethtool.metrics-include";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "ethtool",
     default_enabled: false,
-    summary: "What the drivers of network devices count, and what links can do.",
+    summary: "Driver statistics and link capabilities of network devices.",
     options: &[
         OptionSpec::pattern(
             FLAGS.exclude,
@@ -40,18 +40,18 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             FLAGS.include,
             "",
-            "Regular expression of the only network devices to show.",
+            "Regular expression of network devices to show.",
         ),
         OptionSpec::pattern(
             METRICS,
             ".*",
-            "Regular expression of the drivers' counters to show.",
+            "Regular expression of the driver statistics to show.",
         ),
     ],
     build,
 };
 
-/// Counters that most drivers have, with the names that node_exporter gives them.
+/// Counters that most drivers have, with node_exporter's names.
 const USUAL: [(&str, &str, &str); 7] = [
     ("rx_bytes", "received_bytes_total", "Bytes received."),
     (
@@ -80,11 +80,11 @@ struct EthtoolCollector {
     names: Names,
     /// Opened by the first scrape.
     ethtool: Option<Ethtool>,
-    /// Devices of which a failure was told, so that it is not told at every scrape.
+    /// Devices whose failure was logged, so that it is not logged at every scrape.
     told: BTreeSet<Vec<u8>>,
 }
 
-/// What becomes of the drivers' names.
+/// The metric names of the drivers' counter names.
 struct Names {
     shown: Option<Pattern>,
     received: Regex,
@@ -139,20 +139,20 @@ impl Collector for EthtoolCollector {
     }
 }
 
-/// Many devices have no driver that could tell, and any may go at any moment: neither is news.
+/// Many devices have no driver that supports this, and devices may disappear at any time; neither is logged.
 fn tell(told: &mut BTreeSet<Vec<u8>>, device: &[u8], error: &io::Error) {
     let gone = rustix::io::Errno::NODEV.raw_os_error();
     let expected = error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(gone);
     if !expected && told.insert(device.to_vec()) {
         let device = String::from_utf8_lossy(device);
-        tracing::warn!(%device, %error, "cannot ask the driver of a network device");
+        tracing::warn!(%device, %error, "cannot query the driver of a network device");
     }
 }
 
 fn add_driver(device: &[u8], driver: &Driver, samples: &mut Samples) {
     samples.gauge(
         "node_ethtool_info",
-        "The driver of a network device and its versions, in labels.",
+        "Driver of the network device and its versions, in labels.",
         &[
             ("bus_info", &driver.bus),
             ("device", device),
@@ -180,9 +180,9 @@ impl Names {
         })
     }
 
-    /// Adds what a device's driver counts. Two counters that would have one name are both left out.
+    /// Adds the statistics of a device's driver. Two counters that would have the same metric name are both left out.
     fn add(&self, device: &[u8], counted: Vec<Statistic>, samples: &mut Samples) {
-        // Of one name that stands there twice, the later value counts.
+        // If a name occurs twice, the later value is used.
         let counted: BTreeMap<Vec<u8>, u64> = counted.into_iter().collect();
         let mut metrics: BTreeMap<String, Option<(String, u64)>> = BTreeMap::new();
         for (name, value) in counted.into_iter().filter(|(name, _)| !name.is_empty()) {
@@ -207,7 +207,7 @@ impl Names {
                 Some((_, metric, help)) => (*metric, (*help).to_owned()),
                 None => (
                     metric.as_str(),
-                    format!("What the driver counts as {name}."),
+                    format!("Driver statistic {name} of the network device."),
                 ),
             };
             samples.add(
@@ -220,7 +220,7 @@ impl Names {
         }
     }
 
-    /// The metric's name, without what all begin with.
+    /// The metric's name, without the common prefix.
     fn metric(&self, name: &str) -> String {
         let name = name.to_lowercase();
         let name = name.trim_start_matches('_');
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_news_is_told_and_once() {
+    fn only_new_failures_are_logged_and_once() {
         let mut told = BTreeSet::new();
         let error = |errno: rustix::io::Errno| io::Error::from(errno);
         tell(&mut told, b"lo", &error(rustix::io::Errno::OPNOTSUPP));

@@ -17,7 +17,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// The attributes of the info metric in order of their labels' names, which are the files' names.
+/// The attributes of the info metric, ordered by their labels' names, which are the files' names.
 const WORDS: [&str; 10] = [
     "dev_loss_tmo",
     "fabric_name",
@@ -30,7 +30,7 @@ const WORDS: [&str; 10] = [
     "supported_speeds",
     "symbolic_name",
 ];
-/// Of these the `0x` is not shown.
+/// Their prefix `0x` is removed.
 const IDENTIFIERS: [&str; 3] = ["fabric_name", "port_id", "port_name"];
 /// The counters below `statistics`: the file, the rest of the metric's name and its help.
 const COUNTERS: [(&str, &str, &str); 14] = [
@@ -44,27 +44,27 @@ const COUNTERS: [(&str, &str, &str); 14] = [
     (
         "invalid_crc_count",
         "invalid_crc_total",
-        "Frames with a wrong checksum.",
+        "Frames with an invalid checksum (CRC).",
     ),
     (
         "invalid_tx_word_count",
         "invalid_tx_words_total",
-        "Invalid words sent by the port.",
+        "Invalid words transmitted by the port.",
     ),
     (
         "link_failure_count",
         "link_failure_total",
-        "Failures of the port's link.",
+        "Link failures of the port.",
     ),
     (
         "loss_of_signal_count",
         "loss_of_signal_total",
-        "Losses of the signal.",
+        "Times that the signal was lost.",
     ),
     (
         "loss_of_sync_count",
         "loss_of_sync_total",
-        "Losses of synchronization to bits or words.",
+        "Times that bit or word synchronization was lost.",
     ),
     (
         "nos_count",
@@ -76,12 +76,12 @@ const COUNTERS: [(&str, &str, &str); 14] = [
     (
         "seconds_since_last_reset",
         "seconds_since_last_reset_total",
-        "Seconds since the port's statistics were reset.",
+        "Seconds since the last reset of the port's statistics.",
     ),
     ("tx_frames", "tx_frames_total", "Frames sent."),
     ("tx_words", "tx_words_total", "Words sent."),
 ];
-/// What an adapter says of a counter that it does not have.
+/// The value that an adapter returns for a counter that it does not have.
 const NOT_COUNTED: u64 = u64::MAX;
 
 struct FibreChannel {
@@ -113,7 +113,7 @@ impl Collector for FibreChannel {
     }
 }
 
-/// `None` when it has gone since it was listed.
+/// `None` if it has disappeared since it was listed.
 fn read(name: Vec<u8>, path: PathBuf) -> Result<Option<Host>, ReadError> {
     let mut buffer = Vec::new();
     let mut host = Host {
@@ -157,7 +157,7 @@ fn write(hosts: &[Host], out: &mut Exposition) {
     }
     let mut rows: Vec<Vec<(&str, &[u8])>> = hosts.iter().map(labels).collect();
     rows.sort_unstable();
-    let help = "What a Fibre Channel port says in words; the value is always 1.";
+    let help = "Information about the Fibre Channel port, in labels; the value is always 1.";
     let mut family = out.family(&["node_fibrechannel_info"], &[help], MetricKind::Gauge);
     for labels in &rows {
         family.sample(labels, 1);

@@ -1,4 +1,4 @@
-//! `filefd`: file descriptions that the kernel has, from `/proc/sys/fs/file-nr`.
+//! `filefd`: the kernel's open files and their limit, from `/proc/sys/fs/file-nr`.
 
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
@@ -29,17 +29,17 @@ impl Collector for Filefd {
         let bytes = self.file.read()?;
         let (allocated, maximum) =
             parse(bytes).ok_or_else(|| CollectError::malformed(FILE, bytes))?;
-        let help = "Open files that the kernel has allocated.";
+        let help = "Number of file handles allocated by the kernel.";
         out.family(&["node_filefd_allocated"], &[help], MetricKind::Gauge)
             .sample(&[], allocated);
-        let help = "How many open files the kernel allocates at most.";
+        let help = "Maximum number of file handles that the kernel allocates.";
         out.family(&["node_filefd_maximum"], &[help], MetricKind::Gauge)
             .sample(&[], maximum);
         Ok(())
     }
 }
 
-/// The allocated files and their limit; between them is a number that has long been zero.
+/// The allocated files and their limit; between them is a number that has been zero for many years.
 fn parse(bytes: &[u8]) -> Option<(u64, u64)> {
     let mut numbers = fields(bytes).map(parse_u64);
     let allocated = numbers.next()??;

@@ -1,4 +1,4 @@
-//! `filesystem`: the room on each mounted file system.
+//! `filesystem`: the space of each mounted file system.
 
 mod mounts;
 
@@ -29,7 +29,7 @@ const TYPES: FilterFlags = FilterFlags {
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "filesystem",
     default_enabled: true,
-    summary: "Room on each mounted file system.",
+    summary: "Space and inodes of each mounted file system.",
     options: &[
         OptionSpec::pattern(
             MOUNT_POINTS.exclude,
@@ -39,7 +39,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             MOUNT_POINTS.include,
             "",
-            "Regular expression of the only mount points to show.",
+            "Regular expression of mount points to show.",
         ),
         OptionSpec::former(
             "collector.filesystem.ignored-mount-points",
@@ -54,7 +54,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             TYPES.include,
             "",
-            "Regular expression of the only file system types to show.",
+            "Regular expression of file system types to show.",
         ),
         OptionSpec::former("collector.filesystem.ignored-fs-types", TYPES.exclude),
     ],
@@ -62,7 +62,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 };
 
 struct Filesystem {
-    /// The mounts of the host's first process, and for want of it those of this one.
+    /// The mounts of the host's first process or, without it, those of this process.
     init: KeptFile,
     own: KeptFile,
     table: Table,
@@ -70,7 +70,7 @@ struct Filesystem {
     answers: Vec<Answer>,
 }
 
-/// The mounts that are shown, parsed anew only when the kernel's list changes.
+/// The mounts that are shown, parsed again only if the kernel's list has changed.
 struct Table {
     mount_points: DeviceFilter,
     types: DeviceFilter,
@@ -120,7 +120,7 @@ impl Table {
         let rootfs = rootfs_prefix(&self.rootfs);
         let mut mounts = mounts::parse(bytes, rootfs, skipped);
         mounts.retain(|mount| {
-            // The patterns are for what is shown.
+            // The patterns are matched against what is shown.
             let (point, kind) = (valid_utf8(&mount.mount_point), valid_utf8(&mount.fs_type));
             !self.mount_points.ignores(point.as_bytes()) && !self.types.ignores(kind.as_bytes())
         });
@@ -136,13 +136,13 @@ impl Table {
         mounts.retain(|mount| {
             let path = mount.path_below(rootfs);
             let path = skipped.line("mountinfo", &mount.mount_point, path);
-            // Of what is mounted over in the same place the last is asked.
+            // If several file systems are mounted in the same place, the last one is queried.
             let device = mount.device_numbers.last().cloned();
             path.map(|path| paths.push((path, device))).is_some()
         });
         self.targets = Target::of(paths);
         self.mounts = mounts;
-        // Only a list that was understood is remembered: a broken one is reported at every scrape.
+        // Only a list that could be parsed is remembered, so that a broken one is reported at every scrape.
         self.source.clear();
         if skipped.is_empty() {
             self.source.extend_from_slice(bytes);
@@ -156,37 +156,41 @@ fn rootfs_prefix(rootfs: &Path) -> &[u8] {
     bytes.strip_suffix(b"/").unwrap_or(bytes)
 }
 
-/// A family of one number per file system, and how it is computed.
+/// A family with one number per file system, and how it is computed.
 type Column = (&'static str, &'static str, fn(&FileSystem) -> Value);
 
 const SIZES: [Column; 6] = [
     (
         "node_filesystem_avail_bytes",
-        "Bytes free to ordinary users.",
+        "Free space available to unprivileged users.",
         |size| in_bytes(size, size.blocks_available),
     ),
-    ("node_filesystem_files", "File nodes in all.", |size| {
-        Value::Integer(size.files)
-    }),
+    (
+        "node_filesystem_files",
+        "Total number of file nodes (inodes).",
+        |size| Value::Integer(size.files),
+    ),
     (
         "node_filesystem_files_free",
-        "File nodes that are free.",
+        "Number of free file nodes (inodes).",
         |size| Value::Integer(size.files_free),
     ),
-    ("node_filesystem_free_bytes", "Bytes free.", |size| {
+    ("node_filesystem_free_bytes", "Free space.", |size| {
         in_bytes(size, size.blocks_free)
     }),
     (
         "node_filesystem_purgeable_bytes",
-        "Bytes that macOS could free, and no other system.",
+        "Purgeable space; reported by macOS only.",
         |_| Value::Integer(0),
     ),
-    ("node_filesystem_size_bytes", "Bytes in all.", |size| {
-        in_bytes(size, size.blocks)
-    }),
+    (
+        "node_filesystem_size_bytes",
+        "Total size of the file system.",
+        |size| in_bytes(size, size.blocks),
+    ),
 ];
 
-/// As an integer where it fits: these are written faster, and as the same double.
+/// As an integer if it fits, because integers are formatted faster and represent the same double.
 fn in_bytes(size: &FileSystem, blocks: u64) -> Value {
     match blocks.checked_mul(size.block_size) {
         Some(bytes) => Value::Integer(bytes),
@@ -207,7 +211,7 @@ fn write(mounts: &[Mount], answers: &[Answer], out: &mut Exposition) {
     }
     let mut family = out.family(
         &["node_filesystem_device_error"],
-        &["Whether asking the file system failed."],
+        &["Whether reading the statistics of the file system failed."],
         gauge,
     );
     for (mount, answer) in answered() {
@@ -263,7 +267,7 @@ fn write_mount_info<'a>(
     rows.dedup();
     let mut family = out.family(
         &["node_filesystem_mount_info"],
-        &["Where a device is mounted."],
+        &["Mount point of the device, in labels."],
         MetricKind::Gauge,
     );
     for (device, major, minor, mount_point) in rows {
@@ -379,7 +383,7 @@ mod tests {
         assert!(update(&mut table, b"broken\n").is_err());
         assert!(
             update(&mut table, b"broken\n").is_err(),
-            "an error is told each time"
+            "an error is reported each time"
         );
     }
 }

@@ -34,12 +34,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             SENSOR_EXCLUDE,
             "",
-            "Regular expression of the sensors to leave out, written chip;sensor.",
+            "Regular expression of the sensors to leave out, matched against chip;sensor.",
         ),
         OptionSpec::pattern(
             SENSOR_INCLUDE,
             "",
-            "Regular expression of the sensors to show, written chip;sensor.",
+            "Regular expression of the sensors to show, matched against chip;sensor.",
         ),
     ],
     build,
@@ -51,17 +51,17 @@ struct Hwmon {
     sensors: DeviceFilter,
 }
 
-/// A chip: its directory and what it is called.
+/// A chip: its directory and its names.
 struct Chip {
     path: PathBuf,
-    /// From the device that it sits on: the same after every boot, yet perhaps shared by several chips.
+    /// Derived from the device that it belongs to. It is the same after every boot, but several chips may share it.
     stable_name: String,
     /// From its driver.
     driver_name: Vec<u8>,
 }
 
-/// The values of a chip's sensors: sensor, such as `temp1`, then property, such as `max`, which is empty for the value
-/// of a file without one.
+/// The values of a chip's sensors: sensor, such as `temp1`, then property, such as `max`; the property is empty for the
+/// value of a file without one.
 type Sensors = BTreeMap<String, BTreeMap<String, Vec<u8>>>;
 
 fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
@@ -95,14 +95,14 @@ impl Hwmon {
         if !driver.is_empty() {
             samples.gauge(
                 "node_hwmon_chip_names",
-                "What the chip's driver calls itself.",
+                "Name that the driver gives to the chip.",
                 &[("chip", name.as_bytes()), ("chip_name", driver.as_bytes())],
                 1,
             );
         }
         let mut sensors = Sensors::new();
         read_sensors(&chip.path, &mut sensors);
-        // Older drivers leave their values with the device itself.
+        // Older drivers store their values in the device's directory.
         read_sensors(&chip.path.join("device"), &mut sensors);
         for (sensor, properties) in &sensors {
             if !self.sensors.ignores(format!("{name};{sensor}").as_bytes()) {
@@ -113,7 +113,7 @@ impl Hwmon {
 }
 
 impl Chip {
-    /// `None` for what is no directory, or has nothing to be named after.
+    /// `None` for anything that is not a directory or has no name.
     fn open(path: PathBuf) -> Option<Self> {
         if !path.is_dir() {
             return None;
@@ -127,8 +127,8 @@ impl Chip {
         })
     }
 
-    /// The stable name, and for chips that share one something that tells them apart: the driver's name if it does,
-    /// else the directory's.
+    /// The stable name. For chips that share one, the driver's name is added if that makes them unique, otherwise the
+    /// directory's name.
     fn unique_name(&self, all: &[Self]) -> String {
         let namesakes = || {
             all.iter()
@@ -148,8 +148,8 @@ impl Chip {
     }
 }
 
-/// The name of the device that the chip sits on, with its bus before it; without a device the driver's name, and
-/// without one the directory's.
+/// The name of the device that the chip belongs to, after its bus; without a device the driver's name, and without a driver
+/// the directory's.
 fn stable_name(path: &Path, driver_name: &[u8]) -> Option<String> {
     if let Ok(device) = path.join("device").canonicalize() {
         let name = clean(&last_part(&device));
@@ -180,7 +180,8 @@ fn last_part(path: &Path) -> String {
         .into_owned()
 }
 
-/// Reads the sensors' files in a directory. One that cannot be read is left out: drivers refuse what a chip lacks.
+/// Reads the sensors' files in a directory. Files that cannot be read are left out, because drivers refuse values that a
+/// chip does not have.
 fn read_sensors(directory: &Path, sensors: &mut Sensors) {
     let Ok(mut device) = Device::open(directory) else {
         return;
@@ -209,7 +210,7 @@ fn add_sensor(
     if let Some(label) = label {
         samples.gauge(
             "node_hwmon_sensor_label",
-            "What the driver calls the sensor.",
+            "Label that the driver gives to the sensor.",
             &[
                 ("chip", chip),
                 ("label", label),

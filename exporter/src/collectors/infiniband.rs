@@ -1,4 +1,4 @@
-//! `infiniband`: adapters of InfiniBand and RoCE and the counters of their ports, from `/sys/class/infiniband`.
+//! `infiniband`: InfiniBand and RoCE adapters and the counters of their ports, from `/sys/class/infiniband`.
 
 mod counters;
 
@@ -24,16 +24,12 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     summary: "InfiniBand and RoCE adapters, from /sys/class/infiniband.",
     options: &[
         OptionSpec::pattern(EXCLUDE, "", "Regular expression of adapters to leave out."),
-        OptionSpec::pattern(
-            INCLUDE,
-            "",
-            "Regular expression of the only adapters to show.",
-        ),
+        OptionSpec::pattern(INCLUDE, "", "Regular expression of adapters to show."),
     ],
     build,
 };
 
-/// What the file `rate` counts in, in bytes per second.
+/// The unit of the file `rate`, in bytes per second.
 const GIGABIT: f64 = 125e6;
 
 struct Infiniband {
@@ -87,7 +83,7 @@ impl Collector for Infiniband {
     }
 }
 
-/// `None` when it has gone since it was listed.
+/// `None` if it has disappeared since it was listed.
 fn read_device(
     name: Vec<u8>,
     path: PathBuf,
@@ -120,7 +116,7 @@ fn read_device(
     Ok(Some(device))
 }
 
-/// `None` when it has gone since it was listed.
+/// `None` if it has disappeared since it was listed.
 fn read_port(
     number: Vec<u8>,
     path: PathBuf,
@@ -148,7 +144,7 @@ fn read_port(
     }))
 }
 
-/// Reads what the adapter's driver counts; each driver has its own choice of files.
+/// Reads the counters of the adapter's driver; each driver has a different set of files.
 fn read_counters(port: &Path, buffer: &mut Vec<u8>) -> Result<Vec<Option<u64>>, ReadError> {
     let mut counters = vec![None; COUNTERS.len()];
     for directory in ["counters", "counters_ext", "hw_counters"] {
@@ -157,7 +153,7 @@ fn read_counters(port: &Path, buffer: &mut Vec<u8>) -> Result<Vec<Option<u64>>, 
         };
         for (slot, counter) in counters.iter_mut().zip(&COUNTERS) {
             if counter.directory == directory {
-                // Instead of a number some drivers say that there is none.
+                // Some drivers return a text instead of a number if there is none.
                 let count = opened.read(counter.file, buffer)?.and_then(parse_prefixed);
                 *slot = count.map(|count| counter.unit.scale(count));
             }
@@ -174,7 +170,7 @@ fn parse_state(text: &[u8]) -> Option<u64> {
 /// `2.5 Gb/sec (1X SDR)`; whole bytes per second.
 fn parse_rate(text: &[u8]) -> Option<u64> {
     let gigabits = str::from_utf8(text.split(|&byte| byte == b' ').next()?).ok()?;
-    // Single precision is what node_exporter reads it with; it decides the last digits.
+    // node_exporter parses it in single precision, which affects the last digits.
     let gigabits: f32 = gigabits.parse().ok()?;
     Some((f64::from(gigabits) * GIGABIT) as u64)
 }
@@ -192,7 +188,7 @@ fn write_devices(devices: &[Device], out: &mut Exposition) {
         })
         .collect();
     rows.sort_unstable();
-    let help = "What an adapter says in words; the value is always 1.";
+    let help = "Information about the InfiniBand adapter, in labels; the value is always 1.";
     let mut family = out.family(&["node_infiniband_info"], &[help], MetricKind::Gauge);
     for labels in &rows {
         family.sample(labels, 1);
@@ -205,18 +201,18 @@ fn write_states(devices: &[Device], out: &mut Exposition) {
     let columns: [(&str, &str, Column); 3] = [
         (
             "node_infiniband_physical_state_id",
-            "Physical state of the port as the kernel numbers it: 1 sleep, 2 polling, 3 disabled, 4 training, 5 link up, \
+            "Physical state of the port, as numbered by the kernel: 1 sleep, 2 polling, 3 disabled, 4 training, 5 link up, \
              6 recovery, 7 test.",
             |port| port.physical_state,
         ),
         (
             "node_infiniband_rate_bytes_per_second",
-            "Highest rate of the port's link.",
+            "Maximum rate of the port's link.",
             |port| port.bytes_per_second,
         ),
         (
             "node_infiniband_state_id",
-            "State of the port as the kernel numbers it: 1 down, 2 initialized, 3 armed, 4 active, 5 active and deferred.",
+            "State of the port, as numbered by the kernel: 1 down, 2 initialized, 3 armed, 4 active, 5 active and deferred.",
             |port| port.state,
         ),
     ];

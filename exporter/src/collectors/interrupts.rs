@@ -20,17 +20,17 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::switch(
             INCLUDE_ZEROS,
             "true",
-            "Show also what a CPU has never handled.",
+            "Also show interrupts that a CPU has never handled.",
         ),
         OptionSpec::pattern(
             EXCLUDE,
             "",
-            "Regular expression of interrupts to leave out, each named TYPE;INFO;DEVICES.",
+            "Regular expression of interrupts to leave out, matched against TYPE;INFO;DEVICES.",
         ),
         OptionSpec::pattern(
             INCLUDE,
             "",
-            "Regular expression of the only interrupts to show, each named TYPE;INFO;DEVICES.",
+            "Regular expression of interrupts to show, matched against TYPE;INFO;DEVICES.",
         ),
     ],
     build,
@@ -84,8 +84,8 @@ impl Collector for Interrupts {
     }
 }
 
-/// Below a line with the CPUs each interrupt has a line: its name, a number for each CPU, and words about it. Lines
-/// without words, which count errors of the whole host, have no metric.
+/// After a line with the CPUs, each interrupt has a line: its name, a number for each CPU, and a description. Lines without
+/// a description, which count errors of the whole host, have no metric.
 fn parse(bytes: &[u8], filter: &DeviceFilter, skipped: &mut Skipped) -> Vec<Row> {
     let mut lines = lines(bytes);
     let cpus = fields(lines.next().unwrap_or_default()).count();
@@ -97,9 +97,9 @@ fn parse(bytes: &[u8], filter: &DeviceFilter, skipped: &mut Skipped) -> Vec<Row>
     rows
 }
 
-/// The rows of a line; `None` when it has a word where a number belongs.
+/// The rows of a line; `None` if it contains a word where a number is expected.
 fn parse_line(line: &[u8], cpus: usize, filter: &DeviceFilter) -> Option<Vec<Row>> {
-    // On some machines no blank follows the colon.
+    // On some machines there is no blank after the colon.
     let Some(colon) = line.iter().position(|&byte| byte == b':') else {
         return Some(Vec::new());
     };
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_devices_and_of_the_cpu_are_told_apart() {
+    fn lines_of_devices_and_of_the_cpu_are_distinguished() {
         let file = b"      CPU0 CPU1\n 24: 3 0 IO-APIC 5-edge ACPI:Ged\nNMI:1 2 Non-maskable interrupts\nERR: 0\nMIS: 0\n";
         let rows = parse(file, &DeviceFilter::default()).unwrap();
         let seen: Vec<_> = rows

@@ -16,11 +16,11 @@ const LABELS: &str = "collector.ipvs.backend-labels";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "ipvs",
     default_enabled: true,
-    summary: "The load balancer IPVS, from /proc/net/ip_vs and /proc/net/ip_vs_stats.",
+    summary: "IPVS load balancing, from /proc/net/ip_vs and /proc/net/ip_vs_stats.",
     options: &[OptionSpec::list(
         LABELS,
         "local_address,local_port,remote_address,remote_port,proto,local_mark",
-        "Labels of the backends; those that differ in no label are added up.",
+        "Labels of the backends; backends whose labels are equal are added up.",
     )],
     build,
 };
@@ -29,13 +29,25 @@ const STATISTICS: &str = "net/ip_vs_stats";
 const BACKENDS: &str = "net/ip_vs";
 /// The columns of the line of totals, all hexadecimal.
 const TOTALS: [(&str, &str); 5] = [
-    ("node_ipvs_connections_total", "Connections balanced."),
-    ("node_ipvs_incoming_packets_total", "Packets from clients."),
-    ("node_ipvs_outgoing_packets_total", "Packets to clients."),
-    ("node_ipvs_incoming_bytes_total", "Bytes from clients."),
-    ("node_ipvs_outgoing_bytes_total", "Bytes to clients."),
+    (
+        "node_ipvs_connections_total",
+        "Number of connections balanced.",
+    ),
+    (
+        "node_ipvs_incoming_packets_total",
+        "Packets received from clients.",
+    ),
+    (
+        "node_ipvs_outgoing_packets_total",
+        "Packets sent to clients.",
+    ),
+    (
+        "node_ipvs_incoming_bytes_total",
+        "Bytes received from clients.",
+    ),
+    ("node_ipvs_outgoing_bytes_total", "Bytes sent to clients."),
 ];
-/// Two lines of headings stand above the totals.
+/// The totals follow two lines of headings.
 const TOTALS_LINE: usize = 2;
 /// In order of name, as their values stand in [`Key`].
 const ALL_LABELS: [&str; 6] = [
@@ -53,7 +65,7 @@ struct Ipvs {
     shown: [bool; ALL_LABELS.len()],
 }
 
-/// The values of [`ALL_LABELS`]; those not shown are empty.
+/// The values of [`ALL_LABELS`]; labels that are not shown are empty.
 type Key = [String; ALL_LABELS.len()];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +75,7 @@ struct Backend {
     weight: u64,
 }
 
-/// The virtual service under whose line a backend stands.
+/// The virtual service to which a backend belongs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Service {
     protocol: String,
@@ -113,7 +125,7 @@ fn parse_backends(
     skipped: &mut Skipped,
 ) -> BTreeMap<Key, Backend> {
     let mut backends = BTreeMap::<Key, Backend>::new();
-    // Backends of a service that cannot be read are lost with it.
+    // Backends of a service that cannot be read are left out, too.
     let mut service = None;
     for line in lines(bytes) {
         let mut parts = fields(line);
@@ -121,7 +133,7 @@ fn parse_backends(
             (Some(b"TCP" | b"UDP" | b"SCTP" | b"FWM"), Some(_)) => {
                 service = skipped.line(BACKENDS, line, parse_service(line));
             }
-            // The last line of the headings looks like a backend's.
+            // The last line of the headings looks like that of a backend.
             (Some(b"->"), Some(b"RemoteAddress:Port")) => {}
             (Some(b"->"), Some(_)) => {
                 let read = skipped.line(BACKENDS, line, parse_backend(line));
@@ -136,7 +148,7 @@ fn parse_backends(
                 sum.weight = sum.weight.wrapping_add(backend.weight);
             }
             (Some(b"IP" | b"Prot"), _) => {}
-            // It should be a service, or a backend.
+            // The line should be a service or a backend.
             (Some(_), Some(_)) if !line.starts_with(b" ") => {
                 service = skipped.line(BACKENDS, line, None);
             }
@@ -231,17 +243,17 @@ fn write_backends(
     let columns: [(&str, &str, Column); 3] = [
         (
             "node_ipvs_backend_connections_active",
-            "Active connections of a backend.",
+            "Number of active connections of the backend.",
             |backend| backend.active,
         ),
         (
             "node_ipvs_backend_connections_inactive",
-            "Inactive connections of a backend.",
+            "Number of inactive connections of the backend.",
             |backend| backend.inactive,
         ),
         (
             "node_ipvs_backend_weight",
-            "Weight of a backend.",
+            "Weight of the backend.",
             |backend| backend.weight,
         ),
     ];

@@ -1,4 +1,4 @@
-//! `kernel_hung`: tasks that the kernel has found hanging, from `/proc/sys/kernel/hung_task_detect_count`.
+//! `kernel_hung`: hung tasks detected by the kernel, from `/proc/sys/kernel/hung_task_detect_count`.
 
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
 use crate::exposition::{Exposition, MetricKind};
@@ -7,7 +7,7 @@ use crate::sources::{Deadline, KeptFile, parse_u64, trim};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "kernel_hung",
     default_enabled: true,
-    summary: "Tasks found hanging, from /proc/sys/kernel/hung_task_detect_count.",
+    summary: "Hung tasks detected by the kernel, from /proc/sys/kernel/hung_task_detect_count.",
     options: &[],
     build,
 };
@@ -28,7 +28,7 @@ impl Collector for KernelHung {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         let bytes = self.file.read().map_err(CollectError::optional)?;
         let count = parse_u64(trim(bytes)).ok_or_else(|| CollectError::malformed(FILE, bytes))?;
-        let help = "Tasks that the kernel has found hanging since it booted.";
+        let help = "Number of hung tasks that the kernel has detected since boot.";
         out.family(
             &["node_kernel_hung_tasks_total"],
             &[help],

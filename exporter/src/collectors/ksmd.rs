@@ -1,4 +1,4 @@
-//! `ksmd`: memory pages that are shared because they are the same, from `/sys/kernel/mm/ksm`.
+//! `ksmd`: kernel samepage merging, from `/sys/kernel/mm/ksm`.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,19 @@ use crate::sources::Deadline;
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "ksmd",
     default_enabled: false,
-    summary: "Pages that are shared because they are the same, from /sys/kernel/mm/ksm.",
+    summary: "Kernel samepage merging (KSM), from /sys/kernel/mm/ksm.",
     options: &[],
     build,
 };
 
 use MetricKind::{Counter, Gauge};
 
-/// The files, each with its metric, what it means, its kind and by what it is divided.
+/// The files, each with its metric, help text, type and divisor.
 const FILES: [(&str, &str, &str, MetricKind, f64); 9] = [
     (
         "full_scans",
         "node_ksmd_full_scans_total",
-        "Times that all memory was searched.",
+        "Number of times that all mergeable memory was scanned.",
         Counter,
         1.0,
     ),
@@ -36,49 +36,49 @@ const FILES: [(&str, &str, &str, MetricKind, f64); 9] = [
     (
         "pages_shared",
         "node_ksmd_pages_shared",
-        "Pages that stand for several.",
+        "Number of shared pages in use.",
         Gauge,
         1.0,
     ),
     (
         "pages_sharing",
         "node_ksmd_pages_sharing",
-        "Pages for which another one stands: what is saved.",
+        "Number of pages saved by sharing.",
         Gauge,
         1.0,
     ),
     (
         "pages_to_scan",
         "node_ksmd_pages_to_scan",
-        "Pages looked at between two pauses.",
+        "Number of pages scanned between two pauses.",
         Gauge,
         1.0,
     ),
     (
         "pages_unshared",
         "node_ksmd_pages_unshared",
-        "Pages looked at that have no equal.",
+        "Number of scanned pages that are unique and therefore not merged.",
         Gauge,
         1.0,
     ),
     (
         "pages_volatile",
         "node_ksmd_pages_volatile",
-        "Pages that change too fast to be merged.",
+        "Number of pages that change too fast to be merged.",
         Gauge,
         1.0,
     ),
     (
         "run",
         "node_ksmd_run",
-        "Whether pages are merged: 0 no, 1 yes, 2 no and all are parted again.",
+        "Whether pages are merged: 0 no, 1 yes, 2 no and all merged pages are separated again.",
         Gauge,
         1.0,
     ),
     (
         "sleep_millisecs",
         "node_ksmd_sleep_seconds",
-        "Length of a pause.",
+        "Length of the pause between two scans.",
         Gauge,
         1000.0,
     ),

@@ -69,7 +69,7 @@ impl Collector for Lnstat {
     }
 }
 
-/// A line of headings, then a line of hexadecimal numbers for each CPU.
+/// A line of headings, followed by a line of hexadecimal numbers for each CPU.
 fn parse(bytes: &[u8], name: &[u8], columns: &mut Columns, skipped: &mut Skipped) {
     let mut lines = lines(bytes);
     let headings = fields(lines.next().unwrap_or_default());

@@ -1,4 +1,4 @@
-//! `logind`: who is logged in, over the message bus.
+//! `logind`: user sessions, over the message bus.
 
 use zbus::zvariant::OwnedObjectPath;
 
@@ -10,14 +10,14 @@ use crate::sources::{BusError, Deadline, Peer, SystemBus};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "logind",
     default_enabled: false,
-    summary: "Sessions of users, as systemd-logind tells them over the message bus.",
+    summary: "User sessions, from systemd-logind over the message bus.",
     options: &[],
     build,
 };
 
 const SERVICE: &str = "org.freedesktop.login1";
 const REMOTE: [bool; 2] = [false, true];
-/// The kinds and classes of session; what is none of them counts as the first.
+/// The types and classes of sessions; unknown ones count as the first.
 const KINDS: [&str; 7] = [
     "other",
     "mir",
@@ -33,7 +33,7 @@ struct Logind {
     bus: SystemBus,
 }
 
-/// A session as it is listed: its name, its user's number and name, its seat and its object.
+/// A session as it is listed: its ID, its user's number and name, its seat and its object.
 type ListedSession = (String, u32, String, String, OwnedObjectPath);
 
 #[derive(Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Collector for Logind {
         self.bus.until(deadline);
         let seats: Vec<(String, OwnedObjectPath)> = self.bus.call(manager(), "ListSeats", &())?;
         let mut seats: Vec<String> = seats.into_iter().map(|(name, _)| name).collect();
-        // Sessions without a seat are those over the network.
+        // Sessions without a seat are remote.
         seats.push(String::new());
         let listed: Vec<ListedSession> = self.bus.call(manager(), "ListSessions", &())?;
         let mut sessions = Vec::new();
@@ -75,7 +75,7 @@ impl Collector for Logind {
                 let count = sessions.iter().filter(is_it).count();
                 samples.gauge(
                     "node_logind_sessions",
-                    "Sessions of users by seat, origin, kind and class.",
+                    "Number of user sessions, by seat, remoteness, type and class.",
                     &[
                         ("class", class.as_bytes()),
                         ("remote", if remote { b"true" } else { b"false" }),
@@ -99,7 +99,7 @@ fn manager() -> Peer<'static> {
 }
 
 impl Logind {
-    /// Asks for the session's properties; `None` if it has ended since.
+    /// Queries the session's properties; `None` if it has ended since.
     fn session(
         &mut self,
         (_, _, _, seat, object): ListedSession,
@@ -131,7 +131,7 @@ fn known(name: &str, all: &[&'static str]) -> &'static str {
         .unwrap_or("other")
 }
 
-/// Every seat with every origin, kind and class: a count that has fallen to zero is shown as zero.
+/// Every combination of seat, remoteness, type and class, so that a count that has fallen to zero is shown as zero.
 fn combinations(
     seats: &[String],
 ) -> impl Iterator<Item = (&str, bool, &'static str, &'static str)> {

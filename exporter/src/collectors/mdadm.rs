@@ -1,4 +1,4 @@
-//! `mdadm`: arrays of disks made by the kernel, from `/proc/mdstat` and sysfs.
+//! `mdadm`: software RAID arrays, from `/proc/mdstat` and sysfs.
 
 mod mdstat;
 
@@ -14,12 +14,12 @@ use crate::sources::{Deadline, KeptFile, fields, list_numbered, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "mdadm",
     default_enabled: true,
-    summary: "Arrays of disks made by the kernel, from /proc/mdstat.",
+    summary: "Software RAID arrays, from /proc/mdstat.",
     options: &[],
     build,
 };
 
-/// The states that are shown, each with the activity that it stands for.
+/// The states that are shown, each with its activity.
 const STATES: [(&str, &[u8]); 5] = [
     ("active", b"active"),
     ("check", b"checking"),
@@ -27,9 +27,9 @@ const STATES: [(&str, &[u8]); 5] = [
     ("recovering", b"recovering"),
     ("resync", b"resyncing"),
 ];
-/// The levels that can lose a disk and go on.
+/// The levels that survive the loss of a disk.
 const REDUNDANT: [&[u8]; 5] = [b"raid1", b"raid4", b"raid5", b"raid6", b"raid10"];
-/// What is no array itself but holds some.
+/// A container of arrays, which is not an array itself.
 const CONTAINERS: [&[u8]; 4] = [b"container", b"ddf", b"imsm", b""];
 
 struct Mdadm {
@@ -65,15 +65,19 @@ impl Collector for Mdadm {
 fn add_array(array: &Array<'_>, samples: &mut Samples) {
     let device = ("device", array.name);
     for (name, help, value) in [
-        ("node_md_blocks", "Blocks of the array.", array.blocks),
+        (
+            "node_md_blocks",
+            "Number of blocks of the array.",
+            array.blocks,
+        ),
         (
             "node_md_blocks_synced",
-            "Blocks of the array that are in step.",
+            "Number of blocks of the array that are in sync.",
             array.blocks_synced,
         ),
         (
             "node_md_disks_required",
-            "Disks of a complete array.",
+            "Number of disks of the complete array.",
             array.disks,
         ),
     ] {
@@ -86,14 +90,14 @@ fn add_array(array: &Array<'_>, samples: &mut Samples) {
         ("failed", Some(array.failed)),
         ("spare", Some(array.spare)),
     ] {
-        let help = "Disks of the array by their state.";
+        let help = "Number of disks of the array, by state.";
         let labels = [device, ("state", state.as_bytes())];
         if let Some(count) = count {
             samples.gauge("node_md_disks", help, &labels, count);
         }
     }
     for (state, activity) in STATES {
-        let help = "Whether the array is in the state.";
+        let help = "Whether the array is in this state.";
         let labels = [device, ("state", state.as_bytes())];
         samples.gauge(
             "node_md_state",
@@ -112,19 +116,19 @@ fn add_from_sysfs(
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let level = device.required_text("level")?;
     let labels = [("device", name)];
-    // While an array is reshaped, the former number of disks follows in brackets.
+    // While an array is reshaped, the previous number of disks follows in brackets.
     let disks = device.label("raid_disks")?;
     if !CONTAINERS.contains(&level.as_slice())
         && let Some(disks) = fields(&disks).next().and_then(parse_u64)
     {
-        let help = "Disks of the array as it was made.";
+        let help = "Number of disks that the array is configured with.";
         samples.gauge("node_md_raid_disks", help, &labels, disks);
     }
     let degraded = match REDUNDANT.contains(&level.as_slice()) {
         true => device.required("degraded")?,
         false => 0.0,
     };
-    let help = "Disks that the array lacks.";
+    let help = "Number of disks that are missing from the array.";
     samples.gauge("node_md_degraded", help, &labels, degraded);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `meminfo`: what the kernel says about memory.
+//! `meminfo`: memory usage, from `/proc/meminfo`.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, lines};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "meminfo",
     default_enabled: true,
-    summary: "Memory, from /proc/meminfo.",
+    summary: "Memory usage, from /proc/meminfo.",
     options: &[],
     build,
 };
@@ -40,7 +40,7 @@ fn write(bytes: &[u8], out: &mut Exposition) -> Result<(), CollectError> {
         if let Some(name) = metric_name(key) {
             out.family(
                 &["node_memory_", name],
-                &["Memory: ", name, " of /proc/meminfo."],
+                &["Memory field ", name, " from /proc/meminfo."],
                 MetricKind::Gauge,
             )
             .sample(&[], value);
@@ -49,7 +49,7 @@ fn write(bytes: &[u8], out: &mut Exposition) -> Result<(), CollectError> {
     skipped.result()
 }
 
-/// A line's key and its value, in bytes where the line has a unit.
+/// A line's key and its value, in bytes if the line has a unit.
 fn parse(line: &[u8]) -> Option<(&[u8], Value)> {
     let mut parts = fields(line);
     let key = parts.next()?.strip_suffix(b":")?;
@@ -62,8 +62,8 @@ fn parse(line: &[u8]) -> Option<(&[u8], Value)> {
     }
 }
 
-/// The name of a line's metric after `node_memory_`. Lines that node_exporter does not know stay unknown here, so that
-/// a new kernel does not make the two differ.
+/// The name of a line's metric after `node_memory_`. Lines that node_exporter does not know are left out, so that a new
+/// kernel does not cause a difference.
 fn metric_name(key: &[u8]) -> Option<&'static str> {
     Some(match key {
         b"Active" => "Active_bytes",

@@ -71,7 +71,7 @@ fn add_memory(line: &[u8], node: &[u8], samples: &mut Samples) -> Option<()> {
         Some(_) => return None,
     };
     let name = name.replace('(', "_").replace(')', "");
-    let help = format!("Field {name} of the node's memory, in bytes unless it is a count.");
+    let help = format!("Memory field {name} of the NUMA node, in bytes unless it is a count.");
     samples.gauge(
         format!("node_memory_numa_{name}"),
         help,
@@ -86,7 +86,7 @@ fn add_statistic(line: &[u8], node: &[u8], samples: &mut Samples) -> Option<()> 
     let mut words = fields(line);
     let name = std::str::from_utf8(words.next()?).ok()?;
     let value = Value::parse(words.next()?)?;
-    let help = format!("Statistic {name} of the node's allocations of memory.");
+    let help = format!("Memory allocation statistic {name} of the NUMA node.");
     samples.counter(
         format!("node_memory_numa_{name}_total"),
         help,

@@ -1,4 +1,4 @@
-//! `mountstats`: what was done over each NFS mount, from `/proc/self/mountstats`.
+//! `mountstats`: statistics of each NFS mount, from `/proc/self/mountstats`.
 
 mod format;
 
@@ -13,115 +13,131 @@ use crate::sources::{Deadline, KeptFile, fields, lines};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "mountstats",
     default_enabled: false,
-    summary: "What was done over each NFS mount, from /proc/self/mountstats.",
+    summary: "Statistics of each NFS mount, from /proc/self/mountstats.",
     options: &[],
     build,
 };
 
 use MetricKind::{Counter, Gauge};
 
-/// The numbers of a mount's `bytes:` line, each with the middle of its metric's name and what it means.
+/// The numbers of a mount's `bytes:` line, each with the middle of its metric name and the help text.
 const BYTES: [(&str, &str); 8] = [
-    ("read_bytes", "Bytes that programs read."),
-    ("write_bytes", "Bytes that programs wrote."),
+    ("read_bytes", "Bytes read by applications."),
+    ("write_bytes", "Bytes written by applications."),
     (
         "direct_read_bytes",
-        "Bytes that programs read past the cache.",
+        "Bytes that applications read directly, bypassing the cache.",
     ),
     (
         "direct_write_bytes",
-        "Bytes that programs wrote past the cache.",
+        "Bytes that applications wrote directly, bypassing the cache.",
     ),
     ("total_read_bytes", "Bytes read from the server."),
     ("total_write_bytes", "Bytes written to the server."),
     ("read_pages", "Pages read from the server."),
     ("write_pages", "Pages written to the server."),
 ];
-/// Those of its `events:` line; one of them is not shown.
+/// The numbers of its `events:` line; one of them is not shown.
 const EVENTS: [(&str, &str); 27] = [
     (
         "event_inode_revalidate",
-        "Attributes of cached inodes checked.",
+        "Times that the cached attributes of an inode were revalidated.",
     ),
     (
         "event_dnode_revalidate",
-        "Cached directory entries checked.",
+        "Times that a cached directory entry was revalidated.",
     ),
     (
         "event_data_invalidate",
-        "Times that a cached inode's data was dropped.",
+        "Times that the cached data of an inode was invalidated.",
     ),
     (
         "event_attribute_invalidate",
-        "Times that a cached inode's attributes were dropped.",
+        "Times that the cached attributes of an inode were invalidated.",
     ),
     ("event_vfs_open", "Files and directories opened."),
     ("event_vfs_lookup", "Names looked up."),
-    ("event_vfs_access", "Permissions checked."),
+    ("event_vfs_access", "Times that permissions were checked."),
     (
         "event_vfs_update_page",
-        "Pages updated, and perhaps written.",
+        "Pages updated and possibly written.",
     ),
     ("event_vfs_read_page", "Pages read one at a time."),
     ("event_vfs_read_pages", "Groups of pages read."),
     ("event_vfs_write_page", "Pages written one at a time."),
     ("event_vfs_write_pages", "Groups of pages written."),
-    ("event_vfs_getdents", "Directories listed."),
+    ("event_vfs_getdents", "Times that a directory was listed."),
     ("event_vfs_setattr", "Attributes set."),
-    ("event_vfs_flush", "Files flushed."),
-    ("event_vfs_fsync", "Files synchronised."),
+    (
+        "event_vfs_flush",
+        "Times that pending writes of a file were flushed.",
+    ),
+    (
+        "event_vfs_fsync",
+        "Times that a file or directory was synchronized with fsync(2).",
+    ),
     ("event_vfs_lock", "Locks requested."),
     ("event_vfs_file_release", "Files closed."),
     ("", ""),
     ("event_truncation", "Files truncated."),
     (
         "event_write_extension",
-        "Files made longer by writing past their end.",
+        "Times that a file was extended by a write past its end.",
     ),
     (
         "event_silly_rename",
-        "Files removed while open, and so only renamed.",
+        "Files that were removed while open and therefore only renamed.",
     ),
     (
         "event_short_read",
-        "Reads that gave less than was asked for.",
+        "Reads that returned less data than requested.",
     ),
-    ("event_short_write", "Writes that took less than was given."),
-    ("event_jukebox_delay", "Answers that the server put off."),
-    ("event_pnfs_read", "Reads from data servers."),
-    ("event_pnfs_write", "Writes to data servers."),
+    (
+        "event_short_write",
+        "Writes that wrote less data than requested.",
+    ),
+    (
+        "event_jukebox_delay",
+        "Replies in which the server asked the client to retry later.",
+    ),
+    ("event_pnfs_read", "Reads from pNFS data servers."),
+    ("event_pnfs_write", "Writes to pNFS data servers."),
 ];
-/// Those of an operation's line; the last three are in milliseconds.
+/// The numbers of an operation's line; the last three are in milliseconds.
 const OPERATION: [(&str, &str); 8] = [
-    ("requests", "Requests of the operation."),
+    ("requests", "Number of requests of the operation."),
     (
         "transmissions",
-        "Times that requests of the operation were sent.",
+        "Number of times that requests of the operation were transmitted.",
     ),
     (
         "major_timeouts",
-        "Requests of the operation that were given up for a while.",
+        "Major timeouts of requests of the operation.",
     ),
     ("sent_bytes", "Bytes sent for the operation."),
     ("received_bytes", "Bytes received for the operation."),
     (
         "queue_time_seconds",
-        "Time that requests of the operation waited to be sent.",
+        "Time that requests of the operation spent queued before they were sent.",
     ),
     (
         "response_time_seconds",
-        "Time that answers to the operation took.",
+        "Time between sending requests of the operation and receiving their replies.",
     ),
     (
         "request_time_seconds",
-        "Time that requests of the operation took in all.",
+        "Total time taken by requests of the operation, including the time in the queue.",
     ),
 ];
 const FIRST_IN_MILLISECONDS: usize = 5;
-/// Those of a transport, from the second on; those without a name are not shown.
+/// The numbers of a transport, from the second on; those without a name are not shown.
 const TRANSPORT: [(&str, &str, MetricKind); 12] = [
-    ("bind_total", "Ports that were bound.", Counter),
-    ("connect_total", "Connections to the server.", Counter),
+    ("bind_total", "Times that a local port was bound.", Counter),
+    (
+        "connect_total",
+        "Number of connections made to the server.",
+        Counter,
+    ),
     ("", "", Counter),
     (
         "idle_time_seconds",
@@ -129,35 +145,35 @@ const TRANSPORT: [(&str, &str, MetricKind); 12] = [
         Gauge,
     ),
     ("sends_total", "Requests sent.", Counter),
-    ("receives_total", "Answers received.", Counter),
+    ("receives_total", "Replies received.", Counter),
     (
         "bad_transaction_ids_total",
-        "Answers to what was never asked.",
+        "Replies whose transaction ID matches no request.",
         Counter,
     ),
     ("", "", Counter),
     (
         "backlog_queue_total",
-        "Requests that waited for a slot, summed over all sends.",
+        "Number of requests waiting for a slot, summed over all sends.",
         Counter,
     ),
     (
         "maximum_rpc_slots",
-        "The most slots that were in use at once.",
+        "Maximum number of slots in use at the same time.",
         Gauge,
     ),
     (
         "sending_queue_total",
-        "Requests that waited to be sent, summed over all sends.",
+        "Number of requests waiting to be sent, summed over all sends.",
         Counter,
     ),
     (
         "pending_queue_total",
-        "Requests that waited for an answer, summed over all sends.",
+        "Number of requests waiting for a reply, summed over all sends.",
         Counter,
     ),
 ];
-/// Up to here a double is exact; node_exporter wraps some numbers there.
+/// Up to this number a double is exact; node_exporter wraps some numbers at it.
 const MANTISSA: u64 = 1 << 53;
 
 struct Mountstats {
@@ -188,7 +204,7 @@ impl Collector for Mountstats {
                         ("protocol", transport.protocol),
                     ];
                     add_mount_point(mount, &labels, samples);
-                    // What is mounted twice shares its statistics.
+                    // A file system that is mounted twice shares its statistics.
                     if !shown.insert((mount.export, address, transport.protocol)) {
                         break;
                     }
@@ -200,8 +216,8 @@ impl Collector for Mountstats {
     }
 }
 
-/// The address of a mount's server, from the line that mountinfo has for the mount. Both files list the same mounts in
-/// the same order, unless a line of one of them cannot be read.
+/// The address of a mount's server, from the mount's line in mountinfo. Both files list the same mounts in the same order,
+/// unless a line of one of them cannot be read.
 fn address_of<'a>(mount: &Mount<'_>, listed: &[&'a [u8]]) -> &'a [u8] {
     let is_it = |line: &&&[u8]| fields(line).nth(4) == Some(mount.mount_point);
     let line = listed.get(mount.place).filter(is_it);

@@ -1,6 +1,6 @@
-//! `netclass`: what each network device is and how its link stands, as `/sys/class/net` has it.
+//! `netclass`: the properties of each network device and the state of its link, as in `/sys/class/net`.
 //!
-//! In the host's network namespace the same values come over netlink, one answer for all devices; elsewhere from the files.
+//! In the host's network namespace one netlink dump provides the same values for all devices; otherwise the files are read.
 
 mod assigned;
 mod device;
@@ -29,7 +29,7 @@ const WITH_STATISTICS: &str = "collector.netclass_rtnl.with-stats";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "netclass",
     default_enabled: true,
-    summary: "Properties of each network device, as in /sys/class/net.",
+    summary: "Properties of each network device, from /sys/class/net.",
     options: &[
         OptionSpec::pattern(
             IGNORED,
@@ -39,17 +39,17 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::switch(
             IGNORE_INVALID_SPEED,
             "false",
-            "Leave the speed out where the driver says -1 for unknown.",
+            "Leave out the speed where the driver reports -1, which means unknown.",
         ),
         OptionSpec::switch(
             NETLINK,
             "false",
-            "Show the properties as netlink names them: with alternative names, and without adminstate.",
+            "Show the properties that netlink provides: with alternative names, but without adminstate.",
         ),
         OptionSpec::switch(
             WITH_STATISTICS,
             "false",
-            "Over netlink, show the traffic as well, in place of the collector netdev.",
+            "With netlink, also show the traffic counters, instead of the netdev collector.",
         ),
     ],
     build,
@@ -61,9 +61,9 @@ struct Netclass {
     files: Files,
     ignored: Option<Pattern>,
     ignore_invalid_speed: bool,
-    /// In order of name.
+    /// Ordered by name.
     devices: Pool<Device>,
-    /// Places in `devices`, in the order of what is said of them in words.
+    /// Positions in `devices`, ordered for the info metric.
     rows: Vec<usize>,
 }
 
@@ -123,7 +123,7 @@ fn write_numbers(devices: &[Device], ignore_invalid_speed: bool, out: &mut Expos
         } else {
             MetricKind::Gauge
         };
-        let help = ["Property of network devices: ", name, "."];
+        let help = ["Property of the network device: ", name, "."];
         let mut family = out.family(&["node_network_", name], &help, kind);
         for device in devices {
             let value = match device.number(place) {
@@ -137,8 +137,8 @@ fn write_numbers(devices: &[Device], ignore_invalid_speed: bool, out: &mut Expos
     }
 }
 
-/// The speed in bytes, cut to a whole number. Of a device without a known speed some drivers say -1, which is shown
-/// unless it is to be ignored.
+/// The speed in bytes, truncated to a whole number. Some drivers report -1 for an unknown speed, which is shown unless it
+/// is ignored.
 fn bytes_per_second(megabits: Value, ignore_invalid: bool) -> Option<Value> {
     match megabits {
         Value::Integer(megabits) => Some(megabits.saturating_mul(1_000_000 / 8).into()),
@@ -151,14 +151,14 @@ fn write_states(devices: &[Device], rows: &mut Vec<usize>, out: &mut Exposition)
     rows.clear();
     rows.extend(0..devices.len());
     rows.sort_unstable_by(|a, b| match (devices.get(*a), devices.get(*b)) {
-        // Most addresses differ, and these are compared fast.
+        // Most addresses differ, and they are fast to compare.
         (Some(a), Some(b)) => {
             let addresses = a.address.cmp(&b.address);
             addresses.then_with(|| a.words().cmp(&b.words()))
         }
         _ => Ordering::Equal,
     });
-    let help = "What a network device says in words; the value is always 1.";
+    let help = "Information about the network device, in labels; the value is always 1.";
     let mut family = out.family(&["node_network_info"], &[help], MetricKind::Gauge);
     for device in rows.iter().filter_map(|place| devices.get(*place)) {
         family.sample(&device.words(), 1);

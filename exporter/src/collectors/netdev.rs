@@ -1,7 +1,7 @@
-//! `netdev`: traffic of each network device.
+//! `netdev`: traffic counters of each network device.
 //!
-//! In the host's network namespace the kernel's own counters come over netlink. Elsewhere `/proc/net/dev` has sums of
-//! them, the same sums by which node_exporter keeps its names, and sysfs the rest.
+//! In the host's network namespace the kernel's own counters come over netlink. Elsewhere `/proc/net/dev` has sums of them,
+//! which node_exporter's metric names are based on, and sysfs has the rest.
 
 mod addresses;
 mod counters;
@@ -45,7 +45,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             FLAGS.include,
             "",
-            "Regular expression of the only network devices to show.",
+            "Regular expression of network devices to show.",
         ),
         OptionSpec::switch(
             ADDRESS_INFO,
@@ -65,7 +65,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::switch(
             NETLINK,
             "true",
-            "Show all that netlink would; off, only what is in /proc/net/dev.",
+            "Show all counters that netlink provides rather than only those of /proc/net/dev.",
         ),
         OptionSpec::former("collector.netdev.device-blacklist", FLAGS.exclude),
         OptionSpec::former("collector.netdev.device-whitelist", FLAGS.include),

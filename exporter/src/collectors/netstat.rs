@@ -1,4 +1,4 @@
-//! `netstat`: chosen counters of the network protocols, from `/proc/net/netstat`, `snmp` and `snmp6`.
+//! `netstat`: selected counters of the network protocols, from `/proc/net/netstat`, `snmp` and `snmp6`.
 
 use crate::collect::field_selection::FieldSelection;
 use crate::collect::skipped::Skipped;
@@ -19,7 +19,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)|TcpExt_(Listen.*|\
          Syncookies.*|TCPSynRetrans|TCPTimeouts|TCPOFOQueue|TCPRcvQDrop)|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|\
          PassiveOpens|RetransSegs|CurrEstab)|Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$",
-        "Regular expression of the fields to show, each named PROTOCOL_FIELD.",
+        "Regular expression of the fields to show, matched against PROTOCOL_FIELD.",
     )],
     build,
 };
@@ -39,7 +39,7 @@ struct Source {
     shown: Shown,
 }
 
-/// What is shown of one file, and room to put a field's name together.
+/// The fields that are shown of one file, and a buffer for a field's full name.
 struct Shown {
     selection: FieldSelection,
     name: Vec<u8>,
@@ -95,7 +95,7 @@ fn write_tables(
                 let read = write_table(above, line, &mut place, shown, out);
                 skipped.line(file, line, read);
             }
-            // One of a protocol's two lines is missing or has another name: this is the first of another protocol.
+            // One of a protocol's two lines is missing or has another name, so this is the first line of another protocol.
             above => {
                 if let Some(above) = above {
                     skipped.line::<()>(file, above, None);
@@ -109,8 +109,7 @@ fn write_tables(
     }
 }
 
-/// Writes one protocol's fields. `None` when one of them cannot be read, or all when there are more names than values or
-/// the other way round.
+/// Writes one protocol's fields. `None` if one of them cannot be read, or if the numbers of names and values differ.
 fn write_table(
     names: &[u8],
     values: &[u8],
@@ -153,7 +152,7 @@ fn write_list(bytes: &[u8], shown: &mut Shown, skipped: &mut Skipped, out: &mut 
 }
 
 impl Shown {
-    /// Writes one field if it is chosen. `None` when its name is no text.
+    /// Writes one field if it is selected. `None` if its name is not text.
     fn write(
         &mut self,
         place: usize,
@@ -170,7 +169,7 @@ impl Shown {
             let name = str::from_utf8(&self.name).ok()?;
             out.family(
                 &["node_netstat_", name],
-                &["Counter ", name, " of the network protocols."],
+                &["Network protocol counter ", name, "."],
                 MetricKind::Untyped,
             )
             .sample(&[], value);

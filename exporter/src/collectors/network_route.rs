@@ -118,7 +118,7 @@ fn write(rows: &[Row], by_device: &BTreeMap<String, u64>, out: &mut Exposition) 
         family.sample(&labels, 1);
     }
     drop(family);
-    let help = "Routes through each network device.";
+    let help = "Number of routes through the network device.";
     let mut family = out.family(&["node_network_routes"], &[help], MetricKind::Gauge);
     for (device, count) in by_device {
         family.sample(&[("device", device.as_bytes())], *count);

@@ -1,4 +1,4 @@
-//! `nfs`: what the NFS client has asked its servers, from `/proc/net/rpc/nfs`.
+//! `nfs`: requests of the NFS client to its servers, from `/proc/net/rpc/nfs`.
 
 use crate::collect::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, each, parse_numbers};
 use crate::collect::skipped::Skipped;
@@ -106,7 +106,7 @@ struct Statistics {
     procedures: Procedures,
 }
 
-/// Lines that a kernel does not print leave zeros; `None` is of a line that cannot be read.
+/// Lines that a kernel does not print leave zeros; `None` means that a line cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 struct Values {
     udp: Option<u64>,
@@ -195,17 +195,17 @@ impl Statistics {
             ),
             (
                 "node_nfs_rpc_authentication_refreshes_total",
-                "Renewals of credentials for remote calls.",
+                "Refreshes of RPC credentials.",
                 self.values.refreshes,
             ),
             (
                 "node_nfs_rpc_retransmissions_total",
-                "Remote calls sent again.",
+                "RPCs that were retransmitted.",
                 self.values.retransmissions,
             ),
             (
                 "node_nfs_rpcs_total",
-                "Remote calls made.",
+                "RPCs sent to NFS servers.",
                 self.values.calls,
             ),
         ] {

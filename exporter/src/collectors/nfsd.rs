@@ -1,4 +1,4 @@
-//! `nfsd`: what this host's NFS server was asked and how it fared, from `/proc/net/rpc/nfsd`.
+//! `nfsd`: statistics of this host's NFS server, from `/proc/net/rpc/nfsd`.
 
 use crate::collect::rpc_statistics::{Line, Procedures, VERSION_2, VERSION_3, each, parse_numbers};
 use crate::collect::skipped::Skipped;
@@ -10,7 +10,7 @@ use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "nfsd",
     default_enabled: true,
-    summary: "The NFS server, from /proc/net/rpc/nfsd.",
+    summary: "Statistics of the NFS server, from /proc/net/rpc/nfsd.",
     options: &[],
     build,
 };
@@ -61,7 +61,7 @@ const VERSION_4: [&str; 40] = [
 ];
 const NO_OPERATION: &str = "";
 const HIDDEN: [&str; 4] = [NO_OPERATION, "Null", "PutPubFH", "PutRootFH"];
-/// The attributes that were asked of the holder of a delegation: a lone number in a line of its own.
+/// The attributes requested from the holder of a delegation: a single number in a separate line.
 const DELEGATED: &str = "wdeleg_getattr";
 const LINES: [Line; 4] = [
     Line {
@@ -97,7 +97,7 @@ struct Statistics {
     procedures: Procedures,
 }
 
-/// Lines that a kernel does not print leave zeros; `None` is of a line that cannot be read.
+/// Lines that a kernel does not print leave zeros; `None` means that a line cannot be read.
 #[derive(Debug)]
 struct Values {
     cache_hits: Option<u64>,
@@ -242,7 +242,7 @@ impl Statistics {
             }
         }
         drop(family);
-        let help = "Remote calls that the NFS server could not accept, by reason.";
+        let help = "RPCs that the NFS server could not accept, by reason.";
         let mut family = out.family(&["node_nfsd_rpc_errors_total"], &[help], Counter);
         for (error, calls) in [
             ("auth", self.values.bad_authentication),
@@ -270,25 +270,25 @@ fn write_plain(values: &Values, out: &mut Exposition) {
         ),
         (
             "disk_bytes_read_total",
-            "Bytes that the NFS server has read.",
+            "Bytes read by the NFS server.",
             Counter,
             values.read_bytes,
         ),
         (
             "disk_bytes_written_total",
-            "Bytes that the NFS server has written.",
+            "Bytes written by the NFS server.",
             Counter,
             values.written_bytes,
         ),
         (
             "file_handles_stale_total",
-            "File handles of clients whose file had gone.",
+            "Stale file handles received from clients, whose files no longer exist.",
             Counter,
             values.stale_handles,
         ),
         (
             "read_ahead_cache_not_found_total",
-            "Reads that the read-ahead cache knew nothing of.",
+            "Reads that were not found in the read-ahead cache.",
             Counter,
             values.read_ahead_missed,
         ),
@@ -300,31 +300,31 @@ fn write_plain(values: &Values, out: &mut Exposition) {
         ),
         (
             "reply_cache_hits_total",
-            "Repeated requests that were answered from the reply cache.",
+            "Repeated requests answered from the reply cache.",
             Counter,
             values.cache_hits,
         ),
         (
             "reply_cache_misses_total",
-            "Requests whose reply was put into the reply cache.",
+            "Requests whose reply was added to the reply cache.",
             Counter,
             values.cache_misses,
         ),
         (
             "reply_cache_nocache_total",
-            "Requests whose reply needs no cache.",
+            "Requests whose reply does not need to be cached.",
             Counter,
             values.not_cached,
         ),
         (
             "server_rpcs_total",
-            "Remote calls received by the NFS server.",
+            "RPCs received by the NFS server.",
             Counter,
             values.calls,
         ),
         (
             "server_threads",
-            "Threads of the NFS server.",
+            "Number of NFS server threads.",
             Gauge,
             values.threads,
         ),

@@ -60,7 +60,7 @@ fn add_controller(
 ) -> Result<(), CollectError> {
     samples.gauge(
         "node_nvme_info",
-        "What the controller says of itself, in labels.",
+        "Information about the NVMe controller, in labels.",
         &[
             ("cntlid", &device.label("cntlid")?),
             ("device", name),
@@ -100,7 +100,7 @@ fn add_namespace(
         ("device", device),
         ("nsid", id),
     ];
-    let help = "The namespace and its state among several paths, in labels.";
+    let help = "Information about the namespace, such as its multipath (ANA) state, in labels.";
     samples.gauge("node_nvme_namespace_info", help, &labels, 1);
 
     let block = namespace.required("queue/logical_block_size")?;
@@ -110,22 +110,22 @@ fn add_namespace(
     for (name, help, bytes) in [
         (
             "node_nvme_namespace_capacity_bytes",
-            "Bytes that the namespace can hold.",
+            "Capacity of the namespace.",
             size,
         ),
         (
             "node_nvme_namespace_logical_block_size_bytes",
-            "Bytes in a block of the namespace.",
+            "Size of a logical block of the namespace.",
             block,
         ),
         (
             "node_nvme_namespace_size_bytes",
-            "Bytes in all blocks of the namespace.",
+            "Size of the namespace.",
             size,
         ),
         (
             "node_nvme_namespace_used_bytes",
-            "Bytes in the blocks of the namespace that are in use.",
+            "Used space of the namespace.",
             used,
         ),
     ] {

@@ -1,4 +1,4 @@
-//! `os`: which distribution the host runs, from its `os-release`.
+//! `os`: the distribution of the host, from its `os-release`.
 
 use std::path::PathBuf;
 
@@ -90,7 +90,7 @@ impl Release {
     }
 }
 
-/// A value as a shell would read it: with or without quotes, and with backslashes outside single ones.
+/// Parses a value like a shell: with or without quotes, and with backslashes outside single quotes.
 fn unquote(text: &[u8]) -> Vec<u8> {
     let mut value = Vec::with_capacity(text.len());
     let mut quote = None;
@@ -108,7 +108,7 @@ fn unquote(text: &[u8]) -> Vec<u8> {
 
 fn write(release: &Release, out: &mut Exposition) -> Result<(), CollectError> {
     let labels = LABELS.map(|(label, variable)| (label, release.get(variable)));
-    let help = "The distribution that the host runs, in labels.";
+    let help = "Information about the distribution of the host, in labels.";
     out.family(&["node_os_info"], &[help], MetricKind::Gauge)
         .sample(&labels, 1);
     if let Some(version) = major_minor(release.get("VERSION_ID")) {
@@ -117,7 +117,7 @@ fn write(release: &Release, out: &mut Exposition) -> Result<(), CollectError> {
             ("id_like", release.get("ID_LIKE")),
             ("name", release.get("NAME")),
         ];
-        let help = "Version of the distribution as a number: MAJOR.MINOR.";
+        let help = "Version of the distribution as a number, MAJOR.MINOR.";
         out.family(&["node_os_version"], &[help], MetricKind::Gauge)
             .sample(&labels, version);
     }
@@ -126,14 +126,14 @@ fn write(release: &Release, out: &mut Exposition) -> Result<(), CollectError> {
         return Ok(());
     }
     let seconds = midnight(end).ok_or_else(|| CollectError::malformed("os-release", end))?;
-    let help = "When the distribution's support ends, in seconds since the epoch.";
+    let help = "End of support of the distribution, in seconds since the epoch.";
     let name = "node_os_support_end_timestamp_seconds";
     out.family(&[name], &[help], MetricKind::Gauge)
         .sample(&[], seconds as f64);
     Ok(())
 }
 
-/// The number at the start of a version such as `22.04.1`: digits, then perhaps a point and more digits.
+/// The number at the start of a version such as `22.04.1`: digits, optionally followed by a point and more digits.
 fn major_minor(version: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(version).ok()?;
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();

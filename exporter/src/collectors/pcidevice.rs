@@ -1,4 +1,4 @@
-//! `pcidevice`: the devices on the PCI buses, how they are linked and what state they are in, from sysfs.
+//! `pcidevice`: the devices on the PCI buses, their links and power states, from sysfs.
 
 mod names;
 
@@ -23,7 +23,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     options: &[
         OptionSpec::texts(
             IDS_FILE,
-            "The file pci.ids, with names of devices; without it the host's own below /usr/share.",
+            "Path of pci.ids, the file with the names of devices; by default the host's own below /usr/share.",
         ),
         OptionSpec::switch(
             NAMES,
@@ -35,7 +35,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 };
 
 const STATES: [&str; 7] = ["D0", "D1", "D2", "D3cold", "D3hot", "error", "unknown"];
-/// What is shown of a device that does not say.
+/// The value for a device that does not report one.
 const UNKNOWN: f64 = -1.0;
 
 struct Pcidevice {
@@ -67,7 +67,7 @@ impl Collector for Pcidevice {
     }
 }
 
-/// Where a device is, as its name says: `0000:00:1f.2`.
+/// The location of a device, from its name: `0000:00:1f.2`.
 #[derive(Debug, PartialEq, Eq)]
 struct Location {
     segment: String,
@@ -115,7 +115,7 @@ impl Location {
     }
 }
 
-/// A device and what it hangs on: the link leads there, through every bridge.
+/// A device and its parent: the link's target contains every bridge.
 fn locate(path: &Path) -> Result<(Location, Location), CollectError> {
     let target = std::fs::read_link(path).map_err(|source| ReadError::new(path, source))?;
     let name =
@@ -142,7 +142,7 @@ impl Pcidevice {
                 let [bus, slot, function, segment] = own.labels();
                 samples.gauge(
                     "node_pcidevice_power_state",
-                    "Power state of the device, 1 for the one that it is in.",
+                    "Power state of the device; 1 for the current state.",
                     &[bus, slot, function, segment, ("state", known.as_bytes())],
                     u64::from(known.as_bytes() == state),
                 );
@@ -204,38 +204,38 @@ impl Pcidevice {
             .iter()
             .map(|(name, value)| (*name, value.as_slice()))
             .collect();
-        let help = "What the device is and where it hangs, in labels.";
+        let help = "Information about the PCI device and its location, in labels.";
         samples.gauge("node_pcidevice_info", help, &labels, 1);
         Ok(())
     }
 }
 
-/// Metrics that every device has, with 0 where it does not say.
+/// Metrics of every device, with 0 if it does not report a value.
 const NUMBERS: [(&str, &str, &str); 5] = [
     (
         "d3cold_allowed",
         "node_pcidevice_d3cold_allowed",
-        "Whether the device may be put into D3cold.",
+        "Whether the device may enter the power state D3cold.",
     ),
     (
         "sriov_drivers_autoprobe",
         "node_pcidevice_sriov_drivers_autoprobe",
-        "Whether drivers are looked for when virtual functions appear.",
+        "Whether drivers are bound to new virtual functions automatically.",
     ),
     (
         "sriov_numvfs",
         "node_pcidevice_sriov_numvfs",
-        "Virtual functions that are enabled.",
+        "Number of enabled virtual functions.",
     ),
     (
         "sriov_totalvfs",
         "node_pcidevice_sriov_totalvfs",
-        "Virtual functions that the device can have.",
+        "Maximum number of virtual functions of the device.",
     ),
     (
         "sriov_vf_total_msix",
         "node_pcidevice_sriov_vf_total_msix",
-        "MSI-X vectors for all virtual functions together.",
+        "Total number of MSI-X vectors for the virtual functions.",
     ),
 ];
 
@@ -259,12 +259,12 @@ fn add_numbers(
         (
             "current_link_speed",
             "node_pcidevice_current_link_transfers_per_second",
-            "Transfers per second of the link as it is.",
+            "Current transfer rate of the link, in transfers per second.",
         ),
         (
             "max_link_speed",
             "node_pcidevice_max_link_transfers_per_second",
-            "Transfers per second that the link can have.",
+            "Maximum transfer rate of the link, in transfers per second.",
         ),
     ] {
         let speed = device.text(file)?.and_then(transfers_per_second);
@@ -274,21 +274,21 @@ fn add_numbers(
         (
             "current_link_width",
             "node_pcidevice_current_link_width",
-            "Lanes of the link as it is.",
+            "Current number of lanes of the link.",
         ),
         (
             "max_link_width",
             "node_pcidevice_max_link_width",
-            "Lanes that the link can have.",
+            "Maximum number of lanes of the link.",
         ),
     ] {
         let told = device.text(file)?.is_some_and(is_known);
         let width = if told { device.number(file)? } else { None };
         samples.gauge(name, help, &labels, width.unwrap_or(UNKNOWN));
     }
-    // -1 says that there is none.
+    // -1 means that there is none.
     if let Some(node) = device.number("numa_node")?.filter(|node| *node != UNKNOWN) {
-        let help = "NUMA node that the device is near to.";
+        let help = "NUMA node that the device is attached to.";
         samples.gauge("node_pcidevice_numa_node", help, &labels, node);
     }
     Ok(())
@@ -298,7 +298,7 @@ fn is_known(text: &[u8]) -> bool {
     !text.is_empty() && !text.starts_with(b"Unknown")
 }
 
-/// Of `8.0 GT/s PCIe`; older kernels leave the last word out.
+/// From `8.0 GT/s PCIe`; older kernels leave out the last word.
 fn transfers_per_second(text: &[u8]) -> Option<f64> {
     let (number, _) = std::str::from_utf8(text).ok()?.split_once(" GT/s")?;
     let billions: f64 = number.parse().ok()?;

@@ -16,7 +16,7 @@ const IGNORED: &str = "collector.powersupply.ignored-supplies";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "powersupplyclass",
     default_enabled: true,
-    summary: "Batteries and mains, from /sys/class/power_supply.",
+    summary: "Batteries and other power supplies, from /sys/class/power_supply.",
     options: &[OptionSpec::pattern(
         IGNORED,
         "^$",
@@ -158,7 +158,7 @@ fn add_supply(device: &mut Device, name: &[u8], samples: &mut Samples) -> Result
         .iter()
         .map(|(name, value)| (*name, value.as_slice()))
         .collect();
-    let help = "What the power supply says of itself, in labels.";
+    let help = "Information about the power supply, in labels.";
     samples.gauge("node_power_supply_info", help, &labels, 1);
     Ok(())
 }

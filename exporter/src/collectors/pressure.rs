@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, ReadError, fields, lines, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "pressure",
     default_enabled: true,
-    summary: "Time lost waiting for resources, from /proc/pressure.",
+    summary: "Pressure stall information: time lost waiting for resources, from /proc/pressure.",
     options: &[],
     build,
 };
@@ -20,40 +20,40 @@ const SOME: &[u8] = b"some";
 const FULL: &[u8] = b"full";
 const CPU: &[Source] = &[(
     "node_pressure_cpu_waiting_seconds_total",
-    "Seconds in which some task waited for a CPU.",
+    "Seconds during which at least one task waited for a CPU.",
     "pressure/cpu",
     SOME,
 )];
 const IO: &[Source] = &[
     (
         "node_pressure_io_stalled_seconds_total",
-        "Seconds in which all tasks waited for input or output.",
+        "Seconds during which all tasks waited for I/O.",
         "pressure/io",
         FULL,
     ),
     (
         "node_pressure_io_waiting_seconds_total",
-        "Seconds in which some task waited for input or output.",
+        "Seconds during which at least one task waited for I/O.",
         "pressure/io",
         SOME,
     ),
 ];
 const IRQ: &[Source] = &[(
     "node_pressure_irq_stalled_seconds_total",
-    "Seconds in which all tasks waited for interrupts to be handled.",
+    "Seconds during which all tasks waited for interrupts to be handled.",
     "pressure/irq",
     FULL,
 )];
 const MEMORY: &[Source] = &[
     (
         "node_pressure_memory_stalled_seconds_total",
-        "Seconds in which all tasks waited for memory.",
+        "Seconds during which all tasks waited for memory.",
         "pressure/memory",
         FULL,
     ),
     (
         "node_pressure_memory_waiting_seconds_total",
-        "Seconds in which some task waited for memory.",
+        "Seconds during which at least one task waited for memory.",
         "pressure/memory",
         SOME,
     ),

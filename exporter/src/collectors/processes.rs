@@ -60,30 +60,30 @@ impl Collector for Processes {
         let mut skipped = Skipped::default();
         let census = self.count(&mut skipped)?;
         // What is known is shown, even where a limit cannot be read.
-        let threads = "Threads of all processes.";
+        let threads = "Number of threads of all processes.";
         show("node_processes_threads", threads, census.threads, out);
         let most = number(&mut self.most_threads, MOST_THREADS);
         if let Some(most) = skipped.part(most) {
-            let limit = "The kernel's limit of threads.";
+            let limit = "Maximum number of threads.";
             show("node_processes_max_threads", limit, most, out);
         }
         write_states(
             "node_processes_state",
-            "Processes in each state.",
+            "Number of processes by state.",
             "state",
             &census.process_states,
             out,
         );
         write_states(
             "node_processes_threads_state",
-            "Threads in each state.",
+            "Number of threads by state.",
             "thread_state",
             &census.thread_states,
             out,
         );
         let most = number(&mut self.most_processes, MOST_PROCESSES);
         if let Some(most) = skipped.part(most) {
-            let limit = "The kernel's limit of process numbers.";
+            let limit = "Maximum number of process IDs.";
             show("node_processes_max_processes", limit, most, out);
         }
         show("node_processes_pids", "Processes.", census.processes, out);

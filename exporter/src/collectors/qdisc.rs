@@ -18,7 +18,7 @@ const FLAGS: FilterFlags = FilterFlags {
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "qdisc",
     default_enabled: false,
-    summary: "The queueing discipline of each network device.",
+    summary: "Queueing discipline of each network device.",
     options: &[
         OptionSpec::pattern(
             FLAGS.exclude,
@@ -28,7 +28,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
         OptionSpec::pattern(
             FLAGS.include,
             "",
-            "Regular expression of the only network devices to show.",
+            "Regular expression of network devices to show.",
         ),
         OptionSpec::former("collector.qdisk.device-exclude", FLAGS.exclude),
         OptionSpec::former("collector.qdisk.device-include", FLAGS.include),
@@ -144,13 +144,13 @@ type Column = fn(&Discipline) -> u64;
 
 fn write(rows: &[(Vec<u8>, Discipline)], out: &mut Exposition) {
     let columns: [(&str, &str, MetricKind, Column); 7] = [
-        ("backlog", "Bytes that wait to be sent.", Gauge, |row| {
+        ("backlog", "Bytes waiting to be sent.", Gauge, |row| {
             row.backlog.into()
         }),
         ("bytes_total", "Bytes sent.", Counter, |row| row.bytes),
         (
             "current_queue_length",
-            "Packets that wait to be sent.",
+            "Packets waiting to be sent.",
             Gauge,
             |row| row.length.into(),
         ),
@@ -159,7 +159,7 @@ fn write(rows: &[(Vec<u8>, Discipline)], out: &mut Exposition) {
         }),
         (
             "overlimits_total",
-            "Packets that met a limit.",
+            "Packets that exceeded a limit.",
             Counter,
             |row| row.overlimits.into(),
         ),
@@ -168,7 +168,7 @@ fn write(rows: &[(Vec<u8>, Discipline)], out: &mut Exposition) {
         }),
         (
             "requeues_total",
-            "Packets put back because the device did not take them.",
+            "Packets requeued because the device did not accept them.",
             Counter,
             |row| row.requeues.into(),
         ),

@@ -110,14 +110,11 @@ impl Rapl {
         if self.zone_label {
             let [index, path] = labels;
             let labels = [index, path, ("rapl_zone", zone.name.as_bytes())];
-            let help = "Energy that the zone has used, in joules.";
+            let help = "Energy used by the zone, in joules.";
             samples.counter("node_rapl_joules_total", help, &labels, joules);
         } else {
             let name = format!("node_rapl_{}_joules_total", metric_name(&zone.name));
-            let help = format!(
-                "Energy that zones called {} have used, in joules.",
-                zone.name
-            );
+            let help = format!("Energy used by the {} zone, in joules.", zone.name);
             samples.counter(name, help, &labels, joules);
         }
         Ok(())

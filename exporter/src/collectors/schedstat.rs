@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "schedstat",
     default_enabled: true,
-    summary: "What the scheduler did on each CPU, from /proc/schedstat.",
+    summary: "Scheduler statistics of each CPU, from /proc/schedstat.",
     options: &[],
     build,
 };
@@ -78,17 +78,17 @@ fn write(cpus: &[Cpu<'_>], out: &mut Exposition) {
     let families: [(&str, &str, Get); 3] = [
         (
             "node_schedstat_running_seconds_total",
-            "Seconds in which the CPU ran tasks.",
+            "Seconds during which the CPU ran tasks.",
             |cpu| cpu.running as f64 / NANOSECONDS,
         ),
         (
             "node_schedstat_timeslices_total",
-            "Timeslices that the CPU has run.",
+            "Number of timeslices run on the CPU.",
             |cpu| cpu.timeslices as f64,
         ),
         (
             "node_schedstat_waiting_seconds_total",
-            "Seconds in which tasks were ready to run and waited for the CPU.",
+            "Seconds that runnable tasks spent waiting for the CPU.",
             |cpu| cpu.waiting as f64 / NANOSECONDS,
         ),
     ];

@@ -9,7 +9,7 @@ use crate::sources::{Deadline, KeptFile, lines, parse_u64, read_attribute, trim}
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "selinux",
     default_enabled: true,
-    summary: "Whether SELinux is on, and in which mode.",
+    summary: "Whether SELinux is enabled, and in which mode.",
     options: &[],
     build,
 };
@@ -43,7 +43,7 @@ impl Collector for Selinux {
             Err(error) if error.is_absent() => None,
             Err(error) => return Err(error.into()),
         };
-        let help = "Whether SELinux is on.";
+        let help = "Whether SELinux is enabled.";
         out.family(&["node_selinux_enabled"], &[help], MetricKind::Gauge)
             .sample(&[], u64::from(enforced.is_some()));
         let Some(enforced) = enforced else {
@@ -51,7 +51,7 @@ impl Collector for Selinux {
         };
         // A host that has no configuration is disabled at its next boot.
         let config = read_attribute(&self.config, &mut self.buffer).unwrap_or_default();
-        let help = "Mode of SELinux from the next boot on: 1 enforcing, 0 permissive, -1 disabled.";
+        let help = "Configured SELinux mode, in effect from the next boot: 1 enforcing, 0 permissive, -1 disabled.";
         out.family(&["node_selinux_config_mode"], &[help], MetricKind::Gauge)
             .sample(&[], configured(config).number());
         let current = if enforced {
@@ -59,7 +59,7 @@ impl Collector for Selinux {
         } else {
             Mode::Permissive
         };
-        let help = "Mode of SELinux now: 1 enforcing, 0 permissive.";
+        let help = "Current SELinux mode: 1 enforcing, 0 permissive.";
         out.family(&["node_selinux_current_mode"], &[help], MetricKind::Gauge)
             .sample(&[], current.number());
         Ok(())

@@ -14,7 +14,7 @@ const EXCLUDE: &str = "collector.slabinfo.slabs-exclude";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "slabinfo",
     default_enabled: false,
-    summary: "The kernel's caches of its own objects, from /proc/slabinfo.",
+    summary: "Slab caches of the kernel, from /proc/slabinfo.",
     options: &[
         OptionSpec::pattern(
             EXCLUDE,
@@ -29,11 +29,17 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 const FILE: &str = "slabinfo";
 /// The columns behind a cache's name, each with its metric and what it means.
 const COLUMNS: [(&str, &str); 5] = [
-    ("node_slabinfo_active_objects", "Objects in use."),
-    ("node_slabinfo_objects", "Objects allocated, in use or not."),
-    ("node_slabinfo_object_size_bytes", "Bytes in an object."),
-    ("node_slabinfo_objects_per_slab", "Objects in a slab."),
-    ("node_slabinfo_pages_per_slab", "Pages in a slab."),
+    ("node_slabinfo_active_objects", "Number of objects in use."),
+    (
+        "node_slabinfo_objects",
+        "Number of allocated objects, whether in use or not.",
+    ),
+    ("node_slabinfo_object_size_bytes", "Size of an object."),
+    (
+        "node_slabinfo_objects_per_slab",
+        "Number of objects per slab.",
+    ),
+    ("node_slabinfo_pages_per_slab", "Number of pages per slab."),
 ];
 
 struct Slabinfo {

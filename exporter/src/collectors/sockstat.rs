@@ -56,7 +56,7 @@ fn write(bytes: &[u8], file: &'static str, page: f64, skipped: &mut Skipped, out
         if protocol == "sockets" {
             if file == IPV4 {
                 let used = count_of(&counts, "used").unwrap_or_default();
-                let help = "Sockets of all protocols in use.";
+                let help = "Number of sockets in use, of all protocols.";
                 out.family(&["node_sockstat_sockets_used"], &[help], MetricKind::Gauge)
                     .sample(&[], used);
             }
@@ -78,7 +78,7 @@ fn write(bytes: &[u8], file: &'static str, page: f64, skipped: &mut Skipped, out
 fn write_count(protocol: &str, key: &str, count: f64, out: &mut Exposition) {
     out.family(
         &["node_sockstat_", protocol, "_", key],
-        &["Sockets of ", protocol, ": ", key, "."],
+        &["Socket statistics of ", protocol, ": ", key, "."],
         MetricKind::Gauge,
     )
     .sample(&[], count);

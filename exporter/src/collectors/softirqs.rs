@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, lines, parse_u64};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "softirqs",
     default_enabled: false,
-    summary: "Soft interrupts by kind and CPU, from /proc/softirqs.",
+    summary: "Soft interrupts by type and CPU, from /proc/softirqs.",
     options: &[],
     build,
 };
@@ -32,7 +32,7 @@ impl Collector for Softirqs {
         let mut skipped = Skipped::default();
         let mut rows = parse(self.file.read()?, &mut skipped);
         rows.sort_unstable();
-        let help = "Soft interrupts handled, by kind and CPU.";
+        let help = "Soft interrupts handled, by type and CPU.";
         let mut family = out.family(
             &["node_softirqs_functions_total"],
             &[help],

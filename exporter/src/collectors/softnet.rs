@@ -1,4 +1,4 @@
-//! `softnet`: how each CPU gets along with its incoming packets, from `/proc/net/softnet_stat`.
+//! `softnet`: how each CPU processes its incoming packets, from `/proc/net/softnet_stat`.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -25,13 +25,13 @@ const FAMILIES: [(usize, &str, &str, MetricKind); 7] = [
     (
         11,
         "node_softnet_backlog_len",
-        "Packets that wait in each CPU's backlog.",
+        "Number of packets waiting in the backlog of the CPU.",
         Gauge,
     ),
     (
         8,
         "node_softnet_cpu_collision_total",
-        "Collisions of CPUs for the lock of a device while they sent.",
+        "Times that CPUs collided on the transmit lock of a device.",
         Counter,
     ),
     (
@@ -55,13 +55,13 @@ const FAMILIES: [(usize, &str, &str, MetricKind); 7] = [
     (
         9,
         "node_softnet_received_rps_total",
-        "Wake-ups by other CPUs to take over packets.",
+        "Times that another CPU woke this one to process packets (RPS).",
         Counter,
     ),
     (
         2,
         "node_softnet_times_squeezed_total",
-        "Rounds that ended with packets left because time or budget was used up.",
+        "Polling rounds that ended with packets left because the time or packet budget was used up.",
         Counter,
     ),
 ];

@@ -16,7 +16,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     options: &[OptionSpec::switch(
         SOFTIRQ,
         "false",
-        "Show the calls of each kind of soft interrupt.",
+        "Show the number of soft interrupts of each type.",
     )],
     build,
 };
@@ -41,7 +41,7 @@ struct Stat {
     softirq: bool,
 }
 
-/// Lines that a kernel does not print leave zeros; `None` is of a line that cannot be read.
+/// Lines that a kernel does not print leave zeros; `None` means that a line cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 struct Counts {
     interrupts: Option<u64>,
@@ -120,37 +120,37 @@ fn write(counts: &Counts, softirq: bool, out: &mut Exposition) {
     for (name, help, kind, value) in [
         (
             "node_boot_time_seconds",
-            "When the node booted, in seconds since the epoch.",
+            "Time of the last boot, in seconds since the epoch.",
             Gauge,
             counts.boot_time,
         ),
         (
             "node_context_switches_total",
-            "Context switches.",
+            "Number of context switches.",
             Counter,
             counts.context_switches,
         ),
         (
             "node_forks_total",
-            "Processes and threads created.",
+            "Number of processes and threads created.",
             Counter,
             counts.forks,
         ),
         (
             "node_intr_total",
-            "Interrupts serviced.",
+            "Number of interrupts serviced.",
             Counter,
             counts.interrupts,
         ),
         (
             "node_procs_blocked",
-            "Processes that wait for I/O.",
+            "Number of processes that are blocked, waiting for I/O.",
             Gauge,
             counts.blocked,
         ),
         (
             "node_procs_running",
-            "Processes that can run.",
+            "Number of runnable processes.",
             Gauge,
             counts.running,
         ),
@@ -167,7 +167,7 @@ fn write(counts: &Counts, softirq: bool, out: &mut Exposition) {
         rows.sort_unstable();
         let mut family = out.family(
             &["node_softirqs_total"],
-            &["Soft interrupts called, by kind."],
+            &["Number of soft interrupts, by type."],
             Counter,
         );
         for (vector, calls) in rows {

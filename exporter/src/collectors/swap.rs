@@ -1,4 +1,4 @@
-//! `swap`: the devices and files that memory is swapped out to, from `/proc/swaps`.
+//! `swap`: swap devices and swap files, from `/proc/swaps`.
 
 use crate::collect::samples::{Samples, gather};
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -8,7 +8,7 @@ use crate::sources::{Deadline, KeptFile, fields, lines, parse_signed, parse_u64}
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "swap",
     default_enabled: false,
-    summary: "Devices and files that memory is swapped out to, from /proc/swaps.",
+    summary: "Swap devices and swap files, from /proc/swaps.",
     options: &[],
     build,
 };
@@ -46,17 +46,17 @@ fn add_swap(line: &[u8], samples: &mut Samples) -> Option<()> {
     let size = parse_u64(words.next()?)?.saturating_mul(KIBIBYTE);
     let used = parse_u64(words.next()?)?.saturating_mul(KIBIBYTE);
     let priority = parse_signed(words.next()?)?;
-    let help = "Which swap device is used first: the one with the highest priority.";
+    let help = "Priority of the swap device; the device with the highest priority is used first.";
     samples.gauge("node_swap_priority", help, &labels, priority);
     samples.gauge(
         "node_swap_size_bytes",
-        "Bytes that the swap device can hold.",
+        "Size of the swap device.",
         &labels,
         size,
     );
     samples.gauge(
         "node_swap_used_bytes",
-        "Bytes that the swap device holds.",
+        "Used space of the swap device.",
         &labels,
         used,
     );

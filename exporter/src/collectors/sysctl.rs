@@ -1,4 +1,4 @@
-//! `sysctl`: chosen settings of the kernel, from `/proc/sys`.
+//! `sysctl`: selected kernel parameters, from `/proc/sys`.
 
 use crate::collect::samples::{Samples, gather, metric_name};
 use crate::collect::{
@@ -13,13 +13,16 @@ const INCLUDE_INFO: &str = "collector.sysctl.include-info";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "sysctl",
     default_enabled: false,
-    summary: "Chosen settings of the kernel, from /proc/sys.",
+    summary: "Selected kernel parameters, from /proc/sys.",
     options: &[
         OptionSpec::texts(
             INCLUDE,
-            "Setting to show as a number, such as kernel.pid_max, or fs.file-nr:total,current,max to name its parts.",
+            "Kernel parameter to show as a number, such as kernel.pid_max, or fs.file-nr:total,current,max to name its parts.",
         ),
-        OptionSpec::texts(INCLUDE_INFO, "Setting to show as a text, in a label."),
+        OptionSpec::texts(
+            INCLUDE_INFO,
+            "Kernel parameter to show as text, in a label.",
+        ),
     ],
     build,
 };
@@ -28,7 +31,7 @@ struct Sysctl {
     settings: Vec<Setting>,
 }
 
-/// A setting that is shown.
+/// A kernel parameter to show.
 struct Setting {
     name: String,
     /// The names of its parts; without them parts are numbered.
@@ -55,7 +58,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
     }))
 }
 
-/// The path of a setting below `/proc/sys`. Without dots and a slash at its beginning it leads nowhere else.
+/// The path of a parameter below `/proc/sys`. Without dots and a leading slash it cannot lead anywhere else.
 fn below(name: &str) -> String {
     name.replace('.', "/").trim_start_matches('/').to_owned()
 }
@@ -81,7 +84,7 @@ impl Setting {
             let (name, named, found) = (&self.name, self.parts.len(), values.len());
             return Err(CollectError::Malformed {
                 file: "sys",
-                what: format!("{name} has {found} values, of which --{INCLUDE} names {named}"),
+                what: format!("{name} has {found} values, but --{INCLUDE} names {named}"),
             });
         }
         for (place, value) in values.iter().enumerate() {
@@ -92,14 +95,14 @@ impl Setting {
                     ("name", self.name.as_bytes()),
                     ("value", value),
                 ];
-                let help = "A setting of the kernel, in labels.";
+                let help = "Kernel parameter with a text value, in labels.";
                 samples.gauge("node_sysctl_info", help, &labels, 1);
                 continue;
             }
             let number =
                 parse_signed(value).ok_or_else(|| CollectError::malformed("sys", value))?;
             let name = format!("node_sysctl_{}", metric_name(&self.name));
-            let help = format!("Setting {} of the kernel.", self.name);
+            let help = format!("Kernel parameter {}.", self.name);
             let (name, labels) = match self.parts.get(place) {
                 Some(part) => (format!("{name}_{part}"), None),
                 None => (

@@ -26,14 +26,18 @@ const START_TIMES: &str = "collector.systemd.enable-start-time-metrics";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "systemd",
     default_enabled: false,
-    summary: "Units of systemd and their states, over the system's message bus.",
+    summary: "Units of systemd and their states, over the system message bus.",
     options: &[
-        OptionSpec::switch(RESTARTS, "false", "Show how often services were restarted."),
-        OptionSpec::switch(START_TIMES, "false", "Show when units were started."),
+        OptionSpec::switch(
+            RESTARTS,
+            "false",
+            "Show the number of restarts of each service.",
+        ),
+        OptionSpec::switch(START_TIMES, "false", "Show the start time of units."),
         OptionSpec::switch(
             TASKS,
             "false",
-            "Show the tasks of services and their limits.",
+            "Show the number of tasks of each service and its limit.",
         ),
         OptionSpec::pattern(
             EXCLUDE,
@@ -54,7 +58,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 const SERVICE: &str = "org.freedesktop.systemd1";
 const SERVICE_INTERFACE: &str = "org.freedesktop.systemd1.Service";
 const STATES: [&str; 5] = ["activating", "active", "deactivating", "failed", "inactive"];
-/// Since this version systemd tells its own state and that of timers.
+/// Since this version systemd reports its own state and that of timers.
 const FIRST_WITH_STATE: f64 = 212.0;
 const MICROSECONDS: f64 = 1e6;
 
@@ -83,7 +87,7 @@ pub(super) type ListedUnit = (
     OwnedObjectPath,
 );
 
-/// What is used of it.
+/// The fields that are used.
 struct Unit {
     name: String,
     loaded: bool,
@@ -137,7 +141,7 @@ impl Collector for Systemd {
             if version >= FIRST_WITH_STATE {
                 let state: Option<String> = self.bus.property(manager(), "SystemState")?;
                 let running = state.as_deref() == Some("running");
-                let help = "Whether the system runs, with all its units up and none failed.";
+                let help = "Whether the system is running, with all its units up and none failed.";
                 samples.gauge("node_systemd_system_running", help, &[], u64::from(running));
             }
             Ok(())
@@ -154,7 +158,7 @@ fn manager() -> Peer<'static> {
 }
 
 impl Systemd {
-    /// Adds systemd's version and what it runs on. Gives the version as a number, 0 if it is not known.
+    /// Adds systemd's version and the virtualization. Returns the version as a number, 0 if it is unknown.
     fn add_version(&mut self, samples: &mut Samples) -> Result<f64, CollectError> {
         let text: Option<String> = self.bus.property(manager(), "Version")?;
         let text = text.unwrap_or_default();
@@ -176,7 +180,7 @@ impl Systemd {
             Some(kind) => kind,
         };
         let labels = [("virtualization_type", kind.as_bytes())];
-        let help = "Whether this is a virtual machine or a container, and of which kind.";
+        let help = "Virtualization or container technology that the system runs in, in a label.";
         samples.gauge("node_systemd_virtualization_info", help, &labels, 1);
         Ok(number)
     }
@@ -233,14 +237,14 @@ fn add_summary(units: &[Unit], samples: &mut Samples) {
         let labels = [("state", state.as_bytes())];
         samples.gauge(
             "node_systemd_units",
-            "Units by their state.",
+            "Number of units, by state.",
             &labels,
             count as f64,
         );
     }
 }
 
-/// A unit that is asked for its properties.
+/// A unit whose properties are queried.
 struct Asked<'a> {
     bus: &'a mut SystemBus,
     unit: &'a Unit,
@@ -286,7 +290,7 @@ impl Asked<'_> {
             let is_it = u64::from(self.unit.state == state);
             samples.gauge(
                 "node_systemd_unit_state",
-                "Whether the unit is in the state.",
+                "Whether the unit is in this state.",
                 &labels,
                 is_it,
             );
@@ -295,7 +299,7 @@ impl Asked<'_> {
             && self.is(".service")
             && let Some(count) = self.property::<u32>(SERVICE_INTERFACE, "NRestarts")?
         {
-            let help = "How often the service was restarted.";
+            let help = "Number of restarts of the service.";
             let value = f64::from(count);
             samples.counter(
                 "node_systemd_service_restart_total",
@@ -316,7 +320,7 @@ impl Asked<'_> {
         };
         if let Some(since) = since {
             let labels = [("name", self.unit.name.as_bytes())];
-            let help = "When the unit became active, in seconds since the epoch; 0 if it is not.";
+            let help = "Time at which the unit became active, in seconds since the epoch; 0 if it is not active.";
             let value = since as f64 / MICROSECONDS;
             samples.gauge("node_systemd_unit_start_time_seconds", help, &labels, value);
         }
@@ -331,15 +335,15 @@ impl Asked<'_> {
             (
                 "TasksCurrent",
                 "node_systemd_unit_tasks_current",
-                "Tasks that the service has.",
+                "Current number of tasks of the service.",
             ),
             (
                 "TasksMax",
                 "node_systemd_unit_tasks_max",
-                "Tasks that the service may have.",
+                "Maximum number of tasks of the service.",
             ),
         ] {
-            // The greatest number stands for none.
+            // The maximum number means that there is none.
             let count = self.property::<u64>(SERVICE_INTERFACE, property)?;
             if let Some(count) = count.filter(|count| *count != u64::MAX) {
                 samples.gauge(metric, help, &[("name", self.unit.name.as_bytes())], count);
@@ -353,7 +357,7 @@ impl Asked<'_> {
         if self.is(".timer")
             && let Some(last) = self.property::<u64>(interface, "LastTriggerUSec")?
         {
-            let help = "When the timer last went off, in seconds since the epoch.";
+            let help = "Time at which the timer was last triggered, in seconds since the epoch.";
             let labels = [("name", self.unit.name.as_bytes())];
             let value = last as f64 / MICROSECONDS;
             samples.gauge(
@@ -373,17 +377,17 @@ impl Asked<'_> {
         let interface = "org.freedesktop.systemd1.Socket";
         let labels = [("name", self.unit.name.as_bytes())];
         if let Some(count) = self.property::<u32>(interface, "NAccepted")? {
-            let help = "Connections that the socket has accepted.";
+            let help = "Number of connections accepted by the socket.";
             let name = "node_systemd_socket_accepted_connections_total";
             samples.counter(name, help, &labels, f64::from(count));
         }
         if let Some(count) = self.property::<u32>(interface, "NConnections")? {
-            let help = "Connections that the socket has now.";
+            let help = "Current number of connections of the socket.";
             let name = "node_systemd_socket_current_connections";
             samples.gauge(name, help, &labels, f64::from(count));
         }
         if let Some(count) = self.property::<u32>(interface, "NRefused")? {
-            let help = "Connections that the socket has refused.";
+            let help = "Number of connections refused by the socket.";
             let name = "node_systemd_socket_refused_connections_total";
             samples.gauge(name, help, &labels, f64::from(count));
         }
@@ -422,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn units_and_the_system_as_systemd_tells_them() {
+    fn units_and_the_system_as_systemd_reports_them() {
         let states = |name: &str, kind: &str, is: &str| -> Vec<String> {
             let line = |state: &&str| {
                 let is_it = u8::from(*state == is);

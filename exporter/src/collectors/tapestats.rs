@@ -1,4 +1,4 @@
-//! `tapestats`: input and output of tape drives, from `/sys/class/scsi_tape`.
+//! `tapestats`: I/O statistics of tape drives, from `/sys/class/scsi_tape`.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ const IGNORED: &str = "collector.tapestats.ignored-devices";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "tapestats",
     default_enabled: true,
-    summary: "Input and output of tape drives, from /sys/class/scsi_tape.",
+    summary: "I/O statistics of tape drives, from /sys/class/scsi_tape.",
     options: &[OptionSpec::pattern(
         IGNORED,
         "^$",
@@ -25,26 +25,26 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
     build,
 };
 
-/// Nanoseconds are multiplied, not divided: that is how node_exporter gets its last digit.
+/// Nanoseconds are multiplied rather than divided, as in node_exporter, because this affects the last digit.
 const NANOSECONDS: f64 = 0.000_000_001;
 /// The attributes, each with its metric, what it means, and the factor to base units.
 const STATISTICS: [(&str, &str, &str, f64); 10] = [
     (
         "in_flight",
         "node_tape_io_now",
-        "Requests in progress.",
+        "Number of requests in progress.",
         1.0,
     ),
     (
         "io_ns",
         "node_tape_io_time_seconds_total",
-        "Seconds spent waiting for requests of any kind.",
+        "Seconds spent waiting for requests of any kind to complete.",
         NANOSECONDS,
     ),
     (
         "other_cnt",
         "node_tape_io_others_total",
-        "Requests that neither read nor wrote.",
+        "Requests other than reads and writes.",
         1.0,
     ),
     (
@@ -56,19 +56,19 @@ const STATISTICS: [(&str, &str, &str, f64); 10] = [
     (
         "read_cnt",
         "node_tape_reads_completed_total",
-        "Requests that read.",
+        "Reads completed.",
         1.0,
     ),
     (
         "read_ns",
         "node_tape_read_time_seconds_total",
-        "Seconds spent waiting for requests that read.",
+        "Seconds spent waiting for reads to complete.",
         NANOSECONDS,
     ),
     (
         "resid_cnt",
         "node_tape_residual_total",
-        "Requests that moved less than was asked for.",
+        "Requests that transferred less data than requested.",
         1.0,
     ),
     (
@@ -80,13 +80,13 @@ const STATISTICS: [(&str, &str, &str, f64); 10] = [
     (
         "write_cnt",
         "node_tape_writes_completed_total",
-        "Requests that wrote.",
+        "Writes completed.",
         1.0,
     ),
     (
         "write_ns",
         "node_tape_write_time_seconds_total",
-        "Seconds spent waiting for requests that wrote.",
+        "Seconds spent waiting for writes to complete.",
         NANOSECONDS,
     ),
 ];

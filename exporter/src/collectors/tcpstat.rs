@@ -9,7 +9,7 @@ use crate::sources::{Deadline, Netlink, NetlinkError, u32_at};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "tcpstat",
     default_enabled: false,
-    summary: "TCP connections by state; costs time on hosts with very many.",
+    summary: "TCP connections by state; slow on hosts with very many connections.",
     options: &[],
     build,
 };
@@ -117,7 +117,7 @@ impl Connections {
             rows.push(("tx_queued_bytes", self.transmit_queues));
         }
         rows.sort_unstable();
-        let help = "TCP connections in each state, and the bytes in all their queues.";
+        let help = "Number of TCP connections by state, and the total bytes in their queues.";
         let mut family = out.family(&["node_tcp_connection_states"], &[help], MetricKind::Gauge);
         for (state, count) in rows {
             family.sample(&[("state", state.as_bytes())], count);

@@ -1,4 +1,4 @@
-//! `textfile`: metrics that other programs leave in files.
+//! `textfile`: metrics that other programs write to files.
 
 mod families;
 mod file;
@@ -19,24 +19,24 @@ use crate::exposition::{Exposition, MetricKind};
 use crate::sources::Deadline;
 
 const DIRECTORY: &str = "collector.textfile.directory";
-/// How many problems of one scrape are logged.
+/// Maximum number of problems that are logged per scrape.
 const MAX_LOGGED: usize = 100;
-/// For how many scrapes a problem must be away to be logged again.
+/// After this many scrapes without a problem it is logged again.
 const FORGOTTEN_AFTER: u64 = 100;
 
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "textfile",
     default_enabled: true,
-    summary: "Metrics that other programs leave in *.prom files.",
+    summary: "Metrics that other programs write to *.prom files.",
     options: &[
         OptionSpec::texts(
             DIRECTORY,
-            "Directory of *.prom files to read; may have wildcards, and may be given several times.",
+            "Directory of *.prom files to read; may contain wildcards and may be repeated.",
         ),
         OptionSpec::number(
             MAX_FILE_BYTES,
             "67108864",
-            "Largest size of a *.prom file in bytes; a larger file is not shown.",
+            "Maximum size of a *.prom file in bytes; larger files are not shown.",
         ),
     ],
     build,
@@ -45,7 +45,7 @@ pub(super) const SPEC: CollectorSpec = CollectorSpec {
 struct Textfile {
     directories: Vec<String>,
     max_file_bytes: u64,
-    /// What this scrape has read, until it is written.
+    /// What this scrape has read so far.
     read: Option<ReadFiles>,
     reported: Reported,
 }
@@ -54,9 +54,9 @@ struct Textfile {
 #[derive(Default)]
 struct ReadFiles {
     files: Vec<(PathBuf, Vec<TextFamily>)>,
-    /// When each file that was read was last written, in whole seconds since the epoch.
+    /// When each file was last modified, in whole seconds since the epoch.
     written: BTreeMap<PathBuf, u64>,
-    /// The files by device and inode: several directories, patterns and links may lead to one.
+    /// The files by device and inode, because several directories, patterns and links may lead to one file.
     seen: BTreeSet<(u64, u64)>,
     problems: Vec<String>,
 }
@@ -77,7 +77,7 @@ impl Collector for Textfile {
         for directory in self.directories.iter().flat_map(|pattern| expand(pattern)) {
             read.add_directory(&directory, self.max_file_bytes);
         }
-        let help = "When the text file was last written, in seconds since the epoch.";
+        let help = "Modification time of the text file, in seconds since the epoch.";
         let name = "node_textfile_mtime_seconds";
         let mut written = out.family(&[name], &[help], MetricKind::Gauge);
         for (file, seconds) in &read.written {
@@ -97,7 +97,7 @@ impl Collector for Textfile {
         else {
             return;
         };
-        // A file may have this one as well.
+        // A file may contain this one as well.
         let mut about = Exposition::default();
         write_error(false, &mut about);
         let mut families = Families::beside(own.iter().copied().chain([&about]));
@@ -112,12 +112,12 @@ impl Collector for Textfile {
 }
 
 fn write_error(is_wrong: bool, out: &mut Exposition) {
-    let help = "Whether a text file could not be shown as it is.";
+    let help = "Whether a text file could not be read or could not be exposed unchanged.";
     out.family(&["node_textfile_scrape_error"], &[help], MetricKind::Gauge)
         .sample(&[], u64::from(is_wrong));
 }
 
-/// The directories that match. What matches nothing is taken for a name, so that its absence is noticed.
+/// The directories that match. A pattern without a match is used as a name, so that its absence is reported.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let mut found = glob::glob(pattern).unwrap_or_default();
     if found.is_empty() {
@@ -157,8 +157,8 @@ impl ReadFiles {
     }
 }
 
-/// The problems that were logged, each with the number of the scrape in which it was there last: a problem is logged when
-/// it comes, not every time.
+/// The problems that were logged, each with the number of the scrape in which it last occurred: a problem is logged when it
+/// first occurs, not every time.
 #[derive(Default)]
 struct Reported {
     scrapes: u64,
@@ -168,7 +168,7 @@ struct Reported {
 impl Reported {
     fn report(&mut self, problems: &[String]) {
         self.scrapes += 1;
-        // Scrapes of some of the collectors do not have the problems that others have.
+        // A scrape with selected collectors does not have the problems of others.
         let oldest = self.scrapes.saturating_sub(FORGOTTEN_AFTER);
         self.problems.retain(|_, last| *last >= oldest);
         for problem in problems.iter().take(MAX_LOGGED) {
@@ -177,7 +177,7 @@ impl Reported {
                 .insert(problem.clone(), self.scrapes)
                 .is_none()
             {
-                tracing::error!(collector = "textfile", error = %problem, "text file not shown as it is");
+                tracing::error!(collector = "textfile", error = %problem, "text file not shown unchanged");
             }
         }
     }

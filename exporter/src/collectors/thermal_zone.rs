@@ -46,14 +46,14 @@ impl Collector for ThermalZone {
 }
 
 fn add_zone(device: &mut Device, path: &Path, samples: &mut Samples) -> Result<(), CollectError> {
-    // A sensor that is switched off has no temperature, which is not the same as zero degrees.
+    // A sensor that is off has no temperature, which is not the same as zero degrees.
     let Some(millidegrees) = device.number("temp")? else {
         return Ok(());
     };
     let (kind, zone) = (device.label("type")?, name_after(path, ZONE));
     samples.gauge(
         "node_thermal_zone_temp",
-        "Temperature of the zone in degrees Celsius.",
+        "Temperature of the thermal zone in degrees Celsius.",
         &[("type", &kind), ("zone", &zone)],
         millidegrees / 1000.0,
     );
@@ -73,13 +73,13 @@ fn add_cooling_device(
     let labels: [(&str, &[u8]); 2] = [("name", &name), ("type", &kind)];
     samples.gauge(
         "node_cooling_device_cur_state",
-        "How strongly the device cools or throttles now, as a step.",
+        "Current state of the cooling device, from 0 for no cooling to its maximum state.",
         &labels,
         current,
     );
     samples.gauge(
         "node_cooling_device_max_state",
-        "The strongest step of the cooling device.",
+        "Maximum state of the cooling device.",
         &labels,
         most,
     );

@@ -11,7 +11,7 @@ use crate::sources::{Deadline, KeptFile, fields, list_numbered, trim};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "time",
     default_enabled: true,
-    summary: "System time, its zone and the kernel's clock sources.",
+    summary: "System time, time zone and clock sources of the kernel.",
     options: &[],
     build,
 };
@@ -22,7 +22,7 @@ struct Time {
 }
 
 struct ClockSource {
-    /// Its place in the listing, which is what the `device` label holds.
+    /// Its position in the list, which is the `device` label.
     device: String,
     available: KeptFile,
     current: KeptFile,
@@ -56,14 +56,14 @@ impl Collector for Time {
 
 fn write_clock(zone: &TimeZone, nanoseconds: i128, out: &mut Exposition) {
     let help = "System time in seconds since the epoch.";
-    // One division of the whole number: the order in which Go computes it decides the last digit.
+    // A single division of the whole number, because Go's order of operations affects the last digit.
     out.family(&["node_time_seconds"], &[help], MetricKind::Gauge)
         .sample(&[], nanoseconds as f64 / 1e9);
     let Ok(timestamp) = Timestamp::from_nanosecond(nanoseconds) else {
         return;
     };
     let info = zone.to_offset_info(timestamp);
-    let help = "Offset of the system's time zone in seconds.";
+    let help = "Offset of the system's time zone from UTC in seconds.";
     out.family(
         &["node_time_zone_offset_seconds"],
         &[help],
@@ -83,7 +83,7 @@ fn write_sources(sources: &mut [ClockSource], out: &mut Exposition) -> Result<()
     }
     write_rows(
         "node_time_clocksource_available_info",
-        "Clock sources that the kernel offers.",
+        "Clock source that is available in the kernel.",
         rows,
         out,
     );
@@ -93,7 +93,7 @@ fn write_sources(sources: &mut [ClockSource], out: &mut Exposition) -> Result<()
     }
     write_rows(
         "node_time_clocksource_current_info",
-        "The clock source in use.",
+        "Clock source in use.",
         rows,
         out,
     );

@@ -1,4 +1,4 @@
-//! `timex`: how well the clock keeps time, as adjtimex(2) tells it.
+//! `timex`: the synchronization of the clock, from adjtimex(2).
 
 use rtime_clock::adjtime::{Timex, adjtimex};
 
@@ -9,14 +9,14 @@ use crate::sources::Deadline;
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "timex",
     default_enabled: true,
-    summary: "How well the clock keeps time, as adjtimex(2) tells it.",
+    summary: "Synchronization of the clock, from adjtimex(2).",
     options: &[],
     build,
 };
 
-/// The state of a clock that no server keeps in step.
+/// The state of a clock that is not synchronized.
 const TIME_ERROR: i32 = 5;
-/// The flag of a clock that counts nanoseconds.
+/// The flag of a clock with nanosecond resolution.
 const STA_NANO: i32 = 0x2000;
 const NANOSECONDS: f64 = 1e9;
 const MICROSECONDS: f64 = 1e6;
@@ -31,7 +31,7 @@ fn build(_: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for TimexCollector {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
-        // All zero is a question: it asks for no change.
+        // All zeros only query the state, without changing anything.
         let mut clock = Timex::default();
         let state = adjtimex(&mut clock).map_err(|source| CollectError::SystemCall {
             name: "adjtimex",
@@ -61,83 +61,83 @@ fn write(state: i32, Timex(clock): &Timex, out: &mut Exposition) {
     );
     gauge(
         "frequency_adjustment_ratio",
-        "By how much the clock is made faster or slower; 1 is not at all.",
+        "Frequency adjustment of the clock; 1 means no adjustment.",
         1.0 + clock.freq as f64 / MILLIONTHS_SCALED,
     );
     gauge(
         "loop_time_constant",
-        "How slowly the clock follows its reference: time constant of the control loop.",
+        "Time constant of the phase-locked loop that adjusts the clock.",
         clock.constant as f64,
     );
     gauge(
         "maxerror_seconds",
-        "The greatest error that the clock can have.",
+        "Maximum error of the clock.",
         clock.maxerror as f64 / MICROSECONDS,
     );
     gauge(
         "offset_seconds",
-        "Time by which the clock differs from its reference.",
+        "Offset between the clock and its reference.",
         clock.offset as f64 / precision,
     );
     gauge(
         "status",
-        "Flags of the clock as a number.",
+        "Status flags of the clock, as a bit field.",
         f64::from(clock.status),
     );
     gauge(
         "sync_status",
-        "Whether a reliable server keeps the clock in step.",
+        "Whether the clock is synchronized to a reliable server.",
         f64::from(u8::from(state != TIME_ERROR)),
     );
     gauge(
         "tai_offset_seconds",
-        "Seconds by which atomic time is ahead of UTC.",
+        "Offset of International Atomic Time (TAI) from UTC.",
         f64::from(clock.tai),
     );
     gauge(
         "tick_seconds",
-        "Time between two ticks of the clock.",
+        "Time between two clock ticks.",
         clock.tick as f64 / MICROSECONDS,
     );
     gauge(
         "pps_frequency_hertz",
-        "Frequency error measured with the pulse that comes every second.",
+        "Frequency offset measured with the pulse per second (PPS).",
         clock.ppsfreq as f64 / MILLIONTHS_SCALED,
     );
     gauge(
         "pps_jitter_seconds",
-        "By how much the pulse that comes every second wavers.",
+        "Jitter of the pulse per second (PPS).",
         clock.jitter as f64 / precision,
     );
     gauge(
         "pps_shift_seconds",
-        "Length of the interval over which the pulse is measured.",
+        "Length of the PPS calibration interval.",
         f64::from(clock.shift),
     );
     gauge(
         "pps_stability_hertz",
-        "How much the measured frequency has changed lately.",
+        "Stability of the PPS frequency: the average of its recent changes.",
         clock.stabil as f64 / MILLIONTHS_SCALED,
     );
     for (name, help, count) in [
         (
             "calibration",
-            "Intervals over which the pulse was measured.",
+            "Calibration intervals of the pulse per second (PPS).",
             clock.calcnt,
         ),
         (
             "error",
-            "Intervals whose measurement was thrown away.",
+            "PPS calibration intervals whose measurement was discarded.",
             clock.errcnt,
         ),
         (
             "jitter",
-            "Pulses that wavered more than is allowed.",
+            "PPS pulses whose jitter exceeded the limit.",
             clock.jitcnt,
         ),
         (
             "stability_exceeded",
-            "Intervals in which the frequency changed more than is allowed.",
+            "PPS calibration intervals in which the frequency changed more than the limit.",
             clock.stbcnt,
         ),
     ] {

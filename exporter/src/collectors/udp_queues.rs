@@ -1,4 +1,4 @@
-//! `udp_queues`: bytes that wait in the queues of all UDP sockets, from `/proc/net/udp` and `udp6`.
+//! `udp_queues`: bytes in the queues of all UDP sockets, from `/proc/net/udp` and `udp6`.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -36,7 +36,7 @@ fn build(context: &BuildContext<'_>) -> Result<Box<dyn Collector>, BuildError> {
 
 impl Collector for UdpQueues {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
-        let help = "Bytes that the kernel holds for UDP datagrams, by queue.";
+        let help = "Bytes of UDP datagrams queued in the kernel, by queue.";
         let mut family = out.family(&["node_udp_queues"], &[help], MetricKind::Gauge);
         let mut skipped = Skipped::default();
         let mut absent = None;

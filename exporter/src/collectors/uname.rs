@@ -7,13 +7,13 @@ use crate::sources::Deadline;
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "uname",
     default_enabled: true,
-    summary: "Kernel and host name, as uname(2) tells them.",
+    summary: "Kernel and host name, from uname(2).",
     options: &[],
     build,
 };
 
 struct Uname {
-    /// Instead of the kernel's, which is that of a container in one with a name of its own.
+    /// Replaces the kernel's host name, which is that of the container if it has its own.
     host_name: Option<String>,
 }
 
@@ -28,7 +28,7 @@ impl Collector for Uname {
         let system = rustix::system::uname();
         let told = system.nodename().to_bytes();
         let node = self.host_name.as_ref().map_or(told, String::as_bytes);
-        let help = "System information as the uname system call tells it, in labels.";
+        let help = "System information from the uname system call, in labels.";
         out.family(&["node_uname_info"], &[help], MetricKind::Gauge)
             .sample(
                 &[

@@ -1,4 +1,4 @@
-//! `vmstat`: chosen counters of `/proc/vmstat`.
+//! `vmstat`: selected counters of `/proc/vmstat`.
 
 use crate::collect::field_selection::FieldSelection;
 use crate::collect::skipped::Skipped;
@@ -13,7 +13,7 @@ const FIELDS: &str = "collector.vmstat.fields";
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "vmstat",
     default_enabled: true,
-    summary: "Counters of the virtual memory, from /proc/vmstat.",
+    summary: "Virtual memory statistics, from /proc/vmstat.",
     options: &[OptionSpec::pattern(
         FIELDS,
         "^(oom_kill|pgpg|pswp|pg.*fault).*",
@@ -60,7 +60,7 @@ fn write(
         }
         out.family(
             &["node_vmstat_", name],
-            &["Field ", name, " of /proc/vmstat."],
+            &["Field ", name, " from /proc/vmstat."],
             MetricKind::Untyped,
         )
         .sample(&[], value);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pattern_chooses_and_a_changed_file_is_judged_anew() {
+    fn the_pattern_selects_and_a_changed_file_is_matched_again() {
         let pattern = Some(Pattern::new("^(oom_kill|pgpg).*").unwrap());
         let mut selection = FieldSelection::new(pattern);
         for _ in 0..2 {
@@ -113,7 +113,7 @@ mod tests {
         let error = write(b"pgpgin\n", &mut selection, &mut Exposition::default()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "vmstat is not as expected: cannot read the line \"pgpgin\""
+            "vmstat has an unexpected format: cannot read the line \"pgpgin\""
         );
     }
 }

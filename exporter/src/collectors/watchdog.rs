@@ -1,4 +1,4 @@
-//! `watchdog`: the timers that reset a machine that hangs, from `/sys/class/watchdog`.
+//! `watchdog`: watchdog timers, which reset a machine that hangs, from `/sys/class/watchdog`.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::sources::{Deadline, list_directories};
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "watchdog",
     default_enabled: true,
-    summary: "Timers that reset a machine that hangs, from /sys/class/watchdog.",
+    summary: "Watchdog timers, which reset a machine that hangs, from /sys/class/watchdog.",
     options: &[],
     build,
 };
@@ -26,22 +26,22 @@ const NUMBERS: [(&str, &str, &str); 7] = [
     (
         "bootstatus",
         "node_watchdog_bootstatus",
-        "Flags that the driver set when the machine booted.",
+        "Status flags of the watchdog at boot.",
     ),
     (
         "fw_version",
         "node_watchdog_fw_version",
-        "Version of the watchdog's firmware.",
+        "Firmware version of the watchdog.",
     ),
     (
         "nowayout",
         "node_watchdog_nowayout",
-        "Whether the watchdog cannot be stopped once it runs.",
+        "Whether the watchdog cannot be stopped once it has been started.",
     ),
     (
         "pretimeout",
         "node_watchdog_pretimeout_seconds",
-        "Seconds before the reset at which the watchdog warns.",
+        "Seconds between the warning of the watchdog and the reset.",
     ),
     (
         "timeleft",
@@ -51,7 +51,7 @@ const NUMBERS: [(&str, &str, &str); 7] = [
     (
         "timeout",
         "node_watchdog_timeout_seconds",
-        "Seconds after which the watchdog resets a machine that does not answer.",
+        "Seconds after which the watchdog resets a machine that does not respond.",
     ),
 ];
 
@@ -90,7 +90,7 @@ fn add_watchdog(
     }
     samples.gauge(
         "node_watchdog_info",
-        "What the watchdog says of itself, in labels.",
+        "Information about the watchdog, in labels.",
         &[
             ("identity", &device.label("identity")?),
             ("name", name),

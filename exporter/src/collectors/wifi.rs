@@ -1,4 +1,4 @@
-//! `wifi`: wireless interfaces, the networks they are joined to, and the stations they exchange packets with.
+//! `wifi`: wireless interfaces, the networks that they are connected to, and their stations.
 
 mod nl80211;
 
@@ -20,7 +20,7 @@ struct Wifi {
     wireless: Wireless,
 }
 
-/// An interface and what was found of it.
+/// An interface and its data.
 struct Device {
     interface: Interface,
     network: Option<Network>,
@@ -28,11 +28,11 @@ struct Device {
 }
 
 type Column = fn(&Station) -> Value;
-/// What is shown of each station: the rest of the metric's name, its help and type, and the value.
+/// The metrics of each station: the end of the name, the help text, the type, and the value.
 const COLUMNS: [(&str, &str, MetricKind, Column); 12] = [
     (
         "beacon_loss_total",
-        "Losses of a station's beacon.",
+        "Times that the beacon of a station was lost.",
         Counter,
         |station| u64::from(station.beacon_losses).into(),
     ),
@@ -50,7 +50,7 @@ const COLUMNS: [(&str, &str, MetricKind, Column); 12] = [
     ),
     (
         "receive_bits_per_second",
-        "Rate at which a station's packets are received.",
+        "Rate at which packets are received from a station.",
         Gauge,
         |station| station.receive_bits_per_second.into(),
     ),
@@ -68,7 +68,7 @@ const COLUMNS: [(&str, &str, MetricKind, Column); 12] = [
     ),
     (
         "signal_dbm",
-        "Strength of a station's signal, in decibels of a milliwatt.",
+        "Signal strength of a station, in decibel-milliwatts (dBm).",
         Gauge,
         |station| f64::from(station.signal_dbm).into(),
     ),
@@ -92,7 +92,7 @@ const COLUMNS: [(&str, &str, MetricKind, Column); 12] = [
     ),
     (
         "transmit_retries_total",
-        "Packets sent to a station again.",
+        "Packets retransmitted to a station.",
         Counter,
         |station| u64::from(station.transmit_retries).into(),
     ),
@@ -166,7 +166,7 @@ fn write_networks(devices: &[Device], out: &mut Exposition) {
     };
     let mut rows: Vec<_> = devices.iter().filter_map(joined).collect();
     rows.sort_unstable();
-    let help = "The network that a wireless interface is joined to; the value is always 1.";
+    let help = "Network that a wireless interface is connected to; the value is always 1.";
     let mut family = out.family(&["node_wifi_station_info"], &[help], Gauge);
     for (id, device, mode, name) in &rows {
         family.sample(
@@ -191,8 +191,8 @@ fn mode(status: u32) -> &'static str {
     }
 }
 
-/// A network's name, which may be any bytes. Each one that is no text is replaced, as node_exporter does here, where
-/// everywhere else it replaces a run of them.
+/// A network's name, which may be any bytes. Each invalid byte is replaced, as in node_exporter, which elsewhere replaces
+/// each run of them.
 fn printable(name: &[u8]) -> String {
     let mut printable = String::new();
     for chunk in name.utf8_chunks() {
@@ -202,7 +202,7 @@ fn printable(name: &[u8]) -> String {
     printable
 }
 
-/// The sum in which Go computes seconds decides the last digit.
+/// The order in which Go computes seconds affects the last digit.
 fn seconds(milliseconds: u32) -> f64 {
     let nanoseconds = f64::from(milliseconds % 1000) * 1e6;
     f64::from(milliseconds / 1000) + nanoseconds / 1e9

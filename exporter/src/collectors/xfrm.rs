@@ -1,4 +1,4 @@
-//! `xfrm`: packets that IPsec had to drop, by reason, from `/proc/net/xfrm_stat`.
+//! `xfrm`: packets dropped by IPsec, by reason, from `/proc/net/xfrm_stat`.
 
 use crate::collect::skipped::Skipped;
 use crate::collect::{BuildContext, BuildError, CollectError, Collector, CollectorSpec};
@@ -65,7 +65,7 @@ impl Collector for Xfrm {
             };
             out.family(
                 &["node_xfrm_", name, "_packets_total"],
-                &["Packets that IPsec counts as ", kernel, "."],
+                &["Packets dropped by IPsec, counted as ", kernel, "."],
                 MetricKind::Counter,
             )
             .sample(&[], count);

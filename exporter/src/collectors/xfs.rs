@@ -1,4 +1,4 @@
-//! `xfs`: what XFS file systems did, from `/sys/fs/xfs`.
+//! `xfs`: operations of XFS file systems, from `/sys/fs/xfs`.
 
 use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::path::{Path, PathBuf};
@@ -35,43 +35,43 @@ const LINES: &[(&str, &[(&str, &str)])] = &[
         &[
             (
                 "allocation_btree_lookups",
-                "Lookups in the trees of free space.",
+                "Lookups in the free space B-trees.",
             ),
             (
                 "allocation_btree_compares",
-                "Comparisons in the trees of free space.",
+                "Comparisons in the free space B-trees.",
             ),
             (
                 "allocation_btree_records_inserted",
-                "Records put into the trees of free space.",
+                "Records inserted into the free space B-trees.",
             ),
             (
                 "allocation_btree_records_deleted",
-                "Records taken out of the trees of free space.",
+                "Records removed from the free space B-trees.",
             ),
         ],
     ),
     (
         "blk_map",
         &[
-            ("block_mapping_reads", "Blocks mapped in order to read."),
-            ("block_mapping_writes", "Blocks mapped in order to write."),
-            ("block_mapping_unmaps", "Blocks whose mapping was removed."),
+            ("block_mapping_reads", "Block mappings for reads."),
+            ("block_mapping_writes", "Block mappings for writes."),
+            ("block_mapping_unmaps", "Block mappings removed."),
             (
                 "block_mapping_extent_list_insertions",
-                "Extents put into lists.",
+                "Extents inserted into extent lists.",
             ),
             (
                 "block_mapping_extent_list_deletions",
-                "Extents taken out of lists.",
+                "Extents removed from extent lists.",
             ),
             (
                 "block_mapping_extent_list_lookups",
-                "Lookups in lists of extents.",
+                "Lookups in extent lists.",
             ),
             (
                 "block_mapping_extent_list_compares",
-                "Comparisons in lists of extents.",
+                "Comparisons in extent lists.",
             ),
         ],
     ),
@@ -80,19 +80,19 @@ const LINES: &[(&str, &[(&str, &str)])] = &[
         &[
             (
                 "block_map_btree_lookups",
-                "Lookups in the trees of mapped blocks.",
+                "Lookups in the block map B-trees.",
             ),
             (
                 "block_map_btree_compares",
-                "Comparisons in the trees of mapped blocks.",
+                "Comparisons in the block map B-trees.",
             ),
             (
                 "block_map_btree_records_inserted",
-                "Records put into the trees of mapped blocks.",
+                "Records inserted into the block map B-trees.",
             ),
             (
                 "block_map_btree_records_deleted",
-                "Records taken out of the trees of mapped blocks.",
+                "Records removed from the block map B-trees.",
             ),
         ],
     ),
@@ -101,54 +101,51 @@ const LINES: &[(&str, &[(&str, &str)])] = &[
         &[
             (
                 "directory_operation_lookup",
-                "Names looked up on disk, not being in the cache.",
+                "Names looked up on disk because they were not in the cache.",
             ),
-            ("directory_operation_create", "Directory entries made."),
+            ("directory_operation_create", "Directory entries created."),
             ("directory_operation_remove", "Directory entries removed."),
-            ("directory_operation_getdents", "Listings of directories."),
+            ("directory_operation_getdents", "Directory listings."),
         ],
     ),
     (
         "ig",
         &[
-            (
-                "inode_operation_attempts",
-                "Inodes looked for in the cache.",
-            ),
+            ("inode_operation_attempts", "Inode lookups in the cache."),
             ("inode_operation_found", "Inodes found in the cache."),
             (
                 "inode_operation_recycled",
-                "Inodes found in the cache while being thrown out.",
+                "Inodes found in the cache while they were being evicted.",
             ),
             ("inode_operation_missed", "Inodes not found in the cache."),
             (
                 "inode_operation_duplicates",
-                "Inodes that another task put into the cache first.",
+                "Inodes that another task added to the cache first.",
             ),
             (
                 "inode_operation_reclaims",
-                "Inodes thrown out of the cache to free memory.",
+                "Inodes evicted from the cache to free memory.",
             ),
             (
                 "inode_operation_attribute_changes",
-                "Changes of inodes' attributes.",
+                "Changes of inode attributes.",
             ),
         ],
     ),
     (
         "rw",
         &[
-            ("write_calls", "Calls of write(2)."),
-            ("read_calls", "Calls of read(2)."),
+            ("write_calls", "Calls to write(2)."),
+            ("read_calls", "Calls to read(2)."),
         ],
     ),
     (
         "vnodes",
         &[
-            ("vnode_active", "Vnodes in use."),
+            ("vnode_active", "Number of vnodes in use."),
             ("vnode_allocate", "Vnodes allocated."),
-            ("vnode_get", "Vnodes got."),
-            ("vnode_hold", "Vnodes held."),
+            ("vnode_get", "Times that a vnode was acquired."),
+            ("vnode_hold", "Times that a vnode was held."),
             ("vnode_release", "Vnodes released."),
             ("vnode_reclaim", "Vnodes reclaimed."),
             ("vnode_remove", "Vnodes removed."),
@@ -170,7 +167,7 @@ impl Collector for Xfs {
     fn collect(&mut self, out: &mut Exposition, _: Deadline) -> Result<(), CollectError> {
         gather(out, |samples| {
             let mut buffer = Vec::new();
-            // Without the kernel's module there is no directory, and nothing amiss.
+            // Without the kernel's module there is no directory, which is not an error.
             for name in list_directories(&self.directory).unwrap_or_default() {
                 let path = self.directory.join(String::from_utf8_lossy(&name).as_ref());
                 let read = add_file_system(&path.join("stats/stats"), &name, &mut buffer, samples);
@@ -188,7 +185,7 @@ fn add_file_system(
     samples: &mut Samples,
 ) -> Result<(), CollectError> {
     let bytes = match read_attribute(path, buffer) {
-        // The sum of all file systems lies where a file system's directory would be.
+        // The sum of all file systems is in the place of a file system's directory.
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => return Ok(()),
         other => other.map_err(|source| ReadError::new(path, source))?,
     };
@@ -200,7 +197,7 @@ fn add_file_system(
     Ok(())
 }
 
-/// Adds the numbers of a line, zeros where this kernel has no such line. `None` when the line lacks one of them.
+/// Adds the numbers of a line, zeros if this kernel has no such line. `None` if the line lacks one of them.
 fn add_line(
     line: Option<&[u8]>,
     metrics: &[(&str, &'static str)],

@@ -1,4 +1,4 @@
-//! `zfs`: ZFS's own statistics and its pools, from `/proc/spl/kstat/zfs`.
+//! `zfs`: statistics of ZFS and its pools, from `/proc/spl/kstat/zfs`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::sources::{
 pub(super) const SPEC: CollectorSpec = CollectorSpec {
     name: "zfs",
     default_enabled: true,
-    summary: "ZFS's caches, transactions and pools, from /proc/spl/kstat/zfs.",
+    summary: "ZFS caches, transactions and pools, from /proc/spl/kstat/zfs.",
     options: &[],
     build,
 };
@@ -62,7 +62,7 @@ impl Collector for Zfs {
         let pools = list_directories(&self.directory).map_err(CollectError::optional)?;
         gather(out, |samples| {
             for (file, prefix) in FILES {
-                // Which of them there are depends on the module's version.
+                // Their set depends on the module's version.
                 let bytes = read(&self.directory.join(file), &mut self.buffer);
                 if let Some(bytes) = samples.skipped.part(bytes).flatten() {
                     add_statistics(bytes, file, prefix, samples);
@@ -78,7 +78,7 @@ impl Collector for Zfs {
     }
 }
 
-/// A file's content; `None` when it is absent, for pools come and go.
+/// A file's content; `None` if it is absent, because pools come and go.
 fn read<'a>(path: &Path, buffer: &'a mut Vec<u8>) -> Result<Option<&'a [u8]>, CollectError> {
     match read_attribute(path, buffer) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -151,7 +151,7 @@ fn add_pool(
     Ok(())
 }
 
-/// Adds the pool's input and output: a line of names and a line of numbers, under a line of the kernel's own.
+/// Adds the pool's I/O statistics: a line of names and a line of numbers, after a line of the kernel.
 fn add_traffic(bytes: &[u8], pool: &[u8], samples: &mut Samples) -> Option<()> {
     let mut table = lines(bytes).skip_while(|line| fields(line).next() != Some(b"nread"));
     // Newer versions have no such table.
@@ -162,7 +162,7 @@ fn add_traffic(bytes: &[u8], pool: &[u8], samples: &mut Samples) -> Option<()> {
     for (name, number) in fields(names).zip(fields(numbers)) {
         let name = String::from_utf8_lossy(name);
         let metric = metric_name("node_zfs_zpool_", &name);
-        let help = format!("Statistic {name} of the pool's input and output.");
+        let help = format!("I/O statistic {name} of the pool.");
         let labels = [("zpool", pool)];
         samples.add(
             MetricKind::Untyped,
@@ -180,7 +180,7 @@ fn add_state(bytes: &[u8], pool: &[u8], samples: &mut Samples) {
     for state in POOL_STATES {
         samples.gauge(
             "node_zfs_zpool_state",
-            "Whether the pool is in the state.",
+            "Whether the pool is in this state.",
             &[("state", state.as_bytes()), ("zpool", pool)],
             u64::from(current.eq_ignore_ascii_case(state.as_bytes())),
         );

@@ -21,185 +21,185 @@ const FIELDS: [(&str, &str, &str, MetricKind); 34] = [
     (
         "high",
         "high_pages",
-        "Pages above which the kernel stops freeing memory.",
+        "High watermark: with more free pages the kernel stops reclaiming memory.",
         Gauge,
     ),
     (
         "low",
         "low_pages",
-        "Pages below which the kernel begins to free memory.",
+        "Low watermark: with fewer free pages the kernel starts reclaiming memory.",
         Gauge,
     ),
     (
         "managed",
         "managed_pages",
-        "Pages that the allocator manages.",
+        "Pages managed by the page allocator.",
         Gauge,
     ),
     (
         "min",
         "min_pages",
-        "Pages below which the kernel frees memory at once.",
+        "Minimum watermark: with fewer free pages allocations wait for memory to be reclaimed.",
         Gauge,
     ),
     (
         "nr_active_anon",
         "nr_active_anon_pages",
-        "Anonymous pages used of late.",
+        "Anonymous pages that were used recently.",
         Gauge,
     ),
     (
         "nr_active_file",
         "nr_active_file_pages",
-        "Pages of files used of late.",
+        "File pages that were used recently.",
         Gauge,
     ),
     ("nr_anon_pages", "nr_anon_pages", "Anonymous pages.", Gauge),
     (
         "nr_anon_transparent_hugepages",
         "nr_anon_transparent_hugepages",
-        "Anonymous huge pages that the kernel made by itself.",
+        "Anonymous transparent huge pages.",
         Gauge,
     ),
     (
         "nr_dirtied",
         "nr_dirtied_total",
-        "Pages that were changed.",
+        "Pages that were dirtied.",
         Counter,
     ),
     (
         "nr_dirty",
         "nr_dirty_pages",
-        "Pages not yet written.",
+        "Dirty pages, which are not yet written to disk.",
         Gauge,
     ),
-    ("nr_file_pages", "nr_file_pages", "Pages of files.", Gauge),
+    ("nr_file_pages", "nr_file_pages", "File pages.", Gauge),
     ("nr_free_pages", "nr_free_pages", "Free pages.", Gauge),
     (
         "nr_inactive_anon",
         "nr_inactive_anon_pages",
-        "Anonymous pages not used of late.",
+        "Anonymous pages that were not used recently.",
         Gauge,
     ),
     (
         "nr_inactive_file",
         "nr_inactive_file_pages",
-        "Pages of files not used of late.",
+        "File pages that were not used recently.",
         Gauge,
     ),
     (
         "nr_isolated_anon",
         "nr_isolated_anon_pages",
-        "Anonymous pages set apart for a moment.",
+        "Anonymous pages that are temporarily isolated from the LRU lists.",
         Gauge,
     ),
     (
         "nr_isolated_file",
         "nr_isolated_file_pages",
-        "Pages of files set apart for a moment.",
+        "File pages that are temporarily isolated from the LRU lists.",
         Gauge,
     ),
     (
         "nr_kernel_stack",
         "nr_kernel_stacks",
-        "Stacks of the kernel.",
+        "Kernel stacks.",
         Gauge,
     ),
     (
         "nr_mapped",
         "nr_mapped_pages",
-        "Pages that are mapped.",
+        "Pages mapped into processes.",
         Gauge,
     ),
     (
         "nr_mlock_stack",
         "nr_mlock_stack_pages",
-        "Pages that are locked into memory.",
+        "Pages that are locked in memory.",
         Gauge,
     ),
-    (
-        "nr_shmem",
-        "nr_shmem_pages",
-        "Pages of shared memory.",
-        Gauge,
-    ),
+    ("nr_shmem", "nr_shmem_pages", "Shared memory pages.", Gauge),
     (
         "nr_slab_reclaimable",
         "nr_slab_reclaimable_pages",
-        "Pages of the kernel's caches that can be freed.",
+        "Slab pages that can be reclaimed.",
         Gauge,
     ),
     (
         "nr_slab_unreclaimable",
         "nr_slab_unreclaimable_pages",
-        "Pages of the kernel's caches that cannot be freed.",
+        "Slab pages that cannot be reclaimed.",
         Gauge,
     ),
     (
         "nr_unevictable",
         "nr_unevictable_pages",
-        "Pages that must stay in memory.",
+        "Pages that cannot be evicted from memory.",
         Gauge,
     ),
     (
         "nr_writeback",
         "nr_writeback_pages",
-        "Pages being written.",
+        "Pages that are being written to disk.",
         Gauge,
     ),
     (
         "nr_written",
         "nr_written_total",
-        "Pages that were written.",
+        "Pages written to disk.",
         Counter,
     ),
     (
         "numa_foreign",
         "numa_foreign_total",
-        "Allocations intended for here that another node served.",
+        "Allocations intended for this node that were served by another node.",
         Counter,
     ),
     (
         "numa_hit",
         "numa_hit_total",
-        "Allocations on the intended node.",
+        "Allocations that were served by the intended node.",
         Counter,
     ),
     (
         "numa_interleave",
         "numa_interleave_total",
-        "Allocations here that were spread over the nodes on purpose.",
+        "Allocations on this node by the interleave policy.",
         Counter,
     ),
     (
         "numa_local",
         "numa_local_total",
-        "Allocations by a CPU of the same node.",
+        "Allocations on this node by one of its own CPUs.",
         Counter,
     ),
     (
         "numa_miss",
         "numa_miss_total",
-        "Allocations here that were intended for another node.",
+        "Allocations on this node that were intended for another node.",
         Counter,
     ),
     (
         "numa_other",
         "numa_other_total",
-        "Allocations by a CPU of another node.",
+        "Allocations on this node by a CPU of another node.",
         Counter,
     ),
-    ("present", "present_pages", "Pages that exist.", Gauge),
+    (
+        "present",
+        "present_pages",
+        "Physical pages present in the zone.",
+        Gauge,
+    ),
     (
         "scanned",
         "scanned_pages",
-        "Pages searched since memory was last freed.",
+        "Pages scanned since memory was last reclaimed.",
         Gauge,
     ),
     (
         "spanned",
         "spanned_pages",
-        "Pages between the zone's ends, holes included.",
+        "Pages spanned by the zone, including holes.",
         Gauge,
     ),
 ];
@@ -227,7 +227,7 @@ impl Collector for Zoneinfo {
         gather(out, |samples| {
             let mut zone = None;
             for line in lines(bytes) {
-                // What is below a zone that cannot be read is not of the zone above.
+                // Lines after a zone that cannot be read do not belong to the previous zone.
                 if line.starts_with(b"Node ") || fields(line).nth(2) == Some(b"zone") {
                     zone = samples.skipped.line(FILE, line, zone_of(line));
                 }
@@ -241,7 +241,7 @@ impl Collector for Zoneinfo {
     }
 }
 
-/// The zone that a line such as `Node 0, zone   Normal` begins.
+/// Returns the zone that begins with a line such as `Node 0, zone   Normal`.
 fn zone_of(line: &[u8]) -> Option<Zone<'_>> {
     let mut words = fields(line.strip_prefix(b"Node ")?);
     let node = words.next()?.strip_suffix(b",")?;
@@ -249,7 +249,7 @@ fn zone_of(line: &[u8]) -> Option<Zone<'_>> {
     Some(Zone { node, name })
 }
 
-/// Adds the field that the line has, if it is shown.
+/// Adds the field of the line, if it is shown.
 fn add_line(line: &[u8], zone: Zone<'_>, samples: &mut Samples) -> Option<()> {
     let labels = [("node", zone.node), ("zone", zone.name)];
     let mut words = fields(line);
@@ -263,7 +263,7 @@ fn add_line(line: &[u8], zone: Zone<'_>, samples: &mut Samples) -> Option<()> {
                 .strip_suffix(b")")
                 .or(pages.strip_suffix(b","))
                 .unwrap_or(pages);
-            let help = "Pages that allocations which could use a higher zone leave here.";
+            let help = "Pages protected from allocations that could use a higher zone.";
             let name = format!("node_zoneinfo_protection_{place}");
             samples.gauge(name, help, &labels, parse_u64(pages)?);
         }

@@ -13,18 +13,18 @@ use super::terminal::warn;
 use crate::clock::{date, unix_now};
 use crate::credentials::inspect::{Inspected, ServedCertificate, inspect};
 
-/// Time enough to renew by hand.
+/// Leaves enough time to renew by hand.
 const SOON: i64 = 30 * DAY;
 const DAY: i64 = 24 * 3600;
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// The web configuration file, as --web.config.file takes it
+    /// The web configuration file, as passed to --web.config.file
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
 
-/// Prints what the file does; warnings go to standard error.
+/// Prints what the file configures; warnings go to standard error.
 pub(super) fn run(options: &Options) -> Result<(), CommandError> {
     let inspected = inspect(&options.file)?;
     let now = unix_now();
@@ -51,7 +51,7 @@ pub(super) fn run(options: &Options) -> Result<(), CommandError> {
 
 fn report(file: &Path, inspected: &Inspected, names: &[Host], now: i64) -> String {
     let config = &inspected.config;
-    let mut out = format!("{} can be served:\n", file.display());
+    let mut out = format!("{} is valid:\n", file.display());
     let mut line = |name: &str, text: String| {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "  {:<13} {text}", format!("{name}:"));
@@ -69,8 +69,8 @@ fn report(file: &Path, inspected: &Inspected, names: &[Host], now: i64) -> Strin
                     names.join(", ")
                 ),
             );
-            line("its end", end(certificate.not_after, now));
-            line("its key", "belongs to it".to_owned());
+            line("expires", end(certificate.not_after, now));
+            line("private key", "matches the certificate".to_owned());
             if let Some(kind) = client_authentication(tls) {
                 line("clients", kind);
             }
@@ -84,7 +84,7 @@ fn report(file: &Path, inspected: &Inspected, names: &[Host], now: i64) -> Strin
         line(
             "rate limit",
             format!(
-                "{} at once, then one every {:?}",
+                "a burst of {}, then one request every {:?}",
                 limit.burst, limit.interval
             ),
         );
@@ -99,7 +99,7 @@ fn report(file: &Path, inspected: &Inspected, names: &[Host], now: i64) -> Strin
     out
 }
 
-/// What works, but not as it should.
+/// Returns what works but is not recommended.
 fn weaknesses(inspected: &Inspected, names: &[Host], now: i64) -> Vec<String> {
     let config = &inspected.config;
     let tls = config.tls_server_config.as_ref();
@@ -108,12 +108,12 @@ fn weaknesses(inspected: &Inspected, names: &[Host], now: i64) -> Vec<String> {
     let mut found = inspected.warnings.clone();
     if tls.is_none() {
         found.push(
-            "there is no tls_server_config: metrics and passwords can be read on their way".into(),
+            "there is no tls_server_config: metrics and passwords are sent unencrypted".into(),
         );
     }
     if config.basic_auth_users.is_empty() && !certain {
         found.push(
-            "everybody is answered: add basic_auth_users, or client_auth_type: RequireAndVerifyClientCert"
+            "metrics are served without authentication: add basic_auth_users, or client_auth_type: RequireAndVerifyClientCert"
                 .into(),
         );
     }
@@ -122,7 +122,7 @@ fn weaknesses(inspected: &Inspected, names: &[Host], now: i64) -> Vec<String> {
         ClientAuthType::RequestClientCert | ClientAuthType::RequireAnyClientCert
     ) {
         found.push(format!(
-            "client_auth_type {} verifies no certificate: anybody can make one",
+            "client_auth_type {} does not verify certificates: anyone can create one",
             auth_type.as_str()
         ));
     }
@@ -130,14 +130,14 @@ fn weaknesses(inspected: &Inspected, names: &[Host], now: i64) -> Vec<String> {
         let left = certificate.not_after.saturating_sub(now);
         if (0..SOON).contains(&left) {
             found.push(format!(
-                "the certificate in {} ends in {} days: renew it",
+                "the certificate in {} expires in {} days: renew it",
                 certificate.origin,
                 left / DAY
             ));
         }
         if names.is_empty() {
             found.push(format!(
-                "the certificate in {} has no subjectAltName: clients that verify refuse it",
+                "the certificate in {} has no subjectAltName: clients that verify it refuse it",
                 certificate.origin
             ));
         }
@@ -145,7 +145,7 @@ fn weaknesses(inspected: &Inspected, names: &[Host], now: i64) -> Vec<String> {
     found
 }
 
-/// Secrets whose files other users of this machine may read.
+/// Returns warnings about secrets in files that other users of this machine can read.
 fn readable_by_everybody(file: &Path, inspected: &Inspected) -> Vec<String> {
     let tls = inspected.config.tls_server_config.as_ref();
     let directory = file.parent().unwrap_or(Path::new("."));
@@ -156,7 +156,7 @@ fn readable_by_everybody(file: &Path, inspected: &Inspected) -> Vec<String> {
     let has_users = !inspected.config.basic_auth_users.is_empty();
     let configuration = match (has_inline_key, has_users) {
         (true, _) => Some("private key"),
-        (false, true) => Some("hashes of passwords"),
+        (false, true) => Some("password hashes"),
         (false, false) => None,
     }
     .map(|what| (file.to_owned(), what));
@@ -168,26 +168,26 @@ fn readable_by_everybody(file: &Path, inspected: &Inspected) -> Vec<String> {
         })
         .map(|(path, what)| {
             let path = path.display();
-            format!("{path} can be read by everybody, and holds the {what}: chmod o= {path}")
+            format!("{path} contains the {what} and can be read by every user: chmod o= {path}")
         })
         .collect()
 }
 
 fn certificate_is_valid(certificate: &ServedCertificate, now: i64) -> Result<(), CommandError> {
-    let refused = |when: &str, at: i64, mend: &str| {
+    let refused = |when: &str, at: i64, fix: &str| {
         Err(CommandError::Refused(format!(
-            "the certificate in {} {when} {}: clients that verify refuse it; {mend}",
+            "the certificate in {} {when} {}: clients that verify it refuse it; {fix}",
             certificate.origin,
             date(at)
         )))
     };
     if now > certificate.not_after {
-        refused("ended at", certificate.not_after, "renew it")
+        refused("expired at", certificate.not_after, "renew it")
     } else if now < certificate.not_before {
         refused(
-            "begins only at",
+            "is valid only from",
             certificate.not_before,
-            "look at this machine's clock",
+            "check the clock of this machine",
         )
     } else {
         Ok(())
@@ -221,7 +221,7 @@ fn costs(hashes: &UserHashes) -> String {
     let each: Vec<String> = hashes
         .as_slice()
         .iter()
-        .map(|hash| format!("password {} of bcrypt cost {}", hash.id(), hash.cost()))
+        .map(|hash| format!("password {} with bcrypt cost {}", hash.id(), hash.cost()))
         .collect();
     each.join(", ")
 }

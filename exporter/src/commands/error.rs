@@ -3,7 +3,7 @@
 use super::{password, pki, staged};
 use crate::credentials::snapshot::SnapshotError;
 
-/// Why a command ended without doing what it should; the message names the thing, the place and the mend.
+/// Why a command failed; the message names what is wrong, where it is and how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommandError {
     #[error(transparent)]

@@ -7,44 +7,42 @@ use secure_exporter_pki::secret_text::SecretText;
 use secure_exporter_web_config::BcryptHash;
 use zeroize::Zeroizing;
 
-/// bcrypt reads no further: what follows would not count.
+/// bcrypt ignores everything beyond this length.
 const MAX_BYTES: usize = 72;
-/// Below it a password is found by trying; NIST SP 800-63B asks for as many where nothing else is asked for.
+/// Shorter passwords can be found by guessing; NIST SP 800-63B requires this length where a password is the only factor.
 const ADVISED_CHARACTERS: usize = 15;
 
-/// A password that a user of the exporter may have: 1 to 72 bytes without control characters.
+/// A password for a user of the exporter: 1 to 72 bytes without control characters.
 pub(super) struct Password(SecretText);
 
-/// Why there is no password or no hash of it. Never repeats it.
+/// Why a password cannot be used or hashed. Never contains the password.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PasswordError {
-    #[error("the password is empty: give one on the prompt or on standard input")]
+    #[error("the password is empty: enter one at the prompt or on standard input")]
     Empty,
-    #[error("the password has {0} bytes, and bcrypt reads only the first 72: take a shorter one")]
+    #[error("the password has {0} bytes, but bcrypt reads only the first 72: choose a shorter one")]
     TooLong(usize),
-    #[error(
-        "the password holds a control character or a line break in its midst: give one line of text"
-    )]
+    #[error("the password contains a control character or a line break: enter one line of text")]
     Control,
     #[error("the password is not UTF-8 text")]
     NotText,
-    #[error("the two entries differ: nothing is done, try again")]
+    #[error("the two passwords differ: nothing was changed, try again")]
     Differ,
     #[error(
-        "a password is not taken as an argument: everybody on this machine can read arguments, and the shell keeps \
-         them; run `secure-exporter hash-password` and type it, or give it on standard input"
+        "a password cannot be passed as an argument: every user of this machine can read arguments, and the shell keeps \
+         them; run `secure-exporter hash-password` and type it, or pass it on standard input"
     )]
     Argument,
-    #[error("the password cannot be read: {0}")]
+    #[error("cannot read the password: {0}")]
     Read(String),
     #[error(transparent)]
     Generation(passwords::PasswordError),
-    #[error("bcrypt gave no hash")]
+    #[error("cannot hash the password with bcrypt")]
     Bcrypt,
 }
 
 impl Password {
-    /// Takes a text without its line's end.
+    /// Reads a text without its line break.
     pub(super) fn parse(text: Zeroizing<String>) -> Result<Self, PasswordError> {
         if text.is_empty() {
             return Err(PasswordError::Empty);
@@ -58,14 +56,14 @@ impl Password {
         Ok(Self(text.into()))
     }
 
-    /// A new one that nobody can guess.
+    /// Generates a random password.
     pub(super) fn generate() -> Result<Self, PasswordError> {
         passwords::generate()
             .map(Self)
             .map_err(PasswordError::Generation)
     }
 
-    /// The text, for a file that its owner alone may read.
+    /// The text, for a file that only its owner may read.
     pub(super) fn expose(&self) -> &str {
         self.0.expose()
     }
@@ -74,25 +72,25 @@ impl Password {
         self.0 == other.0
     }
 
-    /// What speaks against it, though it works.
+    /// Returns weaknesses of the password, although it can be used.
     pub(super) fn weaknesses(&self) -> Vec<String> {
         let mut found = Vec::new();
         let characters = self.expose().chars().count();
         if characters < ADVISED_CHARACTERS {
             found.push(format!(
-                "the password has {characters} characters; take {ADVISED_CHARACTERS} or more"
+                "the password has {characters} characters; use {ADVISED_CHARACTERS} or more"
             ));
         }
         if self.expose().trim() != self.expose() {
             found.push(
-                "the password begins or ends with a space, which Prometheus' password_file drops"
+                "the password starts or ends with a space, which Prometheus removes when it reads the password_file"
                     .to_owned(),
             );
         }
         found
     }
 
-    /// Its bcrypt hash. Each step of the cost doubles the time, which is about 70 ms at 10.
+    /// Returns its bcrypt hash. Each step of the cost doubles the time, which is about 70 ms at 10.
     pub(super) fn hash(&self, cost: u32) -> Result<BcryptHash, PasswordError> {
         let hash = passwords::hash(&self.0, cost).map_err(|_| PasswordError::Bcrypt)?;
         BcryptHash::parse(hash.expose()).map_err(|_| PasswordError::Bcrypt)

@@ -15,61 +15,61 @@ use secure_exporter_pki::{
 pub(super) use secure_exporter_pki::secret_text::SecretText;
 pub(super) use secure_exporter_pki::{Host, HostParameters, IssuedPair, KeyType};
 
-/// What an issued certificate says.
+/// The parameters of an issued certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Issued {
     pub(super) parameters: HostParameters,
-    /// Seconds since 1970.
+    /// Seconds since the epoch.
     pub(super) not_after: i64,
 }
 
-/// Why there is no certificate.
+/// Why a certificate cannot be issued or read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PkiError {
     #[error(
-        "{0:?} is neither an IP address nor the name of one host: write what follows https:// in a scrape's URL, without the port"
+        "{0:?} is neither an IP address nor the name of one host: write the host of the scrape URL, without https:// and port"
     )]
     Host(String),
     #[error(
-        "the certificate authority in {authority} has ended or does not fit its key ({reason}): make a new one with \
-         `web-config init --overwrite`, and give Prometheus the new ca.crt"
+        "the CA in {authority} has expired or does not match its key ({reason}): create a new one with \
+         `web-config init --overwrite`, and copy the new ca.crt to Prometheus"
     )]
     Authority { authority: String, reason: String },
-    #[error("{file}: no certificate in PEM here")]
+    #[error("{file}: no PEM certificate found")]
     NoCertificate { file: String },
     #[error(
-        "the certificate names no host by which it could be verified: make one with `web-config init --overwrite`"
+        "the certificate contains no host name by which it could be verified: create a new one with `web-config init --overwrite`"
     )]
     NoHost,
     #[error(transparent)]
     Issue(IssueError),
 }
 
-/// Reads a name or an address.
+/// Parses a host name or an IP address.
 pub(super) fn host(text: &str) -> Result<Host, PkiError> {
     text.parse().map_err(|_| PkiError::Host(text.to_owned()))
 }
 
-/// Reads the kind of a key on the command line.
+/// Parses the type of a key on the command line.
 pub(super) fn key_type() -> impl TypedValueParser<Value = KeyType> {
     PossibleValuesParser::new(KeyType::ALL.map(KeyType::name))
-        .try_map(|name| KeyType::from_name(&name).ok_or("no kind of key"))
+        .try_map(|name| KeyType::from_name(&name).ok_or("unknown type of key"))
 }
 
-/// Makes the authority of a host.
+/// Creates the CA of a host.
 pub(super) fn authority(hosts: &[Host], now: i64) -> Result<IssuedPair, PkiError> {
     Serial::random()
         .and_then(|serial| issue_host_authority(hosts, time(now)?, serial))
         .map_err(|error| explained(error, "ca.crt"))
 }
 
-/// Makes a private key, in PEM. RSA takes up to seconds.
+/// Generates a private key, in PEM. RSA takes up to several seconds.
 pub(super) fn key(kind: KeyType) -> Result<SecretText, PkiError> {
     kind.generate_pem().map_err(PkiError::Issue)
 }
 
-/// Signs a certificate for the exporter's key, and verifies it as a scraper does. It ends with its authority at the latest.
-/// `origin` names the authority in errors.
+/// Signs a certificate for the exporter's key, and verifies it as a scraper does. The certificate never outlives its CA.
+/// `origin` names the CA in errors.
 pub(super) fn leaf(
     parameters: &HostParameters,
     key: &SecretText,
@@ -82,7 +82,7 @@ pub(super) fn leaf(
         .map_err(|error| explained(error, origin))
 }
 
-/// What the first certificate of a PEM text was issued for. `origin` names it in errors.
+/// Returns the parameters of the first certificate of a PEM text. `origin` names it in errors.
 pub(super) fn read(pem: &str, origin: &str) -> Result<Issued, PkiError> {
     let wrong = || PkiError::NoCertificate {
         file: origin.to_owned(),
@@ -109,7 +109,7 @@ pub(super) fn read(pem: &str, origin: &str) -> Result<Issued, PkiError> {
 }
 
 impl Issued {
-    /// Whether the last third of its life has begun.
+    /// Whether the last third of its lifetime has begun.
     pub(super) fn is_due(&self, now: i64) -> bool {
         now >= self
             .not_after
@@ -121,7 +121,7 @@ fn time(seconds: i64) -> Result<Timestamp, IssueError> {
     Timestamp::from_second(seconds).map_err(|_| IssueError::OutOfTime)
 }
 
-/// The error with the file and what to do. `origin` names the authority.
+/// Adds the file and the fix to an error. `origin` names the CA.
 fn explained(error: IssueError, origin: &str) -> PkiError {
     let unusable = |reason: String| PkiError::Authority {
         authority: origin.to_owned(),

@@ -5,21 +5,21 @@ use std::net::IpAddr;
 
 use super::pki::Host;
 
-/// Where node_exporter listens, and so do we by default.
+/// The port of node_exporter, which is also our default.
 const PORT: u16 = 9100;
 
-/// What a scraper must know of a host.
+/// What a scraper must know about a host.
 pub(super) struct ScrapeJob<'a> {
-    /// What the certificate is verified against.
+    /// The name against which the certificate is verified.
     pub(super) server_name: &'a Host,
-    /// Where the exporters answer, at least one.
+    /// The addresses of the exporters, at least one.
     pub(super) targets: Vec<&'a Host>,
     pub(super) username: &'a str,
 }
 
 impl ScrapeJob<'_> {
-    /// YAML that is a file for `scrape_config_files` and a section of `prometheus.yml` at once. Its paths are relative, and
-    /// Prometheus takes them from the directory of the file that they stand in.
+    /// Returns YAML that is both a file for `scrape_config_files` and a section of `prometheus.yml`. Prometheus resolves
+    /// its relative paths from the directory of the file that contains it.
     pub(super) fn to_yaml(&self) -> String {
         let mut targets = String::new();
         for target in &self.targets {
@@ -57,7 +57,7 @@ fn address(host: &Host) -> String {
     }
 }
 
-/// JSON's strings are YAML's double-quoted ones.
+/// JSON strings are valid double-quoted YAML strings.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

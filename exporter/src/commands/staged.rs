@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Access {
     pub(super) mode: u32,
-    /// `None` leaves it with whoever makes the file.
+    /// `None` keeps the user that creates the file.
     pub(super) owner: Option<u32>,
-    /// `None` leaves it with the group of whoever makes the file.
+    /// `None` keeps the group of the user that creates the file.
     pub(super) group: Option<u32>,
 }
 
-/// What happens to a file that is there already.
+/// What happens to a file that already exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Existing {
-    /// It stays, and nothing at all is put in place.
+    /// It is kept, and no file is put in place.
     Kept,
     /// It is replaced.
     Replaced,
@@ -29,7 +29,7 @@ pub(super) enum Existing {
 /// What went wrong with a file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StagedError {
-    #[error("{} exists already and is not overwritten", .0.display())]
+    #[error("{} already exists and is not overwritten", .0.display())]
     Exists(PathBuf),
     #[error("cannot {what} {}: {source}", path.display())]
     System {
@@ -40,7 +40,7 @@ pub(super) enum StagedError {
 }
 
 impl Access {
-    /// Whoever makes it, with this mode.
+    /// Access for the user that creates the file, with this mode.
     pub(super) fn mode(mode: u32) -> Self {
         Self {
             mode,
@@ -49,7 +49,7 @@ impl Access {
         }
     }
 
-    /// As a file has it now.
+    /// The present access of a file.
     pub(super) fn of(path: &Path) -> Result<Self, StagedError> {
         let metadata = fs::metadata(path).map_err(cannot("look at", path))?;
         Ok(Self {
@@ -60,7 +60,7 @@ impl Access {
     }
 }
 
-/// Files written beside their places. Those that are never put in place vanish with it.
+/// Files that are written next to their final places. Files that are never put in place are removed when this is dropped.
 #[derive(Default)]
 pub(super) struct Staged(Vec<StagedFile>);
 
@@ -70,7 +70,7 @@ struct StagedFile {
 }
 
 impl Staged {
-    /// Writes a file beside its place.
+    /// Writes a file next to its final place.
     pub(super) fn add(
         &mut self,
         place: &Path,
@@ -136,7 +136,7 @@ impl Drop for Staged {
     }
 }
 
-/// Makes a directory where there is none; one that is there is left as it is.
+/// Creates a directory if it does not exist; an existing one is left unchanged.
 pub(super) fn directory(path: &Path, access: Access) -> Result<(), StagedError> {
     if path.is_dir() {
         return Ok(());
@@ -146,7 +146,7 @@ pub(super) fn directory(path: &Path, access: Access) -> Result<(), StagedError> 
         .create(path)
         .and_then(|()| File::open(path))
         .and_then(|made| give(&made, access))
-        .map_err(cannot("make the directory", path))
+        .map_err(cannot("create the directory", path))
 }
 
 fn give(file: &File, access: Access) -> io::Result<()> {
@@ -194,7 +194,7 @@ mod tests {
             staged
         };
         let error = stage().put_in_place(Existing::Kept).unwrap_err();
-        assert!(error.to_string().contains("/b exists already"), "{error}");
+        assert!(error.to_string().contains("/b already exists"), "{error}");
         assert_eq!(names(folder.path()), ["b"]);
         assert_eq!(fs::read(at("b")).unwrap(), b"old");
 

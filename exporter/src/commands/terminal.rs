@@ -7,24 +7,24 @@ use zeroize::Zeroizing;
 
 use super::password::{Password, PasswordError};
 
-/// More than any password; a wrong file on standard input must not fill the memory.
+/// Larger than any password; a wrong file on standard input must not fill the memory.
 const MAX_INPUT_BYTES: u64 = 4096;
 
-/// Asks twice where a person sits at standard input, without showing what is typed; else reads it to its end, and the
-/// line break at the end is no part of the password.
+/// Prompts twice if standard input is a terminal, without showing what is typed. Otherwise reads standard input to its end;
+/// the line break at the end does not belong to the password.
 pub(super) fn password() -> Result<Password, PasswordError> {
     if !io::stdin().is_terminal() {
         return piped();
     }
     let first = Password::parse(typed("Password: ")?)?;
-    let second = typed("The same again: ")?;
+    let second = typed("Repeat it: ")?;
     match Password::parse(second) {
         Ok(second) if second.is(&first) => Ok(first),
         _ => Err(PasswordError::Differ),
     }
 }
 
-/// A warning on standard error: something works, but not as well as it could.
+/// Prints a warning to standard error.
 pub(super) fn warn(text: &str) {
     eprintln!("secure-exporter: warning: {text}");
 }

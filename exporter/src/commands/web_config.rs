@@ -12,9 +12,9 @@ use super::error::CommandError;
 
 #[derive(Subcommand)]
 pub(super) enum Action {
-    /// Make an authority, a certificate, a password, config.yml and Prometheus' scrape job
+    /// Create a CA, a certificate, a password, config.yml and the scrape job for Prometheus
     Init(init::Options),
-    /// Replace the certificate by a new one of the same authority; nothing changes for Prometheus
+    /// Replace the certificate by a new one of the same CA; nothing changes for Prometheus
     Renew(renew::Options),
 }
 

@@ -1,4 +1,4 @@
-//! The client CA bundle, read as Go reads it: what is broken is skipped.
+//! The client CA bundle. As in Go, damaged certificates are skipped.
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -10,13 +10,13 @@ use super::files::Pem;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// The certificates of a bundle, and what is wrong with others.
+/// The usable certificates of a bundle, and what is wrong with the others.
 pub(crate) struct ClientCas {
     pub(crate) anchors: TrustAnchors,
     pub(crate) warnings: Vec<String>,
 }
 
-/// Reads a bundle at this time, in seconds since 1970.
+/// Reads a bundle at this time, in seconds since the epoch.
 pub(super) fn read(bundle: &Pem, now: i64) -> ClientCas {
     let mut found = ClientCas {
         anchors: TrustAnchors::default(),
@@ -38,18 +38,18 @@ pub(super) fn read(bundle: &Pem, now: i64) -> ClientCas {
         match added.map(|der| check_issuer(&der, now)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => found.warnings.push(format!(
-                "{place} cannot issue client certificates: {}; those that it has issued are refused",
+                "{place} cannot issue client certificates: {}; certificates issued by it are refused",
                 reason(error)
             )),
             Err(error) => found
                 .warnings
-                .push(format!("{place} is broken and is skipped: {error}")),
+                .push(format!("{place} is damaged and is skipped: {error}")),
         }
     }
     found
 }
 
-/// Why a certificate may not issue those of clients.
+/// Why a CA may not issue client certificates.
 fn reason(error: ChainError) -> String {
     match error {
         ChainError::NotYetValid => "it is not valid yet".to_owned(),
@@ -70,7 +70,7 @@ struct Block {
     text: String,
 }
 
-/// The certificates of a PEM text. One whose end is missing ends where the next one begins.
+/// Splits a PEM text into certificates. A certificate without an end line ends where the next one begins.
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let mut is_inside = false;
@@ -141,9 +141,9 @@ mod tests {
         let begin =
             |number: usize, line: usize| format!("ca.pem: certificate {number} (line {line}) ");
         for (warning, begin) in warnings.iter().zip([
-            begin(2, lines + 2) + "is broken and is skipped: ",
-            begin(3, lines + 5) + "is broken and is skipped: ",
-            begin(4, lines + 8) + "is broken and is skipped: ",
+            begin(2, lines + 2) + "is damaged and is skipped: ",
+            begin(3, lines + 5) + "is damaged and is skipped: ",
+            begin(4, lines + 8) + "is damaged and is skipped: ",
             begin(6, 2 * lines + 10) + "cannot issue client certificates: it is not a CA",
         ]) {
             assert!(warning.starts_with(&begin), "{begin}: {warnings:?}");

@@ -1,5 +1,5 @@
-//! Which client certificates are good enough, decided after the handshake, and again when the handshake was another's:
-//! a resumed session skips it, and a connection may outlive the snapshot that it began with.
+//! Decides which client certificates are accepted. This happens after the handshake, and again for verdicts of another
+//! handshake: a resumed session skips verification, and a connection may outlive the snapshot that it was opened with.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use rustls::server::danger::ClientCertVerifier;
 use secure_exporter_pki::Certificate;
 use secure_exporter_web_config::ClientAuthType;
 
-/// What is asked of a client's certificate, once the handshake has checked the chain where it has to.
+/// The requirements for a client's certificate, beyond the checks of the handshake.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientPolicy {
     required: bool,
     verified: bool,
-    /// The one of the handshake; `None` where none is asked for.
+    /// The verifier of the handshake; `None` if no certificate is requested.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     allowed_sans: Option<Vec<String>>,
 }
 
-/// How a connection's client stands under the policy.
+/// How the policy judges a connection's client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Fine,
     CertificateMissing,
-    /// Its authority is gone, or its time is over.
+    /// Its CA was removed, or it has expired.
     NotTrusted,
     NameNotAllowed,
 }
@@ -50,12 +50,12 @@ impl ClientPolicy {
         }
     }
 
-    /// Whether the handshake takes only certificates of an authority.
+    /// Whether the handshake only accepts certificates of a client CA.
     pub(crate) fn verifies(&self) -> bool {
         self.verified
     }
 
-    /// Judges a chain that this policy's own handshake has not verified now.
+    /// Judges a chain that this policy's own handshake has not verified.
     pub(crate) fn verify_and_judge(
         &self,
         presented: Option<&[CertificateDer<'_>]>,
@@ -91,7 +91,7 @@ impl ClientPolicy {
     }
 }
 
-/// None where the certificate or its extension cannot be read.
+/// Returns no names if the certificate or its extension cannot be read.
 fn subject_alternative_names(der: &[u8]) -> Vec<String> {
     let names = Certificate::parse(der).and_then(|certificate| certificate.alternative_names());
     let names = names.unwrap_or_default();

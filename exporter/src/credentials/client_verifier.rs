@@ -1,5 +1,5 @@
-//! The verifiers of client certificates in the handshake. A client without a certificate always passes: probes have none.
-//! What is required is enforced for each request, above.
+//! The verifiers of client certificates in the handshake. A client without a certificate always passes, because probes have
+//! none. Required certificates are enforced for each request.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use rustls::{
 };
 use secure_exporter_pki::{Certificate, ChainError, NameConstraints, TrustAnchors};
 
-/// Takes certificates that lead to a certificate of the client CA bundle.
+/// Accepts certificates that chain to a certificate of the client CA bundle.
 #[derive(Debug)]
 pub(crate) struct TrustedCertificate {
     anchors: TrustAnchors,
@@ -36,7 +36,7 @@ impl TrustedCertificate {
         }
     }
 
-    /// webpki knows name constraints. It sees only the CAs that may sign now.
+    /// webpki checks name constraints. It only receives the CAs that may sign now.
     fn check_names(
         &self,
         leaf: &CertificateDer<'_>,
@@ -104,7 +104,7 @@ impl ClientCertVerifier for TrustedCertificate {
     }
 }
 
-/// Takes any certificate whose key the client holds: what `RequestClientCert` and `RequireAnyClientCert` promise.
+/// Accepts any certificate whose key the client holds, as `RequestClientCert` and `RequireAnyClientCert` promise.
 #[derive(Debug)]
 pub(crate) struct AnyCertificate(WebPkiSupportedAlgorithms);
 
@@ -159,7 +159,7 @@ fn seconds(time: UnixTime) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// The refusal whose alert tells the client most.
+/// Returns the refusal whose alert is the most specific for the client.
 fn refusal(error: ChainError) -> CertificateError {
     match error {
         ChainError::Damaged => CertificateError::BadEncoding,
@@ -177,7 +177,7 @@ fn refusal(error: ChainError) -> CertificateError {
     }
 }
 
-/// rustls' own takes no certificate of version 1, whose key is like any other.
+/// rustls' own function does not accept certificates of version 1, whose keys are no different.
 fn verify_tls13_signature(
     message: &[u8],
     certificate: &CertificateDer<'_>,
@@ -189,7 +189,7 @@ fn verify_tls13_signature(
     verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
 }
 
-/// As [`verify_tls13_signature`], for which rustls has no function for TLS 1.2.
+/// Like [`verify_tls13_signature`], which rustls only offers for TLS 1.3.
 fn verify_tls12_signature(
     message: &[u8],
     certificate: &CertificateDer<'_>,

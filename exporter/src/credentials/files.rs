@@ -1,7 +1,7 @@
-//! Reads the configuration and everything it names as one set.
+//! Reads the configuration and all files that it names as one consistent set.
 //!
-//! A Secret volume swaps all of its files at once by turning the link `..data`. The link is resolved once and all is
-//! read beneath what it pointed to, so that no set is ever half old and half new.
+//! A Secret volume replaces all of its files at once by changing the link `..data`. The link is resolved once, and all
+//! files are read below its target, so that a set never mixes old and new files.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use zeroize::Zeroizing;
 
 use super::stamps::Stamps;
 
-/// Far more than any configuration or bundle; a wrong path must not fill the memory.
+/// Much larger than any configuration or bundle; a wrong path must not fill the memory.
 const MAX_FILE_BYTES: u64 = 4 << 20;
-/// How often a set is read anew when the volume was swapped meanwhile.
+/// How often a set is read again if the volume was replaced in the meantime.
 const ATTEMPTS: usize = 3;
-/// What a Secret volume turns.
+/// The link that a Secret volume changes.
 const LINK: &str = "..data";
 
 /// The configuration with the content of the files that it names.
@@ -25,12 +25,12 @@ pub(super) struct FileSet {
     pub(super) certificate: Option<Pem>,
     pub(super) key: Option<Pem>,
     pub(super) client_ca: Option<Pem>,
-    /// Changes with any byte of any file.
+    /// A fingerprint that changes with any byte of any file.
     pub(super) fingerprint: [u8; 32],
     pub(super) stamps: Stamps,
 }
 
-/// PEM text and where it came from.
+/// PEM text and its origin.
 pub(super) struct Pem {
     pub(super) origin: String,
     pub(super) bytes: Zeroizing<Vec<u8>>,
@@ -44,11 +44,11 @@ pub enum FileSetError {
     Read {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file is far too large to be what it should be.
-    #[error("{path} is larger than 4 MiB, so it is not what it should be")]
+    /// A file is too large.
+    #[error("{path} is larger than 4 MiB, the maximum size of the configuration and its files")]
     TooLarge {
         /// The file.
         path: String,
@@ -59,12 +59,12 @@ pub enum FileSetError {
         /// The file.
         path: String,
     },
-    /// The configuration is not understood.
+    /// The configuration is invalid.
     #[error("{path}: {source}")]
     Parse {
         /// The file.
         path: String,
-        /// The reason, with its line.
+        /// The reason, with the line.
         source: ParseError,
     },
 }
@@ -80,7 +80,7 @@ pub(super) fn read(path: &Path) -> Result<FileSet, FileSetError> {
         let stamps = Stamps::of_link(directory.join(LINK));
         let place = Place::resolve(directory)?;
         match place.read_set(path, stamps) {
-            // The volume was swapped and the old directory removed while it was read.
+            // The volume was replaced and the old directory removed during the read.
             Err(FileSetError::Read { .. })
                 if attempt < ATTEMPTS && Place::resolve(directory)? != place =>
             {
@@ -91,7 +91,7 @@ pub(super) fn read(path: &Path) -> Result<FileSet, FileSetError> {
     }
 }
 
-/// The directory of the configuration: as it is named, and where its files are now.
+/// The directory of the configuration: its path as given, and the resolved path of its files.
 #[derive(PartialEq)]
 struct Place {
     named: PathBuf,
@@ -103,7 +103,7 @@ impl Place {
         let link = directory.join(LINK);
         let actual = match std::fs::read_link(&link) {
             Ok(target) => directory.join(target),
-            // No such link, or no link: a directory like any other.
+            // There is no such link: this is an ordinary directory.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -218,7 +218,7 @@ fn read_file(location: &Path, shown: &str) -> Result<Zeroizing<Vec<u8>>, FileSet
     Ok(bytes)
 }
 
-/// Lengths keep the borders between files apart.
+/// Lengths separate the files in the fingerprint.
 fn absorb(fingerprint: &mut Sha256, bytes: &[u8]) {
     fingerprint.update((bytes.len() as u64).to_le_bytes());
     fingerprint.update(bytes);
@@ -244,7 +244,7 @@ mod tests {
             std::fs::write(directory.join("a"), pem).unwrap();
             std::fs::write(directory.join("b"), pem).unwrap();
         }
-        // What lies beside the link, a stale copy say, is never looked at.
+        // Files next to the link, such as a stale copy, are never read.
         for name in ["config.yml", "a", "b"] {
             std::fs::write(volume.path().join(name), "stale: true").unwrap();
         }

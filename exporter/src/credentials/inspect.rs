@@ -1,4 +1,4 @@
-//! A configuration read as if it were to be served, for whoever wants to know before it is.
+//! Reads a configuration as if it were to be served, for tools that check it in advance.
 
 use std::path::Path;
 
@@ -10,33 +10,33 @@ use super::snapshot::{Snapshot, SnapshotError};
 /// A configuration that can be served.
 #[derive(Debug)]
 pub struct Inspected {
-    /// What the file says.
+    /// The content of the file.
     pub config: WebConfig,
-    /// What the server would log of parts that it can do without.
+    /// The warnings that the server would log.
     pub warnings: Vec<String>,
     /// `None` without TLS.
     pub certificate: Option<ServedCertificate>,
 }
 
-/// What is told of the certificate that would be served.
+/// The certificate that would be served.
 #[derive(Debug)]
 pub struct ServedCertificate {
     /// The file, or the key of the configuration.
     pub origin: String,
-    /// The PEM text, public as every certificate is.
+    /// The PEM text, which is public.
     pub pem: String,
     /// Lower-case hexadecimal.
     pub serial: String,
-    /// Seconds since 1970.
+    /// Seconds since the epoch.
     pub not_before: i64,
-    /// Seconds since 1970.
+    /// Seconds since the epoch.
     pub not_after: i64,
 }
 
-/// Reads the configuration at `path` and all that it names, by the rules by which the server takes it.
+/// Reads the configuration at `path` and all files that it names, by the rules of the server.
 ///
 /// # Errors
-/// Why the server would not take it.
+/// The reason why the server would refuse it.
 pub fn inspect(path: &Path) -> Result<Inspected, SnapshotError> {
     let set = files::read(path)?;
     let snapshot = Snapshot::of(&set)?;

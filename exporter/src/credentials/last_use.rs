@@ -1,4 +1,5 @@
-//! When credentials were last used. A request costs an atomic store; locks are for connections and for readers.
+//! When credentials were last used. A request needs only an atomic store; locks are used when connections are opened and
+//! when the uses are listed.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -6,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-/// Client certificates that are remembered without an open connection; the longest unused are forgotten first.
+/// The maximum number of client certificates that are remembered without an open connection; the least recently used ones
+/// are forgotten first.
 const MAX_CERTIFICATES: usize = 64;
-/// Of the SHA-256 that names a certificate, as with the hashes of passwords.
+/// The number of bytes of the SHA-256 that identifies a certificate, as for password hashes.
 const ID_BYTES: usize = 6;
 
-/// How one hash of a password has been used in this process.
+/// The use of one password hash in this process.
 #[derive(Debug, Default)]
 pub(crate) struct CredentialUse {
     last: LastUse,
@@ -19,13 +21,13 @@ pub(crate) struct CredentialUse {
 }
 
 impl CredentialUse {
-    /// A request was let in by it.
+    /// Records that it authenticated a request.
     pub(crate) fn succeeded(&self, now: i64) {
         self.last.set(now);
         self.successes.fetch_add(1, Relaxed);
     }
 
-    /// Seconds since 1970; `None` before the first use.
+    /// Seconds since the epoch; `None` before the first use.
     pub(crate) fn last_used(&self) -> Option<i64> {
         self.last.get()
     }
@@ -35,23 +37,24 @@ impl CredentialUse {
     }
 }
 
-/// How one client certificate has been used in this process.
+/// The use of one client certificate in this process.
 #[derive(Debug, Default)]
 pub(crate) struct CertificateUse(LastUse);
 
 impl CertificateUse {
-    /// A request was let in that came with it.
+    /// Records that a request with it was authenticated.
     pub(crate) fn used(&self, now: i64) {
         self.0.set(now);
     }
 }
 
-/// The verified client certificates that were seen, by id.
+/// The verified client certificates, by ID.
 #[derive(Debug, Default)]
 pub(crate) struct ClientCertificates(Mutex<BTreeMap<String, Arc<CertificateUse>>>);
 
 impl ClientCertificates {
-    /// The use of one certificate; keeping it keeps the certificate in mind, as a connection does.
+    /// Returns the use of one certificate. The certificate is remembered as long as this value is held, for example by a
+    /// connection.
     pub(crate) fn of(&self, leaf_der: &[u8]) -> Arc<CertificateUse> {
         let id = certificate_id(leaf_der);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +64,7 @@ impl ClientCertificates {
         known.entry(id).or_default().clone()
     }
 
-    /// Ids and last uses, ordered by id; those that no request was let in with are left out.
+    /// Returns IDs and last uses, ordered by ID, without certificates that authenticated no request.
     pub(crate) fn last_uses(&self) -> Vec<(String, i64)> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known
@@ -71,7 +74,7 @@ impl ClientCertificates {
     }
 }
 
-/// Those of open connections stay, so that no use is lost; connections are bounded too.
+/// Certificates of open connections stay, so that no use is lost; the number of connections is limited.
 fn forget_the_longest_unused(known: &mut BTreeMap<String, Arc<CertificateUse>>) {
     let idle = known
         .iter()
@@ -95,7 +98,7 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Seconds since 1970; 0 is never.
+/// Seconds since the epoch; 0 means never.
 #[derive(Debug, Default)]
 struct LastUse(AtomicI64);
 
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_let_nobody_in_is_not_told() {
+    fn a_certificate_that_authenticated_no_request_is_not_listed() {
         let certificates = ClientCertificates::default();
         let usage = certificates.of(b"abc");
         assert_eq!(certificates.last_uses(), []);

@@ -1,4 +1,4 @@
-//! Keeps the served snapshot in step with the files, and never serves less than before.
+//! Keeps the snapshot in use up to date with the files, and never replaces it by one with less protection.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,14 +11,16 @@ use tokio::sync::watch;
 use super::snapshot::{Require, Snapshot, SnapshotError};
 use super::stamps::Stamps;
 
-/// How often the files are looked at. A Secret volume follows its Secret a minute late, so nobody notices two seconds.
+/// How often the files are checked. A Secret volume is updated up to a minute after its Secret, so two seconds do not
+/// matter.
 const POLL: Duration = Duration::from_secs(2);
-/// How often they may look untouched before they are read all the same.
+/// How often the files may look unchanged before they are read anyway.
 const TRUST: u32 = 15;
-/// How long the files must keep still before they are believed: people copy a certificate and then its key.
+/// How long the files must stay unchanged before they are used, because people copy a certificate first and its key
+/// afterwards.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// The snapshot that is served, and how often another was to take its place. Clones share both.
+/// The snapshot in use, and the number of reloads. Clones share both.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     served: watch::Sender<Arc<Snapshot>>,
@@ -37,7 +39,7 @@ impl Store {
         self.served.borrow().clone()
     }
 
-    /// Tells of every later snapshot.
+    /// Notifies about every later snapshot.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.served.subscribe()
     }
@@ -47,7 +49,7 @@ impl Store {
     }
 }
 
-/// What became of changed files.
+/// The results of reloads.
 #[derive(Debug, Default)]
 pub(crate) struct Reloads {
     successes: AtomicU64,
@@ -66,7 +68,7 @@ impl Reloads {
         self.last_failed.store(true, Relaxed);
     }
 
-    /// What is on disk is what is served.
+    /// The configuration on disk is the one in use.
     fn configuration_is_good(&self) {
         self.last_failed.store(false, Relaxed);
     }
@@ -75,7 +77,7 @@ impl Reloads {
         !self.last_failed.load(Relaxed)
     }
 
-    /// By `result`, ordered.
+    /// Counts by `result`, in a fixed order.
     pub(crate) fn by_result(&self) -> [(&'static str, u64); 2] {
         [
             ("failure", self.failures.load(Relaxed)),
@@ -84,7 +86,7 @@ impl Reloads {
     }
 }
 
-/// The task that looks at the files again and again.
+/// The task that checks the files repeatedly.
 pub(crate) struct Reloader {
     pub(crate) path: PathBuf,
     pub(crate) require: Require,
@@ -92,7 +94,7 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// Polls for ever; a SIGHUP asks at once and has its answer logged in any case.
+    /// Polls forever. A SIGHUP triggers a check at once, whose result is always logged.
     pub(crate) async fn run(self, mut hangup: Signal) {
         let mut reported = None;
         let mut untouched = Untouched::since(&self.store.current());
@@ -111,21 +113,21 @@ impl Reloader {
                     let seen =
                         loaded.map(|snapshot| (snapshot.fingerprint, Untouched::since(snapshot)));
                     self.take(result, asked, &mut reported);
-                    // What was refused is looked at again, for a file that it lacked.
+                    // A refused configuration is read again, because a missing file may have appeared.
                     untouched = seen
                         .filter(|(fingerprint, _)| *fingerprint == self.store.current().fingerprint)
                         .map(|(_, untouched)| untouched)
                         .unwrap_or_default();
                 }
-                None if asked => tracing::info!(
-                    "configuration is being written right now, reading it again shortly"
-                ),
+                None if asked => {
+                    tracing::info!("configuration is being written, reading it again shortly")
+                }
                 None => {}
             }
         }
     }
 
-    /// What the files give, unless they change while they are read.
+    /// Reads the files; `None` if they change during the read.
     async fn settled(&self) -> Option<Result<Snapshot, SnapshotError>> {
         let first = self.load().await?;
         if matches!(&first, Ok(snapshot) if self.is_served(snapshot)) {
@@ -147,7 +149,7 @@ impl Reloader {
         self.store.current().fingerprint == snapshot.fingerprint
     }
 
-    /// Serves the new snapshot, or says once why not.
+    /// Uses the new snapshot, or logs once why it cannot be used.
     fn take(
         &self,
         result: Result<Snapshot, SnapshotError>,
@@ -164,7 +166,7 @@ impl Reloader {
             Ok(snapshot) if snapshot.fingerprint == served.fingerprint => {
                 self.store.reloads.configuration_is_good();
                 if reported.take().is_some() || asked {
-                    tracing::info!("configuration is the one that is served");
+                    tracing::info!("configuration on disk is the one in use");
                 }
             }
             Ok(mut snapshot) => {
@@ -187,7 +189,7 @@ impl Reloader {
                     self.store.reloads.failed();
                     tracing::error!(
                         error = text,
-                        "configuration not reloaded, the last good one stays in force"
+                        "configuration not reloaded, the last valid one stays in use"
                     );
                     *reported = Some(text);
                 }
@@ -196,7 +198,7 @@ impl Reloader {
     }
 }
 
-/// Files that need not be read while nobody touches them. By default they have to be.
+/// Files that need not be read again as long as they are unchanged. By default they must be read.
 #[derive(Debug, Default)]
 struct Untouched {
     stamps: Stamps,

@@ -1,4 +1,4 @@
-//! One consistent state of everything the configuration decides.
+//! A consistent state of everything that the configuration determines.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,50 +11,50 @@ use super::stamps::Stamps;
 use super::tls::{self, Tls, TlsError};
 use crate::server::auth::Users;
 
-/// What is served by, until the next snapshot takes its place.
+/// The state in use, until it is replaced by the next snapshot.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// Counted by this process, from 1.
+    /// Number of the snapshot; each process counts from 1.
     pub(crate) number: u64,
     /// `None` serves plain HTTP.
     pub(crate) tls: Option<Tls>,
-    /// `None` asks nobody for a password.
+    /// `None` disables password authentication.
     pub(crate) users: Option<Arc<Users>>,
-    /// Set on every response.
+    /// Headers of every response.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) http2: bool,
     pub(crate) rate_limit: Option<RateLimit>,
     pub(crate) protections: Protections,
     pub(crate) fingerprint: [u8; 32],
-    /// Of the files that it was made from.
+    /// Fingerprint of the files from which it was created.
     pub(crate) stamps: Stamps,
 }
 
-/// Why there is no new snapshot.
+/// Why a snapshot cannot be created or used.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// The files cannot be read or understood.
     #[error(transparent)]
     Files(#[from] FileSetError),
-    /// Certificate, key or authority are not usable.
+    /// The certificate, the key or the CA bundle cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// `--web.require` asks for what the configuration lacks.
-    #[error("--web.require asks for {what}, which the configuration lacks: add {mend} to it")]
+    /// `--web.require` demands something that the configuration lacks.
+    #[error("--web.require demands {what}, which the configuration lacks: add {fix} to it")]
     Required {
         /// The key that is missing.
         what: &'static str,
-        /// What fulfils the demand.
-        mend: &'static str,
+        /// What to add to the configuration.
+        fix: &'static str,
     },
-    /// A protection that was there is gone.
+    /// A protection was removed.
     #[error(
-        "{0} has vanished from the configuration: what was protected stays protected until a restart; put it back"
+        "{0} was removed from the configuration: protection can only be turned off by a restart; add it again"
     )]
     Vanished(&'static str),
 }
 
-/// What a web configuration must have.
+/// What a web configuration must provide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Require {
     /// `tls_server_config`
@@ -63,21 +63,22 @@ pub struct Require {
     pub auth: bool,
 }
 
-/// Which protections a configuration spells out. Compared by presence, so that only what is *said* can be changed.
+/// The protections that a configuration specifies explicitly. Only their presence is compared, so that their content can be
+/// changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Protections {
     tls: bool,
     users: bool,
     client_auth: bool,
     client_sans: bool,
-    /// Nobody is answered without a verified client certificate: authentication as much as a password is.
+    /// No client without a verified certificate is answered, which is as strong as a password.
     client_required: bool,
-    /// Said outright that no client certificate is asked for; then nobody misses their names.
+    /// The configuration explicitly disables client certificates; their allowed names are then not missed.
     no_client_auth: bool,
 }
 
 impl Snapshot {
-    /// Without a configuration file: plain HTTP, open to everybody, as node_exporter serves it.
+    /// Serves plain HTTP without authentication, as node_exporter does without a configuration file.
     pub(crate) fn open() -> Self {
         Self {
             number: 1,
@@ -92,12 +93,12 @@ impl Snapshot {
         }
     }
 
-    /// Reads and checks everything. Blocks.
+    /// Reads and checks the configuration and its files. Blocks.
     pub(crate) fn load(path: &Path) -> Result<Self, SnapshotError> {
         Self::of(&files::read(path)?)
     }
 
-    /// What a set of files makes when it is served.
+    /// Builds the snapshot of a set of files.
     pub(super) fn of(set: &FileSet) -> Result<Self, SnapshotError> {
         let config = &set.config;
         let http2 = config
@@ -128,13 +129,13 @@ impl Snapshot {
         })
     }
 
-    /// Whether this may be served at the start.
+    /// Checks whether this snapshot may be used when the exporter starts.
     pub(crate) fn fulfils(&self, require: Require) -> Result<(), SnapshotError> {
         match (require, self.protections) {
             (Require { tls: true, .. }, Protections { tls: false, .. }) => {
                 Err(SnapshotError::Required {
                     what: "tls_server_config",
-                    mend: "tls_server_config",
+                    fix: "tls_server_config",
                 })
             }
             (
@@ -146,13 +147,13 @@ impl Snapshot {
                 },
             ) => Err(SnapshotError::Required {
                 what: "basic_auth_users",
-                mend: "basic_auth_users, or client_auth_type: RequireAndVerifyClientCert,",
+                fix: "basic_auth_users, or client_auth_type: RequireAndVerifyClientCert,",
             }),
             _ => Ok(()),
         }
     }
 
-    /// Takes the number after that of `served`, and goes on with what is known of the credentials that both accept.
+    /// Takes the next number after `served`, and keeps what is known about the credentials that both accept.
     pub(crate) fn follow(&mut self, served: &Self) {
         self.number = served.number + 1;
         if let (Some(users), Some(before)) = (&mut self.users, &served.users) {
@@ -160,7 +161,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether this may take the place of `served`.
+    /// Checks whether this snapshot may replace `served`.
     pub(crate) fn may_replace(&self, served: Protections) -> Result<(), SnapshotError> {
         self.protections
             .vanished_from(served)
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_said_can_be_changed() {
+    fn only_explicit_protections_can_be_changed() {
         const TLS: &str = "tls_server_config:\n  cert_file: a\n  key_file: b\n";
         let mutual =
             format!("{TLS}  client_ca_file: c\n  client_auth_type: RequireAndVerifyClientCert\n");

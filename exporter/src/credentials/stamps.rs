@@ -1,19 +1,18 @@
-//! Whether files were touched since they were read, told by what the kernel notes of each: asking for that costs a
-//! hundredth of reading and checking them.
+//! Detects changed files by their metadata, which takes a hundredth of the time of reading and checking them.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// What was noted of each file before it was read.
+/// The metadata of each file before it was read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stamps {
     link: Option<(PathBuf, Option<Stamp>)>,
     files: Vec<(PathBuf, Option<Stamp>)>,
 }
 
-/// Another file, or another content, has another one. A change within the kernel's clock tick may keep it, so it is not
-/// to be trusted for ever.
+/// Another file, or another content, has a different stamp. A change within the kernel's clock tick may keep the stamp, so
+/// it must not be trusted forever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     file: (u64, u64),
@@ -23,7 +22,7 @@ struct Stamp {
 }
 
 impl Stamps {
-    /// Notes a link, which decides what lies behind the files' names; to be done before it is followed.
+    /// Records a link, which determines the files; must be called before it is followed.
     pub(super) fn of_link(link: PathBuf) -> Self {
         let stamp = link_stamp(&link);
         Self {
@@ -32,12 +31,12 @@ impl Stamps {
         }
     }
 
-    /// Notes a file; to be done before it is read.
+    /// Records a file; must be called before it is read.
     pub(super) fn note(&mut self, file: &Path) {
         self.files.push((file.to_owned(), file_stamp(file)));
     }
 
-    /// Whether all is as it was noted. Blocks.
+    /// Whether nothing has changed since it was recorded. Blocks.
     pub(super) fn hold(&self) -> bool {
         let link = self.link.as_ref();
         link.is_none_or(|(link, stamp)| link_stamp(link) == *stamp)

@@ -1,4 +1,4 @@
-//! From a file set to a TLS server.
+//! Creates a TLS server from a file set.
 
 use std::sync::Arc;
 
@@ -19,44 +19,44 @@ use super::files::Pem;
 use super::last_use::hexadecimal;
 use crate::clock::unix_now;
 
-/// Below that, RSA is refused by the TLS library.
+/// The TLS library refuses smaller RSA keys.
 const MIN_RSA_BITS: usize = 2048;
 
-/// TLS as one snapshot serves it.
+/// The TLS server of one snapshot.
 #[derive(Debug)]
 pub(crate) struct Tls {
     pub(crate) server: Arc<ServerConfig>,
     pub(crate) clients: ClientPolicy,
     pub(crate) leaf: Leaf,
-    /// What is wrong with parts of the files that can be done without.
+    /// What is wrong with files that are not essential.
     pub(crate) warnings: Vec<String>,
 }
 
 impl Tls {
     pub(crate) fn log_warnings(&self) {
         for warning in &self.warnings {
-            tracing::warn!(%warning, "TLS is served without a part of its configuration");
+            tracing::warn!(%warning, "part of the TLS configuration is ignored");
         }
     }
 }
 
-/// What is told about the served certificate.
+/// The properties of the serving certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Leaf {
     /// Lower-case hexadecimal, without separators or leading zeros.
     pub(crate) serial: String,
     /// SHA-256 of its DER, in lower-case hexadecimal.
     pub(crate) sha256_fingerprint: String,
-    /// Seconds since 1970.
+    /// Seconds since the epoch.
     pub(crate) not_before: i64,
-    /// Seconds since 1970.
+    /// Seconds since the epoch.
     pub(crate) not_after: i64,
 }
 
 /// Why TLS cannot be served from a file set.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file holds something else than it should.
+    /// A file has the wrong content.
     #[error("{origin}: {problem}")]
     Content {
         /// The file, or the key of the configuration.
@@ -64,9 +64,9 @@ pub enum TlsError {
         /// What is wrong with it.
         problem: String,
     },
-    /// Certificate and key are not of one pair.
+    /// The certificate and the key do not match.
     #[error(
-        "the certificate in {certificate} and the key in {key} do not belong together: use the key that the certificate was made for"
+        "the certificate in {certificate} and the key in {key} do not match: use the key that the certificate was issued for"
     )]
     Pair {
         /// Where the certificate came from.
@@ -74,15 +74,15 @@ pub enum TlsError {
         /// Where the key came from.
         key: String,
     },
-    /// A curve which the TLS library does not have.
-    #[error("tls_server_config.curve_preferences: {0} is not served; remove it")]
+    /// A curve that the TLS library does not support.
+    #[error("tls_server_config.curve_preferences: {0} is not supported; remove it")]
     Curve(&'static str),
     /// The settings contradict each other.
     #[error("tls_server_config: {0}")]
     Settings(String),
 }
 
-/// Makes the server. `http2` decides what ALPN offers.
+/// Creates the server. `http2` decides what ALPN offers.
 pub(super) fn build(
     config: &TlsServerConfig,
     certificate: &Pem,
@@ -124,7 +124,7 @@ fn provider(config: &TlsServerConfig) -> Result<CryptoProvider, TlsError> {
     let mut provider = aws_lc_rs::default_provider();
     if config.cipher_suites.iter().any(|suite| !suite.is_tls13()) {
         let wanted: Vec<Suite> = config.cipher_suites.iter().copied().map(suite).collect();
-        // As in Go, the suites of TLS 1.3 are not up for choice.
+        // As in Go, the cipher suites of TLS 1.3 cannot be configured.
         provider
             .cipher_suites
             .retain(|one| one.tls13().is_some() || wanted.contains(&one.suite()));
@@ -168,7 +168,7 @@ fn certified_key(
         .key_provider
         .load_private_key(private)
         .map_err(|_| unusable_key(&leaf, certificate, key))?;
-    // Nobody asks a server whether its certificate says what webpki wants of one.
+    // A server need not check its own certificate by the rules of webpki.
     match signing.public_key() {
         Some(public) if !leaf.has_public_key(&public) => Err(TlsError::Pair {
             certificate: certificate.origin.clone(),
@@ -186,9 +186,9 @@ fn private_key(key: &Pem) -> Result<PrivateKeyDer<'static>, TlsError> {
         let problem = if is_encrypted {
             "the private key is encrypted, which is not supported: decrypt it with `openssl pkey`"
         } else if text.contains("BEGIN CERTIFICATE") {
-            "there is a certificate here and no private key: name the file of the key"
+            "this is a certificate, not a private key: give the file of the key"
         } else {
-            "no private key in PEM here (PKCS#8, PKCS#1 or SEC1)"
+            "no PEM private key found (PKCS#8, PKCS#1 or SEC1)"
         };
         TlsError::Content {
             origin: key.origin.clone(),
@@ -197,14 +197,14 @@ fn private_key(key: &Pem) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-/// Why a key that can be read cannot be used. Its certificate tells, if they belong together.
+/// Explains why a key that can be read cannot be used. If the certificate belongs to the key, it shows the reason.
 fn unusable_key(leaf: &Certificate<'_>, certificate: &Pem, key: &Pem) -> TlsError {
     let problem = match leaf.rsa_bits() {
         Some(bits) if bits < MIN_RSA_BITS => format!(
-            "the RSA key of the certificate in {} has {bits} bits, which is too weak: make a key of at least {MIN_RSA_BITS}",
+            "the RSA key of the certificate in {} has {bits} bits, which is too weak: use a key of at least {MIN_RSA_BITS}",
             certificate.origin
         ),
-        _ => "the private key is damaged or of a kind that is not supported: use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519".to_owned(),
+        _ => "the private key is damaged or of an unsupported type: use RSA of 2048 to 8192 bits, ECDSA on P-256, P-384 or P-521, or Ed25519".to_owned(),
     };
     TlsError::Content {
         origin: key.origin.clone(),
@@ -228,7 +228,7 @@ fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(format!("not a sequence of PEM certificates: {error}")))?;
     if chain.is_empty() {
-        Err(wrong("no certificate in PEM here".into()))
+        Err(wrong("no PEM certificate found".into()))
     } else {
         Ok(chain)
     }
@@ -250,8 +250,8 @@ fn describe(pair: &CertifiedKey, certificate: &Pem) -> Result<Leaf, TlsError> {
     })
 }
 
-/// A client without a certificate always passes the handshake: probes have none. What is required is enforced for each
-/// request, above.
+/// A client without a certificate always passes the handshake, because probes have none. Required certificates are enforced
+/// for each request.
 fn client_verifier(
     kind: ClientAuthType,
     ca: Option<&Pem>,
@@ -273,8 +273,8 @@ fn client_verifier(
             } = client_ca::read(ca, unix_now());
             if anchors.is_empty() {
                 let problem = match found.is_empty() {
-                    true => "no certificate in PEM here".to_owned(),
-                    false => format!("no usable certificate here: {}", found.join("; ")),
+                    true => "no PEM certificate found".to_owned(),
+                    false => format!("no usable certificate: {}", found.join("; ")),
                 };
                 return Err(TlsError::Content {
                     origin: ca.origin.clone(),

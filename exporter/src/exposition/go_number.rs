@@ -1,11 +1,11 @@
-//! Numbers as Go's `strconv.FormatFloat(value, 'g', -1, 64)` writes them.
+//! Formats numbers like Go's `strconv.FormatFloat(value, 'g', -1, 64)`.
 
-/// The exponent from which Go's shortest form is written with an `e`.
+/// The exponent from which Go's shortest form uses an `e`.
 const EXPONENT_FROM: i32 = 6;
-/// Every integer up to here is a double of its own, so its digits are the double's shortest digits.
+/// Up to this value every integer is exactly a double, so its digits are the shortest digits of the double.
 const LARGEST_EXACT_INTEGER: u64 = 1 << 53;
 
-/// Appends an integer as Go would write the double of the same value: `100000`, `1e+06`, `1.04448e+06`.
+/// Appends an integer as Go would format the double of the same value: `100000`, `1e+06`, `1.04448e+06`.
 pub fn write_integer(out: &mut Vec<u8>, value: u64) {
     if value > LARGEST_EXACT_INTEGER {
         return write_float(out, value as f64);
@@ -45,7 +45,7 @@ pub fn write_float(out: &mut Vec<u8>, value: f64) {
     write_decimal(out, digits.get(..length).unwrap_or_default(), point);
 }
 
-/// Collects the significant digits of a positive number that ryu printed, and where the point stands: the number is
+/// Collects the significant digits of a positive number printed by ryu, and the position of the point: the number is
 /// `0.DIGITS × 10^point`.
 fn shortest_digits(printed: &str, digits: &mut [u8]) -> (usize, i32) {
     let (mantissa, exponent) = printed.split_once('e').unwrap_or((printed, "0"));

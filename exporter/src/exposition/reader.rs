@@ -1,8 +1,8 @@
-//! A reader of the text format in which other programs leave their metrics.
+//! A parser for the text format in which other programs write their metrics.
 //!
-//! It takes and refuses what node_exporter does, whose reader is
+//! It accepts and refuses the same text as node_exporter, whose parser is
 //! [expfmt](https://github.com/prometheus/common/blob/v0.70.0/expfmt/text_parse.go), with these exceptions: a line may end
-//! with a carriage return; the name of a sample in braces is never that of the line before; no count is below zero.
+//! with a carriage return; a sample in braces never takes its name from the previous line; counts are never negative.
 
 mod line;
 mod series;
@@ -13,7 +13,7 @@ use self::line::{Line, parse_float};
 pub(crate) use self::series::{Labels, Points, Series, SeriesIndex};
 use crate::exposition::MetricKind;
 
-/// A family as a file has it.
+/// A family in a file.
 #[derive(Debug)]
 pub(crate) struct TextFamily {
     pub(crate) name: String,
@@ -24,7 +24,7 @@ pub(crate) struct TextFamily {
     pub(crate) series: Vec<Series>,
 }
 
-/// Why a file is not read.
+/// Why a file cannot be parsed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub(crate) struct TextError {
@@ -32,12 +32,12 @@ pub(crate) struct TextError {
     what: &'static str,
 }
 
-/// Reads a whole file. Gives its families in order of name, without those that have no samples. Takes time in proportion
+/// Parses a whole file. Returns its families ordered by name, without those that have no samples. Takes time in proportion
 /// to the size of the text.
 ///
 /// # Errors
 ///
-/// The first line that breaks the format, or that has a timestamp: the scrape's own time stands for all samples.
+/// The first line that violates the format, or that has a timestamp: all samples have the time of the scrape.
 pub(crate) fn parse(text: &[u8]) -> Result<Vec<TextFamily>, TextError> {
     let mut reader = Reader::default();
     for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -60,17 +60,17 @@ type Outcome = Result<(), &'static str>;
 struct Reader {
     families: Vec<Read>,
     by_name: HashMap<String, usize>,
-    /// The name of the last sample and what it was, for the next one mostly has the same.
+    /// The name of the last sample and its family, because the next sample mostly has the same.
     last: Option<(String, Target)>,
 }
 
-/// A family with what finds its series.
+/// A family and the index of its series.
 struct Read {
     family: TextFamily,
     index: SeriesIndex,
 }
 
-/// The family of a sample, by its place, and what the sample is to it.
+/// The family of a sample, by its position, and the role of the sample in it.
 #[derive(Clone, Copy)]
 struct Target {
     family: usize,
@@ -94,10 +94,10 @@ enum Keyword {
 impl Reader {
     fn line(&mut self, line: &[u8]) -> Outcome {
         let Some(content) = line.strip_suffix(b"\n") else {
-            // A writer that died in the middle of a line has left half a number.
+            // A writer that stopped in the middle of a line may have written half a number.
             return match line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
                 true => Ok(()),
-                false => Err("the last line has no end"),
+                false => Err("the last line does not end with a line break"),
             };
         };
         let mut line = Line::new(content);
@@ -120,12 +120,12 @@ impl Reader {
         };
         line.skip_blanks();
         let name = line.metric_name()?;
-        // A keyword or a name alone is a comment like any other.
+        // A keyword or a name alone is an ordinary comment.
         if line.is_at_end() {
             return Ok(());
         }
         if !line.is_at_blank() {
-            return Err("the name of the metric is not valid");
+            return Err("invalid metric name");
         }
         self.last = None;
         let Target { family, .. } = self.target(valid_metric_name(&name)?);
@@ -177,7 +177,8 @@ impl Reader {
         self.add(target, labels, value)
     }
 
-    /// The family of a sample of this name, which is named after it or, for a part of a summary or histogram, almost.
+    /// Returns the family of a sample of this name. The names are the same, except for the suffix of a part of a summary or
+    /// histogram.
     fn target(&mut self, name: &str) -> Target {
         if let Some((last, target)) = &self.last
             && last == name
@@ -227,7 +228,7 @@ impl Reader {
             .windows(2)
             .any(|pair| matches!(pair, [(a, _), (b, _)] if a == b))
         {
-            return Err("a label is there twice");
+            return Err("a label occurs twice");
         }
         if family.kind.part_label().is_none() {
             let points = Points::of(value);
@@ -241,13 +242,13 @@ impl Reader {
         };
         match (target.role, bound) {
             (Role::Sum, _) => series.points.set_sum(value),
-            (Role::Count, _) if value < 0.0 => return Err("a count is below zero"),
+            (Role::Count, _) if value < 0.0 => return Err("a count is negative"),
             (Role::Count, _) if is_histogram => series.points.set_count(value),
-            // Go's reader makes them integers.
+            // Go's parser converts them to integers.
             (Role::Count, _) => series.points.set_count(value.trunc()),
             (Role::Part, Some(bound)) => {
                 if is_histogram && value < 0.0 {
-                    return Err("a bucket is below zero");
+                    return Err("a bucket is negative");
                 }
                 series.points.parts.push((bound, value));
             }
@@ -272,17 +273,17 @@ impl Read {
     }
 }
 
-/// Removes the label of this name and returns it as a number. `NaN` bounds nothing.
+/// Removes the label of this name and returns it as a number. `NaN` is not a bound.
 fn take_bound(labels: &mut Labels, label: &str) -> Result<Option<f64>, &'static str> {
     let mut bound = None;
     for (_, text) in labels.extract_if(.., |(name, _)| name == label) {
-        bound = Some(parse_float(text.as_bytes()).ok_or("the bound is not a number")?);
+        bound = Some(parse_float(text.as_bytes()).ok_or("the bucket's bound is not a number")?);
     }
     Ok(bound.filter(|bound: &f64| !bound.is_nan()))
 }
 
 fn kind(text: &[u8]) -> Result<MetricKind, &'static str> {
-    // Go's reader skips them.
+    // Go's parser skips them.
     let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != b'\\').collect();
     match text.to_ascii_lowercase().as_slice() {
         b"counter" => Ok(MetricKind::Counter),
@@ -290,24 +291,24 @@ fn kind(text: &[u8]) -> Result<MetricKind, &'static str> {
         b"histogram" | b"gaugehistogram" | b"gauge_histogram" => Ok(MetricKind::Histogram),
         b"summary" => Ok(MetricKind::Summary),
         b"untyped" => Ok(MetricKind::Untyped),
-        _ => Err("the type of the metric is not known"),
+        _ => Err("unknown metric type"),
     }
 }
 
-/// What is wrong with what follows a value.
+/// Describes what is wrong with the text after the value.
 fn behind_value(mut line: Line<'_>) -> &'static str {
     line.skip_blanks();
     let word = line.word();
     let number = std::str::from_utf8(word).is_ok_and(|word| word.parse::<i64>().is_ok());
     line.skip_blanks();
     match (word.is_empty(), line.is_at_end() && number) {
-        (true, _) => "there is a blank behind the value",
+        (true, _) => "unexpected space after the value",
         (_, true) => "the sample has a timestamp, which is not supported",
-        (_, false) => "there is more behind the value",
+        (_, false) => "unexpected text after the value",
     }
 }
 
-/// The name, if it is one that needs no quotes: only such are shown.
+/// Returns the name if it needs no quotes, because only such names are shown.
 fn valid_metric_name(name: &[u8]) -> Result<&str, &'static str> {
     let valid = |(place, byte): (usize, &u8)| match byte {
         b'0'..=b'9' => place > 0,
@@ -317,7 +318,7 @@ fn valid_metric_name(name: &[u8]) -> Result<&str, &'static str> {
     std::str::from_utf8(name)
         .ok()
         .filter(|_| !name.is_empty() && name.iter().enumerate().all(valid))
-        .ok_or("the name of the metric is not valid")
+        .ok_or("invalid metric name")
 }
 
 #[cfg(test)]
@@ -418,23 +419,29 @@ mod tests {
 
     #[test]
     fn what_breaks_the_format_names_its_line() {
-        let name = "line 1: the name of the metric is not valid";
-        let label = "line 1: the name of a label is not valid";
+        let name = "line 1: invalid metric name";
+        let label = "line 1: invalid label name";
         let value = "line 1: the value is not a number";
-        let blank = "line 1: there is a blank behind the value";
+        let blank = "line 1: unexpected space after the value";
         let escape = "line 1: there is an unknown escape sequence";
-        let kind = "line 1: the type of the metric is not known";
-        let behind_label = "line 1: there is neither a comma nor a brace behind a label";
+        let kind = "line 1: unknown metric type";
+        let behind_label = "line 1: expected a comma or a closing brace after a label";
         let second_type = "line 2: the metric has a second TYPE line, or one after its samples";
         for (text, what) in [
-            ("a 1\nb 2", "line 2: the last line has no end"),
-            ("a 1\n# b", "line 2: the last line has no end"),
+            (
+                "a 1\nb 2",
+                "line 2: the last line does not end with a line break",
+            ),
+            (
+                "a 1\n# b",
+                "line 2: the last line does not end with a line break",
+            ),
             (
                 "a 1 1700000000000\n",
                 "line 1: the sample has a timestamp, which is not supported",
             ),
-            ("a 1 2 3\n", "line 1: there is more behind the value"),
-            ("a 1 x\n", "line 1: there is more behind the value"),
+            ("a 1 2 3\n", "line 1: unexpected text after the value"),
+            ("a 1 x\n", "line 1: unexpected text after the value"),
             ("a 1 \n", blank),
             ("a 1 \r\n", blank),
             ("a x\n", value),
@@ -458,7 +465,7 @@ mod tests {
             ("a{b=\"c\"\"} 1\n", behind_label),
             ("a{b=\"c\"x} 1\n", behind_label),
             ("a{b=c} 1\n", "line 1: a label's value has no quotes"),
-            ("a{b=\"c} 1\n", "line 1: a label's value does not end"),
+            ("a{b=\"c} 1\n", "line 1: a label value has no closing quote"),
             ("a{b} 1\n", "line 1: a label has no value"),
             ("a{b:c=\"d\"} 1\n", "line 1: a label has no value"),
             ("a{,} 1\n", label),
@@ -466,7 +473,7 @@ mod tests {
             ("a{\"b.c\"=\"d\"} 1\n", label),
             ("a{b=\"\\t\"} 1\n", escape),
             ("# HELP a \\t\n", escape),
-            ("a{b=\"1\",b=\"2\"} 1\n", "line 1: a label is there twice"),
+            ("a{b=\"1\",b=\"2\"} 1\n", "line 1: a label occurs twice"),
             (
                 "# HELP a x\n# HELP a x\na 1\n",
                 "line 2: the metric has a second HELP line",
@@ -477,19 +484,19 @@ mod tests {
             ("# TYPE a gauge \n", kind),
             (
                 "# TYPE h histogram\nh_count -1\n",
-                "line 2: a count is below zero",
+                "line 2: a count is negative",
             ),
             (
                 "# TYPE s summary\ns_count -1\n",
-                "line 2: a count is below zero",
+                "line 2: a count is negative",
             ),
             (
                 "# TYPE h histogram\nh_bucket{le=\"1\"} -1\n",
-                "line 2: a bucket is below zero",
+                "line 2: a bucket is negative",
             ),
             (
                 "# TYPE h histogram\nh_bucket{le=\"-nan\"} 1\n",
-                "line 2: the bound is not a number",
+                "line 2: the bucket's bound is not a number",
             ),
         ] {
             let read = parse(text.as_bytes());

@@ -1,7 +1,7 @@
-//! `@FILE`: arguments from a file, as kingpin reads them.
+//! `@FILE`: arguments from a file, as in kingpin.
 //!
-//! One argument a line, taken as it is: no quoting, no trimming. Lines that begin with `#` and blank lines are left out.
-//! A line may name a further file. Behind `--` an argument is only itself.
+//! Each line is one argument, without quoting or trimming. Lines that begin with `#` and blank lines are ignored. A line
+//! may include another file. After `--` arguments are taken literally.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -9,13 +9,13 @@ use std::path::Path;
 
 use super::error::FlagError;
 
-/// Files in files; more than this is a file that names itself.
+/// Maximum depth of nested files; a deeper nesting means that a file includes itself.
 const MAX_DEPTH: usize = 8;
 
-/// Puts the lines of files in the place of the arguments that name them.
+/// Replaces the arguments that name files by the lines of these files.
 ///
 /// # Errors
-/// A file cannot be read, or goes round in a circle.
+/// A file cannot be read, or includes itself.
 pub(super) fn expand(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Result<Vec<OsString>, FlagError> {
@@ -49,7 +49,7 @@ fn push(argument: OsString, depth: usize, expanded: &mut Vec<OsString>) -> Resul
     };
     if depth == MAX_DEPTH {
         return Err(refuse(
-            "it is named by itself, or by files in files in files".into(),
+            "it includes itself, or the files are nested too deeply".into(),
         ));
     }
     let text = std::fs::read(file).map_err(|error| refuse(error.to_string()))?;
@@ -108,7 +108,7 @@ mod tests {
         std::fs::write(&circle, format!("@{}\n", circle.display())).unwrap();
         let refused = |argument: &str| expanded(&["x", argument]).unwrap_err();
         assert!(refused("@/does/not/exist").contains("/does/not/exist"));
-        assert!(refused(&format!("@{}", circle.display())).contains("named by itself"));
+        assert!(refused(&format!("@{}", circle.display())).contains("includes itself"));
         assert!(refused("@").contains("expected @ file"));
     }
 }

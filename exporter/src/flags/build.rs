@@ -1,4 +1,4 @@
-//! The flags as clap sees them, those of the collectors made from their table.
+//! Defines the flags for clap; those of the collectors come from their table.
 
 use clap::builder::TypedValueParser as _;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
@@ -14,35 +14,35 @@ use crate::credentials::snapshot::Require;
 use crate::log::Format;
 use crate::server::listen::ListenAddress;
 
-/// A scrape is given up after a minute; by then it must have answered.
+/// Prometheus gives up a scrape after a minute at most; by then it must be answered.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(50);
 
 pub(super) fn command() -> Command {
     let command = Command::new("secure-exporter")
-        .about("The metrics of this host under node_exporter's names, encrypted and behind authentication.")
+        .about("Serves the metrics of this host under node_exporter's names, with TLS and authentication.")
         .disable_version_flag(true)
         .no_binary_name(false)
         .max_term_width(110)
         .after_help(crate::commands::overview())
-        .arg(switch("version", "Print the version and end."))
+        .arg(switch("version", "Print the version and exit."))
         // kingpin's second form of help.
         .arg(switch("help-long", "").action(ArgAction::Help).hide(true))
         .args(either(
             "collector.disable-defaults",
-            "Run only the collectors that are named by --collector.NAME.",
+            "Run only the collectors that are enabled by --collector.NAME.",
         ));
     let command = runtime(host(paths(web(command))));
     let command = command.arg(
         value(
             "collector.timeout",
             "SECONDS",
-            "How long a scrape waits for collectors that hang, as in reading a dead file server; the others are answered. For a scraper that says how long it waits, no longer than seven tenths of that.",
+            "How long a scrape waits for collectors that hang, for example on an unreachable file server; the metrics of the other collectors are returned. If the scraper announces its own timeout, the scrape waits for at most seven tenths of it.",
         )
         .default_value("7")
         .value_parser(collector_timeout),
     );
     let command = TABLE.iter().fold(command, collector);
-    // Turning off what is not there is no mistake: manifests in the field do it.
+    // Disabling a collector that does not exist is not an error, because existing manifests do it.
     LEFT_OUT.iter().fold(command, |command, name| {
         command.arg(switch(format!("no-collector.{name}"), "").hide(true))
     })
@@ -62,13 +62,13 @@ fn web(command: Command) -> Command {
         )
         .args(either(
             "web.systemd-socket",
-            "Serve on the sockets that systemd hands over (LISTEN_FDS), of TCP or unix; --web.listen-address then has no effect.",
+            "Serve on the TCP or unix sockets that systemd passes (LISTEN_FDS); --web.listen-address then has no effect.",
         ))
         .arg(
             value(
                 "web.config.file",
                 "FILE",
-                "Configuration of TLS, authentication and HTTP. [older name: --web.config]",
+                "Web configuration file, for TLS, authentication and HTTP. [older name: --web.config]",
             )
             .alias("web.config"),
         )
@@ -76,7 +76,7 @@ fn web(command: Command) -> Command {
             value(
                 "web.require",
                 "WHAT",
-                "What the configuration file must provide, or nothing is served: tls,auth (auth is users, or a client certificate that is required and verified).",
+                "What the web configuration must provide, or the exporter does not start: tls,auth (auth means users, or client certificates that are required and verified).",
             )
             .value_parser(require),
         )
@@ -84,7 +84,7 @@ fn web(command: Command) -> Command {
             value(
                 "web.telemetry-path",
                 "PATH",
-                "Path under which the metrics are served.",
+                "Path at which the metrics are served.",
             )
             .default_value("/metrics")
             .value_parser(telemetry_path),
@@ -93,14 +93,14 @@ fn web(command: Command) -> Command {
             value(
                 "web.max-requests",
                 "N",
-                "Scrapes in parallel; 0 is without a limit.",
+                "Maximum number of parallel scrapes; 0 means no limit.",
             )
             .default_value("40")
             .value_parser(clap::value_parser!(i64)),
         )
         .args(either(
             "web.disable-exporter-metrics",
-            "Leave process_* out.",
+            "Leave out the process_* metrics of the exporter itself.",
         ))
 }
 
@@ -109,17 +109,17 @@ fn paths(command: Command) -> Command {
         value(name, "DIR", help).default_value(default)
     };
     command
-        .arg(path("path.procfs", "/proc", "Where procfs is mounted."))
-        .arg(path("path.sysfs", "/sys", "Where sysfs is mounted."))
+        .arg(path("path.procfs", "/proc", "Mount point of procfs."))
+        .arg(path("path.sysfs", "/sys", "Mount point of sysfs."))
         .arg(path(
             "path.rootfs",
             "/",
-            "Where the host's root file system is mounted.",
+            "Mount point of the host's root file system.",
         ))
         .arg(path(
             "path.udev.data",
             "/run/udev/data",
-            "Where udev keeps its database.",
+            "Directory of udev's database.",
         ))
 }
 
@@ -136,7 +136,7 @@ fn host(command: Command) -> Command {
             value(
                 "host.network",
                 "HOW",
-                "Whether this process shares the host's network namespace (shared) or has one of its own (apart). Apart, the host's network is read through process 1 of --path.procfs, and collectors that could only show this process's own network are left out: conntrack, ethtool, network_route, qdisc, tcpstat, wifi.",
+                "Whether this process shares the host's network namespace (shared) or has its own (apart). With apart, the host's network is read through process 1 of --path.procfs, and collectors that can only show this process's own network are left out: conntrack, ethtool, network_route, qdisc, tcpstat, wifi.",
             )
             .default_value("shared")
             .value_parser(network),
@@ -145,7 +145,7 @@ fn host(command: Command) -> Command {
             value(
                 "host.name",
                 "NAME",
-                "The host's name in node_uname_info, for a process that has a host name of its own, as a container may.",
+                "Host name to show in node_uname_info, for a process that has its own host name, such as in a container.",
             )
             .value_parser(NonEmptyStringValueParser::new()),
         )
@@ -170,13 +170,17 @@ fn runtime(command: Command) -> Command {
     });
     command
         .arg(
-            value("log.level", "LEVEL", "From which level on to log.")
-                .default_value("info")
-                .ignore_case(true)
-                .value_parser(level),
+            value(
+                "log.level",
+                "LEVEL",
+                "Minimum level of the messages to log.",
+            )
+            .default_value("info")
+            .ignore_case(true)
+            .value_parser(level),
         )
         .arg(
-            value("log.format", "FORMAT", "How log lines look.")
+            value("log.format", "FORMAT", "Format of log lines.")
                 .default_value("logfmt")
                 .value_parser(format),
         )
@@ -184,7 +188,7 @@ fn runtime(command: Command) -> Command {
             value(
                 "runtime.gomaxprocs",
                 "N",
-                "Threads that serve connections. Named as in node_exporter.",
+                "Number of threads that serve connections; named after node_exporter's flag.",
             )
             .env("GOMAXPROCS")
             .hide_env(true)
@@ -214,7 +218,7 @@ fn option(command: Command, option: &OptionSpec) -> Command {
         default => format!("{} [default: {default}]", option.help),
     };
     let hidden = option.deprecated_by.is_some();
-    // The default stays with the collector: it must see whether the flag was given.
+    // The collector applies the default itself, because it must know whether the flag was given.
     let (placeholder, action) = match option.kind {
         OptionKind::Pattern => ("REGEXP", ArgAction::Set),
         OptionKind::Texts => ("TEXT", ArgAction::Append),
@@ -232,7 +236,7 @@ fn option(command: Command, option: &OptionSpec) -> Command {
     )
 }
 
-/// A switch and its opposite, of which only one may be given.
+/// A switch and its opposite, which are mutually exclusive.
 fn either(name: &str, help: impl Into<String>) -> [Arg; 2] {
     let off = switch(format!("no-{name}"), "").hide(true);
     [switch(name, help), off.conflicts_with(name.to_owned())]
@@ -254,7 +258,7 @@ fn value(name: &'static str, placeholder: &'static str, help: impl Into<String>)
         .allow_hyphen_values(true)
 }
 
-/// Seconds, also as node_exporter writes durations: `7`, `7s`, `0.5`.
+/// Parses seconds, also in node_exporter's format for durations: `7`, `7s`, `0.5`.
 fn collector_timeout(text: &str) -> Result<Duration, String> {
     let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
     seconds
@@ -262,7 +266,7 @@ fn collector_timeout(text: &str) -> Result<Duration, String> {
         .filter(|timeout| !timeout.is_zero() && *timeout <= LONGEST_TIMEOUT)
         .ok_or_else(|| {
             format!(
-                "a number of seconds is needed, of at most {}",
+                "expected a number of seconds, at most {}",
                 LONGEST_TIMEOUT.as_secs()
             )
         })
@@ -270,18 +274,18 @@ fn collector_timeout(text: &str) -> Result<Duration, String> {
 
 fn listen_address(text: &str) -> Result<ListenAddress, String> {
     if let Some((scheme, _)) = text.split_once("://") {
-        let mend = match scheme {
-            "unix" => "a unix socket comes from a socket unit, with --web.systemd-socket",
+        let fix = match scheme {
+            "unix" => "use --web.systemd-socket with a socket unit",
             _ => "write :PORT, IP:PORT or [IPv6]:PORT",
         };
-        return Err(format!("{scheme}:// is not implemented: {mend}"));
+        return Err(format!("{scheme}:// is not implemented: {fix}"));
     }
     let (host, port) = text
         .rsplit_once(':')
-        .ok_or_else(|| format!("no port: write :{text} for a port alone"))?;
+        .ok_or_else(|| format!("no port: write :{text} to give only a port"))?;
     let port: u16 = port
         .parse()
-        .map_err(|_| format!("{port:?} is no port number"))?;
+        .map_err(|_| format!("{port:?} is not a port number"))?;
     if host.is_empty() {
         return Ok(ListenAddress::Any(port));
     }
@@ -291,7 +295,7 @@ fn listen_address(text: &str) -> Result<ListenAddress, String> {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .parse()
-            .map_err(|_| format!("{host:?} is no IP address; names are not looked up"))?,
+            .map_err(|_| format!("{host:?} is not an IP address; host names are not resolved"))?,
     };
     Ok(ListenAddress::One(SocketAddr::new(ip, port)))
 }
@@ -304,7 +308,7 @@ fn require(text: &str) -> Result<Require, String> {
             "auth" => require.auth = true,
             other => {
                 return Err(format!(
-                    "{other:?} is not known; write tls, auth or tls,auth"
+                    "unknown value {other:?}; use tls, auth or tls,auth"
                 ));
             }
         }
@@ -319,5 +323,5 @@ fn telemetry_path(text: &str) -> Result<String, String> {
     {
         return Ok(text.to_owned());
     }
-    Err("a path such as /metrics is needed; it starts with / and not with /-/".into())
+    Err("expected a path such as /metrics, which starts with / but not with /-/".into())
 }

@@ -1,13 +1,13 @@
-//! What node_exporter understands and this exporter does not.
+//! Flags of node_exporter that this exporter does not support.
 
-/// Collectors of node_exporter for Linux that are not in our own table, because it is about to remove them.
+/// Collectors of node_exporter for Linux that are not in our own table, because it has deprecated them.
 pub(super) const LEFT_OUT: [&str; 3] = ["ntp", "runit", "supervisord"];
 
-/// Why a flag that node_exporter has is not taken; `None` for one that it has not either.
+/// Why a flag of node_exporter is not supported; `None` for a flag that node_exporter does not have either.
 pub(super) fn refusal(flag: &str) -> Option<String> {
     let name = flag.trim_start_matches('-');
     if let Some(reason) = reason(name) {
-        return Some(format!("{flag} is not taken: {reason}"));
+        return Some(format!("{flag} is not supported: {reason}"));
     }
     let rest = name
         .strip_prefix("no-")
@@ -18,7 +18,7 @@ pub(super) fn refusal(flag: &str) -> Option<String> {
         .map_or((rest, None), |(name, option)| (name, Some(option)));
     if LEFT_OUT.contains(&collector) {
         return Some(format!(
-            "{flag}: node_exporter's collector {collector} is not implemented here (node_exporter is about to remove it): \
+            "{flag}: node_exporter's collector {collector} is not implemented here (node_exporter has deprecated it): \
              remove the flag"
         ));
     }
@@ -31,7 +31,7 @@ pub(super) fn refusal(flag: &str) -> Option<String> {
     })
 }
 
-/// Of single flags.
+/// The reasons for individual flags.
 fn reason(name: &str) -> Option<&'static str> {
     Some(match name {
         "help-man" => "there is no manual page, try --help",
@@ -39,13 +39,13 @@ fn reason(name: &str) -> Option<&'static str> {
             "there are no completions, try --help"
         }
         "collector.filesystem.mount-timeout" | "collector.filesystem.stat-workers" => {
-            "a mount that does not answer is left out by itself; remove the flag"
+            "mounts that do not respond are left out automatically; remove the flag"
         }
         "collector.systemd.private" => {
-            "systemd is asked over the message bus, which needs no root; remove the flag"
+            "systemd is queried over the message bus, which does not need root; remove the flag"
         }
         "collector.qdisc.fixtures" | "collector.wifi.fixtures" => {
-            "it serves node_exporter's own tests; remove the flag"
+            "it exists for node_exporter's own tests; remove the flag"
         }
         _ => return None,
     })

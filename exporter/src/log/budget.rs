@@ -1,17 +1,17 @@
-//! How many log lines may be written: an unauthenticated client must not fill a disk.
+//! Limits the rate of log lines, so that an unauthenticated client cannot fill a disk.
 
 use std::time::Instant;
 
 use tracing::{Level, Metadata};
 
-/// The lines that share an allowance, so that no flood of one kind silences the others.
+/// Lines that share an allowance, so that a flood of one kind does not suppress the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// From this program, at `INFO` and above: rare, and meant for whoever runs it.
+    /// Lines of this program at `INFO` and above; they are rare and meant for administrators.
     Report,
-    /// From this program, below `INFO`: many describe a single connection.
+    /// Lines of this program below `INFO`; many describe a single connection.
     Detail,
-    /// From a library.
+    /// Lines of libraries.
     Library,
 }
 
@@ -24,7 +24,7 @@ impl Kind {
         }
     }
 
-    /// The lines that may come at once, and those that may come per second after that.
+    /// The burst of lines, and the rate per second after that.
     fn allowance(self) -> (f64, f64) {
         match self {
             Self::Report => (100.0, 10.0),
@@ -34,7 +34,7 @@ impl Kind {
     }
 }
 
-/// What is left of the allowance of each kind of line.
+/// The remaining allowance of each kind of line.
 #[derive(Debug)]
 pub(super) struct Budget {
     report: Bucket,
@@ -49,7 +49,7 @@ struct Bucket {
 }
 
 impl Budget {
-    /// Every kind may begin with as many lines as may come at once.
+    /// Every kind starts with its full burst.
     pub(super) fn full(now: Instant) -> Self {
         let bucket = |kind: Kind| Bucket {
             lines: kind.allowance().0,
@@ -62,7 +62,7 @@ impl Budget {
         }
     }
 
-    /// Takes one line of the allowance; false when there is none left.
+    /// Takes one line from the allowance; false if it is used up.
     pub(super) fn admit(&mut self, metadata: &Metadata<'_>, now: Instant) -> bool {
         self.take(Kind::of(metadata.target(), *metadata.level()), now)
     }
@@ -108,12 +108,12 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_told_apart_by_origin_and_level() {
+    fn lines_are_distinguished_by_origin_and_level() {
         assert_eq!(Kind::of("secure_exporter::web", Level::ERROR), Kind::Report);
         assert_eq!(Kind::of("secure_exporter", Level::INFO), Kind::Report);
         assert_eq!(Kind::of("secure_exporter::web", Level::DEBUG), Kind::Detail);
         assert_eq!(Kind::of("rustls::msgs", Level::ERROR), Kind::Library);
-        // What came through the `log` crate.
+        // A record of the `log` crate.
         assert_eq!(Kind::of("log", Level::ERROR), Kind::Library);
     }
 }

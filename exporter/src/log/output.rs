@@ -1,18 +1,19 @@
-//! A file descriptor that log lines are written to, without ever waiting for its reader.
+//! A file descriptor for log lines that never blocks on its reader.
 
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Bytes of a line, the line break included. A pipe that is ready takes as many at once (`PIPE_BUF` of pipe(7)).
+/// Maximum bytes of a line, including the line break. A pipe that is ready accepts this many bytes at once (`PIPE_BUF` of
+/// pipe(7)).
 pub(super) const MAX_LINE_BYTES: usize = 4096;
 
-/// The end that lines go to. A pipe whose reader has stopped, a stopped terminal or a full socket loses lines instead of
-/// stopping the thread that logs.
+/// The destination of lines. A pipe whose reader has stopped, a stopped terminal or a full socket loses lines instead of
+/// blocking the thread that logs.
 #[derive(Debug)]
 pub(super) struct Output<F> {
     file: F,
-    /// The last line was written in part.
+    /// The last line was only written in part.
     torn: bool,
 }
 
@@ -21,7 +22,7 @@ impl<F: AsFd> Output<F> {
         Self { file, torn: false }
     }
 
-    /// Writes one line, which ends with its line break; false when it is lost.
+    /// Writes one line, which ends with a line break; false if it is lost.
     pub(super) fn write(&mut self, line: &[u8]) -> bool {
         if self.torn && !self.write_at_once(b"\n") {
             return false;
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_that_nobody_reads_loses_lines_and_takes_them_again_later() {
+    fn a_pipe_without_a_reader_loses_lines_and_accepts_them_again_later() {
         let (mut reader, writer) = pipe().unwrap();
         let mut output = Output::new(writer);
         let line = [b"x".repeat(MAX_LINE_BYTES - 1), b"\n".to_vec()].concat();

@@ -1,4 +1,4 @@
-//! Runs the collectors and reports on each of them.
+//! Runs the collectors and reports the result of each.
 
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
@@ -9,27 +9,27 @@ use crate::collect::{BuildContext, BuildError, Collector, Settings};
 use crate::collectors::TABLE;
 use crate::exposition::{Exposition, MetricKind, append_sorted};
 
-/// The enabled collectors, with the state and the buffers they keep between scrapes.
+/// The enabled collectors, with the state and buffers that they keep between scrapes.
 pub struct Registry {
     slots: Arc<[Slot]>,
     rounds: Rounds,
     round: u64,
     patience: Duration,
     reports: Vec<Report>,
-    /// What the scrape says of the collectors.
+    /// The metrics about the collectors.
     about_them: Exposition,
-    /// What other programs have left.
+    /// The metrics of other programs.
     foreign: Exposition,
-    /// Whether a series that two collectors gave was reported.
+    /// Whether a duplicate series of two collectors was reported.
     repetition_reported: bool,
 }
 
-/// What is known of a collector besides its metrics.
+/// What is known about a collector besides its metrics.
 struct Report {
     name: &'static str,
     duration: Duration,
     outcome: Outcome,
-    /// When the round began in which it hangs.
+    /// The start of the round in which it hangs.
     hangs_since: Option<Instant>,
 }
 
@@ -37,17 +37,17 @@ struct Report {
 enum Outcome {
     Untried,
     Good,
-    /// The host has nothing of the kind.
+    /// The host has nothing of this kind.
     Empty,
     Failed,
 }
 
 impl Registry {
-    /// Builds the enabled collectors, but those that [`Settings::left_out`] names.
+    /// Builds the enabled collectors, except those in [`Settings::left_out`].
     ///
     /// # Errors
     ///
-    /// An option of an enabled collector is wrong.
+    /// An option of an enabled collector is invalid.
     pub fn new(settings: &Settings) -> Result<Self, BuildError> {
         settings.check_host_network()?;
         let links = settings.links();
@@ -59,7 +59,7 @@ impl Registry {
         Ok(Self::of(collectors, settings.timeout))
     }
 
-    /// A registry of the given collectors. They are run and reported in order of name.
+    /// Creates a registry of the given collectors. They run and are reported in the order of their names.
     fn of(mut collectors: Vec<(&'static str, Box<dyn Collector>)>, patience: Duration) -> Self {
         collectors.sort_by_key(|(name, _)| *name);
         let report = |(name, _): &(&'static str, _)| Report {
@@ -85,17 +85,17 @@ impl Registry {
         }
     }
 
-    /// Runs every collector and appends all families to `out` in order of name. A collector that fails, panics or hangs
-    /// loses its own metrics and no other's. Blocks, though not much longer than [`Settings::timeout`]: not for an
+    /// Runs every collector and appends all families to `out`, ordered by name. A collector that fails, panics or hangs
+    /// only loses its own metrics. Blocks for about [`Settings::timeout`] at most, so it must not be called on an
     /// asynchronous worker.
     pub fn scrape(&mut self, out: &mut Vec<u8>) {
         let nothing = Exposition::default();
         self.scrape_within(&Selection::All, self.patience, &nothing, out);
     }
 
-    /// [`Registry::scrape`] of some of the collectors, the others not being mentioned, for somebody who waits no longer than
-    /// this for those that hang. The families of `more` are put among theirs: a file of another program's may have some
-    /// of the same names, and each family must be there once.
+    /// Like [`Registry::scrape`], but runs only the selected collectors and waits for this long for those that hang. The
+    /// families of `more` are merged with theirs, because a file of another program may have some of the same names, and
+    /// each family must occur once.
     pub fn scrape_within(
         &mut self,
         selection: &Selection,
@@ -121,7 +121,7 @@ impl Registry {
         self.write(&mut states, more, out);
     }
 
-    /// Writes what the collectors of this round have, the exporter's own before what other programs left.
+    /// Writes the metrics of this round, the exporter's own before those of other programs.
     fn write(
         &mut self,
         states: &mut [MutexGuard<'_, State>],
@@ -144,10 +144,10 @@ impl Registry {
         {
             tracing::warn!(
                 series,
-                "the host gives this series twice; only the first sample of such a series is shown"
+                "the host reports this series twice; only the first sample of a duplicate series is shown"
             );
         }
-        // They keep their memory for the next round.
+        // The collectors keep their memory for the next round.
         for (state, exposition) in states.iter_mut().zip(written) {
             state.exposition = exposition;
         }
@@ -163,18 +163,18 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Report {
-    /// Takes over what came of this round; there is no state while the collector hangs.
+    /// Takes over the result of this round; there is no state while the collector hangs.
     fn update(&mut self, state: Option<&State>, round: u64, begin: Instant) {
         let Some(state) = state else {
             let since = *self.hangs_since.get_or_insert(begin);
             self.duration = since.elapsed();
-            let message = "it hangs in reading the host, and is left out until it comes back";
+            let message = "it hangs while reading from the host, and is left out until it returns";
             return self.note(Outcome::Failed, message);
         };
         self.hangs_since = None;
         if state.round != round {
             self.duration = Duration::ZERO;
-            let message = "other collectors have used up the time of this scrape";
+            let message = "other collectors used up the time of this scrape";
             return self.note(Outcome::Failed, message);
         }
         self.duration = state.duration;
@@ -185,7 +185,7 @@ impl Report {
         }
     }
 
-    /// Logs a change of fortune once, not at every scrape.
+    /// Logs each change of the outcome once, rather than at every scrape.
     fn note(&mut self, outcome: Outcome, message: &str) {
         let (name, before) = (self.name, self.outcome);
         match outcome {

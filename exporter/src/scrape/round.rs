@@ -1,7 +1,7 @@
-//! A round of all collectors, on a thread that can be left behind.
+//! Runs all collectors in a round, on a thread that can be abandoned.
 //!
-//! A collector that hangs is left to its thread, and others go on behind it. It is run no more until its thread has come
-//! back from it, so no round ever costs a second thread for the same trouble.
+//! If a collector hangs, its thread is abandoned and another thread continues with the next collectors. The collector does
+//! not run again until its thread has returned, so that the same problem never takes a second thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
@@ -12,25 +12,25 @@ use crate::collect::{CollectError, Collector};
 use crate::exposition::Exposition;
 use crate::sources::{Crew, Deadline};
 
-/// When a collector takes longer than this, another thread goes on with those behind it.
+/// If a collector takes longer than this, another thread continues with those after it.
 const STEP: Duration = Duration::from_millis(200);
 
-/// A collector, with what it wrote in the last round that it ended.
+/// A collector, and what it wrote in the last round that it completed.
 pub(super) struct Slot {
     pub name: &'static str,
     state: Mutex<State>,
 }
 
-/// What the thread that runs a collector holds meanwhile.
+/// What the thread holds while it runs a collector.
 pub(super) struct State {
     collector: Box<dyn Collector>,
     /// The families that it wrote.
     pub exposition: Exposition,
-    /// The round in which it did.
+    /// The round in which they were written.
     pub round: u64,
-    /// How long that took.
+    /// The duration of the run.
     pub duration: Duration,
-    /// How it ended.
+    /// The result of the run.
     pub ending: Ending,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct State {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Good,
-    /// The host has nothing of the kind.
+    /// The host has nothing of this kind.
     Empty(String),
     Failed(String),
 }
@@ -58,11 +58,11 @@ impl Slot {
         }
     }
 
-    /// `None` while a thread is in the collector.
+    /// `None` while a thread runs the collector.
     pub(super) fn state(&self) -> Option<MutexGuard<'_, State>> {
         match self.state.try_lock() {
             Ok(state) => Some(state),
-            // A collector's panic is caught; whatever else was left half done is overwritten by the next run.
+            // A collector's panic is caught; incomplete state is overwritten by the next run.
             Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
@@ -70,15 +70,15 @@ impl Slot {
 }
 
 impl State {
-    /// Writes what its collector has of other programs.
+    /// Writes the metrics of other programs.
     pub(super) fn add_foreign(&mut self, own: &[&Exposition], out: &mut Exposition) {
         let collector = &mut self.collector;
         let add = AssertUnwindSafe(|| collector.add_foreign(own, out));
         if catch_unwind(add).is_err() {
-            // It may have left half a line behind.
+            // The collector may have written half a line.
             out.clear();
             tracing::error!(
-                "a collector panicked while it added what other programs left; this is a defect, please report it"
+                "a collector panicked while it added the metrics of other programs; this is a bug, please report it"
             );
         }
     }
@@ -93,9 +93,9 @@ impl State {
             Ok(Err(error @ CollectError::NoData(_))) => Ending::Empty(error.to_string()),
             Ok(Err(error)) => Ending::Failed(error.to_string()),
             Err(_) => {
-                // It may have left half a line behind.
+                // The collector may have written half a line.
                 self.exposition.clear();
-                Ending::Failed("it panicked; this is a defect, please report it".to_owned())
+                Ending::Failed("it panicked; this is a bug, please report it".to_owned())
             }
         };
         self.duration = begin.elapsed();
@@ -103,7 +103,7 @@ impl State {
     }
 }
 
-/// Runs rounds, and never waits much longer than it is told to.
+/// Runs rounds and never waits much longer than the given time.
 #[derive(Debug)]
 pub(super) struct Rounds {
     crew: Crew<Turn, ()>,
@@ -112,14 +112,14 @@ pub(super) struct Rounds {
 /// A collector's turn in a round.
 #[derive(Debug)]
 struct Turn {
-    /// Its place among all.
+    /// Its position among all collectors.
     slot: usize,
     round: u64,
     deadline: Deadline,
 }
 
 impl Rounds {
-    /// Rounds of these collectors.
+    /// Creates the rounds of these collectors.
     pub(super) fn new(slots: Arc<[Slot]>) -> Self {
         let run = move |turn: &Turn| {
             if let Some(mut state) = slots.get(turn.slot).and_then(Slot::state) {
@@ -131,8 +131,8 @@ impl Rounds {
         }
     }
 
-    /// Runs every selected collector that is free, in order, for `patience` and little more. Afterwards each of their slots
-    /// says what came of it: one without this round's number has hung or was not reached.
+    /// Runs every selected collector that is free, in order, for about as long as `patience`. Afterwards the slots contain
+    /// the results; a collector whose slot does not have this round's number has hung or was not reached.
     pub(super) fn run(
         &mut self,
         slots: &[Slot],
@@ -148,7 +148,7 @@ impl Rounds {
             round,
             deadline,
         });
-        // A collector that waits until the deadline needs a moment more.
+        // A collector that waits until the deadline needs a moment longer.
         let end = Deadline::after(patience + patience / 7);
         self.crew.run(turns.collect(), STEP.min(patience / 4), end);
     }

@@ -1,7 +1,7 @@
-//! One thread owns the collectors and answers scrapes, in turn.
+//! The thread that owns the collectors and answers scrapes one after another.
 //!
-//! Requests for the same collectors that wait while a scrape runs share the next one of theirs: all of its values are
-//! read after each of them arrived.
+//! Requests for the same collectors that wait while a scrape runs share the next scrape: all of its values are read after
+//! each of these requests arrived.
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use super::selection::Selection;
 use crate::exposition::encoding::{Encoding, Packer};
 
-/// Writes the text of one scrape of these collectors, and waits so long for those that hang.
+/// Writes the text of one scrape of these collectors, and waits for this long for those that hang.
 pub(crate) type Source = Box<dyn FnMut(&Selection, Duration, &mut Vec<u8>) + Send>;
 
-/// The way to the scrape thread.
+/// A handle of the scrape thread.
 #[derive(Debug, Clone)]
 pub(crate) struct Scraper {
     asks: Sender<Ask>,
@@ -34,7 +34,7 @@ impl Scraper {
     /// Starts the thread, which ends with the last `Scraper`.
     ///
     /// # Errors
-    /// The system gives no thread.
+    /// The system cannot start a thread.
     pub(crate) fn start(source: Source) -> io::Result<Self> {
         let (asks, received) = channel();
         std::thread::Builder::new()
@@ -43,8 +43,8 @@ impl Scraper {
         Ok(Self { asks })
     }
 
-    /// The text of a scrape that begins after this call and waits no longer than `patience` for collectors that hang;
-    /// `None` when the thread has died.
+    /// Returns the text of a scrape that begins after this call and waits for at most `patience` for collectors that hang;
+    /// `None` if the thread has panicked.
     pub(crate) async fn scrape(
         &self,
         selection: Selection,
@@ -75,7 +75,7 @@ fn serve(received: &Receiver<Ask>, mut source: Source) {
         }
         waiting.extend(received.try_iter());
         waiting.retain(|ask| !ask.reply.is_closed());
-        // Whoever has waited longest says what is scraped next.
+        // The request that has waited longest decides what is scraped next.
         let Some(selection) = waiting.first().map(|ask| ask.selection.clone()) else {
             continue;
         };
@@ -96,12 +96,12 @@ fn reply(mut asks: Vec<Ask>, text: &[u8], packer: &mut Packer) {
         if asks.peek().is_none() {
             continue;
         }
-        // Without an answer the request fails, which a packer's failure deserves.
+        // Without a response the request fails, which is right if compression failed.
         let Some(body) = packer.pack(encoding, text).map(Bytes::copy_from_slice) else {
             continue;
         };
         for ask in asks {
-            // Whoever has gone meanwhile needs no answer.
+            // A client that has disconnected needs no response.
             let _ = ask.reply.send(body.clone());
         }
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_shares_the_next_scrape_and_never_the_running_one() {
+    fn waiting_requests_share_the_next_scrape_and_never_the_running_one() {
         let (scraper, entered, go_on) = gated();
         let first = ask(&scraper, Selection::All, Encoding::Identity);
         entered.recv().unwrap();

@@ -1,20 +1,20 @@
-//! Which of the running collectors one scrape asks for: `collect[]` and `exclude[]`.
+//! Selects the collectors of one scrape by `collect[]` and `exclude[]`.
 
 use std::collections::BTreeSet;
 
-/// Collectors of one scrape.
+/// The collectors of one scrape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// All that run.
+    /// All running collectors.
     All,
-    /// These alone; they may be none.
+    /// Only these; the list may be empty.
     Only(BTreeSet<&'static str>),
 }
 
-/// Why a request's filters select nothing. The sentences are node_exporter's.
+/// Why the filters of a request are invalid. The messages are node_exporter's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
-    /// It cannot be both.
+    /// Both filters were given.
     #[error("Combined collect and exclude queries are not allowed.")]
     Combined,
     /// There is no such collector.
@@ -22,7 +22,7 @@ pub enum SelectionError {
         "Couldn't create filtered metrics handler: couldn't create collector: missing collector: {0}"
     )]
     Missing(String),
-    /// It does not run.
+    /// The collector is not enabled.
     #[error(
         "Couldn't create filtered metrics handler: couldn't create collector: disabled collector: {0}"
     )]
@@ -30,11 +30,11 @@ pub enum SelectionError {
 }
 
 impl Selection {
-    /// What a query asks for, given the collectors that run.
+    /// Parses a query, given the running collectors.
     ///
     /// # Errors
-    /// `collect[]` names a collector that does not run, or stands beside `exclude[]`. An unknown name in `exclude[]`
-    /// is excluded already.
+    /// `collect[]` names a collector that does not run, or is combined with `exclude[]`. Unknown names in `exclude[]` are
+    /// ignored.
     pub fn from_query(
         query: &str,
         running: &BTreeSet<&'static str>,
@@ -67,7 +67,7 @@ impl Selection {
         })
     }
 
-    /// Whether it takes in a collector that runs.
+    /// Whether it includes a running collector.
     #[must_use]
     pub fn includes(&self, name: &str) -> bool {
         match self {

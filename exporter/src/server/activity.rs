@@ -1,4 +1,4 @@
-//! What a connection is doing, for the deadlines that it has and for the choice of connections that make room.
+//! The state of a connection, which determines its deadlines and whether it can be closed to make room for another.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::limits::{HEAD, IDLE_ADMITTED, IDLE_REFUSED, LEAVE, SCRAPE};
 
-/// What one connection is doing.
+/// The state of one connection.
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
@@ -20,24 +20,25 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct State {
-    /// Requests that have no answer yet.
+    /// Requests that have not been answered yet.
     requests: usize,
-    /// Those of them that were let in.
+    /// Those of them that were accepted.
     admitted: usize,
-    /// Since when a head is being received.
+    /// The time since which a request header is being received.
     head_since: Option<Instant>,
-    /// The bytes received last are no whole head.
+    /// The bytes received last are not a complete header.
     has_begun_a_head: bool,
     idle_since: Instant,
-    /// Since when the client is asked to close the connection.
+    /// The time since which the client is asked to close the connection.
     leaving_since: Option<Instant>,
-    /// The last request that was judged was let in.
+    /// Whether the last request was accepted.
     is_admitted: bool,
-    /// It was let in for its credentials, and the configuration is still the one that they were judged by.
+    /// Whether it was accepted because of its credentials, and the configuration that they were checked with is still in
+    /// use.
     is_authenticated: bool,
 }
 
-/// How readily a connection makes room for another, the readiest first.
+/// How readily a connection is closed to make room for another, the readiest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Eviction {
     /// No credentials were accepted, and no request is being answered.
@@ -47,7 +48,7 @@ pub(super) enum Eviction {
 }
 
 impl Activity {
-    /// Of a connection that begins now.
+    /// Creates the state of a new connection.
     pub(super) fn new() -> Arc<Self> {
         let state = State {
             requests: 0,
@@ -65,7 +66,7 @@ impl Activity {
         })
     }
 
-    /// A request's head is complete; it lasts until the guard is dropped.
+    /// Records that a request's header is complete. The request lasts until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>, has_body: bool) -> Busy {
         self.with(|state| {
             state.requests += 1;
@@ -77,8 +78,8 @@ impl Activity {
         }
     }
 
-    /// A request is let in and answered until the guard is dropped: for the client's credentials, or because none are asked
-    /// for.
+    /// Records that a request is accepted and answered until the guard is dropped, because of the client's credentials or
+    /// because none are required.
     pub(super) fn admit(self: &Arc<Self>, is_authenticated: bool) -> Admitted {
         self.with(|state| {
             state.admitted += 1;
@@ -88,7 +89,7 @@ impl Activity {
         Admitted(self.clone())
     }
 
-    /// A request is refused: what an earlier one was granted ends.
+    /// Records that a request is refused, which ends what an earlier one was granted.
     pub(super) fn refuse(&self) {
         self.with(|state| {
             state.is_admitted = false;
@@ -96,12 +97,12 @@ impl Activity {
         });
     }
 
-    /// The configuration that judged the credentials is no longer the one that is served.
+    /// Records that the configuration with which the credentials were checked is no longer in use.
     pub(super) fn outlive_configuration(&self) {
         self.with(|state| state.is_authenticated = false);
     }
 
-    /// The client is asked to close the connection.
+    /// Records that the client is asked to close the connection.
     pub(super) fn leave(&self) {
         let now = Instant::now();
         self.with(|state| {
@@ -109,7 +110,7 @@ impl Activity {
         });
     }
 
-    /// How readily it makes room, and since when it could have; `None` while a request is being answered.
+    /// Returns how readily it can be closed, and since when; `None` while a request is being answered.
     pub(super) fn eviction(&self) -> Option<(Eviction, Instant)> {
         self.with(|state| {
             let eviction = match state {
@@ -125,18 +126,18 @@ impl Activity {
         })
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     pub(super) fn evict(&self) {
         self.eviction.notify_one();
     }
 
-    /// Comes when the connection has to end for another one.
+    /// Completes when the connection must be closed to make room for another.
     pub(super) async fn evicted(&self) {
         self.eviction.notified().await;
     }
 
-    /// Ends when the client has taken too long. To be polled whenever the connection has been: then deadlines hold that
-    /// came with what the client has just sent.
+    /// Completes when the client has taken too long. Must be polled after the connection, so that it sees the deadlines of
+    /// what the client has just sent.
     pub(super) async fn expired(&self) {
         let mut timer = pin!(tokio::time::sleep(HEAD));
         poll_fn(|cx| {
@@ -146,7 +147,7 @@ impl Activity {
                 if deadline.is_some_and(|deadline| deadline <= now) {
                     return Poll::Ready(());
                 }
-                // A timer that rings too early is cheaper than one that is set for every request.
+                // A timer that fires too early is cheaper than setting one for every request.
                 let due = deadline.unwrap_or(now + IDLE_ADMITTED);
                 if timer.is_elapsed() || due < timer.deadline() {
                     timer.as_mut().reset(due);
@@ -157,7 +158,7 @@ impl Activity {
         .await;
     }
 
-    /// Bytes have come in that are, or are not, the end of a head.
+    /// Records received bytes, which may complete a header.
     fn received(&self, end_a_head: bool) {
         self.with(|state| {
             state.has_begun_a_head = !end_a_head;
@@ -173,7 +174,7 @@ impl Activity {
 }
 
 impl State {
-    /// When the connection ends unless something happens; `None` while that is up to us.
+    /// Returns when the connection will be closed unless something happens; `None` while the server is at work.
     fn deadline(&self) -> Option<Instant> {
         let idle = if self.is_admitted {
             IDLE_ADMITTED
@@ -196,7 +197,7 @@ impl State {
     }
 }
 
-/// A request that has no answer yet.
+/// A request that has not been answered yet.
 #[derive(Debug)]
 pub(super) struct Busy {
     activity: Arc<Activity>,
@@ -208,7 +209,7 @@ impl Drop for Busy {
         self.activity.with(|state| {
             state.requests -= 1;
             state.idle_since = Instant::now();
-            // What came behind the request, unless it was its body, is the beginning of the next.
+            // Bytes that follow a request and do not belong to its body are the beginning of the next one.
             if state.requests == 0 && state.has_begun_a_head && !self.has_body {
                 state.head_since = Some(state.idle_since);
             }
@@ -216,7 +217,7 @@ impl Drop for Busy {
     }
 }
 
-/// A request that is let in and being answered.
+/// A request that was accepted and is being answered.
 #[derive(Debug)]
 pub(super) struct Admitted(Arc<Activity>);
 
@@ -244,11 +245,11 @@ impl Tail {
     }
 }
 
-/// A stream that tells [`Activity`] when a head begins.
+/// A stream that reports to [`Activity`] when a header begins.
 pub(super) struct Watched<S> {
     stream: S,
     activity: Arc<Activity>,
-    /// `None` for HTTP/2, which sends frames between requests: bytes do not mean that a head has begun.
+    /// `None` for HTTP/2, where frames between requests do not mean that a header has begun.
     tail: Option<Tail>,
 }
 
@@ -323,7 +324,7 @@ mod tests {
 
     use super::*;
 
-    /// How long it may last from when it was last idle.
+    /// Returns how long it may last after it was last idle.
     fn time_left(activity: &Activity) -> Option<Duration> {
         activity.with(|state| Some(state.deadline()? - state.idle_since))
     }
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_asked_to_leave_has_time_for_the_answer_alone() {
+    fn a_client_that_is_asked_to_disconnect_only_has_time_for_the_response() {
         let activity = Activity::new();
         drop(activity.admit(true));
         let busy = activity.begin(false);
@@ -381,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_by_whom_nothing_is_known_of_and_by_nobody_who_is_answered() {
+    fn unauthenticated_connections_are_closed_first_and_answered_ones_never() {
         let activity = Activity::new();
         let eviction = || activity.eviction().map(|(eviction, _)| eviction);
         assert_eq!(eviction(), Some(Eviction::Unauthenticated));
@@ -411,7 +412,7 @@ mod tests {
         assert!(at_once.await.is_err());
         let soon = Instant::now() + Duration::from_millis(100);
         activity.with(|state| state.head_since = Some(soon - HEAD));
-        // Before the timer would ring that was set first.
+        // Before the timer that was set first would fire.
         let rings = tokio::time::timeout(HEAD / 2, expired);
         rings.await.unwrap();
         assert!(Instant::now() >= soon);

@@ -1,12 +1,12 @@
 //! Basic authentication that wrong passwords can neither slow down nor learn from.
 //!
-//! - A password that was right once is recognised by a keyed hash, without bcrypt; wrong ones are never remembered, so
-//!   that they cannot push the right ones out.
-//! - bcrypt runs one at a time ([`hashing`](super::hashing)) behind a queue in which networks take turns; what it has no
-//!   room for is answered with 429.
-//! - Every failure costs the same, whether the user exists or not and whatever the cost of its hashes. Before bcrypt, what
-//!   is done does not depend on the user either, so that the time to a 429 tells nothing.
-//! - A password that had to wait is judged by the users of the time when it is checked.
+//! - A password that was correct once is recognized by a keyed hash, without bcrypt. Wrong passwords are never cached, so
+//!   they cannot evict correct ones.
+//! - Only one bcrypt check runs at a time ([`hashing`](super::hashing)), after a queue in which networks take turns. Requests
+//!   for which the queue has no room are answered with 429.
+//! - Every failure costs the same, whether the user exists or not and whatever the cost of its hashes. The work before bcrypt
+//!   does not depend on the user either, so that the time until a 429 reveals nothing.
+//! - A password that had to wait is checked with the users of the configuration in use at that time.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -25,18 +25,18 @@ use super::prefix::Prefix;
 use crate::clock::unix_now;
 use crate::credentials::last_use::CredentialUse;
 
-/// Only successes are kept, so there is about one for each hash; more than this means rotations long past.
+/// Only successes are kept, so there is about one entry per hash; more entries come from rotations long ago.
 const MAX_REMEMBERED: usize = 1024;
-/// Salt and digest of a hash nobody has the password of.
+/// Salt and digest of a hash whose password nobody knows.
 const DECOY_TAIL: &str = "MXjBwpmKxIYjyCOS7Gq6U.DbStd7Nn5jKEnGYfkDbXTBe2uCJTK8i";
 
-/// The users of one configuration, and what a failed check must cost.
+/// The users of one configuration, and the cost of a failed check.
 #[derive(Clone)]
 pub(crate) struct Users {
     by_name: BTreeMap<String, Vec<Credential>>,
-    /// bcrypt rounds of a failed check: those of the user whose hashes take the most.
+    /// The bcrypt rounds of a failed check: those of the user whose hashes take the most.
     rounds: u64,
-    /// By cost.
+    /// Ordered by cost.
     decoys: Vec<String>,
 }
 
@@ -47,18 +47,18 @@ struct Credential {
     usage: Arc<CredentialUse>,
 }
 
-/// What a request's credentials are worth.
+/// The result of checking a request's credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Accepted,
-    /// There were none.
+    /// The request had none.
     Missing,
     Refused,
-    /// Too many others are being checked.
+    /// Too many other passwords are being checked.
     Busy,
 }
 
-/// Checks credentials. One for the process: it outlives configurations.
+/// Checks credentials. There is one instance per process, which outlives configurations.
 pub(crate) struct Authenticator {
     key: Zeroizing<[u8; 32]>,
     remembered: Arc<Remembered>,
@@ -66,7 +66,7 @@ pub(crate) struct Authenticator {
 }
 
 impl Users {
-    /// `None` without users: nobody is asked.
+    /// `None` without users: no password is required.
     pub(crate) fn new(users: &BTreeMap<String, UserHashes>) -> Option<Self> {
         let rounds = users.values().map(UserHashes::rounds).max()?;
         let decoys = (0..=rounds.ilog2())
@@ -91,7 +91,7 @@ impl Users {
         })
     }
 
-    /// Goes on with what is known of the hashes that `before` accepted too; the others are forgotten.
+    /// Keeps what is known about the hashes that `before` also accepted; the others are forgotten.
     pub(crate) fn continue_uses(&mut self, before: &Self) {
         let known = before.uses();
         for credential in self.by_name.values_mut().flatten() {
@@ -101,7 +101,7 @@ impl Users {
         }
     }
 
-    /// The use of every accepted hash, by its id.
+    /// Returns the use of every accepted hash, by its ID.
     pub(crate) fn uses(&self) -> BTreeMap<String, Arc<CredentialUse>> {
         self.by_name
             .values()
@@ -117,15 +117,15 @@ impl Users {
             .unwrap_or_default()
     }
 
-    /// Costs of the bcrypt runs that bring a failure up to the rounds that every failure takes. Each step of cost doubles
-    /// them, so these are the digits of what is missing.
+    /// Returns the costs of the additional bcrypt runs with which a failure takes the same number of rounds as every other
+    /// failure. Each step of the cost doubles the rounds, so these are the binary digits of the difference.
     fn padding(&self, credentials: &[Credential]) -> impl Iterator<Item = u32> + use<> {
         let own = credentials.iter().map(|one| 1_u64 << one.hash.cost());
         let missing = self.rounds.saturating_sub(own.sum());
         (0..u64::BITS).filter(move |cost| missing >> cost & 1 == 1)
     }
 
-    /// The credential that was shown. Blocks for a long time.
+    /// Returns the credential that matches. Blocks for a long time.
     fn verify(&self, shown: &Shown) -> Option<&Credential> {
         let credentials = self.credentials(&shown.user);
         let matches = |credential: &&Credential| {
@@ -151,11 +151,14 @@ impl std::fmt::Debug for Users {
 
 impl Authenticator {
     /// # Errors
-    /// The system has no randomness.
+    /// The system has no random numbers.
     pub(crate) fn new() -> io::Result<Self> {
         let mut key = Zeroizing::new([0; 32]);
-        getrandom::fill(key.as_mut_slice())
-            .map_err(|error| io::Error::other(format!("no randomness from the system: {error}")))?;
+        getrandom::fill(key.as_mut_slice()).map_err(|error| {
+            io::Error::other(format!(
+                "cannot get random numbers from the operating system: {error}"
+            ))
+        })?;
         Ok(Self {
             key,
             remembered: Arc::default(),
@@ -163,8 +166,8 @@ impl Authenticator {
         })
     }
 
-    /// Judges the `Authorization` header of a request from `prefix` by the users that `newest` returns at the time; `None`
-    /// means that nobody is asked for a password.
+    /// Checks the `Authorization` header of a request from `prefix` with the users that `newest` returns at that time;
+    /// `None` means that no password is required.
     pub(super) async fn check(
         &self,
         newest: impl Fn() -> Option<Arc<Users>> + Send + 'static,
@@ -186,12 +189,12 @@ impl Authenticator {
         let judged = self
             .hashing
             .run(prefix, move || judge(&newest, &shown, &tag, &remembered));
-        // Where there is no verdict, nobody has judged it.
+        // Without a result, the password was not checked.
         judged.await.unwrap_or(Verdict::Busy)
     }
 }
 
-/// Judges a password by bcrypt. Blocks for a long time.
+/// Checks a password with bcrypt. Blocks for a long time.
 fn judge(
     newest: &impl Fn() -> Option<Arc<Users>>,
     shown: &Shown,
@@ -202,7 +205,7 @@ fn judge(
         let Some(users) = newest() else {
             return Verdict::Accepted;
         };
-        // Whoever waited may have been waiting for the same password.
+        // Another request with the same password may have been checked in the meantime.
         if remembered.admits(&users, tag, &shown.user) {
             return Verdict::Accepted;
         }
@@ -210,7 +213,7 @@ fn judge(
         if let Some(credential) = found {
             remembered.insert(*tag, credential.hash.clone());
         }
-        // Users who came meanwhile are asked as well.
+        // Users that were added in the meantime are checked as well.
         if newest().is_some_and(|now| Arc::ptr_eq(&now, &users)) {
             return match found {
                 Some(credential) => {
@@ -223,7 +226,7 @@ fn judge(
     }
 }
 
-/// What a request shows of itself.
+/// The credentials of a request.
 struct Shown {
     user: String,
     password: Zeroizing<Vec<u8>>,
@@ -247,7 +250,7 @@ impl Shown {
 
 type Tag = [u8; 32];
 
-/// A keyed hash of user and password. User names cannot contain a colon, so no two pairs share an input.
+/// A keyed hash of user and password. User names cannot contain a colon, so no two pairs have the same input.
 fn tag(key: &[u8; 32], shown: &Shown) -> Tag {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return [0; 32];
@@ -258,13 +261,13 @@ fn tag(key: &[u8; 32], shown: &Shown) -> Tag {
     mac.finalize().into_bytes().into()
 }
 
-/// The users and passwords that were right, with the hash that said so.
+/// The pairs of user and password that were correct, with the hash that matched.
 #[derive(Default)]
 struct Remembered(Mutex<HashMap<Tag, BcryptHash>>);
 
 impl Remembered {
-    /// Whether the password was right once, by a hash that the user still has; counts its use. Who does not know a right
-    /// password cannot tell from the time whether there is such a user: their names are not looked up before.
+    /// Whether the password was correct before, with a hash that the user still has; counts its use. Without a correct
+    /// password the response time does not reveal whether the user exists, because user names are not looked up first.
     fn admits(&self, users: &Users, tag: &Tag, user: &str) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let credential = known.get(tag).and_then(|hash| {
@@ -356,7 +359,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_hash_of_a_user_opens_and_nothing_else_does() {
+    async fn only_the_hashes_of_a_user_accept_a_password() {
         let (authenticator, users) = (Authenticator::new().unwrap(), users());
         let cases = [
             (Some(basic("alice:old")), Verdict::Accepted),
@@ -492,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn users_who_come_during_a_check_judge_again() {
+    fn users_added_during_a_check_are_checked_as_well() {
         let with = |password| {
             let users = BTreeMap::from([("bob".to_owned(), hash(password, 4).into())]);
             Arc::new(Users::new(&users).unwrap())

@@ -1,4 +1,4 @@
-//! Whom a connection belongs to, and how it stands under a configuration that may have come later.
+//! The client of a connection, and how a configuration judges it that may be newer than the connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use crate::credentials::client_certificate::{ClientPolicy, Standing};
 use crate::credentials::last_use::{CertificateUse, ClientCertificates};
 use crate::credentials::snapshot::Snapshot;
 
-/// What is known of the connection that a request came by.
+/// What is known about the connection of a request.
 pub(super) struct Client {
     pub(super) address: IpAddr,
     pub(super) presented: Presented,
-    /// The snapshot that the connection began with.
+    /// The snapshot with which the connection was opened.
     pub(super) began_with: Arc<Snapshot>,
     pub(super) activity: Arc<Activity>,
 }
 
-/// The certificates that a client presented, and how it stood with them when its connection began.
+/// The certificates that a client presented, and how they were judged when its connection was opened.
 pub(super) struct Presented {
     chain: Option<Vec<CertificateDer<'static>>>,
     standing: Standing,
-    /// The end of the first of the certificates that were verified, in seconds since 1970. From then on they are verified
-    /// again for every request.
+    /// The first expiry among the verified certificates, in seconds since the epoch. After it they are verified again for
+    /// every request.
     expires: Option<i64>,
-    /// Of the verified leaf.
+    /// The use of the verified client certificate.
     pub(super) usage: Option<Arc<CertificateUse>>,
 }
 
-/// The client stood well when it connected, and does not any more: the configuration has changed, or its certificate has
-/// expired. Its connection ends without an answer: a client that dials again is judged by the present configuration and
-/// certificate, and a refusal would be one of somebody who may be welcome.
+/// The client was accepted when it connected and no longer is, because the configuration has changed or its certificate has
+/// expired. The connection is closed without a response, because a refusal could be wrong: a client that connects again is
+/// judged by its present certificate and the present configuration.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection began with a configuration or a certificate that does not hold any more")]
+#[error("the connection was opened with a configuration or certificate that is no longer valid")]
 pub(super) struct Outdated;
 
 impl Client {
-    /// How the client stands now under `snapshot`, which may have come after the connection.
+    /// Judges the client by `snapshot`, which may be newer than the connection.
     pub(super) fn standing(&self, snapshot: &Arc<Snapshot>) -> Result<Standing, Outdated> {
         let has_expired = self.presented.expires.is_some_and(|end| end < unix_now());
         if Arc::ptr_eq(&self.began_with, snapshot) && !has_expired {
@@ -59,7 +59,7 @@ impl Client {
 }
 
 impl Presented {
-    /// Of a connection without TLS.
+    /// For a connection without TLS.
     pub(super) fn nothing() -> Self {
         Self {
             chain: None,
@@ -69,14 +69,14 @@ impl Presented {
         }
     }
 
-    /// What a handshake that has just ended brought.
+    /// Returns the certificates of a handshake that has just ended.
     pub(super) fn in_session(
         session: &ServerConnection,
         policy: &ClientPolicy,
         known: &ClientCertificates,
     ) -> Self {
         let chain = session.peer_certificates();
-        // A resumed session brings the certificates of the one it resumes, which may have expired meanwhile.
+        // A resumed session has the certificates of the original session, which may have expired in the meantime.
         let standing = match session.handshake_kind() {
             Some(HandshakeKind::Resumed) => policy.verify_and_judge(chain, UnixTime::now()),
             _ => policy.judge(chain),
@@ -91,7 +91,7 @@ impl Presented {
     }
 }
 
-/// In seconds since 1970; `None` where the certificate cannot be read.
+/// In seconds since the epoch; `None` if the certificate cannot be read.
 fn end(der: &[u8]) -> Option<i64> {
     Some(Certificate::parse(der).ok()?.not_after())
 }

@@ -1,9 +1,9 @@
-//! The connections that are open: so many at a time, and nobody keeps a newcomer out.
+//! The open connections: their number is limited, and no client can keep new ones out.
 //!
-//! Anybody can open connections and say nothing, or, where there are no users, ask for something and then say nothing. When
-//! all places are taken, the next connection gets the place of one whose client has not shown credentials; without any such,
-//! that of an authenticated one between two requests. It is the longest idle one of the network that holds the most. So a
-//! scraper gets in at once, and loses its place only to more connections from its own network.
+//! Any client can open connections and leave them idle. When the limit is reached, a new connection replaces one of a client
+//! that has not shown credentials, or else one of an authenticated client that is between two requests. The connection that is
+//! closed is the longest idle one of the network that holds the most. A scraper therefore connects at once, and only loses its
+//! connection to more connections from its own network.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::activity::Activity;
 use super::prefix::Prefix;
 
-/// How often a newcomer looks again for a connection that could make room, where all were being answered.
+/// How often a new connection looks again for one that can be closed, if requests were being answered on all of them.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// All open connections. Clones share them.
@@ -29,11 +29,11 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Open {
     next: u64,
-    /// In the order in which they came.
+    /// In the order in which they were opened.
     by_number: BTreeMap<u64, (Prefix, Arc<Activity>)>,
 }
 
-/// A connection's place, given back when dropped.
+/// A connection's place, which is released when this is dropped.
 pub(super) struct Place {
     number: u64,
     open: Arc<Mutex<Open>>,
@@ -49,8 +49,8 @@ impl Connections {
         }
     }
 
-    /// A place for a connection that has been accepted, as soon as there is one. `None` would be the end of all places,
-    /// which nobody declares.
+    /// Waits for a place for an accepted connection. `None` would mean that there are no more places at all, which never
+    /// happens.
     pub(super) async fn place(&self, address: IpAddr, activity: Arc<Activity>) -> Option<Place> {
         let permit = loop {
             if let Ok(permit) = self.places.clone().try_acquire_owned() {
@@ -79,7 +79,7 @@ impl Connections {
         tokio::time::timeout(deadline, all).await.is_ok()
     }
 
-    /// Ends one connection for a newcomer, unless all are being answered.
+    /// Closes one connection for a new one, unless all are being answered.
     pub(super) fn make_room(&self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, activity)) = open
@@ -92,7 +92,7 @@ impl Connections {
 }
 
 impl Open {
-    /// Which one has to go.
+    /// Selects the connection to close.
     fn dispensable(&self) -> Option<u64> {
         let candidates: Vec<_> = self
             .by_number
@@ -148,12 +148,12 @@ mod tests {
         }
         drop(activities[0].admit(true));
         let answered = activities[2].admit(false);
-        // Two that may go are left of each network; the first of all is number 1.
+        // Two closable connections are left of each network; the first of all is number 1.
         let found = || connections.open.lock().unwrap().dispensable();
         assert_eq!(found(), Some(1));
         drop(answered);
         assert_eq!(found(), Some(2));
-        // With credentials, or without being asked for any, it has been idle for the shortest time.
+        // It is authenticated, or no authentication is required, but it has been idle for the shortest time.
         drop(activities[2].begin(false));
         assert_eq!(found(), Some(3));
         for activity in &activities {
@@ -179,36 +179,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_newcomer_gets_the_place_of_the_first_that_has_its_answer() {
+    async fn a_new_connection_replaces_the_first_one_whose_request_is_answered() {
         let connections = Connections::new(1);
         let activity = Activity::new();
         let place = connections.place(peer(1), activity.clone()).await;
         let answered = activity.admit(false);
-        let newcomer = tokio::spawn({
+        let new_connection = tokio::spawn({
             let connections = connections.clone();
             async move { connections.place(peer(2), Activity::new()).await }
         });
         tokio::time::sleep(2 * LOOK_AGAIN).await;
-        assert!(!newcomer.is_finished());
+        assert!(!new_connection.is_finished());
         drop(answered);
         activity.evicted().await;
         drop(place);
-        assert!(newcomer.await.unwrap().is_some());
+        assert!(new_connection.await.unwrap().is_some());
     }
 
     #[tokio::test]
-    async fn a_newcomer_waits_for_the_place_of_who_is_evicted() {
+    async fn a_new_connection_waits_for_the_end_of_the_one_it_replaces() {
         let connections = Connections::new(1);
-        let stranger = Activity::new();
-        let place = connections.place(peer(1), stranger.clone()).await;
-        let newcomer = tokio::spawn({
+        let idle = Activity::new();
+        let place = connections.place(peer(1), idle.clone()).await;
+        let new_connection = tokio::spawn({
             let connections = connections.clone();
             async move { connections.place(peer(2), Activity::new()).await }
         });
-        stranger.evicted().await;
-        assert!(!newcomer.is_finished());
+        idle.evicted().await;
+        assert!(!new_connection.is_finished());
         drop(place);
-        let place = newcomer.await.unwrap();
+        let place = new_connection.await.unwrap();
         assert!(place.is_some());
         assert!(!connections.ended(Duration::from_millis(10)).await);
         drop(place);

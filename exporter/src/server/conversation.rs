@@ -1,4 +1,4 @@
-//! One connection from its first byte to its last, without a socket: what fuzzing and tests talk to.
+//! One connection from its first to its last byte, without a socket, for fuzzing and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -26,18 +26,18 @@ use crate::credentials::reload::Store;
 use crate::credentials::snapshot::Snapshot;
 use crate::scrape::scraper::Scraper;
 
-/// What nobody may see without [`AUTHORIZATION`].
+/// The text that requires [`AUTHORIZATION`].
 pub const SECRET: &str = "node_secret 1\n";
 
-/// The value of an `Authorization` header that is let in.
+/// The value of an `Authorization` header that is accepted.
 pub static AUTHORIZATION: LazyLock<String> =
     LazyLock::new(|| format!("Basic {}", BASE64.encode("prometheus:a password of tests")));
 
-/// What the server answers to `bytes`, by a client that hangs up when nothing came for as long as `patience`. Two stand-ins
-/// differ from a served host: the scrape is [`SECRET`], and there is no TLS below.
+/// Returns the server's response to `bytes` from a client that disconnects when nothing has arrived for `patience`. Two
+/// things differ from a real server: the metrics are [`SECRET`], and there is no TLS.
 ///
 /// # Panics
-/// The system has no randomness or no thread.
+/// The system has no random numbers or cannot start a thread.
 #[must_use]
 pub fn converse(bytes: &[u8], http2: bool, patience: Duration) -> Vec<u8> {
     #[allow(clippy::expect_used)]
@@ -52,16 +52,16 @@ async fn answer(bytes: &[u8], http2: bool, patience: Duration) -> Vec<u8> {
     let site = SITE.clone();
     let (client, server) = tokio::io::duplex(1 << 20);
     let (_stop, stopped) = watch::channel(false);
-    let stranger = Client {
+    let unauthenticated = Client {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         presented: Presented::nothing(),
         began_with: site.store.current(),
         activity: Activity::new(),
     };
-    let connection = serve::http(server, http2, stranger, site, stopped);
+    let connection = serve::http(server, http2, unauthenticated, site, stopped);
     let (mut read, mut write) = tokio::io::split(client);
     let talk = async {
-        // Whoever is let down early cannot say everything.
+        // A client that is disconnected early cannot send everything.
         let _ = write.write_all(bytes).await;
         let mut answer = Vec::new();
         while let Ok(Ok(1..)) = timeout(patience, read.read_buf(&mut answer)).await {}
@@ -134,7 +134,7 @@ mod tests {
         }
 
         #[test]
-        fn bytes_of_strangers_are_answered_or_dropped(
+        fn bytes_of_unauthenticated_clients_are_answered_or_dropped(
             head in "(GET|POST|[A-Z]{1,9}) (/metrics|/-/status|/|[!-~]{0,30}) HTTP/1.[01]\r\n([!-9;-~]{1,20}: ?[ -~]{0,40}\r\n){0,4}",
             rest in proptest::collection::vec(any::<u8>(), 0..200),
             http2 in any::<bool>(),

@@ -1,11 +1,11 @@
-//! What the server counts about itself.
+//! The server's counters about itself.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::auth::Verdict;
 use crate::credentials::client_certificate::Standing;
 
-/// Plain counters; each is read on its own, so no order between them is kept.
+/// Plain counters; each is read separately, so they need no common order.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     accepted: AtomicU64,
@@ -24,21 +24,21 @@ pub(crate) struct Counters {
     handshake_tls: AtomicU64,
 }
 
-/// Why a connection did not become a TLS connection.
+/// Why a TLS handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HandshakeFailure {
-    /// Closed before the first byte: a port check.
+    /// Closed before the first byte, as by a port check.
     Closed,
-    /// The client's certificate is not of the authority, or not valid now.
+    /// The client's certificate was not issued by a client CA, or is not valid now.
     ClientCertificate,
-    /// No version, suite or group in common.
+    /// The client supports none of our versions, cipher suites or groups.
     Incompatible,
-    /// Plain HTTP.
+    /// The client sent plain HTTP.
     PlainHttp,
-    /// The client ended it with an alert: most do so because they do not trust the served certificate.
+    /// The client sent an alert, usually because it does not trust the serving certificate.
     RefusedByClient,
     Timeout,
-    /// Anything else that TLS itself refuses.
+    /// Anything else that TLS refuses.
     Tls,
 }
 
@@ -53,7 +53,7 @@ impl Counters {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// A client that got no further than its certificate.
+    /// A client that was refused because of its certificate.
     pub(crate) fn certificate_judged(&self, standing: Standing) {
         let counter = match standing {
             Standing::Fine => return,
@@ -77,7 +77,7 @@ impl Counters {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// By `result`, ordered.
+    /// By `result`, in a fixed order.
     pub(crate) fn authentications(&self) -> [(&'static str, u64); 7] {
         [
             ("accepted", self.accepted.load(Relaxed)),
@@ -99,7 +99,7 @@ impl Counters {
         ]
     }
 
-    /// By `reason`, ordered.
+    /// By `reason`, in a fixed order.
     pub(crate) fn handshake_failures(&self) -> [(&'static str, u64); 7] {
         [
             ("closed", self.handshake_closed.load(Relaxed)),

@@ -1,10 +1,10 @@
-//! A queue with a limit, shared fairly: clients take turns, and what is too much is taken from whoever has the most.
+//! A fair queue with a limit: clients take turns, and if the queue is full, items of the client with the most are removed.
 
 use std::collections::VecDeque;
 
 use super::prefix::Prefix;
 
-/// Items that wait, in turns between prefixes and in order within each.
+/// Waiting items, in turns between prefixes and in order within each prefix.
 #[derive(Debug)]
 pub(super) struct FairQueue<T> {
     /// In the order of their turns. None is empty.
@@ -14,7 +14,7 @@ pub(super) struct FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// An empty queue of at most `limit` items.
+    /// Creates an empty queue of at most `limit` items.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             prefixes: VecDeque::new(),
@@ -23,7 +23,7 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Adds an item. Above the limit, returns the newest item of the prefix that has the most: the added one itself, where
+    /// Adds an item. Above the limit, returns the newest item of the prefix that has the most, which is the added item if
     /// no other prefix has more than its own.
     pub(super) fn push(&mut self, prefix: Prefix, item: T) -> Option<T> {
         let known = self.prefixes.iter_mut().find(|(one, _)| *one == prefix);
@@ -50,7 +50,7 @@ impl<T> FairQueue<T> {
         dropped
     }
 
-    /// The first item of the prefix whose turn it is.
+    /// Removes the first item of the prefix whose turn it is.
     pub(super) fn pop(&mut self) -> Option<T> {
         let (prefix, mut items) = self.prefixes.pop_front()?;
         let item = items.pop_front();
@@ -95,7 +95,7 @@ mod tests {
         }
         assert_eq!(queue.push(prefix(b'1'), "1d"), Some("1d"));
         assert_eq!(queue.push(prefix(b'3'), "3a"), Some("1c"));
-        // Two each at most from here on: nobody has more than the newcomer would.
+        // From here on each has at most two, so no prefix has more than a new one would have.
         assert_eq!(queue.push(prefix(b'2'), "2b"), Some("2b"));
         assert_eq!(queue.push(prefix(b'4'), "4a"), Some("1b"));
         assert_eq!(queue.push(prefix(b'5'), "5a"), Some("5a"));

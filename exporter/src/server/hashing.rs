@@ -1,5 +1,5 @@
-//! The thread that hashes passwords: one, so that unauthenticated clients cost one core at most; and behind all others, so
-//! that where it shares that core with a scrape, the scrape goes first.
+//! The thread that hashes passwords. There is only one, so that unauthenticated clients can use one core at most; and it
+//! has the lowest priority, so that scrapes go first if they share that core.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,19 +11,19 @@ use tokio::sync::oneshot;
 use super::fair_queue::FairQueue;
 use super::prefix::Prefix;
 
-/// Its nice value. It counts among the threads of this process, where each container or unit has its share of the CPU.
+/// Its nice value. It only matters among the threads of this process if each container or unit has its own share of the
+/// CPU.
 const NICENESS: i32 = 19;
-/// Passwords that may wait. It is also the number of networks from which a flood must come to keep the others from waiting:
-/// as long as they are fewer, everybody has a turn.
+/// Maximum number of waiting passwords. A flood must come from as many networks to keep others from being checked.
 pub(super) const MAX_WAITING: usize = 128;
 
 type Work = Box<dyn FnOnce() + Send>;
 type Waiting = Arc<Mutex<FairQueue<Work>>>;
 
-/// The way to the thread, which is started by the first password: whoever has no users needs none.
+/// The channel to the thread, which is started by the first password, so that exporters without users do not need it.
 pub(super) struct Hashing {
     waiting: Waiting,
-    /// Announces one more work that waits.
+    /// Announces one more waiting job.
     arrivals: OnceLock<Sender<()>>,
 }
 
@@ -37,9 +37,9 @@ impl Default for Hashing {
 }
 
 impl Hashing {
-    /// What `work` returns, once it is the turn of `prefix` and of its earlier works; `None` when the queue had no room for
-    /// it, it panicked, or the system gives no thread. It is done even when nobody waits for it any more: a right password
-    /// that had to wait for too long is known the next time.
+    /// Returns the result of `work` after the turn of `prefix` and its earlier jobs; `None` if the queue had no room, the
+    /// job panicked, or the thread could not be started. The job runs even if its client has disconnected, so that a
+    /// correct password that had to wait for too long is known the next time.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         prefix: Prefix,
@@ -47,7 +47,7 @@ impl Hashing {
     ) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         let work: Work = Box::new(move || {
-            // The client may have gone meanwhile.
+            // The client may have disconnected in the meantime.
             let _ = reply.send(work());
         });
         let arrivals = self.arrivals()?;
@@ -56,7 +56,7 @@ impl Hashing {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(prefix, work);
-        // Where one has left for it, there are no more than before.
+        // If one job was removed for this one, the number of jobs is unchanged.
         if dropped.is_none() {
             arrivals.send(()).ok()?;
         }
@@ -69,10 +69,10 @@ impl Hashing {
             return Some(arrivals);
         }
         match start(self.waiting.clone()) {
-            // Of two that come first at once, one wins, and the thread of the other ends.
+            // If two requests come first at the same time, one of them is used, and the thread of the other ends.
             Ok(arrivals) => Some(self.arrivals.get_or_init(|| arrivals)),
             Err(error) => {
-                tracing::error!(%error, "no thread to hash passwords");
+                tracing::error!(%error, "cannot start the thread that hashes passwords");
                 None
             }
         }
@@ -89,14 +89,15 @@ fn start(waiting: Waiting) -> io::Result<Sender<()>> {
 }
 
 fn serve(waiting: &Waiting, arrived: &Receiver<()>) {
-    // Of a thread, on Linux, whatever POSIX says of processes. Where it is forbidden, passwords are hashed all the same.
+    // On Linux this applies to the thread, although POSIX defines it for processes. If it is not allowed, passwords are
+    // hashed anyway.
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        tracing::debug!(%error, "passwords are hashed at the priority of scrapes");
+        tracing::debug!(%error, "cannot lower the priority of hashing passwords below that of scrapes");
     }
     for () in arrived {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(work) = next {
-            // It has nothing that could be left half done; the next password is none the worse for it.
+            // The job leaves nothing in an inconsistent state, so the next password is not affected.
             let _ = catch_unwind(AssertUnwindSafe(work));
         }
     }
@@ -112,7 +113,7 @@ mod tests {
         Prefix::from(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)))
     }
 
-    /// The nice value of the thread that asks, by proc_pid_stat(5).
+    /// The nice value of the calling thread, by proc_pid_stat(5).
     fn own_niceness() -> i32 {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         let (_, rest) = stat.rsplit_once(") ").unwrap();
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn passwords_are_hashed_behind_all_else_and_nothing_else_is_slowed() {
+    async fn passwords_are_hashed_with_the_lowest_priority() {
         let before = own_niceness();
         let hashing = Hashing::default();
         assert_eq!(hashing.run(prefix(1), own_niceness).await, Some(NICENESS));
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_comes_late_waits_for_one_turn_of_each_other_and_floods_lose_their_surplus() {
+    async fn a_late_client_waits_for_one_turn_of_each_other_and_floods_lose_their_surplus() {
         let hashing = Arc::new(Hashing::default());
         let (enter, entered) = channel();
         let (go_on, gate) = channel::<()>();

@@ -1,4 +1,4 @@
-//! How long and how much a client may take, so that slow or hostile ones cost little.
+//! The time and resources that a client may use, so that slow or hostile clients have little effect.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -6,35 +6,35 @@ use std::time::Duration;
 use secure_exporter_web_config::RateLimit;
 use tokio::time::Instant;
 
-/// Connections at a time, where enough files may be open.
+/// Maximum number of connections, if the limit on open files allows them.
 pub(crate) const MAX_CONNECTIONS: u32 = 512;
-/// Connections at a time, however few files may be open.
+/// Minimum of that number, however low the limit on open files is.
 const MIN_CONNECTIONS: u32 = 8;
-/// Connections may be one in so many of the files that may be open. The others are for the collectors, which keep some open
-/// and open others in each scrape.
+/// Connections may use one in this many of the files that may be open. The others are for the collectors, which keep some
+/// files open and open others in each scrape.
 const FILES_PER_CONNECTION: u64 = 4;
-/// From the connection to the end of the TLS handshake.
+/// From the start of the connection to the end of the TLS handshake.
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(5);
-/// From the first byte of a request to the last of its head.
+/// From the first byte of a request to the end of its header.
 pub(super) const HEAD: Duration = Duration::from_secs(5);
-/// Between requests, for a client whose last request was not let in.
+/// Between requests, if the last request was refused or there was none.
 pub(super) const IDLE_REFUSED: Duration = Duration::from_secs(10);
-/// Between requests, for one whose last request was: longer than people's scrape intervals.
+/// Between requests, if the last request was accepted: longer than usual scrape intervals.
 pub(super) const IDLE_ADMITTED: Duration = Duration::from_secs(330);
-/// From the wish that a client closes the connection, or the answer after it, to the end of the connection.
+/// From asking a client to close the connection, or from the response after that, to the end of the connection.
 pub(super) const LEAVE: Duration = Duration::from_secs(15);
-/// Bytes of a request's head; hyper takes no less than 8 KiB.
+/// Bytes of a request's header; hyper's minimum is 8 KiB.
 pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
-/// Fields of a request's head.
+/// Fields of a request's header.
 pub(super) const MAX_HEADERS: usize = 64;
-/// HTTP/2 requests at a time on one connection.
+/// Concurrent HTTP/2 requests on one connection.
 pub(super) const MAX_STREAMS: u32 = 32;
-/// How long open requests may go on after SIGTERM. Kubernetes kills after 30 seconds.
+/// How long open requests may take after SIGTERM. Kubernetes kills the process after 30 seconds.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
-/// A scrape that the client sets no limit for.
+/// The timeout of a scrape for which the client sets no limit.
 pub(super) const SCRAPE: Duration = Duration::from_secs(60);
 
-/// Connections at a time in a process that may have so many files open; `None` is without a limit.
+/// Returns the maximum number of connections of a process that may open this many files; `None` means no limit.
 pub(crate) fn max_connections(files: Option<u64>) -> u32 {
     let share = files.map_or(u64::MAX, |files| files / FILES_PER_CONNECTION);
     u32::try_from(share)
@@ -42,7 +42,7 @@ pub(crate) fn max_connections(files: Option<u64>) -> u32 {
         .clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
 }
 
-/// The bucket of `rate_limit`; it starts full, and full again when the limit changes.
+/// The token bucket of `rate_limit`. It starts full, and is full again after the limit has changed.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimiter(Mutex<Option<Bucket>>);
 
@@ -54,7 +54,7 @@ struct Bucket {
 }
 
 impl RateLimiter {
-    /// Takes a token; false when there is none.
+    /// Takes a token; false if there is none.
     pub(super) fn admit(&self, limit: Option<RateLimit>, now: Instant) -> bool {
         let Some(limit) = limit else { return true };
         let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! The sockets that connections come in by: addresses of our own choice, or what systemd hands over.
+//! The sockets that accept connections: configured addresses, or sockets passed by systemd.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,50 +10,50 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
-/// Connections that the kernel holds ready.
+/// Connections that the kernel queues.
 const BACKLOG: u32 = 1024;
 
-/// Where connections come in.
+/// Where the server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// On addresses, at least one.
     Addresses(Vec<ListenAddress>),
-    /// On the sockets that systemd hands over.
+    /// On the sockets passed by systemd.
     SystemdSockets,
 }
 
 /// An address to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenAddress {
-    /// Every address of the host, both families where the kernel has both.
+    /// Every address of the host, for IPv4 and IPv6 if the kernel supports both.
     Any(u16),
     /// One address.
     One(SocketAddr),
 }
 
-/// An accepted connection, of TCP or of a unix socket.
+/// An accepted TCP or unix connection.
 pub(crate) type Stream = Either<TcpStream, UnixStream>;
 
-/// A socket that connections come in by.
+/// A listening socket.
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// Why the sockets that systemd hands over cannot be used.
+/// Why the sockets passed by systemd cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
     /// `--web.systemd-socket` without a socket unit.
     #[error(
-        "no socket activation file descriptors found: start the socket unit rather than the service, or listen by --web.listen-address instead of --web.systemd-socket"
+        "no socket activation file descriptors found: start the socket unit rather than the service, or use --web.listen-address instead of --web.systemd-socket"
     )]
     None,
     /// A datagram socket, an accepted connection, or no socket at all.
     #[error(
-        "file descriptor {0} of LISTEN_FDS is no listening stream socket: the socket unit needs ListenStream= and Accept=no"
+        "file descriptor {0} of LISTEN_FDS is not a listening stream socket: the socket unit needs ListenStream= and Accept=no"
     )]
     NotAListener(usize),
-    /// The system refused to go on with a socket.
+    /// A system call for a socket failed.
     #[error("cannot listen on a socket from systemd: {0}")]
     System(#[from] io::Error),
 }
@@ -62,7 +62,7 @@ impl Listener {
     /// Opens a listening socket.
     ///
     /// # Errors
-    /// What the system says, the address being taken above all.
+    /// The system's error, for example because the address is already in use.
     pub(crate) fn bind(address: ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::One(address) => bind(address),
@@ -78,10 +78,10 @@ impl Listener {
         .map(Self::Tcp)
     }
 
-    /// The sockets that systemd has opened (sd_listen_fds(3)), whatever their names are.
+    /// Returns the sockets that systemd has opened (sd_listen_fds(3)), under any name.
     ///
     /// # Errors
-    /// There are none, or one is not for listening.
+    /// There are none, or one of them is not a listening socket.
     pub(crate) fn all_of(mut handed: ListenFd) -> Result<Vec<Self>, ActivationError> {
         let listeners: Vec<_> = (0..handed.len())
             .map(|index| take(&mut handed, index))
@@ -92,7 +92,7 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// What it listens on, for the log.
+    /// Describes the address for the log.
     pub(crate) fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => listener
@@ -106,12 +106,13 @@ impl Listener {
         }
     }
 
-    /// The next connection, and the address that limits count it by. Whoever reaches a unix socket is on this host.
+    /// Accepts the next connection, and returns the address by which limits count it. Clients of a unix socket are on this
+    /// host.
     pub(crate) async fn accept(&self) -> io::Result<(Stream, IpAddr)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Answers are written whole; waiting for more would only delay them.
+                // Responses are written in one piece, so waiting for more data would only delay them.
                 let _ = stream.set_nodelay(true);
                 Ok((Either::Left(stream), peer.ip().to_canonical()))
             }
@@ -123,7 +124,7 @@ impl Listener {
     }
 }
 
-/// The first byte that the client sends, which stays to be read; `None` when it closes instead.
+/// Returns the first byte that the client sends without consuming it; `None` if the client closes the connection instead.
 pub(crate) async fn peek(stream: &Stream) -> io::Result<Option<u8>> {
     let mut first = [0];
     let count = match stream {
@@ -140,7 +141,7 @@ pub(crate) async fn peek(stream: &Stream) -> io::Result<Option<u8>> {
 fn take(handed: &mut ListenFd, index: usize) -> Result<Listener, ActivationError> {
     /// sd_listen_fds(3): SD_LISTEN_FDS_START.
     const FIRST: usize = 3;
-    // Of another family it is an error, which leaves the descriptor in its place.
+    // For other address families this is an error, which leaves the descriptor open.
     if let Ok(Some(listener)) = handed.take_tcp_listener(index)
         && listens(&listener)
     {
@@ -156,7 +157,7 @@ fn take(handed: &mut ListenFd, index: usize) -> Result<Listener, ActivationError
     Err(ActivationError::NotAListener(FIRST + index))
 }
 
-/// Not so a socket of one connection, which looks the same otherwise.
+/// A socket of a single connection looks the same except for this.
 fn listens(socket: impl AsFd) -> bool {
     sockopt::socket_acceptconn(socket).unwrap_or(false)
 }

@@ -1,8 +1,8 @@
-//! Request paths as Go's `http.ServeMux` takes them: scrapers that are configured for node_exporter rely on it.
+//! Request paths by the rules of Go's `http.ServeMux`, on which scrapers configured for node_exporter rely.
 
 use std::borrow::Cow;
 
-/// Whether a request's path is the given one. Each of its elements may be percent-encoded.
+/// Whether a request's path is the given one. Its elements may be percent-encoded.
 pub(super) fn is(path: &str, wanted: &str) -> bool {
     path == wanted
         || path
@@ -11,8 +11,8 @@ pub(super) fn is(path: &str, wanted: &str) -> bool {
             .eq(wanted.split('/').map(Cow::Borrowed))
 }
 
-/// The path without empty elements, `.` and `..`, as <https://pkg.go.dev/path#Clean> makes it; a slash at its end stays.
-/// `None` for one that is clean.
+/// Returns the path without empty elements, `.` and `..`, as in <https://pkg.go.dev/path#Clean>; a slash at its end stays.
+/// `None` if it is already clean.
 pub(super) fn cleaned(path: &str) -> Option<String> {
     let mut elements: Vec<&str> = Vec::new();
     for element in path.split('/') {
@@ -28,11 +28,11 @@ pub(super) fn cleaned(path: &str) -> Option<String> {
     if path.ends_with('/') && !elements.is_empty() {
         clean.push('/');
     }
-    // A browser takes a backslash for a slash, and two of them for another host.
+    // Browsers treat a backslash as a slash, and two slashes as the beginning of another host.
     (clean != path).then(|| clean.replace('\\', "%5C"))
 }
 
-/// An element with its percent-encoded bytes decoded; as it is when its encoding is broken or hides no text.
+/// Decodes an element's percent-encoded bytes; returns it unchanged if its encoding is invalid or is not UTF-8.
 fn decoded(element: &str) -> Cow<'_, str> {
     let decode = || {
         let mut bytes = Vec::with_capacity(element.len());

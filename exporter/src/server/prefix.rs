@@ -1,9 +1,8 @@
-//! What counts as one client where clients share something.
+//! The unit by which clients are counted when they share resources.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// The network part that one client has to itself: an IPv4 address, or 64 bits of IPv6, in which anybody has as many
-/// addresses as they like (RFC 7421).
+/// The network of one client: an IPv4 address, or an IPv6 /64, of which a client can usually use all addresses (RFC 7421).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Prefix(IpAddr);
 

@@ -1,4 +1,4 @@
-//! What is answered to whom.
+//! Routes, and who may use them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,11 +31,11 @@ use crate::scrape::Selection;
 use crate::scrape::scraper::Scraper;
 use crate::version;
 
-/// Open to everybody and says nothing but that the process answers.
+/// Available to everyone, and only says that the process answers.
 const HEALTHY: &str = "/-/healthy";
-/// What is served and which credentials are in use, for whoever rotates them.
+/// What is served and which credentials are in use, for programs that rotate them.
 const STATUS: &str = "/-/status";
-/// Exactly what node_exporter says, so that byte-wise comparisons hold.
+/// Exactly the headers of node_exporter, so that byte-wise comparisons work.
 const EXPOSITION: HeaderValue =
     HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -44,15 +44,15 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Everything that answering needs; one for the process.
+/// Everything needed to answer requests; one instance per process.
 pub(crate) struct Site {
     pub(crate) store: Store,
     pub(crate) counters: Arc<Counters>,
-    /// When the process began to serve, in seconds since 1970.
+    /// When the process started to serve, in seconds since the epoch.
     pub(crate) start_time: i64,
     pub(crate) authenticator: Authenticator,
     pub(crate) client_certificates: ClientCertificates,
-    /// The collectors that run.
+    /// The running collectors.
     pub(crate) collectors: BTreeSet<&'static str>,
     pub(crate) scraper: Scraper,
     pub(crate) rate_limiter: RateLimiter,
@@ -86,7 +86,7 @@ impl Site {
         if request.method() == Method::HEAD {
             answer = without_body(answer);
         }
-        // HTTP/2 says the same by GOAWAY.
+        // HTTP/2 uses GOAWAY for this.
         let is_last = problem.is_some() || !Arc::ptr_eq(&client.began_with, &snapshot);
         if is_last && request.version() < Version::HTTP_2 {
             answer
@@ -97,8 +97,8 @@ impl Site {
         Ok(answer)
     }
 
-    /// Lets a request in, or says why not. A configuration that comes while its password is checked judges it as well, and
-    /// is left in `snapshot`.
+    /// Accepts a request, or returns the refusal. A configuration that is loaded while its password is checked is applied
+    /// as well, and stored in `snapshot`.
     async fn admit(
         &self,
         client: &Client,
@@ -242,7 +242,7 @@ impl Site {
     }
 }
 
-/// hyper leaves the body out for HTTP/1.1 alone; over HTTP/2 it would be sent and break the stream.
+/// hyper leaves out the body only for HTTP/1.1; over HTTP/2 it would be sent and break the stream.
 fn without_body(answer: Answer) -> Answer {
     let (mut head, body) = answer.into_parts();
     if let Some(length) = body.size_hint().exact() {
@@ -252,18 +252,18 @@ fn without_body(answer: Answer) -> Answer {
     Response::from_parts(head, Full::default())
 }
 
-/// Of a client that gets no further than its certificate.
+/// Refuses a client because of its certificate.
 fn refusal(standing: Standing) -> Option<Answer> {
     let reason = match standing {
         Standing::Fine => return None,
         Standing::CertificateMissing => "A client certificate is required.\n",
-        Standing::NotTrusted => "The client certificate is not trusted any more.\n",
+        Standing::NotTrusted => "The client certificate is no longer trusted.\n",
         Standing::NameNotAllowed => "The client certificate has no allowed name.\n",
     };
     Some(text(StatusCode::FORBIDDEN, reason.into()))
 }
 
-/// RFC 9112, section 3.2. The words are those of Go's servers.
+/// RFC 9112, section 3.2. The messages are those of Go's servers.
 fn host_problem<B>(request: &Request<B>) -> Option<&'static str> {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (request.version(), hosts.next(), hosts.next()) {
@@ -298,7 +298,7 @@ fn text(status: StatusCode, body: String) -> Answer {
     answer
 }
 
-/// The answer to a path that is not clean, with node_exporter's status.
+/// The response to a path that is not clean, with node_exporter's status.
 fn redirect(mut location: String, query: Option<&str>) -> Answer {
     if let Some(query) = query {
         location.push('?');
@@ -315,7 +315,7 @@ fn redirect(mut location: String, query: Option<&str>) -> Answer {
     answer
 }
 
-/// Prometheus says how long it will wait; more is in vain.
+/// Prometheus sends its timeout; waiting longer is useless.
 fn scrape_timeout(headers: &HeaderMap) -> Duration {
     headers
         .get("x-prometheus-scrape-timeout-seconds")
@@ -325,8 +325,8 @@ fn scrape_timeout(headers: &HeaderMap) -> Duration {
         .map_or(SCRAPE, |timeout| timeout.min(SCRAPE))
 }
 
-/// For collectors that hang: what is left must suffice for the others and for the way back. Not so little that a host
-/// which is merely busy loses collectors to a scraper in a hurry.
+/// For collectors that hang. The remaining time must suffice for the others and for the response, without losing collectors
+/// of a host that is merely busy when the scraper has a short timeout.
 fn patience(timeout: Duration) -> Duration {
     timeout.mul_f64(0.7).max(Duration::from_millis(700))
 }
@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prometheus_says_how_long_to_wait() {
+    fn the_timeout_of_prometheus_is_used() {
         let timeout = |value| {
             scrape_timeout(&HeaderMap::from_iter([(
                 http::HeaderName::from_static("x-prometheus-scrape-timeout-seconds"),

@@ -1,4 +1,4 @@
-//! Connections: accepted, encrypted, served, and let go.
+//! Accepts, encrypts, serves and closes connections.
 
 use std::io;
 use std::net::IpAddr;
@@ -25,15 +25,15 @@ use super::listen::{Listener, Stream, peek};
 use super::routes::Site;
 use crate::credentials::tls::Tls;
 
-/// As Go's servers say it, so that people find the answer in a search.
+/// The message of Go's servers, so that users find it in a search.
 const PLAIN_HTTP_ANSWER: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
-/// What is still read of a request that gets no answer.
+/// The maximum that is still read of a request that gets no response.
 const MAX_DRAINED_BYTES: u64 = 64 * 1024;
-/// How often it is reported that connections cannot be accepted.
+/// How often it is logged that connections cannot be accepted.
 const REPORT_AGAIN: Duration = Duration::from_secs(60);
 
-/// Serves so many connections at a time until `stop` turns true, then closes the listeners and lets open requests end.
+/// Serves at most this many connections until `stop` becomes true, then closes the listeners and waits for open requests.
 pub(crate) async fn serve(
     listeners: Vec<Listener>,
     max_connections: u32,
@@ -49,11 +49,11 @@ pub(crate) async fn serve(
         })
         .collect();
     for one in loops {
-        // A loop ends with `stop` alone; one that panicked has ended too.
+        // A loop ends only with `stop`, or with a panic.
         let _ = one.await;
     }
     if !connections.ended(DRAIN).await {
-        tracing::warn!("some requests were still open when the time to end them was over");
+        tracing::warn!("some requests were still open when the shutdown timeout expired");
     }
 }
 
@@ -82,7 +82,7 @@ async fn accept(
                     let served = connection(stream, address, activity.clone(), site, stop);
                     tokio::select! {
                         () = served => {}
-                        () = activity.evicted() => tracing::debug!(%address, "gave its place to another connection"),
+                        () = activity.evicted() => tracing::debug!(%address, "closed to make room for another connection"),
                     }
                     drop(place);
                 });
@@ -92,7 +92,7 @@ async fn accept(
                     tracing::warn!(%error, "cannot accept a connection");
                     reported = Some(Instant::now());
                 }
-                // Too many files are open, mostly. Trying again at once would only burn time.
+                // Usually too many files are open. Trying again at once would only use CPU.
                 connections.make_room();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -127,7 +127,7 @@ async fn connection(
         }
         Err(failure) => {
             site.counters.handshake_failed(failure);
-            tracing::debug!(%address, ?failure, "no TLS connection");
+            tracing::debug!(%address, ?failure, "TLS handshake failed");
         }
     }
 }
@@ -135,7 +135,7 @@ async fn connection(
 async fn handshake(mut stream: Stream, tls: &Tls) -> Result<TlsStream<Stream>, HandshakeFailure> {
     match peek(&stream).await {
         Ok(None) | Err(_) => return Err(HandshakeFailure::Closed),
-        // A TLS record begins with 22, a method with a letter.
+        // A TLS record begins with byte 22, an HTTP method with a letter.
         Ok(Some(first)) if first.is_ascii_uppercase() => {
             refuse_plain_http(&mut stream).await;
             return Err(HandshakeFailure::PlainHttp);
@@ -161,10 +161,10 @@ fn reason(error: &io::Error) -> HandshakeFailure {
 }
 
 async fn refuse_plain_http(stream: &mut Stream) {
-    // The client may be gone already; there is nobody else to tell.
+    // The client may already be gone, so an error has no receiver.
     let _ = stream.write_all(PLAIN_HTTP_ANSWER).await;
     let _ = stream.shutdown().await;
-    // Closing with unread bytes would reset the connection and take the answer back.
+    // Closing a socket with unread bytes would reset the connection, and the client would lose the response.
     let _ = tokio::io::copy(&mut stream.take(MAX_DRAINED_BYTES), &mut tokio::io::sink()).await;
 }
 
@@ -196,9 +196,9 @@ pub(super) async fn http<S>(
     let (mut is_stopping, mut is_outdated) = (false, false);
     loop {
         tokio::select! {
-            // The deadlines are looked at after what the client has sent.
+            // The deadlines are checked after the client's data was processed.
             biased;
-            // How a connection ended is the client's business.
+            // How a connection ends is up to the client.
             _ = connection.as_mut() => return,
             () = expired.as_mut() => return,
             _ = stop.wait_for(|stop| *stop), if !is_stopping => {
@@ -208,8 +208,8 @@ pub(super) async fn http<S>(
             _ = snapshots.wait_for(|now| !Arc::ptr_eq(now, began_with)), if !is_outdated => {
                 is_outdated = true;
                 activity.outlive_configuration();
-                // An idle HTTP/1.1 connection is left alone: closing it could cross with a request on its way. The answer
-                // to that will say that it is the last.
+                // An idle HTTP/1.1 connection is left open, because closing it could collide with a request on its way. The
+                // response to that request will announce the close.
                 if http2 {
                     connection.as_mut().graceful_shutdown();
                     activity.leave();
@@ -219,7 +219,7 @@ pub(super) async fn http<S>(
     }
 }
 
-/// The version is settled by ALPN, so neither is guessed from bytes.
+/// ALPN determines the version, so it is not guessed from bytes.
 fn connection_builder(http2: bool) -> auto::Builder<TokioExecutor> {
     let builder = auto::Builder::new(TokioExecutor::new());
     let mut builder = if http2 {
@@ -230,9 +230,9 @@ fn connection_builder(http2: bool) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // The deadline of a head is that of `Activity`.
+        // `Activity` provides the deadline of the header.
         .header_read_timeout(None)
-        // Who sends no more still waits for the answer.
+        // A client that has closed its sending side still waits for the response.
         .half_close(true)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);

@@ -1,4 +1,4 @@
-//! Small files that are read rarely, and directories whose entries are numbered.
+//! Small files that are read rarely, and directories with numbered entries.
 
 use std::cell::Cell;
 use std::fs::FileType;
@@ -13,13 +13,13 @@ use rustix::io::Errno;
 use super::parse::trim;
 use super::read_error::ReadError;
 
-/// The kernel prints no attribute longer than a page.
+/// No attribute of the kernel is longer than a page.
 const LONGEST_ATTRIBUTE: usize = 4096;
-/// What `statfs` calls sysfs.
+/// The type of sysfs in `statfs`.
 pub(super) const SYSFS_MAGIC: u64 = 0x6265_6572;
 
-/// A directory of sysfs attributes, open while several of them are read. For objects of which a host may have
-/// hundreds: keeping each of their files open would cost a descriptor and a page of the kernel's memory apiece.
+/// A directory of sysfs attributes, open while several of them are read. Meant for objects of which a host may have
+/// hundreds: keeping all their files open would use one descriptor and one page of kernel memory for each file.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
@@ -27,12 +27,12 @@ pub struct Directory {
     reads: Cell<Reads>,
 }
 
-/// What came of reading the attributes of a directory.
+/// What happened while the attributes of a directory were read.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reads {
     /// Some attribute had a value.
     any: bool,
-    /// Some attribute is there and could not be read.
+    /// Some attribute exists and could not be read.
     failed: bool,
 }
 
@@ -41,7 +41,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// It is absent, hidden or no directory.
+    /// It is absent, unreadable or not a directory.
     pub fn open(path: PathBuf) -> Result<Self, ReadError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(&path, flags, Mode::empty()) {
@@ -54,11 +54,11 @@ impl Directory {
         }
     }
 
-    /// Opens the directory, if it is there and not hidden from this process. Devices come and go after they were listed.
+    /// Opens the directory, if it exists and is readable. Devices may appear and disappear after they were listed.
     ///
     /// # Errors
     ///
-    /// It is there and cannot be opened.
+    /// It exists and cannot be opened.
     pub fn open_if_present(path: PathBuf) -> Result<Option<Self>, ReadError> {
         match Self::open(path) {
             Ok(directory) => Ok(Some(directory)),
@@ -67,12 +67,12 @@ impl Directory {
         }
     }
 
-    /// An attribute without blanks around it, read into `buffer` in place of what was there. `None` when it is absent,
-    /// hidden, has no value at present, as of a link that is down, or what it told of has gone.
+    /// Returns an attribute without surrounding blanks, read into `buffer`. `None` if it is absent, unreadable, or has no
+    /// value at present, for example because a link is down or the device has disappeared.
     ///
     /// # Errors
     ///
-    /// The attribute is there and cannot be read.
+    /// The attribute exists and cannot be read.
     pub fn read<'a>(
         &self,
         name: &str,
@@ -85,13 +85,13 @@ impl Directory {
         self.content(name, length, buffer)
     }
 
-    /// Whether some attribute is there and could not be read.
+    /// Whether some attribute exists and could not be read.
     pub fn has_failed(&self) -> bool {
         self.reads.get().failed
     }
 
-    /// Whether what the directory is about has gone since it was opened: the directory is not there any more, or nothing
-    /// in it could be read.
+    /// Whether the device has disappeared since the directory was opened: the directory no longer exists, or nothing in it
+    /// could be read.
     pub fn has_vanished(&self) -> bool {
         let reads = self.reads.get();
         (reads.failed && !reads.any) || !self.path.exists()
@@ -127,13 +127,13 @@ impl Directory {
     }
 }
 
-/// Sysfs gives an attribute whole or not at all.
+/// sysfs returns an attribute completely or not at all.
 fn read_attribute_at(file: &OwnedFd, buffer: &mut Vec<u8>) -> Result<usize, Errno> {
     buffer.resize(LONGEST_ATTRIBUTE, 0);
     rustix::io::retry_on_intr(|| rustix::io::pread(file, buffer.as_mut_slice(), 0))
 }
 
-/// Whether a directory belongs to sysfs itself, and not to a captured tree.
+/// Whether a directory belongs to sysfs itself, rather than to captured files.
 #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
 pub fn is_sysfs(directory: &Path) -> bool {
     rustix::fs::statfs(directory).is_ok_and(|found| found.f_type as u64 == SYSFS_MAGIC)
@@ -149,7 +149,7 @@ fn has_no_value(errno: Errno) -> bool {
             | Errno::OPNOTSUPP
             | Errno::NODEV
             | Errno::SRCH
-            // A sensor that is off, a device that sleeps or does not answer.
+            // The error of a sensor that is off, or of a device that sleeps or does not respond.
             | Errno::NODATA
             | Errno::AGAIN
             | Errno::BUSY
@@ -159,7 +159,8 @@ fn has_no_value(errno: Errno) -> bool {
     )
 }
 
-/// The names of a directory's entries that are no plain files, in order. In a class of sysfs these are its devices.
+/// Returns the names of a directory's entries that are not plain files, in order. In a class of sysfs these are its
+/// devices.
 ///
 /// # Errors
 ///
@@ -168,7 +169,7 @@ pub fn list_directories(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
     list(directory, |kind| !kind.is_file())
 }
 
-/// The names of all entries of a directory, in order.
+/// Returns the names of all entries of a directory, in order.
 ///
 /// # Errors
 ///
@@ -177,7 +178,7 @@ pub fn list_entries(directory: &Path) -> Result<Vec<Vec<u8>>, ReadError> {
     list(directory, |_| true)
 }
 
-/// The names of a directory's plain files, in order.
+/// Returns the names of a directory's plain files, in order.
 ///
 /// # Errors
 ///
@@ -199,8 +200,8 @@ fn list(directory: &Path, wanted: fn(FileType) -> bool) -> Result<Vec<Vec<u8>>, 
     Ok(entries)
 }
 
-/// Reads a whole file into `buffer`, in place of what was there, and gives it without blanks around it. For files
-/// that come and go or are replaced by renaming; [`super::KeptFile`] suits the others better.
+/// Reads a whole file into `buffer` and returns it without surrounding blanks. Meant for files that come and go or are
+/// replaced by renaming; [`super::KeptFile`] suits the others better.
 ///
 /// # Errors
 ///
@@ -211,8 +212,8 @@ pub fn read_attribute<'a>(path: &Path, buffer: &'a mut Vec<u8>) -> io::Result<&'
     Ok(trim(buffer))
 }
 
-/// The entries of a directory whose name is `prefix` and then a digit, in order of their names as text. An absent
-/// directory has none.
+/// Returns the entries of a directory whose name is `prefix` followed by a digit, ordered by name. An absent directory has
+/// none.
 pub fn list_numbered(directory: &Path, prefix: &str) -> Vec<PathBuf> {
     let numbered = |name: &std::ffi::OsStr| {
         let rest = name.as_encoded_bytes().strip_prefix(prefix.as_bytes());

@@ -1,10 +1,10 @@
-//! Work that may never return, on threads that can be left behind.
+//! Runs jobs that may never return, on threads that can be abandoned.
 //!
-//! A read of a dead file server, a FUSE daemon or a device that has lost its mind blocks in the kernel and cannot be
-//! interrupted. So one thread works through a batch of jobs; when it makes no progress, others go on behind the job in
-//! which it is stuck, twice as many each time, so that any number of jobs that hang delays the others by a few steps. Who
-//! waits for the batch leaves a thread that hangs to its fate, and must not give the same job to another one before it has
-//! come back: then each job holds one thread at most.
+//! Reading from an unreachable file server, a FUSE daemon or a broken device may block in the kernel, where it cannot be
+//! interrupted. One thread works through a batch of jobs. If it makes no progress, other threads continue with the jobs after
+//! the one that hangs, twice as many threads each time, so that any number of jobs that hang delays the others by only a few
+//! steps. The caller that waits for the batch abandons threads that hang. It must not start the same job again before it has
+//! returned; each job then holds one thread at most.
 
 use std::fmt;
 use std::sync::mpsc::{Sender, channel};
@@ -13,17 +13,17 @@ use std::time::Duration;
 
 use super::deadline::Deadline;
 
-/// Threads of one name for one kind of job.
+/// Threads with a common name for one kind of job.
 pub struct Crew<Job, Outcome> {
     name: &'static str,
     work: Arc<Work<Job, Outcome>>,
-    /// The thread that begins each batch, kept between batches unless it is stuck.
+    /// The thread that starts each batch. It is kept between batches unless it hangs.
     first: Option<Sender<Arc<Batch<Job, Outcome>>>>,
 }
 
 type Work<Job, Outcome> = dyn Fn(&Job) -> Outcome + Send + Sync;
 
-/// Jobs, begun in order, and what came of each.
+/// Jobs, started in order, and their results.
 #[derive(Debug)]
 pub struct Batch<Job, Outcome> {
     jobs: Vec<Job>,
@@ -33,11 +33,11 @@ pub struct Batch<Job, Outcome> {
 
 #[derive(Debug)]
 struct Progress<Outcome> {
-    /// The job that is begun next.
+    /// The next job to start.
     next: usize,
     outcomes: Vec<Option<Outcome>>,
     finished: usize,
-    /// No further job is begun.
+    /// No further job is started.
     closed: bool,
     first_is_busy: bool,
 }
@@ -47,7 +47,7 @@ where
     Job: Send + Sync + 'static,
     Outcome: Send + 'static,
 {
-    /// A crew without threads; they are started when there is work.
+    /// Creates a crew without threads; they are started when there is work.
     pub fn new(name: &'static str, work: impl Fn(&Job) -> Outcome + Send + Sync + 'static) -> Self {
         Self {
             name,
@@ -56,8 +56,8 @@ where
         }
     }
 
-    /// Has the jobs done. Returns when all have ended, or at the end at the latest. Further threads go to work when none
-    /// makes progress for a `step`.
+    /// Runs the jobs. Returns when all have ended, or at the end at the latest. More threads are started whenever no job
+    /// ends for a `step`.
     pub fn run(
         &mut self,
         jobs: Vec<Job>,
@@ -73,7 +73,7 @@ where
             .filter(|first| first.send(Arc::clone(&batch)).is_ok())
             .or_else(|| self.start_first(&batch))
         else {
-            // The system gives no thread: nothing can be done.
+            // The system cannot start a thread, so nothing can be done.
             return batch;
         };
         if batch.watch(step, end, |count| self.reinforce(&batch, count)) {
@@ -103,7 +103,7 @@ where
         for _ in 0..count {
             let (batch, work) = (Arc::clone(batch), Arc::clone(&self.work));
             let thread = std::thread::Builder::new().name(self.name.to_owned());
-            // Without another thread the batch ends with what there is.
+            // Without another thread the batch ends with the results so far.
             let _ = thread.spawn(move || batch.work_through(&*work, false));
         }
     }
@@ -125,12 +125,12 @@ impl<Job, Outcome> Batch<Job, Outcome> {
         }
     }
 
-    /// Whether the job was begun. One that was and has no outcome hangs.
+    /// Whether the job was started. A job that was started and has no result hangs.
     pub fn was_begun(&self, job: usize) -> bool {
         job < self.lock().next
     }
 
-    /// What came of the job; `None` while it hangs, and of one that was never begun.
+    /// The result of the job; `None` while it hangs, or if it was never started.
     pub fn outcome(&self, job: usize) -> Option<Outcome>
     where
         Outcome: Copy,
@@ -163,7 +163,7 @@ impl<Job, Outcome> Batch<Job, Outcome> {
         }
     }
 
-    /// Waits for all jobs. Says whether the first thread is free.
+    /// Waits for all jobs. Returns whether the first thread is free.
     fn watch(&self, step: Duration, end: Deadline, reinforce: impl Fn(usize)) -> bool {
         let (mut seen, mut threads) = (0, 1);
         let mut look = Deadline::after(step);
@@ -222,7 +222,7 @@ mod tests {
         });
         let begin = Instant::now();
         let batch = crew.run((0..100).collect(), STEP, Deadline::after(STEP * 50));
-        // It ends, although ninety hang.
+        // It ends although ninety jobs hang.
         assert!(begin.elapsed() < STEP * 1000);
         for job in 0..100 {
             assert!(batch.was_begun(job), "{job}");

@@ -1,4 +1,4 @@
-//! A message bus for tests: it greets its one client and answers for the services itself.
+//! A message bus for tests, which accepts one client and answers for the services itself.
 #![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not what they share
 
 use tempfile::TempDir;
@@ -8,7 +8,7 @@ use zbus::connection::Builder;
 
 use super::SystemBus;
 
-/// A bus that lives until it is dropped.
+/// A bus that exists until this is dropped.
 #[derive(Debug)]
 pub struct FakeBus {
     directory: TempDir,
@@ -25,7 +25,7 @@ impl Greeting {
 }
 
 impl FakeBus {
-    /// A bus with the objects that `serve` adds.
+    /// Creates a bus with the objects that `serve` adds.
     pub fn new(
         serve: impl FnOnce(Builder<'static>) -> zbus::Result<Builder<'static>> + Send + 'static,
     ) -> Self {
@@ -57,7 +57,7 @@ impl FakeBus {
         }
     }
 
-    /// A client of this bus.
+    /// Connects a client to this bus.
     pub fn client(&self) -> SystemBus {
         let path = self.directory.path().join("bus");
         SystemBus::at(format!("unix:path={}", path.display()))

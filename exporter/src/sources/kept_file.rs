@@ -1,4 +1,4 @@
-//! A file that is opened once and read again at offset 0.
+//! A file that is opened once and read again from offset 0.
 
 use std::fs::File;
 use std::io;
@@ -9,15 +9,15 @@ use rustix::io::Errno;
 use super::attribute::SYSFS_MAGIC;
 use super::read_error::{ReadError, is_stale};
 
-/// What most files of procfs and sysfs fit into.
+/// The size of most files of procfs and sysfs.
 const FIRST_BUFFER: usize = 4096;
 
 /// `PROC_SUPER_MAGIC`
 const PROCFS_MAGIC: u64 = 0x9fa0;
 
-/// A file of procfs or sysfs, kept open between scrapes. Reading it is one or two `pread`s into a buffer of its own,
-/// where opening and closing it each time costs three times as much. A file of a captured tree, which another may
-/// replace, is opened each time.
+/// A file of procfs or sysfs that is kept open between scrapes. Reading it takes one or two `pread`s into its own buffer;
+/// opening and closing it each time would be three times as expensive. A captured file, which may be replaced, is opened
+/// each time.
 #[derive(Debug)]
 pub struct KeptFile {
     path: PathBuf,
@@ -28,7 +28,7 @@ pub struct KeptFile {
 }
 
 impl KeptFile {
-    /// Names the file; it is opened at the first read.
+    /// Stores the path; the file is opened at the first read.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -38,14 +38,14 @@ impl KeptFile {
         }
     }
 
-    /// The content as it is now.
+    /// Returns the present content.
     ///
     /// # Errors
     ///
-    /// The file cannot be opened or read. The next call opens it anew.
+    /// The file cannot be opened or read. The next call opens it again.
     pub fn read(&mut self) -> Result<&[u8], ReadError> {
         let length = match self.read_once() {
-            // The object behind the descriptor has gone; another may stand in its place.
+            // The object behind the descriptor is gone; another may have replaced it.
             Err(error) if is_stale(&error) => {
                 self.file = None;
                 self.read_once()
@@ -89,7 +89,7 @@ impl KeptFile {
     }
 }
 
-/// Whether a directory belongs to procfs itself, and not to a captured tree.
+/// Whether a directory belongs to procfs itself, rather than to captured files.
 #[allow(clippy::unnecessary_cast)] // The type differs between architectures.
 pub fn is_procfs(directory: &Path) -> bool {
     rustix::fs::statfs(directory).is_ok_and(|found| found.f_type as u64 == PROCFS_MAGIC)

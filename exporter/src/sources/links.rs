@@ -1,7 +1,7 @@
-//! The network devices of this process's network namespace, from one dump of the kernel's table of links for each scrape.
+//! The network devices of this process's network namespace, from one dump of the kernel's link table per scrape.
 //!
-//! Reading some twenty files of sysfs for each device is what a scrape of a node full of pods costs. One answer over
-//! netlink has the same values, and the collectors of a scrape share it.
+//! Most of the cost of a scrape on a node full of pods is reading some twenty sysfs files for each device. One netlink dump
+//! has the same values, and the collectors of a scrape share it.
 
 mod changes;
 mod link;
@@ -22,16 +22,17 @@ use super::kept_file::is_procfs;
 use super::netlink::{Netlink, NetlinkError, walk};
 use super::pool::Pool;
 
-/// What the table is called in errors.
+/// The name of the table in errors.
 const TABLE: &str = "network devices";
 /// `RTM_GETLINK`
 const GET_LINKS: u16 = 18;
-/// How long a dump may take in a scrape that is late already, which continues with other collectors for a moment.
+/// How long a dump may take in a scrape that is already late, because other collectors still continue for a moment.
 const LATE: Duration = Duration::from_millis(150);
-/// How often a dump is made again when devices came or went meanwhile.
+/// How often a dump is repeated if devices appeared or disappeared meanwhile.
 const ATTEMPTS: usize = 3;
 
-/// The network devices as the collectors of a registry share them: the first that asks in a scrape makes the dump.
+/// The network devices, shared by the collectors of a registry: the first collector that asks for them in a scrape makes
+/// the dump.
 #[derive(Clone, Debug)]
 pub struct SharedLinks(Arc<Shared>);
 
@@ -40,14 +41,14 @@ struct Shared {
     procfs: PathBuf,
     /// `class/net` of sysfs.
     class: PathBuf,
-    /// Whether this process is in the network namespace that is to be shown.
+    /// Whether this process is in the network namespace that should be shown.
     in_namespace: bool,
     links: Mutex<Links>,
 }
 
 impl SharedLinks {
-    /// For a host whose procfs and sysfs are there. `in_namespace` says that this process is in the host's network
-    /// namespace.
+    /// Creates it for a host with these mount points of procfs and sysfs. `in_namespace` says that this process is in the
+    /// host's network namespace.
     pub fn new(procfs: &Path, sysfs: &Path, in_namespace: bool) -> Self {
         Self(Arc::new(Shared {
             procfs: procfs.to_owned(),
@@ -57,8 +58,8 @@ impl SharedLinks {
         }))
     }
 
-    /// The devices in the scrape that has this deadline. The first who asks in it makes the dump, which ends by then or,
-    /// where that has passed, soon.
+    /// Returns the devices for the scrape with this deadline. The first call in a scrape makes the dump, which ends by the
+    /// deadline or, if that has passed, soon.
     ///
     /// # Errors
     ///
@@ -67,7 +68,7 @@ impl SharedLinks {
     pub fn read(&self, deadline: Deadline) -> Result<MutexGuard<'_, Links>, NetlinkError> {
         let mut links = match self.0.links.try_lock() {
             Ok(links) => links,
-            // Whatever was left half done is overwritten by the next dump.
+            // Incomplete state is overwritten by the next dump.
             Err(TryLockError::Poisoned(error)) => error.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 let message = "the kernel has not answered an earlier request yet";
@@ -86,12 +87,12 @@ impl SharedLinks {
         Ok(links)
     }
 
-    /// As [`SharedLinks::read`] where the answer is about the host: procfs and sysfs are the kernel's own and show the
-    /// network namespace of this process. `None` elsewhere: only the files tell of it.
+    /// Like [`SharedLinks::read`], if the dump describes the host: procfs and sysfs are the kernel's own and show the
+    /// network namespace of this process. Otherwise `None`, and only the files describe the host.
     ///
     /// # Errors
     ///
-    /// As [`SharedLinks::read`].
+    /// See [`SharedLinks::read`].
     pub fn read_instead_of_files(
         &self,
         deadline: Deadline,
@@ -117,19 +118,19 @@ pub struct Links {
     netlink: Netlink,
     changes: Changes,
     links: Pool<Link>,
-    /// Places in `links`, in order of name.
+    /// Positions in `links`, ordered by name.
     order: Vec<usize>,
-    /// In order of index.
+    /// Ordered by index.
     known: Vec<Known>,
     last_revision: u64,
-    /// The deadline of the scrape of the dump, by which the scrape is known.
+    /// The deadline of the scrape that made the dump, which identifies the scrape.
     dumped: Option<Deadline>,
     failure: Option<NetlinkError>,
-    /// Whether sysfs was seen to show the same devices.
+    /// Whether sysfs is known to show the same devices.
     proved: bool,
 }
 
-/// What a device was when it got its revision.
+/// The properties of a device when it received its revision.
 #[derive(Debug)]
 struct Known {
     index: u32,
@@ -156,7 +157,7 @@ impl Default for Links {
 }
 
 impl Links {
-    /// The devices in order of name.
+    /// The devices ordered by name.
     pub fn by_name(&self) -> impl Iterator<Item = &Link> + Clone {
         let links = self.links.as_slice();
         self.order.iter().filter_map(|place| links.get(*place))
@@ -164,7 +165,7 @@ impl Links {
 
     fn dump(&mut self, deadline: Deadline) -> Result<(), NetlinkError> {
         for _ in 0..ATTEMPTS {
-            // What changes from here on is announced for the next time, though the dump may show it already.
+            // Changes after this point are reported by the next call, even if the dump already shows them.
             let known = &mut self.known;
             self.changes.drain(|change| match change {
                 Change::Device(index) => known.retain(|known| known.index != index),
@@ -191,11 +192,11 @@ impl Links {
         self.order.extend(0..links.len());
         let name = |place: &usize| links.get(*place).map(|link| link.name.as_slice());
         self.order.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
-        // A dump that was interrupted may have a device twice.
+        // An interrupted dump may contain a device twice.
         self.order.dedup_by(|a, b| name(a) == name(b));
     }
 
-    /// Gives each device the revision that it had, or a new one where netlink says that it may be another.
+    /// Gives each device its previous revision, or a new one if netlink reports that it may have changed.
     fn recognize(&mut self) {
         for known in &mut self.known {
             known.present = false;
@@ -228,7 +229,7 @@ impl Links {
 }
 
 impl Known {
-    /// A device of which nothing is known: no device has an empty name.
+    /// A device about which nothing is known; no real device has an empty name.
     fn new(index: u32) -> Self {
         Self {
             index,
@@ -240,11 +241,11 @@ impl Known {
     }
 }
 
-/// Reads an answer of the kernel to a request of this sequence, as a dump does.
+/// Parses a reply of the kernel to a request with this sequence number, as a dump does.
 ///
 /// # Errors
 ///
-/// The answer is cut short, or is an error.
+/// The reply is truncated, or is an error.
 pub fn parse_answer(answer: &[u8], sequence: u32) -> io::Result<Links> {
     let mut links = Links::default();
     let each = |entry: &[u8]| links.links.push_with(|link| link.fill(entry));
@@ -260,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    /// Of a namespace with a device of each kind that one kernel had, in answers to a request of the sequence 7.
+    /// A namespace with a device of each kind that one kernel supports, in replies to a request with the sequence number 7.
     const CAPTURED: &[u8] = include_bytes!("links/captured.bin");
 
     fn by_name<'a>(links: &'a Links, name: &str) -> &'a Link {
@@ -361,25 +362,25 @@ mod tests {
         SharedLinks::new(Path::new("/proc"), Path::new("/sys"), in_namespace)
     }
 
-    /// The deadline of another scrape than any before.
+    /// The deadline of a new scrape.
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(5))
     }
 
     #[test]
-    fn the_first_who_asks_in_a_scrape_makes_the_dump_and_the_others_see_it() {
+    fn the_first_collector_of_a_scrape_makes_the_dump_and_the_others_share_it() {
         let shared = shared(true);
         let count = |shared: &SharedLinks, scrape| shared.read(scrape).unwrap().by_name().count();
         let scrape = soon();
         assert!(count(&shared, scrape) > 0);
-        // Whatever appears or goes now is not seen before the next scrape.
+        // Devices that appear or disappear now are only seen by the next scrape.
         shared.0.links.lock().unwrap().links.clear();
         assert_eq!(count(&shared.clone(), scrape), 0);
         assert!(count(&shared, soon()) > 0);
     }
 
     #[test]
-    fn a_failed_dump_fails_all_who_ask_in_that_scrape() {
+    fn a_failed_dump_fails_all_collectors_of_the_scrape() {
         let shared = shared(true);
         let scrape = soon();
         let source = io::Error::from_raw_os_error(105);
@@ -395,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_dump_that_hangs() {
+    fn a_dump_that_hangs_is_not_waited_for() {
         let shared = shared(true);
         let hangs = shared.0.links.lock().unwrap();
         let error = shared.read(soon()).unwrap_err().to_string();

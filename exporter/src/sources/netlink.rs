@@ -1,4 +1,4 @@
-//! Dumps of the kernel's tables over netlink, walked in place in one buffer.
+//! Dumps of the kernel's tables over netlink, parsed in place in one buffer.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,11 +14,11 @@ use rustix::net::{
 use super::deadline::Deadline;
 
 const HEADER: usize = 16;
-/// More than the kernel puts into one answer of a dump.
+/// Larger than any reply of the kernel in a dump.
 const BUFFER: usize = 64 * 1024;
-/// The kernel answers at once, or while others change the same table; to some nonsense it never answers.
+/// The kernel answers at once, or while other processes change the same table; some invalid requests it never answers.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The shortest timeout of a socket: a timeout of zero would wait for ever.
+/// The minimum timeout of a socket, because a timeout of zero would wait forever.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// `NLM_F_REQUEST | NLM_F_DUMP`
 const DUMP: u16 = 0x301;
@@ -28,7 +28,7 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// `NLM_F_DUMP_INTR`: the table changed while it was dumped.
 const INTERRUPTED: u16 = 0x10;
-/// `GENL_ID_CTRL`: the family that knows all others.
+/// `GENL_ID_CTRL`: the family that lists all others.
 const CONTROL: u16 = 16;
 /// `struct genlmsghdr` with `CTRL_CMD_GETFAMILY`, version 2.
 const GET_FAMILY: [u8; 4] = [3, 2, 0, 0];
@@ -39,8 +39,8 @@ const FAMILY_NAME: u16 = 2;
 /// `NLA_TYPE_MASK`: the bits above it are flags.
 const KIND_OF_ATTRIBUTE: u16 = 0x3fff;
 
-/// A netlink socket, kept open between scrapes. The kernel answers for the network namespace of this process, whatever
-/// procfs and sysfs the other sources read.
+/// A netlink socket that is kept open between scrapes. The kernel answers for the network namespace of this process,
+/// whatever procfs and sysfs the other sources read.
 #[derive(Debug)]
 pub struct Netlink {
     protocol: Option<Protocol>,
@@ -52,13 +52,13 @@ pub struct Netlink {
     interrupted: bool,
 }
 
-/// The kernel did not answer a dump, or not to its end.
+/// The kernel did not answer a dump, or not completely.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {table} over netlink: {source}")]
 pub struct NetlinkError {
     table: &'static str,
     source: io::Error,
-    /// The kernel gave no socket to ask with.
+    /// The kernel refused to create a socket.
     without_socket: bool,
 }
 
@@ -73,7 +73,7 @@ impl Clone for NetlinkError {
 }
 
 impl NetlinkError {
-    /// The failure to read a table for another reason than the kernel's refusal.
+    /// The error for a table that could not be read for another reason than the kernel's refusal.
     pub(super) fn new(table: &'static str, source: io::Error) -> Self {
         Self {
             table,
@@ -82,7 +82,7 @@ impl NetlinkError {
         }
     }
 
-    /// Whether this process may not use netlink at all, as under `RestrictAddressFamilies=` of systemd.
+    /// Whether this process may not use netlink at all, for example because of `RestrictAddressFamilies=` in systemd.
     pub fn is_out_of_reach(&self) -> bool {
         let refusals = [
             Errno::AFNOSUPPORT,
@@ -94,24 +94,24 @@ impl NetlinkError {
         self.without_socket && refusals.into_iter().any(refusal)
     }
 
-    /// Whether the kernel knows the request and the driver does not serve it.
+    /// Whether the kernel supports the request and the driver does not.
     pub fn is_unsupported(&self) -> bool {
         self.source.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error())
     }
 }
 
 impl Netlink {
-    /// A socket for links, addresses, routes, neighbours and queueing disciplines; it is opened at the first dump.
+    /// Creates a socket for links, addresses, routes, neighbors and queueing disciplines; it is opened at the first dump.
     pub fn routing() -> Self {
         Self::of(None)
     }
 
-    /// A socket for lists of sockets.
+    /// Creates a socket for lists of sockets.
     pub fn socket_diagnosis() -> Self {
         Self::of(Some(netlink::SOCK_DIAG))
     }
 
-    /// A socket for the families that the kernel numbers when they register.
+    /// Creates a socket for generic netlink families.
     pub fn generic() -> Self {
         Self::of(Some(netlink::GENERIC))
     }
@@ -128,19 +128,19 @@ impl Netlink {
         }
     }
 
-    /// Waits for answers until the deadline at most.
+    /// Waits for replies until the deadline at most.
     pub fn until(&mut self, deadline: Deadline) -> &mut Self {
         self.deadline = Some(deadline);
         self
     }
 
-    /// Asks for a whole table with a request of the given kind and gives the body of each entry to `each`. `table` names
+    /// Requests a whole table with a request of the given type and passes the body of each entry to `each`. `table` names
     /// it in an error.
     ///
     /// # Errors
     ///
-    /// The kernel refused, the socket failed, or the time was over before the end of the table. The next dump opens the
-    /// socket anew, so that no answer is left over.
+    /// The kernel refused, the socket failed, or the deadline passed before the end of the table. The next dump opens a new
+    /// socket, so that no old reply is left.
     pub fn dump(
         &mut self,
         table: &'static str,
@@ -160,12 +160,12 @@ impl Netlink {
         })
     }
 
-    /// Whether the table changed during the last dump, which then may lack an entry or have one twice.
+    /// Whether the table changed during the last dump, so that an entry may be missing or duplicated.
     pub fn was_interrupted(&self) -> bool {
         self.interrupted
     }
 
-    /// The number of a generic family, which is the kind of its requests; `None` when this kernel does not have it.
+    /// Returns the number of a generic family, which is the type of its requests; `None` if this kernel does not have it.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Netlink {
         Ok(number)
     }
 
-    /// The name of a network device; `None` when it has gone.
+    /// Returns the name of a network device; `None` if it has disappeared.
     pub fn device_name(&self, index: u32) -> Option<InlinedName> {
         index_to_name_inlined(self.socket.as_ref()?, index).ok()
     }
@@ -231,7 +231,7 @@ impl Netlink {
     }
 }
 
-/// A socket's timeout as what it is.
+/// Maps the timeout of a socket to the right error.
 fn late(errno: Errno) -> io::Error {
     if errno == Errno::AGAIN {
         let message = "the kernel has not answered in time";
@@ -261,16 +261,16 @@ fn write_request(out: &mut Vec<u8>, kind: u16, sequence: u32, request: &[u8]) {
     out.extend_from_slice(request);
 }
 
-/// What an answer was.
+/// The content of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Walk {
-    /// The end of the dump was in it.
+    /// It contains the end of the dump.
     Ended { interrupted: bool },
-    /// More is to come.
+    /// More replies follow.
     GoesOn { interrupted: bool },
 }
 
-/// Gives the body of each message to `each`.
+/// Passes the body of each message to `each`.
 pub(super) fn walk(
     mut answer: &[u8],
     sequence: u32,
@@ -300,7 +300,7 @@ pub(super) fn walk(
     Ok(Walk::GoesOn { interrupted })
 }
 
-/// An error and the end both carry an error number, negated; 0 is none.
+/// Errors and the end both carry a negated error number; 0 means none.
 fn verdict(body: &[u8]) -> io::Result<()> {
     match u32_at(body, 0).map(u32::cast_signed) {
         None | Some(0) => Ok(()),
@@ -312,7 +312,7 @@ fn broken() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a message is cut short")
 }
 
-/// The attributes after a message's fixed part: kind and value.
+/// Iterates over the attributes after a message's fixed part: type and value.
 pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16_at(bytes, 0)?);
@@ -323,14 +323,14 @@ pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-/// A hardware address in the usual form, `02:00:00:00:00:ab`.
+/// Formats a hardware address in the usual form, `02:00:00:00:00:ab`.
 pub fn hardware_address(bytes: &[u8]) -> String {
     let mut text = Vec::new();
     write_hardware_address(bytes, &mut text);
     text.into_iter().map(char::from).collect()
 }
 
-/// Appends a hardware address as [`hardware_address`] has it.
+/// Appends a hardware address formatted like [`hardware_address`].
 pub fn write_hardware_address(bytes: &[u8], out: &mut Vec<u8>) {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
     let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
@@ -342,25 +342,25 @@ pub fn write_hardware_address(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The number of two bytes at `offset`, in this machine's order as all of netlink.
+/// Reads two bytes at `offset` as a number in native byte order, as everywhere in netlink.
 pub fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     let bytes = bytes.get(offset..)?.first_chunk()?;
     Some(u16::from_ne_bytes(*bytes))
 }
 
-/// The number of four bytes at `offset`.
+/// Reads four bytes at `offset` as a number.
 pub fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     let bytes = bytes.get(offset..)?.first_chunk()?;
     Some(u32::from_ne_bytes(*bytes))
 }
 
-/// The number of eight bytes at `offset`.
+/// Reads eight bytes at `offset` as a number.
 pub fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     let bytes = bytes.get(offset..)?.first_chunk()?;
     Some(u64::from_ne_bytes(*bytes))
 }
 
-/// An attribute as the kernel lays it out.
+/// Encodes an attribute in the kernel's layout.
 #[cfg(test)]
 pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut attribute = (4 + value.len() as u16).to_ne_bytes().to_vec();
@@ -419,9 +419,9 @@ mod tests {
         );
     }
 
-    /// The kernel leaves some nonsense without an answer.
+    /// The kernel does not answer some invalid requests.
     #[test]
-    fn a_deadline_ends_the_wait_and_says_so() {
+    fn a_deadline_ends_the_wait_with_an_error() {
         let begin = std::time::Instant::now();
         let error = Netlink::routing()
             .until(Deadline::after(Duration::ZERO))
@@ -482,7 +482,7 @@ mod tests {
         for length in 1..whole.len() {
             assert!(walk(&whole[..length], 7, |_| {}).is_err(), "{length}");
         }
-        // A length of zero must not be walked for ever.
+        // A length of zero must not cause an endless loop.
         assert!(walk(&[0; 64], 0, |_| {}).is_err());
         assert_eq!(attributes(&[0; 64]).count(), 0);
         let attribute = attribute(3 | 0x8000, b"x");

@@ -1,22 +1,22 @@
-//! The few shapes in which the kernel prints numbers and lists, read from bytes without a copy.
+//! Parsers for the formats in which the kernel prints numbers and lists. They do not copy any bytes.
 
-/// The lines of a file that are not blank, without their ends. A last line without an end counts.
+/// Iterates over the lines of a file that are not blank, without their line breaks. The last line may lack one.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     all_lines(bytes).filter(|line| !trim(line).is_empty())
 }
 
-/// As [`lines`], with the blank ones: for files in which a blank line ends a paragraph.
+/// Like [`lines`], including blank ones, for files in which a blank line ends a paragraph.
 pub fn all_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|&byte| byte == b'\n')
 }
 
-/// The fields of a line, split at any run of blanks.
+/// Splits a line into fields at any run of blanks.
 pub fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(u8::is_ascii_whitespace)
         .filter(|field| !field.is_empty())
 }
 
-/// A decimal number, with nothing before or after it. `None` when it is not one or does not fit.
+/// Parses a decimal number without anything before or after it. `None` if it is invalid or does not fit.
 pub fn parse_u64(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -30,7 +30,7 @@ pub fn parse_u64(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// A hexadecimal number without a prefix. `None` when it is not one or does not fit.
+/// Parses a hexadecimal number without a prefix. `None` if it is invalid or does not fit.
 pub fn parse_hex(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -41,7 +41,7 @@ pub fn parse_hex(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// A number as sysfs prints it: decimal, or hexadecimal after `0x`.
+/// Parses a number of sysfs: decimal, or hexadecimal after `0x`.
 pub fn parse_prefixed(text: &[u8]) -> Option<u64> {
     match text.strip_prefix(b"0x") {
         Some(digits) => parse_hex(digits),
@@ -49,7 +49,7 @@ pub fn parse_prefixed(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// A number that may be negative. It is a double because that is what it becomes in the exposition.
+/// Parses a number that may be negative, as a double, because the exposition needs one.
 pub fn parse_signed(text: &[u8]) -> Option<f64> {
     match text.strip_prefix(b"-") {
         Some(digits) => parse_u64(digits).map(|number| -(number as f64)),
@@ -57,9 +57,9 @@ pub fn parse_signed(text: &[u8]) -> Option<f64> {
     }
 }
 
-/// A finite number in decimal notation, with a sign, a fraction or an exponent where it has them.
+/// Parses a finite number in decimal notation, with an optional sign, fraction and exponent.
 pub fn parse_decimal(text: &[u8]) -> Option<f64> {
-    // Rust also takes words for infinity and for what is no number.
+    // Rust also accepts words for infinity and NaN.
     let plain = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
     if !text.iter().all(plain) {
         return None;
@@ -68,7 +68,7 @@ pub fn parse_decimal(text: &[u8]) -> Option<f64> {
     number.is_finite().then_some(number)
 }
 
-/// The bytes without blanks and line ends around them.
+/// Removes blanks and line breaks at both ends.
 pub fn trim(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
 }

@@ -1,6 +1,6 @@
 //! A list whose elements keep their memory when it is filled again.
 
-/// A list that is filled again and again. What an element holds on the heap is reused by the next one in its place.
+/// A list that is filled repeatedly. Heap memory of an element is reused by the next element in its place.
 #[derive(Debug)]
 pub struct Pool<T> {
     items: Vec<T>,
@@ -22,7 +22,7 @@ impl<T: Default> Pool<T> {
         self.length = 0;
     }
 
-    /// Lets `fill` write one more element over a former one, and keeps it if that returns true.
+    /// Lets `fill` overwrite a former element, and keeps the result if it returns true.
     pub fn push_with(&mut self, fill: impl FnOnce(&mut T) -> bool) {
         if self.length == self.items.len() {
             self.items.push(T::default());
@@ -37,7 +37,7 @@ impl<T: Default> Pool<T> {
         self.items.get(..self.length).unwrap_or_default()
     }
 
-    /// The elements, to be changed.
+    /// The elements, mutable.
     pub fn as_mut_slice(&mut self) -> &mut [T] {
         self.items.get_mut(..self.length).unwrap_or_default()
     }

@@ -14,7 +14,7 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    /// The failure to read `path`.
+    /// Creates the error of reading `path`.
     pub fn new(path: &Path, source: io::Error) -> Self {
         Self {
             path: path.to_owned(),
@@ -27,17 +27,17 @@ impl ReadError {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
-    /// Whether the file is absent, or what it is about has gone while it was open.
+    /// Whether the file is absent, or its object disappeared while it was open.
     pub fn is_gone(&self) -> bool {
         self.is_absent() || is_stale(&self.source)
     }
 
-    /// Whether the kernel has the file and not what it would show.
+    /// Whether the file exists but has no value.
     pub fn is_unsupported(&self) -> bool {
         self.source.kind() == io::ErrorKind::Unsupported
     }
 
-    /// Whether the file is absent or hidden from this process, rather than broken.
+    /// Whether the file is absent or unreadable for this process, rather than broken.
     pub fn is_out_of_reach(&self) -> bool {
         matches!(
             self.source.kind(),
@@ -46,7 +46,7 @@ impl ReadError {
     }
 }
 
-/// Whether what an open file is about has gone.
+/// Whether the object of an open file has disappeared.
 pub(super) fn is_stale(error: &io::Error) -> bool {
     [Errno::NODEV, Errno::STALE, Errno::NXIO, Errno::SRCH]
         .iter()

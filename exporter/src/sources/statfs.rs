@@ -1,8 +1,8 @@
-//! Asking file systems for their size, when any of them may never answer.
+//! Queries file systems for their size, although any of them may never answer.
 //!
-//! `statfs` on a dead NFS server or FUSE daemon blocks in the kernel and cannot be interrupted. A mount that does not
-//! answer in time is left to the thread that hangs in it, and is asked no more until that thread comes back. What is
-//! mounted in several places is asked in one of them first: when that hangs, the others would hang as well.
+//! `statfs` on an unreachable NFS server or FUSE daemon blocks in the kernel and cannot be interrupted. A mount that does
+//! not answer in time is left to the thread that hangs in it, and is not queried again until that thread returns. A file
+//! system that is mounted in several places is queried in one of them first; if that hangs, the others would hang as well.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -15,60 +15,60 @@ use rustix::io::Errno;
 use super::crew::{Batch, Crew};
 use super::deadline::Deadline;
 
-/// How long a scrape waits for mounts that do not answer, unless its own time is shorter.
+/// How long a scrape waits for mounts that do not answer, unless its own deadline is shorter.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After so long without an answer other threads go on with the mounts that have not been asked.
+/// After this time without an answer other threads continue with the mounts that were not queried yet.
 const STEP: Duration = Duration::from_millis(20);
 
 /// The size of a file system, in its own blocks of `block_size` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileSystem {
-    /// Bytes in a block.
+    /// Bytes per block.
     pub block_size: u64,
-    /// Blocks in all.
+    /// Total number of blocks.
     pub blocks: u64,
-    /// Blocks that are free.
+    /// Free blocks.
     pub blocks_free: u64,
-    /// Blocks that are free to an ordinary user.
+    /// Blocks that are free for unprivileged users.
     pub blocks_available: u64,
-    /// File nodes in all.
+    /// Total number of file nodes.
     pub files: u64,
-    /// File nodes that are free.
+    /// Free file nodes.
     pub files_free: u64,
 }
 
-/// What asking a mount came to.
+/// The result of querying a mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Its size.
     Size(FileSystem),
     /// The kernel refused.
     Refused(Errno),
-    /// It did not answer in time, now or at an earlier scrape.
+    /// It did not answer in time, now or in an earlier scrape.
     Stuck,
 }
 
-/// What asks one file system; replaced in tests, where nothing real hangs on demand.
+/// The function that queries one file system; replaced in tests, where nothing real hangs on demand.
 type Ask = fn(&CStr) -> Result<FileSystem, Errno>;
 
-/// A mount that is asked.
+/// A mount to query.
 #[derive(Clone, Debug)]
 pub struct Target {
     path: Arc<CStr>,
-    /// Whether it is the first mount of its file system that is asked.
+    /// Whether it is the first mount of its file system to be queried.
     leads: bool,
     /// Whether the file system has answered in this scrape.
     answered: Arc<AtomicBool>,
 }
 
 impl Target {
-    /// Where it is mounted, as this process sees it.
+    /// Where it is mounted, as seen by this process.
     #[cfg(test)]
     pub fn path(&self) -> &CStr {
         &self.path
     }
 
-    /// The mounts of all file systems, each given by its path and what tells its file system from others.
+    /// The mounts of all file systems, each with its path and an identifier of its file system.
     pub fn of<FileSystem: Eq + std::hash::Hash>(mounts: Vec<(Arc<CStr>, FileSystem)>) -> Vec<Self> {
         let mut leaders: HashMap<FileSystem, (usize, Arc<AtomicBool>)> = HashMap::new();
         let mut targets: Vec<Self> = Vec::with_capacity(mounts.len());
@@ -77,7 +77,7 @@ impl Target {
                 .entry(file_system)
                 .or_insert_with(|| (place, Arc::default()));
             let answered = Arc::clone(answered);
-            // A shorter path leads through fewer other mounts, which may hang.
+            // A shorter path crosses fewer other mounts, which may hang.
             let leads = match targets.get_mut(*leader) {
                 Some(first) if first.path.count_bytes() <= path.count_bytes() => false,
                 Some(first) => {
@@ -97,7 +97,7 @@ impl Target {
     }
 }
 
-/// What came of asking a mount's turn.
+/// The state of a mount in this scrape.
 #[derive(Clone, Copy, Debug)]
 enum Reply {
     Answer(Answer),
@@ -105,15 +105,15 @@ enum Reply {
     Waits,
 }
 
-/// Asks mounts for their size, never longer than a few seconds in all. At most one thread hangs in a file system.
+/// Queries mounts for their size, for a few seconds in total at most. At most one thread hangs in each file system.
 #[derive(Debug)]
 pub struct Prober {
     crew: Crew<Target, Reply>,
-    /// The mounts that did not answer, each with the batch and the place in it where the answer will be.
+    /// The mounts that did not answer, each with the batch and the position in it where the answer will be stored.
     stuck: HashMap<Arc<CStr>, Place>,
 }
 
-/// A batch, and the place in it where an answer will be.
+/// A batch, and a position in it where an answer will be stored.
 type Place = (Arc<Batch<Target, Reply>>, usize);
 
 impl Default for Prober {
@@ -138,12 +138,12 @@ impl Prober {
         }
     }
 
-    /// Asks every mount, and puts one answer for each into `answers`, in place of what was there. For mounts that do not
-    /// answer it waits for half of the time until the deadline at most: other collectors may hang as well.
+    /// Queries every mount, and stores one answer for each in `answers`. Waits for mounts that do not answer for at most
+    /// half of the time until the deadline, because other collectors may hang as well.
     pub fn probe(&mut self, targets: &[Target], answers: &mut Vec<Answer>, deadline: Deadline) {
         answers.clear();
         answers.resize(targets.len(), Answer::Stuck);
-        // Whatever has come back has answered, and may be asked again.
+        // Mounts that have answered since then may be queried again.
         self.stuck
             .retain(|_, (batch, place)| batch.outcome(*place).is_none());
         for target in targets {
@@ -159,7 +159,7 @@ impl Prober {
             (0..targets.len()).filter(free).partition(leads);
         let turns = [leaders, others].concat();
         let mut waiting = self.ask(targets, &turns, answers, end);
-        // Their first mounts were slow, and have answered while the others were asked.
+        // Their first mounts were slow and answered while the others were queried.
         waiting.retain(|place| {
             let target = targets.get(*place);
             target.is_some_and(|target| target.answered.load(Ordering::Acquire))
@@ -167,7 +167,7 @@ impl Prober {
         self.ask(targets, &waiting, answers, end);
     }
 
-    /// Asks the mounts in these places. Gives those that wait for another one.
+    /// Queries the mounts at these positions. Returns those that wait for another one.
     fn ask(
         &mut self,
         targets: &[Target],
@@ -229,7 +229,7 @@ mod tests {
         files_free: 0,
     };
 
-    /// Mounts of a file system each.
+    /// Mounts, each of its own file system.
     fn targets(names: &[&CStr]) -> Vec<Target> {
         let mounts = names.iter().enumerate();
         Target::of(
@@ -243,7 +243,7 @@ mod tests {
         Deadline::after(Duration::from_millis(600))
     }
 
-    /// Threads that ask in this process.
+    /// Threads of this process that query mounts.
     fn threads() -> usize {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
         let name = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
@@ -313,7 +313,7 @@ mod tests {
             Ok(SIZE)
         };
         let mut prober = Prober::with(ask);
-        // Every third of 120 mounts is sound; the dead ones have 40 file systems, each mounted twice.
+        // Every third of 120 mounts is sound; the hanging ones have 40 file systems, each mounted twice.
         let name = |n: usize| match n % 3 {
             0 => format!("/sound{n}"),
             1 => format!("/dead{n}"),
@@ -344,7 +344,7 @@ mod tests {
             }
             assert_eq!(prober.stuck.len(), 40);
         }
-        // Other tests have threads of the same name.
+        // Other tests have threads with the same name.
         assert!(threads() <= before + 45, "{} threads", threads());
     }
 

@@ -1,4 +1,4 @@
-//! The system's message bus (D-Bus), over which systemd and its companions answer.
+//! The system's message bus (D-Bus), for systemd and related services.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use zbus::zvariant::{DynamicType, OwnedValue, Type};
 
 use super::deadline::Deadline;
 
-/// How long one answer may take.
+/// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A connection to the bus, made at the first call and kept until it breaks.
+/// A connection to the bus, opened at the first call and kept until it breaks.
 #[derive(Debug, Default)]
 pub struct SystemBus {
-    /// Where the bus is, if not where the system has it.
+    /// The address of the bus, if it is not the system's default.
     address: Option<String>,
     connection: Option<Connection>,
-    /// How long the connection waits for one answer.
+    /// How long a call waits for its reply.
     patience: Duration,
     deadline: Option<Deadline>,
 }
 
-/// Whom to ask: a service, one of its objects, and a part of what the object can do.
+/// The target of a call: a service, one of its objects, and an interface of the object.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer<'a> {
     /// The service's name on the bus.
@@ -35,26 +35,26 @@ pub struct Peer<'a> {
     pub interface: &'static str,
 }
 
-/// The bus could not be asked.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// There is no connection.
     #[error("cannot connect to the system's message bus: {0}")]
     Connect(#[source] Box<zbus::Error>),
-    /// The service did not answer, or not as expected.
+    /// The service did not answer as expected.
     #[error("{service} does not answer {member}: {source}")]
     Call {
         /// The service.
         service: &'static str,
-        /// What was called.
+        /// The method or property.
         member: String,
-        /// What happened instead.
+        /// The underlying error.
         source: Box<zbus::Error>,
     },
 }
 
 impl SystemBus {
-    /// A bus at another place than the system's.
+    /// Creates a client of a bus at another address.
     #[cfg(test)]
     pub fn at(address: impl Into<String>) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl SystemBus {
         }
     }
 
-    /// Makes no call after the deadline, and waits for one answer half of the time until then at most.
+    /// Makes no call after the deadline, and waits for each reply for half of the remaining time at most.
     pub fn until(&mut self, deadline: Deadline) {
         self.deadline = Some(deadline);
         if deadline.left() < self.patience {
@@ -71,11 +71,11 @@ impl SystemBus {
         }
     }
 
-    /// Calls a method and waits for its answer.
+    /// Calls a method and waits for its reply.
     ///
     /// # Errors
     ///
-    /// There is no connection, or the method fails. The next call connects anew if need be.
+    /// There is no connection, or the method fails. The next call connects again if necessary.
     pub fn call<Answer>(
         &mut self,
         peer: Peer<'_>,
@@ -111,11 +111,11 @@ impl SystemBus {
         })
     }
 
-    /// A property of an object; `None` when the object has gone or lacks the property.
+    /// Returns a property of an object; `None` if the object has disappeared or does not have the property.
     ///
     /// # Errors
     ///
-    /// As for [`SystemBus::call`].
+    /// See [`SystemBus::call`].
     pub fn property<Property>(
         &mut self,
         peer: Peer<'_>,

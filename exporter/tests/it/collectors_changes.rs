@@ -1,4 +1,4 @@
-//! Every scrape shows the host of its own moment, although files stay open and decisions are remembered.
+//! Every scrape shows the present state of the host, although files stay open and decisions are cached.
 #![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not what they share
 
 mod changes;
@@ -46,7 +46,7 @@ impl Host {
         self.directory.path().join(file)
     }
 
-    /// Puts another file in the place of the one that may be open.
+    /// Replaces a file that may be open.
     fn replace(&self, file: &str, from: &str, to: &str) {
         let content = std::fs::read_to_string(self.path(file)).unwrap();
         assert!(content.contains(from), "{file} has no {from:?}");
@@ -109,7 +109,7 @@ fn a_udev_entry_replaced_by_renaming_is_seen() {
 }
 
 #[test]
-fn energy_is_counted_by_zone_and_read_anew() {
+fn energy_is_counted_by_zone_and_read_again() {
     let mut host = Host::new();
     let series = |host: &Host, zone: &str, index: u8| {
         let path = host.path("sys/class/powercap").join(zone);

@@ -1,4 +1,4 @@
-//! The whole scrape of a captured host, beside the text that was compared with node_exporter's.
+//! The whole scrape of a captured host, compared with a text that was checked against node_exporter's.
 
 #![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not what they share
 
@@ -9,7 +9,8 @@ use secure_exporter::scrape::Registry;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
 
-/// What depends on the machine and the moment rather than on the captured files: the value, or the labels as well.
+/// Metrics that depend on the machine and the time rather than on the captured files: only their value, or also their
+/// labels.
 const VOLATILE_VALUE: [&str; 8] = [
     "node_filesystem_avail_bytes{",
     "node_filesystem_files{",
@@ -34,7 +35,7 @@ fn settings() -> Settings {
         sysfs: fixtures.join("sys"),
         rootfs: fixtures.join("root"),
         udev_data: fixtures.join("udev"),
-        // Over netlink this machine would answer.
+        // Netlink would show this machine instead.
         options: [("collector.arp.netlink", "false".into())].into(),
         ..Settings::default()
     }

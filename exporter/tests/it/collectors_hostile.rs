@@ -12,7 +12,7 @@ use secure_exporter::collectors::TABLE;
 
 static HOST: LazyLock<Mutex<HostileHost>> = LazyLock::new(|| Mutex::new(HostileHost::new()));
 
-/// What fuzzing found worth keeping; see CONTRIBUTING.md.
+/// Inputs found by fuzzing; see CONTRIBUTING.md.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/host");
 
 proptest! {
@@ -65,15 +65,15 @@ fn the_files_reach_every_collector_that_reads_files() {
     assert_eq!(others.collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
-/// Files of several lines that are no tables: other programs' files, refused as a whole when they are wrong, and texts of
-/// which a single line is shown.
+/// Files with several lines that are not tables: files of other programs, which are refused as a whole, and texts of which
+/// a single line is shown.
 const NO_TABLES: [&str; 1] = ["textfile/"];
-/// Lines that begin a device of several lines, which is lost with its name.
+/// Lines that begin a device with several lines, which is lost together with its name.
 const BEGINS_DEVICE: [(&str, &[u8]); 1] = [("proc/drbd", b"cs:")];
-/// How many lines of each file are tried, spread evenly.
+/// The number of lines of each file that are tried, evenly distributed.
 const LINES_TRIED: usize = 8;
 
-/// The places of the files that have several lines, each with them.
+/// The positions of the files that have several lines.
 fn tables(host: &HostileHost) -> Vec<(usize, Vec<Vec<u8>>)> {
     let lines = |place: usize| {
         let lines = host.original(place).split_inclusive(|byte| *byte == b'\n');

@@ -1,4 +1,4 @@
-//! The flags of the network's collectors, and those that run only when asked for.
+//! The flags of the network collectors, and the collectors that are off by default.
 #![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not what they share
 
 use std::path::Path;
@@ -203,7 +203,7 @@ fn other_files_of_optional_collectors_are_read() {
 }
 
 #[test]
-fn the_kernel_tells_of_this_machine_over_netlink() {
+fn the_kernel_reports_this_machine_over_netlink() {
     let _listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let starts = |collector: &str, start: &str, flags: &[(&'static str, &str)]| {
         samples(collector, flags)
@@ -219,7 +219,7 @@ fn the_kernel_tells_of_this_machine_over_netlink() {
     assert!(starts("qdisc", loopback, &[]));
     let exclude = ("collector.qdisc.device-exclude", "^lo$");
     assert!(!starts("qdisc", loopback, &[exclude]));
-    // Where some device has a driver; the loopback has none.
+    // If some device has a driver; the loopback device has none.
     let drivers = samples("ethtool", &[("collector.ethtool.device-exclude", "^lo$")]);
     assert!(drivers.iter().all(|line| !line.contains("\"lo\"")));
     let info = drivers

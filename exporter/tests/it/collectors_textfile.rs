@@ -1,4 +1,4 @@
-//! Metrics that other programs leave in files are shown as they are, at every scrape.
+//! Metrics that other programs write to files are shown unchanged at every scrape.
 #![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not what they share
 
 use std::path::Path;
@@ -22,7 +22,7 @@ fn registry_with(others: &[&str], directories: &[&str]) -> Registry {
     Registry::new(&settings).unwrap()
 }
 
-/// A scrape without the collectors' own reports.
+/// A scrape without the metrics about the collectors.
 fn scrape(registry: &mut Registry) -> String {
     let mut body = Vec::new();
     registry.scrape(&mut body);
@@ -41,7 +41,7 @@ fn write(directory: &Path, file: &str, content: &str) {
 }
 
 #[test]
-fn files_are_merged_ordered_and_read_anew() {
+fn files_are_merged_ordered_and_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
     write(
@@ -61,11 +61,11 @@ fn files_are_merged_ordered_and_read_anew() {
     let expected = format!(
         "# HELP last When it ran.\n# TYPE last untyped\nlast{{job=\"b\"}} 2\nlast{{host=\"\",job=\"c\"}} 3\n\
          last{{host=\"h\",job=\"a\"}} 1\n\
-         # HELP node_textfile_mtime_seconds When the text file was last written, in seconds since the epoch.\n\
+         # HELP node_textfile_mtime_seconds Modification time of the text file, in seconds since the epoch.\n\
          # TYPE node_textfile_mtime_seconds gauge\n\
          node_textfile_mtime_seconds{{file=\"{path}/a.prom\"}} 1.7e+09\n\
          node_textfile_mtime_seconds{{file=\"{path}/b.prom\"}} 1.7e+09\n\
-         # HELP node_textfile_scrape_error Whether a text file could not be shown as it is.\n\
+         # HELP node_textfile_scrape_error Whether a text file could not be read or could not be exposed unchanged.\n\
          # TYPE node_textfile_scrape_error gauge\nnode_textfile_scrape_error 0\n\
          # HELP s Left in {path}/a.prom.\n# TYPE s summary\ns{{quantile=\"0.5\"}} 2\ns{{quantile=\"0.99\"}} 4\ns_sum 6\n\
          s_count 2\n\
@@ -165,7 +165,7 @@ fn the_first_of_two_equal_series_is_kept_whatever_the_family() {
     let histogram = "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 3\nh_sum 5\nh_count 3\n";
     let shown = "# TYPE h histogram|h_bucket{le=\"+Inf\"} 3|h_sum 5|h_count 3";
     for (files, expected) in [
-        // A gauge that has the name of a histogram's part.
+        // A gauge with the name of a part of a histogram.
         (
             [
                 histogram,
@@ -232,10 +232,12 @@ fn what_is_left_out_is_logged_with_file_and_series() {
         scrape(&mut registry);
     });
     let first = format!(
-        "{path}/b.prom: left out job_b{{x=\"1\"}}, which {path}/a.prom has already (and so on, 2 samples in all)"
+        "{path}/b.prom: left out job_b{{x=\"1\"}}, which is already in {path}/a.prom (2 such samples in total)"
     );
     assert_eq!(log.matches(&first).count(), 1, "{log}");
-    let own = format!("{path}/b.prom: left out node_load1, which this exporter has already");
+    let own = format!(
+        "{path}/b.prom: left out node_load1, which is already in the exporter's own metrics"
+    );
     assert_eq!(log.matches(&own).count(), 1, "{log}");
 }
 
@@ -278,7 +280,7 @@ fn only_regular_files_of_bounded_size_are_read() {
         assert!(log.contains(&problem), "{problem}: {log}");
         assert!(!text.contains(&format!("{name}.prom")), "{text}");
     }
-    let large = "large.prom: has more than 500 bytes: make it smaller or raise --collector.textfile.max-file-bytes";
+    let large = "large.prom: is larger than 500 bytes: make it smaller or raise --collector.textfile.max-file-bytes";
     assert!(log.contains(large), "{log}");
     settings
         .options
@@ -290,8 +292,8 @@ fn only_regular_files_of_bounded_size_are_read() {
     );
 }
 
-/// What is logged on this thread meanwhile. Files are read on another one, but what became of them is logged on this. One
-/// subscriber serves all tests of the process: one for each would miss what another thread has logged first.
+/// Records what is logged on this thread. Files are read on another thread, but problems are logged on this one. One
+/// subscriber serves all tests of the process, because several would miss messages that another thread has logged first.
 fn logged(run: impl FnOnce()) -> String {
     thread_local! {
         static LOG: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };

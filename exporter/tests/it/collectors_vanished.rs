@@ -1,4 +1,4 @@
-//! A device that goes while it is read leaves no sample: what was not read is neither 0 nor "down".
+//! A device that disappears while it is read has no sample: an unread value is neither 0 nor "down".
 #![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not what they share
 
 use std::os::unix::fs::symlink;
@@ -7,10 +7,10 @@ use std::path::Path;
 use secure_exporter::collect::Settings;
 use secure_exporter::scrape::Registry;
 
-/// A file that can be opened and not read, like an attribute of a device that has just gone.
+/// A file that can be opened but not read, like an attribute of a device that has just disappeared.
 const UNREADABLE: &str = "/proc/self/mem";
 
-/// The collector, a device's directory with its name left out, and attributes with values.
+/// The collector, a device's directory without its name, and attributes with values.
 type Class = (
     &'static str,
     &'static str,
@@ -121,7 +121,7 @@ fn a_device_that_vanishes_has_no_samples_and_costs_no_other() {
                 }
             }
         }
-        // One that went between the listing and the first look.
+        // It disappeared between the listing and the first read.
         let class = Path::new(directory).components().take(2);
         let class = host
             .path()

@@ -1,4 +1,4 @@
-//! The commands of a bare host, as a person and a script run them.
+//! The commands for a bare host, as users and scripts run them.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 const WORDS: &str = "correct horse battery";
 
-/// What a run ended with.
+/// The result of a run.
 struct Ended {
     code: Option<i32>,
     printed: String,
@@ -49,7 +49,7 @@ fn run_with(arguments: &[&str], input: &[u8]) -> Ended {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // One that refuses its arguments reads nothing.
+    // A command that refuses its arguments reads nothing.
     let _ = child.stdin.take().unwrap().write_all(input);
     Ended::of(&child.wait_with_output().unwrap())
 }
@@ -97,12 +97,12 @@ fn what_is_no_password_is_refused() {
 fn a_password_is_never_taken_from_the_arguments() {
     for argument in ["s3cret", "--password=s3cret", "-s3cret", "--s3cret"] {
         let said = run_with(&["hash-password", argument], WORDS.as_bytes()).refused();
-        assert!(said.contains("not taken as an argument"), "{said}");
+        assert!(said.contains("cannot be passed as an argument"), "{said}");
         assert!(!said.contains("s3cret"), "{said}");
     }
 }
 
-/// By util-linux' `script`, which makes a terminal.
+/// Runs a command under util-linux' `script`, which provides a terminal.
 #[test]
 fn on_a_terminal_it_is_asked_for_twice_and_not_shown() {
     let asked = |answers: [&str; 2]| {
@@ -116,13 +116,13 @@ fn on_a_terminal_it_is_asked_for_twice_and_not_shown() {
             .unwrap();
         let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut seen = String::new();
-        for (prompt, answer) in ["Password: ", "The same again: "].iter().zip(answers) {
+        for (prompt, answer) in ["Password: ", "Repeat it: "].iter().zip(answers) {
             let mut byte = [0];
             while !seen.ends_with(prompt) {
                 assert_eq!(output.read(&mut byte).unwrap(), 1, "{seen}");
                 seen.push(char::from(byte[0]));
             }
-            // The terminal is silent a moment after the prompt, and forgets what was typed before.
+            // The terminal turns off echo shortly after the prompt, and discards earlier input.
             std::thread::sleep(std::time::Duration::from_millis(300));
             writeln!(input, "{answer}").unwrap();
         }
@@ -185,7 +185,7 @@ impl Made {
         run(&["check-config", self.path("config.yml").to_str().unwrap()])
     }
 
-    /// A scrape as Prometheus makes it: verified, with the password of the file.
+    /// Scrapes like Prometheus: verified, with the password from the file.
     fn scrape(&self, exporter: &Exporter) -> Reply {
         let authority = self.path("prometheus/ca.crt");
         let user = format!("prometheus:{}", self.read("prometheus/password"));
@@ -245,7 +245,7 @@ fn init_makes_what_a_verified_scrape_needs() {
 }
 
 #[test]
-fn nothing_that_exists_is_overwritten_unless_told() {
+fn existing_files_are_only_overwritten_on_request() {
     let made = Made::new(&[]);
     let before = FILES.map(|(name, _)| made.read(name));
     let names = |folder: &Path| fs::read_dir(folder).unwrap().count();
@@ -257,7 +257,7 @@ fn nothing_that_exists_is_overwritten_unless_told() {
         "{said}"
     );
     assert_eq!(FILES.map(|(name, _)| made.read(name)), before);
-    // One file alone is as good a reason.
+    // A single existing file is reason enough.
     fs::remove_file(made.path("config.yml")).unwrap();
     made.run(&["web-config", "init"], &again).refused();
     assert!(!made.path("config.yml").exists());
@@ -284,7 +284,11 @@ fn a_renewal_reaches_a_running_exporter_and_keeps_all_else() {
     let before = kept.map(|name| made.read(name));
     let (mut certificate, mut key) = (made.read("tls.crt"), made.read("tls.key"));
     let early = made.run(&["web-config", "renew", "--when-due"], &[]).well();
-    assert!(early.printed.contains("not renewed"), "{}", early.printed);
+    assert!(
+        early.printed.contains("is renewed only in"),
+        "{}",
+        early.printed
+    );
     assert_eq!(made.read("tls.crt"), certificate);
 
     for (options, keeps_key) in [(&[][..], true), (&["--key", "ed25519"], false)] {
@@ -295,7 +299,7 @@ fn a_renewal_reaches_a_running_exporter_and_keeps_all_else() {
         wait_for("the reload", || {
             (exporter.log().matches("configuration reloaded").count() > reloads).then_some(())
         });
-        // By the authority that Prometheus has from the first day.
+        // With the CA that Prometheus has had from the beginning.
         assert_eq!(made.scrape(&exporter).status, 200);
         assert!(
             !exporter.log().contains("not reloaded"),
@@ -319,7 +323,7 @@ fn a_renewal_is_due_in_the_last_third() {
     }
 }
 
-/// Puts a certificate for localhost in place that ends in `left` seconds, after a life of `times` as long, and the authority
+/// Installs a certificate for localhost that expires in `left` seconds, after a lifetime of `times` as long, and the CA
 /// that signed it.
 fn expiring(made: &Made, left: i64, times: i64) {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -342,13 +346,13 @@ fn expiring(made: &Made, left: i64, times: i64) {
 }
 
 #[test]
-fn check_config_tells_what_the_file_does() {
+fn check_config_prints_what_the_file_configures() {
     let made = Made::new(&["--key", "rsa-2048", "--username", "scraper"]);
     let good = made.check().well();
     for part in [
         "localhost",
         "in 36",
-        "belongs to it",
+        "matches the certificate",
         "scraper",
         "cost 10",
         "1.2 to 1.3",
@@ -358,12 +362,12 @@ fn check_config_tells_what_the_file_does() {
     assert_eq!(good.said, "");
 
     let soon = Made::new(&["--duration", "250h"]).check().well();
-    assert!(soon.said.contains("ends in 10 days"), "{}", soon.said);
+    assert!(soon.said.contains("expires in 10 days"), "{}", soon.said);
 
     expiring(&made, -60, 1000);
     let over = made.check();
     assert_eq!(over.code, Some(1));
-    assert!(over.said.contains("ended at"), "{}", over.said);
+    assert!(over.said.contains("expired at"), "{}", over.said);
 }
 
 #[test]
@@ -381,7 +385,7 @@ fn check_config_names_the_place_of_a_mistake() {
         (format!("{good}rate_limit: 5\n"), "line 6: "),
         (
             good.replace("tls.key", other.path("tls.key").to_str().unwrap()),
-            "do not belong together",
+            "do not match",
         ),
         (good.replace("tls.crt", "absent.crt"), "absent.crt"),
     ];
@@ -398,7 +402,12 @@ fn check_config_warns_of_what_is_open() {
     fs::write(made.path("config.yml"), "").unwrap();
     let open = made.check().well();
     assert!(open.printed.contains("plain HTTP"), "{}", open.printed);
-    assert!(open.said.contains("everybody is answered"), "{}", open.said);
+    assert!(
+        open.said
+            .contains("metrics are served without authentication"),
+        "{}",
+        open.said
+    );
     assert!(open.said.contains("no tls_server_config"), "{}", open.said);
 
     let made = Made::new(&[]);
@@ -407,7 +416,7 @@ fn check_config_warns_of_what_is_open() {
     }
     let readable = made.check().well().said;
     assert_eq!(
-        readable.matches("can be read by everybody").count(),
+        readable.matches("can be read by every user").count(),
         2,
         "{readable}"
     );

@@ -1,4 +1,4 @@
-//! The page that tells what becomes of node_exporter's flags, held against its flags and ours.
+//! Compares the compatibility page with node_exporter's flags and ours.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // it is all tests
 
@@ -9,10 +9,10 @@ use secure_exporter::collectors::TABLE;
 use secure_exporter::flags::{self, Invocation};
 
 const PAGE: &str = include_str!("../../../docs/node-exporter-compatibility.md");
-/// From `node_exporter --help`, as it writes them.
+/// The output of `node_exporter --help`.
 const FLAGS: &str = include_str!("../node_exporter-1.12.1-flags.txt");
 
-/// What the page says of each flag, by its name without dashes.
+/// The entry of each flag on the page, by its name without dashes.
 fn page() -> BTreeMap<&'static str, &'static str> {
     let mut flags = BTreeMap::new();
     for row in PAGE.lines().filter(|line| line.starts_with("| `--")) {
@@ -29,7 +29,7 @@ fn parse(flag: &str) -> Result<Invocation, String> {
     flags::parse(["secure-exporter", flag].map(OsString::from)).map_err(|error| error.to_string())
 }
 
-/// The flag as it is given, switches without a value.
+/// The flag as it is given on the command line; switches have no value.
 fn given(name: &str, switch: bool) -> String {
     let value = match name {
         _ if switch => return format!("--{name}"),
@@ -94,7 +94,7 @@ fn flags_that_node_exporter_hides_are_on_the_page_and_behave_so() {
 }
 
 #[test]
-fn the_page_says_what_runs_by_default() {
+fn the_page_lists_what_runs_by_default() {
     for spec in TABLE {
         let default = if spec.default_enabled { "on" } else { "off" };
         let first = format!("| `--collector.{}`", spec.name);

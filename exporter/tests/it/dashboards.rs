@@ -1,4 +1,4 @@
-//! The metrics that stock alerts, recording rules and dashboards ask for are told: by the captured host or by this one.
+//! The metrics of stock alerts, recording rules and dashboards exist on the captured host or on this one.
 
 #![allow(clippy::unwrap_used)] // clippy.toml exempts test functions, not what they share
 
@@ -11,13 +11,13 @@ use secure_exporter::scrape::Registry;
 
 const NAMES: &str = include_str!("dashboards/names.txt");
 
-/// Names that neither host has, and why.
+/// Names that neither host has, and the reasons.
 const ABSENT: [(&str, &str); 9] = [
     // node_exporter 1.12.1 has no such metric either.
     ("node_kernel_hung_tasks", "renamed"),
     ("node_hwmon_temp_crit_hyst_celsius", "of few sensors"),
     ("node_netstat_Tcp_MaxConn", "of --collector.netstat.fields"),
-    // Told over the message bus; the collector's own tests have one.
+    // Read over the message bus; the collector's own tests use a fake one.
     ("node_systemd_service_restart_total", "bus"),
     ("node_systemd_socket_accepted_connections_total", "bus"),
     ("node_systemd_socket_current_connections", "bus"),
@@ -38,7 +38,7 @@ fn stock_alerts_rules_and_dashboards_find_their_metrics() {
     };
     let mut told = families(captured);
     told.extend(families(Settings::default()));
-    // What the exporter tells of itself is tested where it is served.
+    // The exporter's own metrics are tested where they are served.
     let asked = NAMES
         .lines()
         .filter(|line| line.starts_with("node_") && *line != "node_exporter_build_info");

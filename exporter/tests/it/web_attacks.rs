@@ -1,4 +1,4 @@
-//! What clients without credentials try, and what it must not cost the others.
+//! Attacks by clients without credentials, which must not affect other clients.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
@@ -36,7 +36,7 @@ fn client_hello(server_name: &[u8]) -> Vec<u8> {
     let extensions = [
         &[0, 0][..],
         &with_length(&with_length(&name)),
-        // TLS 1.3 alone.
+        // TLS 1.3 only.
         &[0, 43, 0, 3, 2, 3, 4],
     ]
     .concat();
@@ -67,13 +67,13 @@ fn what_clients_send_is_not_logged() {
         assert!(!alert.is_empty());
     }
     exporter.signal("HUP");
-    exporter.wait_for_log("configuration is the one that is served");
+    exporter.wait_for_log("configuration on disk is the one in use");
     let log = exporter.log();
     assert!(log.len() < 2000, "{} bytes, {log:.300}", log.len());
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing_and_what_is_lost_is_counted() {
+fn a_log_without_a_reader_stops_nothing_and_lost_lines_are_counted() {
     let pair = Pair::new();
     let volume = Volume::with(&pair, &config_text(&hash(PASSWORD)));
     let mut exporter = Exporter::start_unread(&[
@@ -86,7 +86,7 @@ fn a_log_that_nobody_reads_stops_nothing_and_what_is_lost_is_counted() {
         ["blocked", "rate_limit"]
             .map(|reason| metrics.sample(&format!("{DROPPED}{{reason=\"{reason}\"}}")))
     };
-    // More than a pipe holds, and more than the rate allows.
+    // More than fits into a pipe, and more than the rate allows.
     wait_for("the end of the pipe", || {
         for _ in 0..200 {
             let mut stream = exporter.tcp();
@@ -136,7 +136,7 @@ fn a_right_password_has_its_turn_among_wrong_ones() {
         let name = format!("secure_exporter_authentications_total{{result=\"{result}\"}}");
         exporter.scrape().sample(&name).unwrap()
     };
-    // Alice is known from here on, and need not wait.
+    // Alice is known from here on, and does not have to wait.
     assert_eq!(exporter.scrape().status, 200);
     let mut flood = Vec::new();
     while judged("throttled") == 0.0 {
@@ -155,7 +155,7 @@ fn a_right_password_has_its_turn_among_wrong_ones() {
     let mut bob = Connection::open_on(tcp, client).unwrap();
     let head = bob.get("/metrics", &basic("bob", "secret")).unwrap();
     assert!(head.starts_with("http/1.1 200"), "{head}");
-    // Those of the five addresses whose turns came first, and those that were checked while it was asked for.
+    // Those of the five addresses whose turns came first, and those that were checked while it was requested.
     let meanwhile = judged("refused") - before;
     assert!(
         meanwhile < 40.0,
@@ -187,12 +187,12 @@ fn without_users_idle_connections_make_room_for_others() {
         })
         .collect();
     get(&mut exporter.tcp_from(address(10)));
-    // It is of a network that has no other, so it was spared.
+    // Its network has no other connection, so it was not closed.
     get(&mut kept);
 }
 
 #[test]
-fn with_few_files_silent_connections_keep_nobody_out() {
+fn with_few_files_silent_connections_keep_no_client_out() {
     let pair = Pair::new();
     let volume = Volume::with(&pair, &config_text(&hash(PASSWORD)));
     let argument = format!("--web.config.file={}", volume.config().display());
@@ -321,7 +321,7 @@ fn a_request_has_one_host() {
             let answer = String::from_utf8_lossy(&answer).into_owned();
             assert!(answer.ends_with(&status.to_string()), "{request}{answer}");
             if status == 400 {
-                // It is closed, so that nothing behind it is taken for a request.
+                // It is closed, so that nothing after it is treated as a request.
                 stream.read_to_end(&mut Vec::new()).unwrap();
             }
         }

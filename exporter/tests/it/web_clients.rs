@@ -1,4 +1,4 @@
-//! Client certificates: asked for in the handshake, enforced for each path.
+//! Client certificates: requested in the handshake, enforced for each path.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
@@ -26,7 +26,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Certificate and key in one file, as curl takes them.
+    /// Certificate and key in one file, for curl.
     fn client(&self, directory: &std::path::Path, name: &str) -> String {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
@@ -86,7 +86,7 @@ fn client(
     Arc::new(config.unwrap())
 }
 
-/// Made by openssl's defaults, and valid for a hundred years.
+/// Created with openssl's defaults, and valid for a hundred years.
 const CERTIFICATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/certificates");
 
 #[test]
@@ -102,7 +102,7 @@ fn certificates_of_version_1_serve_and_are_accepted_and_a_broken_one_is_skipped(
     files[3].1 = [broken, &read("ca.crt"), &authority.0.pem()].concat();
     let volume = Volume::new(&as_files(&files));
     let exporter = Exporter::with_config(&volume.config());
-    exporter.wait_for_log("client-ca.crt: certificate 1 (line 1) is broken and is skipped");
+    exporter.wait_for_log("client-ca.crt: certificate 1 (line 1) is damaged and is skipped");
     let directory = tempfile::tempdir().unwrap();
     let old = directory.path().join("v1.pem").display().to_string();
     std::fs::write(&old, read("v1.crt") + &read("v1.key")).unwrap();
@@ -117,7 +117,7 @@ fn certificates_of_version_1_serve_and_are_accepted_and_a_broken_one_is_skipped(
 }
 
 #[test]
-fn what_is_wrong_with_a_key_is_said() {
+fn errors_describe_what_is_wrong_with_a_key() {
     let directory = tempfile::tempdir().unwrap();
     let refused = |certificate: &str, key: &str| {
         let config = directory.path().join("web.yml");
@@ -130,10 +130,10 @@ fn what_is_wrong_with_a_key_is_said() {
     let weak = refused("rsa1024.crt", "rsa1024.key");
     assert!(weak.contains("has 1024 bits, which is too weak"), "{weak}");
     let foreign = refused("ca.crt", "v1.key");
-    assert!(foreign.contains("do not belong together"), "{foreign}");
+    assert!(foreign.contains("do not match"), "{foreign}");
     let swapped = refused("v1.crt", "v1.crt");
     assert!(
-        swapped.contains("a certificate here and no private key"),
+        swapped.contains("a certificate, not a private key"),
         "{swapped}"
     );
 }
@@ -247,7 +247,7 @@ fn a_dropped_authority_opens_neither_old_sessions_nor_old_connections() {
         exporter.wait_for_log("configuration reloaded");
         assert!(get(&mut kept).is_err(), "{version:?}");
         assert!(kept.is_closed());
-        // In TLS 1.3 the client learns of the refusal by its first read.
+        // In TLS 1.3 the client receives the refusal with its first read.
         let refused = Connection::open_by(&exporter, known).and_then(|mut one| {
             assert!(!one.is_resumed(), "{version:?}");
             get(&mut one)
@@ -300,7 +300,7 @@ fn connections_of_a_kept_authority_are_answered_after_a_reload() {
 }
 
 #[test]
-fn the_use_of_a_verified_certificate_is_told() {
+fn the_use_of_a_verified_certificate_is_reported() {
     let authority = Authority::new();
     let directory = tempfile::tempdir().unwrap();
     let (exporter, _volume) = start(&authority, REQUIRED);

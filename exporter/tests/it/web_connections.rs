@@ -1,4 +1,4 @@
-//! Many connections, silent ones and those that are there at the end.
+//! Many connections, silent ones, and those that exist at the end.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
@@ -17,7 +17,7 @@ fn secured() -> (Exporter, Volume, Pair) {
 }
 
 #[test]
-fn a_thousand_silent_connections_go_soon_and_keep_nobody_out() {
+fn a_thousand_silent_connections_are_closed_soon_and_keep_no_client_out() {
     let (exporter, _volume, pair) = secured();
     let mut kept = Connection::open(&exporter, &pair).unwrap();
     assert!(
@@ -30,7 +30,7 @@ fn a_thousand_silent_connections_go_soon_and_keep_nobody_out() {
     let start = Instant::now();
     let silent: Vec<TcpStream> = (0..1000).map(|_| exporter.tcp()).collect();
 
-    // Neither one that connects now nor one that is known waits for their deadlines, of five seconds and more.
+    // Neither a new connection nor an authenticated one waits for their timeouts of five seconds and more.
     for _ in 0..5 {
         let mut fresh = Connection::open(&exporter, &pair).unwrap();
         assert!(
@@ -90,7 +90,7 @@ fn too_many_fields_are_refused() {
 }
 
 #[test]
-fn a_scrape_that_runs_is_answered_before_the_end_and_nobody_new_gets_in() {
+fn a_running_scrape_is_answered_before_the_end_and_new_connections_are_refused() {
     let procfs = tempfile::tempdir().unwrap();
     let fifo = procfs.path().join("loadavg");
     assert!(
@@ -116,7 +116,7 @@ fn a_scrape_that_runs_is_answered_before_the_end_and_nobody_new_gets_in() {
         exporter.signal("TERM");
         wait_for("the listener's end", || TcpStream::connect(address).err());
         assert!(!scrape.is_finished());
-        // Lets the collector's open return.
+        // Unblocks the collector that is opening the file.
         let writer = std::fs::File::options().write(true).open(&fifo);
         let reply = scrape.join().unwrap();
         drop(writer.unwrap());

@@ -1,4 +1,4 @@
-//! `collect[]` and `exclude[]`: one exporter, several scrapers of parts of it.
+//! `collect[]` and `exclude[]`: one exporter, and several scrapers of parts of it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
@@ -104,7 +104,7 @@ fn parts_and_wholes_at_once_get_each_their_own() {
 #[test]
 fn the_limit_of_requests_counts_parts_as_well() {
     let procfs = tempfile::tempdir().unwrap();
-    // A FIFO that nobody writes to: who opens it waits.
+    // A FIFO without a writer blocks every process that opens it.
     let made = std::process::Command::new("mkfifo")
         .arg(procfs.path().join("loadavg"))
         .status();

@@ -1,4 +1,4 @@
-//! Credentials change while the server runs; what worked goes on working.
+//! Credentials change while the server runs; what worked keeps working.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ fn a_swapped_volume_is_taken_up_while_connections_stay() {
     );
     assert!(Connection::open(&exporter, &new).is_err());
 
-    // Old and new password overlap, as the operator has it in a rotation.
+    // Old and new password overlap, as in a rotation by the operator.
     let both = format!("\n    - {}\n    - {}", hash(PASSWORD), hash("new password"));
     volume.swap_to(&new, &config_text(&both));
     wait_for("the new certificate", || {
@@ -81,7 +81,7 @@ fn no_request_fails_while_the_volume_is_swapped() {
 }
 
 #[tokio::test]
-async fn an_http2_connection_is_told_to_go_after_the_swap() {
+async fn an_http2_connection_is_asked_to_close_after_the_swap() {
     let (old, new) = (Pair::new(), Pair::new());
     let mut volume = Volume::with(&old, &config_text(&hash(PASSWORD)));
     let exporter = exporter(&volume);
@@ -118,7 +118,7 @@ async fn an_http2_connection_is_told_to_go_after_the_swap() {
 }
 
 #[test]
-fn bad_sets_are_named_once_and_the_last_good_one_is_served() {
+fn bad_sets_are_reported_once_and_the_last_valid_one_is_served() {
     let (pair, other) = (Pair::new(), Pair::new());
     let text = config_text(&hash(PASSWORD));
     let mut volume = Volume::with(&pair, &text);
@@ -130,15 +130,10 @@ fn bad_sets_are_named_once_and_the_last_good_one_is_served() {
     let no_tls = format!("basic_auth_users:\n  alice: {}\n", hash(PASSWORD));
     let unknown_key = format!("{text}tls_server: {{}}\n");
     let cases: [(&str, &str, &str, &str); 9] = [
-        (
-            &text,
-            &pair.certificate,
-            &other.key,
-            "do not belong together",
-        ),
-        (&text, &pair.certificate, half_key, "no private key"),
+        (&text, &pair.certificate, &other.key, "do not match"),
+        (&text, &pair.certificate, half_key, "no PEM private key"),
         (&text, half_certificate, &pair.key, "tls.crt"),
-        (&text, "", &pair.key, "no certificate in PEM"),
+        (&text, "", &pair.key, "no PEM certificate"),
         ("", &pair.certificate, &pair.key, "tls_server_config"),
         (
             no_users,
@@ -171,7 +166,7 @@ fn bad_sets_are_named_once_and_the_last_good_one_is_served() {
         assert_eq!(exporter.get("/metrics", &[]).status, 401, "{reason}");
         assert!(Connection::open(&exporter, &pair).is_ok(), "{reason}");
     }
-    // Each was logged once, however often it was seen.
+    // Each was logged once, however often it occurred.
     assert_eq!(
         exporter.log().matches("configuration not reloaded").count(),
         9
@@ -196,12 +191,12 @@ fn protection_that_was_there_does_not_vanish_without_require_either() {
     let mut volume = Volume::with(&pair, &config_text(&hash(PASSWORD)));
     let exporter = Exporter::with_config(&volume.config());
     volume.swap_to(&pair, "");
-    exporter.wait_for_log("tls_server_config has vanished");
+    exporter.wait_for_log("tls_server_config was removed from the configuration");
     volume.swap_to(
         &pair,
         "tls_server_config:\n  cert_file: tls.crt\n  key_file: tls.key\n",
     );
-    exporter.wait_for_log("basic_auth_users has vanished");
+    exporter.wait_for_log("basic_auth_users was removed from the configuration");
     assert_eq!(exporter.get("/metrics", &[]).status, 401);
     assert_eq!(exporter.scrape().status, 200);
 }
@@ -216,7 +211,7 @@ fn files_replaced_one_by_one_on_a_bare_host() {
     write("tls.key", &old.key);
     let exporter = Exporter::with_config(&directory.path().join("config.yml"));
     write("tls.crt", &new.certificate);
-    exporter.wait_for_log("do not belong together");
+    exporter.wait_for_log("do not match");
     assert!(Connection::open(&exporter, &old).is_ok());
     write("tls.key", &new.key);
     wait_for("the new certificate", || {
@@ -243,12 +238,12 @@ fn rate_limit_headers_and_http2_follow_the_file() {
 }
 
 #[test]
-fn sighup_reads_at_once_and_says_so() {
+fn sighup_reloads_at_once_and_logs_the_result() {
     let pair = Pair::new();
     let mut volume = Volume::with(&pair, &config_text(&hash(PASSWORD)));
     let exporter = exporter(&volume);
     exporter.signal("HUP");
-    exporter.wait_for_log("configuration is the one that is served");
+    exporter.wait_for_log("configuration on disk is the one in use");
     volume.swap_to(&pair, "broken: true\n");
     wait_for_failure(&exporter, 1.0);
     exporter.signal("HUP");

@@ -1,4 +1,4 @@
-//! What is answered, to whom, in which form.
+//! Responses: their content, their format, and who receives them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::time::Instant;
@@ -18,7 +18,7 @@ fn secured() -> (Exporter, Volume, Pair) {
 }
 
 #[test]
-fn nobody_sees_anything_without_the_password() {
+fn nothing_is_served_without_the_password() {
     let (exporter, _volume, _) = secured();
     for path in ["/metrics", "/", "/other"] {
         for credentials in [
@@ -110,7 +110,7 @@ fn the_right_password_gets_metrics_in_node_exporters_form() {
 }
 
 #[test]
-fn families_are_whole_and_in_order_whoever_wrote_them() {
+fn families_are_whole_and_in_order_whatever_wrote_them() {
     let folder = tempfile::tempdir().unwrap();
     let text = "process_open_fds{of=\"database\"} 7\nzone_records 3\n";
     std::fs::write(folder.path().join("other.prom"), text).unwrap();
@@ -183,7 +183,7 @@ fn packed_bodies_are_the_same_text() {
 }
 
 #[test]
-fn plain_http_on_the_tls_port_is_told_so() {
+fn plain_http_on_the_tls_port_gets_an_explanation() {
     let (exporter, _volume, _) = secured();
     let answer = exporter.plain_bytes(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(
@@ -195,7 +195,7 @@ fn plain_http_on_the_tls_port_is_told_so() {
 }
 
 #[test]
-fn old_tls_and_an_unknown_authority_fail_and_are_told_apart() {
+fn old_tls_and_an_unknown_ca_fail_and_are_counted_separately() {
     let (exporter, volume, _) = secured();
     assert_ne!(
         exporter.get("/-/healthy", &["--tls-max", "1.1"]).curl,

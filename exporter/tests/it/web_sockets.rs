@@ -1,4 +1,4 @@
-//! Sockets that somebody else has opened: systemd's protocol, spoken by a shell.
+//! Sockets opened by another program: systemd's protocol, implemented by a shell.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
@@ -30,7 +30,7 @@ fn activated(first: impl Into<OwnedFd>, second: impl Into<OwnedFd>, arguments: &
 }
 
 #[test]
-fn tcp_and_unix_sockets_are_served_alike() {
+fn tcp_and_unix_sockets_are_served_in_the_same_way() {
     let pair = Pair::new();
     let volume = Volume::with(&pair, &config_text(&hash(PASSWORD)));
     let path = volume.path("exporter.sock");
@@ -38,7 +38,7 @@ fn tcp_and_unix_sockets_are_served_alike() {
     let address = tcp.local_addr().unwrap();
     let unix = UnixListener::bind(&path).unwrap();
     let config = format!("--web.config.file={}", volume.config().display());
-    // What is ignored in favour of the sockets: it could not be listened on.
+    // The address is ignored if there are sockets; it could not be listened on.
     let ignored = format!("--web.listen-address={address}");
     let exporter = Exporter::start_by(&mut activated(tcp, unix, &[&config, &ignored]));
     assert_eq!(exporter.address, address);
@@ -65,7 +65,7 @@ fn tcp_and_unix_sockets_are_served_alike() {
 }
 
 #[test]
-fn without_usable_sockets_it_says_what_is_missing() {
+fn without_usable_sockets_the_error_names_what_is_missing() {
     let reason = refusal(&["--web.systemd-socket"]);
     assert!(
         reason.contains("no socket activation file descriptors found")

@@ -1,4 +1,4 @@
-//! What must not be served is refused at the start, with the reason and the mend.
+//! An invalid configuration is refused at the start, with the reason and the fix.
 
 use crate::web_support::{Exporter, PASSWORD, Pair, Volume, config_text, hash, refusal};
 
@@ -66,7 +66,7 @@ fn mistakes_are_named_with_their_place() {
         ),
         (
             good.replace("key_file: tls.key", "key_file: tls.crt"),
-            "no private key",
+            "not a private key",
         ),
         (
             format!("{good}rate_limit:\n  burst: 3\n"),
@@ -104,7 +104,7 @@ fn flags_are_refused_by_name() {
 
 #[test]
 fn a_network_that_is_not_the_hosts_is_never_shown_as_such() {
-    // As in a container that has only its own procfs: process 1 has the network of this process.
+    // As in a container with its own procfs: process 1 has the same network as this process.
     let reason = refusal(&["--host.network=apart"]);
     assert!(
         reason.contains("has the same network") && reason.contains("--path.procfs"),
@@ -137,7 +137,7 @@ fn a_taken_port_is_named() {
 
 #[test]
 fn a_port_alone_is_both_families() {
-    // Port 0 for each: the system finds free ones.
+    // Port 0 for each: the system chooses free ones.
     let exporter = Exporter::start(&["--web.listen-address=:0"]);
     let log = exporter.log();
     let all = log

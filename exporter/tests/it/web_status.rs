@@ -28,7 +28,7 @@ fn id(hash: &str) -> String {
     BcryptHash::parse(hash).unwrap().id()
 }
 
-/// `None` when the hash is not listed.
+/// `None` if the hash is not listed.
 fn last_used(status: &Value, hash: &str) -> Option<Option<u64>> {
     let listed = status["credentials"].as_array().unwrap();
     let found = listed.iter().find(|one| one["id"] == id(hash))?;
@@ -45,7 +45,7 @@ fn wait_for_the_next_second() {
 }
 
 #[test]
-fn it_is_guarded_as_the_metrics_are_and_tells_what_is_served() {
+fn it_is_protected_like_the_metrics_and_shows_what_is_served() {
     let pair = Pair::new();
     let before = unix_now();
     let volume = Volume::with(&pair, &config_text(&hash(PASSWORD)));
@@ -103,7 +103,7 @@ fn it_is_guarded_as_the_metrics_are_and_tells_what_is_served() {
 }
 
 #[test]
-fn a_use_is_told_of_the_hash_that_was_used_and_of_no_other() {
+fn only_the_hash_that_was_used_has_a_use() {
     let pair = Pair::new();
     let (old, new) = (hash(PASSWORD), hash(NEW_PASSWORD));
     let mut volume = Volume::with(&pair, &both(&old, &new));
@@ -113,7 +113,7 @@ fn a_use_is_told_of_the_hash_that_was_used_and_of_no_other() {
     let first_use = last_used(&first, &old).unwrap().unwrap();
     assert_eq!(last_used(&first, &new), Some(None));
 
-    // Recognised without bcrypt, and on another path.
+    // Recognized without bcrypt, and on another path.
     wait_for_the_next_second();
     assert_eq!(exporter.scrape().status, 200);
     let second = status(&exporter, NEW_PASSWORD);
@@ -128,7 +128,7 @@ fn a_use_is_told_of_the_hash_that_was_used_and_of_no_other() {
         Some(Some(second_use))
     );
 
-    // What is still accepted is remembered, the rest forgotten, also when it comes back.
+    // What is still accepted is remembered; the rest is forgotten, even if it returns.
     volume.swap_to(&pair, &config_text(&old));
     let third = wait_for("the new hash's end", || {
         let status = status(&exporter, PASSWORD);
@@ -185,7 +185,7 @@ fn metrics_count_the_uses_by_id_and_name_neither_user_nor_secret() {
 #[test]
 fn it_answers_while_a_collector_hangs() {
     let procfs = tempfile::tempdir().unwrap();
-    // A FIFO that nobody writes to: who opens it waits.
+    // A FIFO without a writer blocks every process that opens it.
     let made = std::process::Command::new("mkfifo")
         .arg(procfs.path().join("loadavg"))
         .status();

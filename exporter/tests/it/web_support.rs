@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub const PASSWORD: &str = "correct horse";
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Polls until there is something, or the test fails.
+/// Polls until there is a value, or the test fails.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
@@ -30,7 +30,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Seconds since 1970.
+/// Seconds since the epoch.
 pub fn unix_now() -> u64 {
     std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
@@ -40,17 +40,17 @@ pub struct Exporter {
     child: Child,
     log: Arc<Mutex<String>>,
     pub address: SocketAddr,
-    /// Standard error, where nobody reads it.
+    /// Standard error, if nothing reads it.
     unread: Option<BufReader<ChildStderr>>,
 }
 
 impl Exporter {
-    /// Starts on a port of the system's choice and waits until it listens.
+    /// Starts on a port chosen by the system and waits until it listens.
     pub fn start(arguments: &[&str]) -> Self {
         Self::start_by(&mut command(arguments))
     }
 
-    /// By a command of its own, which must listen on TCP.
+    /// Starts with another command, which must listen on TCP.
     pub fn start_by(command: &mut Command) -> Self {
         let (mut child, log) = spawn(command);
         let address = wait_for("listening", || {
@@ -70,7 +70,7 @@ impl Exporter {
         }
     }
 
-    /// Starts with a standard error that nobody reads once it listens.
+    /// Starts with a standard error that nothing reads after it listens.
     pub fn start_unread(arguments: &[&str]) -> Self {
         let mut child = command(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let mut unread = BufReader::new(child.stderr.take().unwrap());
@@ -87,7 +87,7 @@ impl Exporter {
         }
     }
 
-    /// The log that nobody reads.
+    /// The log that nothing reads.
     pub fn take_unread(&mut self) -> BufReader<ChildStderr> {
         self.unread.take().unwrap()
     }
@@ -104,7 +104,7 @@ impl Exporter {
         wait_for(text, || self.log().contains(text).then_some(()));
     }
 
-    /// A file of it in /proc.
+    /// A file of the process in /proc.
     pub fn proc_file(&self, name: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap()
     }
@@ -130,7 +130,7 @@ impl Exporter {
         self.curl("http", path, options)
     }
 
-    /// The answer of a request that came in below the limit of requests, where others compete for it.
+    /// The response to a request below the limit on parallel requests, which others compete for.
     pub fn get_plain_admitted(&self, path: &str, options: &[&str]) -> Reply {
         wait_for("a place below the limit", || {
             let reply = self.get_plain(path, options);
@@ -139,7 +139,7 @@ impl Exporter {
         })
     }
 
-    /// A request of the right user.
+    /// A request with the correct password.
     pub fn scrape(&self) -> Reply {
         self.get("/metrics", &["-u", &format!("alice:{PASSWORD}")])
     }
@@ -190,12 +190,12 @@ impl Drop for Exporter {
     }
 }
 
-/// Runs an exporter that must refuse to start; what it said.
+/// Runs an exporter that must refuse to start, and returns its output.
 pub fn refusal(arguments: &[&str]) -> String {
     refusal_of(&mut command(arguments))
 }
 
-/// The same of a command of its own.
+/// The same with another command.
 pub fn refusal_of(command: &mut Command) -> String {
     let (child, log) = spawn(command);
     let mut child = Killed(child);
@@ -209,7 +209,7 @@ pub fn refusal_of(command: &mut Command) -> String {
     })
 }
 
-/// One that was expected to refuse, and serves instead, must not outlive the test.
+/// An exporter that should refuse but serves must not outlive the test.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -219,7 +219,7 @@ impl Drop for Killed {
     }
 }
 
-/// The address in a line of the log that says what is listened on.
+/// The address in a log line about listening.
 fn listening(line: &str) -> Option<SocketAddr> {
     let address = line.split("address=").nth(1)?;
     line.contains("Listening on")
@@ -233,7 +233,7 @@ fn command(arguments: &[&str]) -> Command {
     )
 }
 
-/// The exporter with so many files that may be open.
+/// The exporter with this limit on open files.
 pub fn command_with_files(limit: u32, arguments: &[&str]) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]);
@@ -263,7 +263,7 @@ fn spawn(command: &mut Command) -> (Child, Arc<Mutex<String>>) {
     (child, log)
 }
 
-/// An answer as curl printed it.
+/// A response as printed by curl.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -328,14 +328,14 @@ pub fn hash(password: &str) -> String {
     bcrypt::hash(password, 4).unwrap()
 }
 
-/// What the operator writes, with relative paths.
+/// The configuration of the operator, with relative paths.
 pub fn config_text(hash: &str) -> String {
     format!(
         "tls_server_config:\n  cert_file: tls.crt\n  key_file: tls.key\nbasic_auth_users:\n  alice: {hash}\n"
     )
 }
 
-/// A directory that behaves as a Secret volume of the kubelet does.
+/// A directory that behaves like a Secret volume of the kubelet.
 pub struct Volume {
     directory: tempfile::TempDir,
     generation: u32,
@@ -370,7 +370,7 @@ impl Volume {
         self.path("web-config.yml")
     }
 
-    /// All files at once, as the kubelet does: a new directory, and the link turned by a rename.
+    /// Replaces all files at once, like the kubelet: a new directory, and the link replaced by a rename.
     pub fn swap(&mut self, files: &[(&str, &str)]) {
         let old = self.path(&format!("..{}", self.generation));
         self.generation += 1;
@@ -393,12 +393,12 @@ impl Volume {
     }
 }
 
-/// A client that trusts one certificate alone.
+/// A client that trusts only one certificate.
 pub fn client_config(trusted: &Pair) -> rustls::ClientConfig {
     client_config_of(trusted, rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// The same with algorithms of its own.
+/// The same with its own algorithms.
 pub fn client_config_of(
     trusted: &Pair,
     provider: rustls::crypto::CryptoProvider,
@@ -415,7 +415,7 @@ pub fn client_config_of(
         .with_no_client_auth()
 }
 
-/// A kept HTTP/1.1 connection that trusts one certificate alone.
+/// A kept HTTP/1.1 connection that trusts only one certificate.
 pub struct Connection(rustls::StreamOwned<rustls::ClientConnection, TcpStream>);
 
 impl Connection {
@@ -423,7 +423,7 @@ impl Connection {
         Self::open_by(exporter, Arc::new(client_config(trusted)))
     }
 
-    /// By a client of its own settings, whose sessions are kept in them.
+    /// With the client's own settings, which keep its sessions.
     pub fn open_by(
         exporter: &Exporter,
         config: Arc<rustls::ClientConfig>,
@@ -431,7 +431,7 @@ impl Connection {
         Self::open_on(exporter.tcp(), config)
     }
 
-    /// On a connection of TCP that is there already.
+    /// On an existing TCP connection.
     pub fn open_on(tcp: TcpStream, config: Arc<rustls::ClientConfig>) -> std::io::Result<Self> {
         let session =
             rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
@@ -442,13 +442,13 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The head of the answer, in lower case; the body is read and forgotten.
+    /// Returns the header of the response, in lower case; the body is read and discarded.
     pub fn get(&mut self, path: &str, authorization: &str) -> std::io::Result<String> {
         self.ask(path, authorization)?;
         self.answer()
     }
 
-    /// Sends a request and leaves the answer unread.
+    /// Sends a request without reading the response.
     pub fn ask(&mut self, path: &str, authorization: &str) -> std::io::Result<()> {
         write!(
             self.0,
@@ -457,7 +457,7 @@ impl Connection {
         self.0.flush()
     }
 
-    /// The head of the next answer, in lower case; the body is read and forgotten.
+    /// Returns the header of the next response, in lower case; the body is read and discarded.
     pub fn answer(&mut self) -> std::io::Result<String> {
         let mut head = Vec::new();
         let mut byte = [0];
@@ -475,7 +475,7 @@ impl Connection {
         Ok(head)
     }
 
-    /// What the handshake came to.
+    /// The result of the handshake.
     pub fn session(&self) -> &rustls::ClientConnection {
         &self.0.conn
     }
@@ -489,14 +489,14 @@ impl Connection {
         self.0.flush().unwrap();
     }
 
-    /// Sends no more, as the other side is told in the ways of TLS and of TCP.
+    /// Closes the sending side, both in TLS and in TCP.
     pub fn close_half(&mut self) {
         self.0.conn.send_close_notify();
         self.0.flush().unwrap();
         self.0.sock.shutdown(std::net::Shutdown::Write).unwrap();
     }
 
-    /// Reads until the other side has sent these bytes.
+    /// Reads until the server has sent these bytes.
     pub fn wait_for_bytes(&mut self, bytes: &[u8]) {
         let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
         while !read.windows(bytes.len()).any(|window| window == bytes) {
@@ -506,7 +506,7 @@ impl Connection {
         }
     }
 
-    /// Waits until the other side has closed; what it sends before is read and forgotten.
+    /// Waits until the server has closed the connection; data before that is discarded.
     pub fn wait_for_close(&mut self) {
         let mut buffer = [0; 4096];
         loop {
@@ -522,7 +522,7 @@ impl Connection {
         }
     }
 
-    /// Whether the other side has closed, waiting for it.
+    /// Whether the server has closed the connection, waiting for it.
     pub fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0]), Ok(0) | Err(_))
     }

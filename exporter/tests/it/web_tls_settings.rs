@@ -1,4 +1,4 @@
-//! What each field of `tls_server_config` and `http_server_config` does to a handshake and to an answer.
+//! The effect of each field of `tls_server_config` and `http_server_config` on handshakes and responses.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
@@ -191,11 +191,11 @@ fn headers_are_on_answers_of_every_kind() {
 #[test]
 fn any_client_certificate_will_do_where_none_is_verified() {
     let pair = Pair::new();
-    let stranger = Pair::new();
+    let unknown = Pair::new();
     let presenting = || {
         let mut config = client_config(&pair);
-        let certificate = CertificateDer::from_pem_slice(stranger.certificate.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(stranger.key.as_bytes()).unwrap();
+        let certificate = CertificateDer::from_pem_slice(unknown.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(unknown.key.as_bytes()).unwrap();
         config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(
             rustls::sign::CertifiedKey::from_der(vec![certificate], key, &default_provider())
                 .unwrap(),

@@ -1,10 +1,10 @@
-//! What a wrong password costs, in the process itself.
+//! The cost of a wrong password, measured in the process itself.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // it is all tests
 
 use crate::web_support::{Connection, Exporter, PASSWORD, Pair, Volume, basic, hash};
 
-/// Tries of each user: enough of them for the clock, which has a hundred ticks a second.
+/// Attempts for each user: enough for a clock with a hundred ticks per second.
 const TRIES: usize = 8;
 
 #[test]

@@ -7,7 +7,8 @@ use anyhow::Result;
 use super::layout::Layout;
 use crate::process::output;
 
-/// Extensions by kind of certificate, for openssl, whose own settings are left out: they differ between distributions.
+/// Extensions for openssl by type of certificate. openssl's own settings are not used, because they differ between
+/// distributions.
 const EXTENSIONS: &str = "\
 [req]
 distinguished_name = subject
@@ -28,7 +29,7 @@ extendedKeyUsage = serverAuth
 authorityKeyIdentifier = keyid
 ";
 
-/// Users of the API but the kubelets: file name, common name, organisation.
+/// Users of the API except the kubelets: file name, common name, organization.
 const USERS: [(&str, &str, Option<&str>); 4] = [
     ("admin", "admin", Some("system:masters")),
     ("controllers", "system:kube-controller-manager", None),
@@ -95,7 +96,7 @@ fn signed(layout: &Layout, file: &str, kind: &str, subject: &str, more: &[&str])
     certificate(layout, file, kind, subject, &[&ca, more].concat())
 }
 
-/// A certificate and its key, signed by itself unless told otherwise.
+/// A certificate and its key, self-signed by default.
 fn certificate(
     layout: &Layout,
     file: &str,

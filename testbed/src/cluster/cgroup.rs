@@ -13,7 +13,7 @@ use crate::wait::wait_until;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Makes one cgroup per node.
+/// Creates one cgroup per node.
 ///
 /// # Errors
 /// The kernel refused.
@@ -22,7 +22,7 @@ pub fn create(layout: &Layout) -> Result<()> {
         for node in layout.nodes() {
             let folder = hierarchy.join(node.cgroup);
             fs::create_dir_all(&folder)?;
-            // A cpuset (v1) begins empty and takes no process until it has both.
+            // A cpuset (v1) is empty at first and accepts no process until both are set.
             if hierarchy.ends_with("cpuset") {
                 for file in ["cpuset.cpus", "cpuset.mems"] {
                     fs::write(folder.join(file), fs::read(hierarchy.join(file))?)
@@ -34,7 +34,7 @@ pub fn create(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Removes them and what the kubelets made below them.
+/// Removes them and the cgroups that the kubelets created below them.
 ///
 /// # Errors
 /// A process is still in one after some seconds.
@@ -63,7 +63,7 @@ fn hierarchies(layout: &Layout) -> Result<Vec<PathBuf>> {
     let mut hierarchies = Vec::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
-        // A link is another name of a hierarchy that is here anyway.
+        // A link is another name of a hierarchy that is listed as well.
         if entry.file_type()?.is_dir() {
             hierarchies.push(entry.path());
         }

@@ -1,4 +1,4 @@
-//! etcd, kube-apiserver, kube-controller-manager and kube-scheduler, with the flags that make them small and quick.
+//! etcd, kube-apiserver, kube-controller-manager and kube-scheduler, with flags that make them small and fast.
 
 use std::{fs, path::Path};
 
@@ -25,7 +25,7 @@ pub fn start_etcd(layout: &Layout, more: &[(&str, &str)]) -> Result<Server> {
         ("initial-advertise-peer-urls", &peers),
         ("initial-cluster", &format!("default={peers}")),
         ("log-level", "warn"),
-        // One member in memory: it elects itself in 0.1 s instead of 1 s, and there is nothing to flush.
+        // One member in memory: it elects itself in 0.1 s instead of 1 s, and nothing needs to be flushed.
         ("heartbeat-interval", "10"),
         ("election-timeout", "100"),
         ("unsafe-no-fsync", "true"),
@@ -37,7 +37,7 @@ pub fn start_etcd(layout: &Layout, more: &[(&str, &str)]) -> Result<Server> {
 /// Starts the API server, with etcd at the address in the layout.
 ///
 /// # Errors
-/// As [`start_etcd`].
+/// See [`start_etcd`].
 pub fn start_api_server(layout: &Layout, commands: &Path) -> Result<Server> {
     let (clients, _) = layout.etcd_ports();
     let clients = local(clients);

@@ -3,8 +3,8 @@
 /// How much of a cluster this user may run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// Control plane and nodes, in networks of their own: needs root.
+    /// Control plane and nodes, in their own networks; needs root.
     Whole,
-    /// etcd, API server, controllers and scheduler on this machine's loopback address: everything but running pods.
+    /// etcd, API server, controllers and scheduler on this machine's loopback address; everything except running pods.
     ControlPlane,
 }

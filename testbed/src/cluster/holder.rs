@@ -1,6 +1,6 @@
-//! A holder: a process that sleeps in namespaces of its own, which the other processes of a node join. It is process 1 of
-//! its process namespace, so that its end is the end of all of them, of the mounts and of the network. The first node's
-//! holder also has the control plane and, in its process namespace, the holders of all further nodes: one kill ends all.
+//! A holder: a process that sleeps in its own namespaces, which the other processes of a node join. It is process 1 of its
+//! process namespace, so that its end also ends all of them, the mounts and the network. The first node's holder also holds
+//! the control plane and, in its process namespace, the holders of all other nodes, so that one kill ends everything.
 
 use std::{
     ffi::OsStr,
@@ -18,15 +18,15 @@ use crate::{
     wait::wait_until,
 };
 
-/// Leaves the process id, as it is outside. A later mount hides this /proc, so it comes first.
+/// Prints the process ID as it is outside. A later mount hides this /proc, so this comes first.
 const SAY_PID: &str = r#"
 set -e
 read -r pid rest < /proc/self/stat
 echo "$pid" > "$FOLDER/holder.pid"
 "#;
 
-/// Sets the mount namespace up. Folders that kubelet and containerd write to are hidden behind empty ones, and four
-/// kernel settings, which the kubelet would otherwise write for the whole machine, behind files with the wanted values.
+/// Sets up the mount namespace. Folders that kubelet and containerd write to are hidden by empty ones. Four kernel settings
+/// that the kubelet would otherwise change for the whole machine are hidden by files with the wanted values.
 const MOUNT: &str = r#"
 mount --make-rprivate /
 mount --make-rshared /
@@ -42,31 +42,31 @@ for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/p
 done
 "#;
 
-/// Says that all is set up, and sleeps.
+/// Reports that everything is set up, and sleeps.
 const SLEEP: &str = r#"
 touch "$FOLDER/held"
 trap : TERM
 while :; do sleep 1000 & wait; done
 "#;
 
-/// The holder of one set of namespaces, living or not.
+/// The holder of one set of namespaces, running or not.
 #[derive(Clone)]
 pub struct Holder {
     /// What it holds, for messages.
     pub of: String,
     /// Its own files.
     pub folder: PathBuf,
-    /// Where the logs of what runs inside go.
+    /// The folder for the logs of the programs inside.
     pub logs: PathBuf,
-    /// Without root there is a process namespace alone.
+    /// Without root there is only a process namespace.
     pub extent: Extent,
 }
 
 impl Holder {
-    /// Starts it, in the process namespace of another one if given. `hosts` is what its `/etc/hosts` says.
+    /// Starts it, in the process namespace of another one if given. `hosts` is the content of its `/etc/hosts`.
     ///
     /// # Errors
-    /// A namespace or mount was refused, or the other holder does not live.
+    /// A namespace or mount was refused, or the other holder does not run.
     pub fn start(&self, hosts: &str, within: Option<&Self>) -> Result<()> {
         fs::create_dir_all(&self.logs)?;
         fs::create_dir_all(&self.folder)?;
@@ -103,7 +103,7 @@ impl Holder {
         .with_context(|| tail(&fs::read_to_string(log).unwrap_or_default(), 5))
     }
 
-    /// Kills it, and with it everything inside, and waits until it is gone.
+    /// Kills it and everything inside, and waits until it is gone.
     ///
     /// # Errors
     /// It is still there after some seconds.
@@ -126,16 +126,16 @@ impl Holder {
         Ok(())
     }
 
-    /// Its process id, where it lives.
+    /// Its process ID, if it runs.
     pub fn pid(&self) -> Option<u32> {
         let text = fs::read_to_string(self.folder.join("holder.pid")).ok()?;
         text.trim().parse().ok().filter(|pid| alive(*pid))
     }
 
-    /// As [`Self::pid`].
+    /// Like [`Self::pid`].
     ///
     /// # Errors
-    /// It does not live.
+    /// It does not run.
     pub fn living_pid(&self) -> Result<u32> {
         self.pid().with_context(|| {
             format!(
@@ -149,7 +149,7 @@ impl Holder {
     /// A command that will run inside.
     ///
     /// # Errors
-    /// The holder does not live.
+    /// The holder does not run.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         let mut command = Command::new("nsenter");
         command
@@ -162,7 +162,7 @@ impl Holder {
         Ok(command)
     }
 
-    /// Starts a program that goes on running inside, with a log of its own.
+    /// Starts a program that keeps running inside, with its own log.
     ///
     /// # Errors
     /// It could not be started.
@@ -178,7 +178,7 @@ impl Holder {
                 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             )
             .env(programs::HELD_IN, &self.folder)
-            // A cloud's metadata address answers nobody here; asking it costs the kubelet seconds.
+            // A cloud's metadata address does not exist here; querying it costs the kubelet seconds.
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .current_dir(&self.folder)
             .stdin(Stdio::null())
@@ -193,10 +193,10 @@ impl Holder {
         })
     }
 
-    /// Every process inside, those of inner holders too, by name, with its resident memory in KiB.
+    /// Returns every process inside, including those of inner holders, by name, with its resident memory in KiB.
     ///
     /// # Errors
-    /// The holder does not live.
+    /// The holder does not run.
     pub fn processes(&self) -> Result<Vec<(String, u64)>> {
         let text = output(self.command("ps")?.args(["-eo", "rss=,comm="]))?;
         Ok(text
@@ -215,7 +215,7 @@ impl Holder {
     }
 }
 
-/// A program that was started inside and should go on running.
+/// A program that was started inside and must keep running.
 pub struct Server {
     name: String,
     log: PathBuf,
@@ -223,10 +223,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Asks whether it still runs.
+    /// Checks that it still runs.
     ///
     /// # Errors
-    /// It has ended: holds the last lines of its log.
+    /// It has ended; the error contains the last lines of its log.
     pub fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             let log = fs::read_to_string(&self.log).unwrap_or_default();

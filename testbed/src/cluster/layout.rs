@@ -1,4 +1,4 @@
-//! Where the files of a cluster lie and which addresses it has.
+//! The files and addresses of a cluster.
 
 use std::{
     net::Ipv4Addr,
@@ -7,15 +7,15 @@ use std::{
 
 use super::{extent::Extent, holder::Holder, shape::Shape};
 
-/// Paths and addresses of one cluster; two clusters of different names share none.
+/// Paths and addresses of one cluster; clusters with different names share none.
 pub struct Layout {
-    /// What it was called on the command line.
+    /// Its name on the command line.
     pub name: String,
-    /// Its files, in memory: etcd is quick there, and nothing survives a reboot.
+    /// Its files, in memory, because etcd is fast there and nothing survives a reboot.
     pub run: PathBuf,
     /// What this user may run.
     pub extent: Extent,
-    /// How many nodes, and how late a changed Secret reaches their pods.
+    /// The number of nodes, and the delay until a changed Secret reaches their pods.
     pub shape: Shape,
     /// The third byte of its networks.
     network: u8,
@@ -23,13 +23,13 @@ pub struct Layout {
 
 /// One node of a cluster: an address, a network for its pods, and namespaces in which its containerd and kubelet run.
 pub struct Node {
-    /// From 1. The first shares its namespaces with the control plane.
+    /// Counted from 1. The first node shares its namespaces with the control plane.
     pub index: u8,
-    /// What Kubernetes calls it.
+    /// Its name in Kubernetes.
     pub name: String,
     /// Its address: that of its kubelet and of its pods with `hostNetwork`.
     pub address: Ipv4Addr,
-    /// The addresses that its other pods get.
+    /// The addresses of its other pods.
     pub pod_network: String,
     /// The files of its containerd and kubelet.
     pub run: PathBuf,
@@ -40,9 +40,9 @@ pub struct Node {
 }
 
 impl Layout {
-    /// The cluster of this name, with one node.
+    /// Returns the layout of the cluster of this name, with one node.
     pub fn named(name: &str) -> Self {
-        // Stable and spread: 10.77.x for nodes. Where two names clash, the second cluster refuses to start.
+        // Stable and spread: 10.77.x for nodes. If two names collide, the second cluster refuses to start.
         let network = name
             .bytes()
             .fold(7_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
@@ -69,7 +69,7 @@ impl Layout {
         Self { shape, ..self }
     }
 
-    /// The nodes, the first one first; none where this user may run none.
+    /// The nodes in order; none if this user may not run any.
     pub fn nodes(&self) -> Vec<Node> {
         match self.extent {
             Extent::Whole => (1..=self.shape.nodes)
@@ -100,13 +100,13 @@ impl Layout {
         }
     }
 
-    /// All holders, that of the control plane first.
+    /// All holders, starting with that of the control plane.
     pub fn holders(&self) -> Vec<Holder> {
         let further = self.nodes().into_iter().skip(1).map(|node| node.holder);
         [self.holder()].into_iter().chain(further).collect()
     }
 
-    /// Keeps the namespaces of the control plane, which are also those of the first node; that of every further node is
+    /// Holds the namespaces of the control plane, which are also those of the first node; the holder of every other node is
     /// a process within them.
     pub fn holder(&self) -> Holder {
         self.holder_at(format!("the cluster `{}`", self.name), self.run.clone())
@@ -170,12 +170,12 @@ impl Layout {
         Ipv4Addr::new(10, 96, 0, 1)
     }
 
-    /// What the names of all cgroups of this cluster, and of no other, begin with.
+    /// The common prefix of the names of all cgroups of this cluster, and of no other cluster.
     pub fn cgroup_prefix(&self) -> String {
         format!("secure-exporter-{}.", self.name)
     }
 
-    /// The hosts that processes of the cluster know by name.
+    /// The host names that processes of the cluster can resolve.
     pub fn hosts(&self) -> String {
         let nodes = self.nodes().into_iter();
         nodes.fold("127.0.0.1 localhost\n".to_owned(), |hosts, node| {
@@ -183,7 +183,7 @@ impl Layout {
         })
     }
 
-    /// Where its shape is kept while it is up.
+    /// The file with its shape while it runs.
     pub fn shape_file(&self) -> PathBuf {
         self.run.join("shape")
     }
@@ -193,7 +193,7 @@ impl Layout {
         self.run.join("log")
     }
 
-    /// Where the API server writes who did what.
+    /// The audit log of the API server.
     pub fn audit_log(&self) -> PathBuf {
         self.logs().join("audit.log")
     }
@@ -215,12 +215,12 @@ impl Node {
         self.run.join("containerd/containerd.sock")
     }
 
-    /// What the files of its kubelet as a client of the API are called.
+    /// The name of the files of its kubelet as a client of the API.
     pub fn kubelet_user(&self) -> String {
         format!("kubelet-{}", self.name)
     }
 
-    /// What the files of its kubelet as a server are called.
+    /// The name of the files of its kubelet as a server.
     pub fn kubelet_server(&self) -> String {
         format!("kubelet-server-{}", self.name)
     }

@@ -1,5 +1,5 @@
-//! The cluster's network: a bridge in the first node's namespace into which this machine and every further node are
-//! plugged, and a route to each node's pods.
+//! The cluster's network: a bridge in the first node's namespace, to which this machine and every other node are connected,
+//! and a route to each node's pods.
 
 use std::{fs, process::Command};
 
@@ -12,10 +12,10 @@ use super::{
 };
 use crate::process::output;
 
-/// The interface that has a node's address: the bridge on the first node, the cable to it on the others.
+/// The interface with a node's address: the bridge on the first node, the veth to it on the others.
 const NODES: &str = "nodes";
 
-/// Lays everything between this machine, the nodes and their pods. Every node's holder must live.
+/// Connects this machine, the nodes and their pods. Every node's holder must run.
 ///
 /// # Errors
 /// An interface, address or route was refused.
@@ -23,7 +23,7 @@ pub fn connect(layout: &Layout) -> Result<()> {
     if layout.extent == Extent::ControlPlane {
         return Ok(());
     }
-    // Where the control plane is, whether a kubelet runs there or not.
+    // The node of the control plane, whether a kubelet runs there or not.
     let (first, nodes) = (layout.node(1), layout.nodes());
     connect_first(layout, &first)?;
     for node in nodes.iter().skip(1) {
@@ -39,15 +39,15 @@ pub fn connect(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Takes this machine's end of the cable away. It goes with the namespace; where it did not (yet), it must not stand in
-/// the way of the next start. That of another cluster stays.
+/// Removes this machine's end of the veth. It disappears with the namespace; if it has not (yet), it must not prevent the
+/// next start. That of another cluster stays.
 pub fn disconnect(layout: &Layout) {
     if owner(layout).is_some_and(|name| name == layout.name) {
         let _ = ip(&format!("link del {}", layout.outside_interface()));
     }
 }
 
-/// The name of the cluster that has this one's interface: the kernel keeps it as the interface's alias.
+/// The name of the cluster that owns this interface, which the kernel keeps as the interface's alias.
 fn owner(layout: &Layout) -> Option<String> {
     let alias = format!("/sys/class/net/{}/ifalias", layout.outside_interface());
     let name = fs::read_to_string(alias).ok()?.trim().to_owned();
@@ -113,7 +113,7 @@ fn ip(line: &str) -> Result<()> {
     Ok(())
 }
 
-/// Joins the network alone: a process id in `line` must mean what it means outside.
+/// Only joins the network, because a process ID in `line` must mean the same as outside.
 fn ip_inside(holder: &Holder, line: &str) -> Result<()> {
     let pid = holder.living_pid()?.to_string();
     output(

@@ -19,7 +19,7 @@ use crate::{
 
 const PAUSE_IMAGE: &str = "localhost/pause:1";
 
-/// Starts containerd and waits until it answers.
+/// Starts containerd and waits until it responds.
 ///
 /// # Errors
 /// It did not start.
@@ -76,7 +76,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
     Ok(server)
 }
 
-/// Makes the image that holds a pod's namespaces known to containerd.
+/// Imports the image that holds a pod's namespaces into containerd.
 ///
 /// # Errors
 /// The image could not be written or was refused.
@@ -90,7 +90,7 @@ pub fn import_pause(node: &Node, pause: &Path) -> Result<()> {
     import(node, &archive)
 }
 
-/// Makes an image known to containerd.
+/// Imports an image into containerd.
 ///
 /// # Errors
 /// containerd refused it.
@@ -99,7 +99,7 @@ pub fn import(node: &Node, archive: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Starts the kubelet, which looks at each pod again after `sync_frequency`.
+/// Starts the kubelet, which checks each pod again after `sync_frequency`.
 ///
 /// # Errors
 /// It could not be started.
@@ -168,7 +168,7 @@ fn kubelet_configuration(
         "registryPullQPS": 0,
         "resolvConf": "",
         "clusterDomain": "cluster.local",
-        // Together they decide how late a changed Secret reaches a pod: see `Shape::sync_frequency`.
+        // Together they determine when a changed Secret reaches a pod: see `Shape::sync_frequency`.
         "configMapAndSecretChangeDetectionStrategy": "Watch",
         "syncFrequency": format!("{}ms", sync_frequency.as_millis()),
         "nodeStatusUpdateFrequency": "1s",

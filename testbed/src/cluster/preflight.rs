@@ -1,4 +1,4 @@
-//! What the machine must allow, asked before anything is started.
+//! Checks the requirements on the machine before anything is started.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 
 use super::extent::Extent;
 
-/// Asks for cgroups, and says loudly what there will not be without root.
+/// Checks for cgroups, and prints what is missing without root.
 ///
 /// # Errors
-/// All that is missing, with what to do about each.
+/// Everything that is missing, with what to do about it.
 pub fn check(extent: Extent) -> Result<()> {
     let mut missing = Vec::new();
     if !Path::new("/dev/shm").exists() {

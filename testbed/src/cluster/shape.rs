@@ -1,4 +1,4 @@
-//! How many nodes a cluster has, how late a changed Secret reaches their pods, and which Kubernetes version it runs.
+//! The number of nodes of a cluster, the delay until a changed Secret reaches their pods, and the Kubernetes version.
 
 use std::{fmt, fs, path::Path, time::Duration};
 
@@ -7,13 +7,13 @@ use clap::ValueEnum;
 
 use crate::servers::Kubernetes;
 
-/// What may differ between two clusters but their names.
+/// What may differ between two clusters, apart from their names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shape {
-    /// How many nodes, up to nine; each further one takes about 150 MiB and some seconds.
+    /// The number of nodes, up to nine; each additional node takes about 150 MiB and several seconds.
     pub nodes: u8,
-    /// A changed Secret reaches pods late, on each node by a random time of its own, of at most this many seconds, from
-    /// three on. Without it the longest time is about three seconds.
+    /// The maximum delay, in seconds, until a changed Secret reaches a pod, at least three; random for each node. Without
+    /// it the maximum is about three seconds.
     pub lag: Option<u16>,
     /// The Kubernetes version.
     pub kubernetes: Kubernetes,
@@ -30,14 +30,14 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// A control plane without nodes, in a network of its own: for what needs no pods.
+    /// A control plane without nodes, in its own network, for tests that need no pods.
     pub const CONTROL_PLANE: Self = Self {
         nodes: 0,
         lag: None,
         kubernetes: Kubernetes::DEFAULT,
     };
 
-    /// The shape that [`Self::write`] left in a file; none where there is no such file.
+    /// Reads the shape that [`Self::write`] wrote; `None` if there is no such file.
     pub fn read(file: &Path) -> Option<Self> {
         let text = fs::read_to_string(file).ok()?;
         let mut words = text.split(' ');
@@ -48,7 +48,7 @@ impl Shape {
         })
     }
 
-    /// Leaves the shape in a file, for the commands that come after the one which starts the cluster.
+    /// Writes the shape to a file, for the commands that follow the start of the cluster.
     ///
     /// # Errors
     /// The file could not be written.
@@ -58,20 +58,21 @@ impl Shape {
             .with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// A `syncFrequency` for the kubelet of one node: drawn anew at every call where there is a lag, else one second.
+    /// A `syncFrequency` for the kubelet of one node: a new random value at every call if there is a delay, otherwise one
+    /// second.
     ///
-    /// It is what decides when a changed Secret shows up. A kubelet that watches Secrets knows of the change at once,
-    /// but writes it to a pod's volume only when it looks at that pod for another reason (its container ended, its
-    /// object changed) or when the time since it last looked is over. It draws that time anew for each look, evenly
-    /// between `syncFrequency` and 1.5 of it, asks once a second whether it is over, and needs some tenths of a second to
-    /// write. So a change made at any moment waits, four times in five, evenly between 0 and `syncFrequency`; else
-    /// longer, up to `longest_wait`. Measured: 0.6 of it on average where it is 3 to 6 s, 1 s where it is 1 s. Pods of
-    /// one node are looked at each in its own time.
+    /// It determines when a changed Secret becomes visible. A kubelet that watches Secrets knows about the change at once, but
+    /// only writes it to a pod's volume when it syncs that pod, either for another reason (its container ended, its object
+    /// changed) or because the time since the last sync has passed. It chooses that time again for each sync, uniformly
+    /// between `syncFrequency` and 1.5 of it, checks once a second whether it has passed, and needs some tenths of a second to
+    /// write. In four of five cases a change therefore waits for a uniform time between 0 and `syncFrequency`, otherwise
+    /// longer, up to `longest_wait`. Measured: 0.6 of it on average if it is 3 to 6 s, 1 s if it is 1 s. Each pod of a node is
+    /// synced independently.
     ///
-    /// Hence the bound here: `syncFrequency` is drawn evenly from what leaves the longest wait below the lag.
+    /// `syncFrequency` is therefore chosen uniformly from the values with which the longest wait is below the lag.
     ///
     /// # Errors
-    /// The kernel gave no random number.
+    /// The kernel returned no random number.
     pub fn sync_frequency(self) -> Result<Duration> {
         const SHORTEST: Duration = Duration::from_millis(300);
         let Some(lag) = self.lag else {
@@ -83,10 +84,10 @@ impl Shape {
     }
 }
 
-/// What the kubelet's once-a-second question and its writing add at most, measured on two busy cores.
+/// The maximum that the kubelet's check every second and its writing add, measured on two busy cores.
 const DELAY: Duration = Duration::from_millis(1500);
 
-/// The longest time that a kubelet with this `syncFrequency` leaves a changed Secret lying.
+/// The maximum time after which a kubelet with this `syncFrequency` writes a changed Secret.
 pub fn longest_wait(sync_frequency: Duration) -> Duration {
     sync_frequency * 3 / 2 + DELAY
 }

@@ -1,4 +1,4 @@
-//! A host that is larger than most: its files below procfs and sysfs, made up, in a folder that both exporters read.
+//! A host that is larger than most: made-up files below procfs and sysfs, in a folder that both exporters read.
 
 use std::{
     fmt::Write,
@@ -79,12 +79,12 @@ impl LargeHost {
         Ok(host)
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Whether a scrape shows all of it: two that read different hosts must not be compared.
+    /// Checks that a scrape shows all of it, because measurements of different hosts must not be compared.
     ///
     /// # Errors
     /// Names the family that has too few or too many samples, or the collector that failed.
@@ -111,7 +111,7 @@ impl LargeHost {
         Ok(())
     }
 
-    /// The files that are as large on every host.
+    /// The files that have the same size on every host.
     fn write_few(&self) -> Result<()> {
         let init = "1 (init) S 0 1 1 0 -1 4194560 91203 0 12 0 12 90 0 0 20 0 1 0 3 22802432 3102";
         self.write("proc/1/stat", &format!("{init}{}\n", " 0".repeat(28)))?;
@@ -196,7 +196,7 @@ impl LargeHost {
     }
 
     fn write_interfaces(&self) -> Result<()> {
-        // In sysfs these are links too. That all lead to one device spares fifty thousand files.
+        // In sysfs these are links, too. Letting all of them lead to one device saves fifty thousand files.
         let device = "../../devices/eth";
         for (file, text) in INTERFACE {
             self.write(&format!("sys/devices/eth/{file}"), &format!("{text}\n"))?;

@@ -20,13 +20,13 @@ use crate::{
     wait::wait_until,
 };
 
-/// Both, each on a port of its own.
+/// Both exporters, each on its own port.
 pub struct Pair {
     ours: (Process, u16),
     theirs: (Process, u16),
 }
 
-/// Something of ours, and the same of node_exporter.
+/// A value of ours, and the same of node_exporter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Both<T> {
     /// Of our exporter.
@@ -36,10 +36,10 @@ pub struct Both<T> {
 }
 
 impl Pair {
-    /// Starts both, and waits until they take connections.
+    /// Starts both, and waits until they accept connections.
     ///
     /// # Errors
-    /// One does not start: holds what it said.
+    /// One does not start; the error contains its output.
     pub fn start(_slot: &Slot, arguments: &[&str]) -> Result<Self> {
         Self::started(|program| {
             let port = free_port()?;
@@ -52,10 +52,10 @@ impl Pair {
         })
     }
 
-    /// As [`Pair::start`], in a network namespace.
+    /// Like [`Pair::start`], in a network namespace.
     ///
     /// # Errors
-    /// As there.
+    /// See there.
     pub fn start_in(network: &Network, _slot: &Slot, arguments: &[&str]) -> Result<Self> {
         Self::started(|program| network.serve(program, arguments))
     }
@@ -75,7 +75,7 @@ impl Pair {
         })
     }
 
-    /// How many descriptors each holds.
+    /// The number of open descriptors of each.
     ///
     /// # Errors
     /// One has ended.
@@ -97,7 +97,7 @@ impl Pair {
         }
     }
 
-    /// Status and body of both.
+    /// Returns status and body of both.
     ///
     /// # Errors
     /// One does not answer.

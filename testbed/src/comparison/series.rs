@@ -1,4 +1,4 @@
-//! What a scrape shows, and what differs between two.
+//! The content of a scrape, and the differences between two.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,11 @@ use super::pair::Both;
 
 const TYPE: &str = "# TYPE ";
 
-/// A scrape in the text format, with the families' kinds and without their help texts, which everybody words differently.
+/// A scrape in the text format, with the types of the families and without their help texts, which differ between
+/// exporters.
 #[derive(Debug, Default)]
 pub struct Scrape<'a> {
-    /// Families' kinds by name.
+    /// Types of the families by name.
     kinds: BTreeMap<&'a str, &'a str>,
     /// Values by name and labels, as they are written.
     values: BTreeMap<&'a str, &'a str>,
@@ -18,7 +19,7 @@ pub struct Scrape<'a> {
 }
 
 impl<'a> Scrape<'a> {
-    /// Reads a body that a scraper has already understood, but what begins so.
+    /// Parses a body that is known to be valid, except for names with these prefixes.
     pub fn parse(body: &'a str, without: &[&str]) -> Self {
         let mut scrape = Self::default();
         let lines = body.lines();
@@ -35,7 +36,7 @@ impl<'a> Scrape<'a> {
         scrape
     }
 
-    /// How many series it has.
+    /// The number of its series.
     pub fn len(&self) -> usize {
         self.order.len()
     }
@@ -45,14 +46,14 @@ impl<'a> Scrape<'a> {
         self.order.is_empty()
     }
 
-    /// Its series that the other has as well, in its own order.
+    /// Returns its series that the other has as well, in its own order.
     fn in_common(&self, other: &Self) -> Vec<&'a str> {
         let common = |series: &&&str| other.values.contains_key(**series);
         self.order.iter().filter(common).copied().collect()
     }
 }
 
-/// Whether a line tells a family's kind or a value, and the name begins so.
+/// Whether a line contains a family's type or a value, and the name has this prefix.
 pub fn is_of(line: &str, name: &str) -> bool {
     line.strip_prefix(TYPE).unwrap_or(line).starts_with(name)
 }
@@ -60,9 +61,9 @@ pub fn is_of(line: &str, name: &str) -> bool {
 /// A difference, by the name of the family or the series.
 pub type Differences = BTreeMap<String, String>;
 
-/// Compares a scrape of ours with two of node_exporter's, one before and one after it: a value is right that is one of theirs or
-/// between them. Series in `agreed` are left out; those that agree now join them, because what moves cannot agree each
-/// time.
+/// Compares a scrape of ours with two of node_exporter's, one before and one after it: a value is right if it equals one of
+/// theirs or lies between them. Series in `agreed` are left out; those that agree now are added to it, because changing
+/// values cannot agree every time.
 pub fn compare(
     ours: &Scrape<'_>,
     theirs: [&Scrape<'_>; 2],

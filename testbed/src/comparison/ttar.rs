@@ -11,10 +11,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// Unpacks an archive into a folder. Modes are left out: root reads everything.
+/// Unpacks an archive into a folder. File modes are ignored, because root can read everything.
 ///
 /// # Errors
-/// It is no such archive, or the disk is full.
+/// It is not such an archive, or the disk is full.
 pub fn unpack(archive: &str, folder: &Path) -> Result<()> {
     let mut lines = archive.lines();
     let mut path = PathBuf::new();

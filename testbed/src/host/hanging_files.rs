@@ -1,4 +1,4 @@
-//! A bare host with a file system that hangs when it is told to.
+//! A bare host with a file system that hangs on demand.
 
 use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command, time::Duration};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::{process::Process, slot::Slot, wait::wait_until};
 
-/// The file system, in a mount namespace of its own.
+/// The file system, in its own mount namespace.
 pub struct HangingFiles {
     folder: TempDir,
     server: Process,
@@ -43,25 +43,25 @@ impl HangingFiles {
         self.folder.path().join("files")
     }
 
-    /// A procfs whose first process is in the mount namespace of whoever reads it.
+    /// A procfs whose first process is in the mount namespace of its reader.
     pub fn procfs(&self) -> PathBuf {
         self.folder.path().join("proc")
     }
 
-    /// What comes before a program's name, so that it sees the mount.
+    /// The words before a program's command line that give it access to the mount.
     pub fn inside(&self) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--mount", "--target", &self.server.id().to_string(), "--"]);
         command
     }
 
-    /// Makes these hang, and all else go on: `statfs`, `readdir`, `read`; `gone` takes a device away that goes on to be
-    /// listed.
+    /// Selects the operations that hang, while all others keep working: `statfs`, `readdir`, `read`; `gone` removes a
+    /// device that stays listed.
     ///
     /// # Errors
     /// The disk is full.
     pub fn control(&self, words: &str) -> Result<()> {
-        // Exchanged as a whole: half a word would release what hangs.
+        // Replaced as a whole, because a partial word would release what hangs.
         let (new, control) = (
             self.folder.path().join("new"),
             self.folder.path().join("control"),

@@ -1,4 +1,4 @@
-//! A copy of this machine whose changes are thrown away: for what installs packages and makes users.
+//! A copy of this machine whose changes are discarded, for tests that install packages and create users.
 
 use std::{path::PathBuf, process::Command, time::Duration};
 
@@ -11,8 +11,8 @@ use crate::{
     wait::wait_until,
 };
 
-/// The root file system beneath a layer in memory, in a mount namespace of its own. Processes, devices and the network are
-/// the machine's; `/run` is empty, so that no script finds a running systemd.
+/// The root file system below a layer in memory, in its own mount namespace. Processes, devices and the network are those
+/// of the machine; `/run` is empty, so that no script finds a running systemd.
 const LAYER: &str = r#"
 set -e
 mount -t tmpfs layer "$0"
@@ -24,15 +24,15 @@ echo ready
 exec sleep infinity
 "#;
 
-/// Such a copy, until it is dropped.
+/// A copy that exists until it is dropped.
 pub struct Machine {
-    /// Its mounts go with it.
+    /// Its mounts are removed with it.
     holder: Process,
     folder: TempDir,
 }
 
 impl Machine {
-    /// Makes one.
+    /// Creates a copy.
     ///
     /// # Errors
     /// This is not root, or the kernel has no overlay file system.
@@ -50,7 +50,7 @@ impl Machine {
         Ok(Self { holder, folder })
     }
 
-    /// A program of the copied machine, to be run in it.
+    /// Returns a command that runs a program in the copy.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -62,10 +62,10 @@ impl Machine {
         command
     }
 
-    /// Runs a program in it to its end, and returns what it printed.
+    /// Runs a program in it to its end, and returns its output.
     ///
     /// # Errors
-    /// It failed: holds what it said.
+    /// It failed; the error contains its output.
     pub fn run(&self, line: &[&str]) -> Result<String> {
         let (program, arguments) = line.split_first().unwrap_or((&"true", &[]));
         output(self.command(program).args(arguments))

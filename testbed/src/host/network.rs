@@ -1,4 +1,4 @@
-//! A network namespace on this host, with devices and a sysfs that belong to it alone.
+//! A network namespace on this host, with its own devices and sysfs.
 
 use std::{
     fs,
@@ -20,26 +20,26 @@ use crate::{
 
 /// How long it may take to enter a namespace.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What a namespace's own process says when it is there and its sysfs is mounted.
+/// What a namespace's process prints when it runs and its sysfs is mounted.
 const READY: &str = "the sysfs is mounted";
 
-/// How many were made.
+/// The number of namespaces created so far.
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
 
-/// A network namespace. It ends when this is dropped, with its devices.
+/// A network namespace, which is removed with its devices when this is dropped.
 pub struct Network {
     name: String,
-    /// Lives in the namespace, and keeps its sysfs.
+    /// The process that keeps the namespace and its sysfs.
     holder: Process,
 }
 
 impl Network {
-    /// A namespace with a loopback that is up.
+    /// Creates a namespace whose loopback device is up.
     ///
     /// # Errors
     /// This process is not root, or `ip` is missing.
     pub fn new(name: &str) -> Result<Self> {
-        // A name is unique on this host, whoever else makes namespaces.
+        // The name must be unique on this host, because other programs may create namespaces as well.
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{name}-{}-{number}", std::process::id());
         output(ip()?.args(["netns", "add", &name]))?;
@@ -68,7 +68,7 @@ impl Network {
         &self.name
     }
 
-    /// Runs `ip` in it with these words.
+    /// Runs `ip` with these arguments in the namespace.
     ///
     /// # Errors
     /// The kernel refused.
@@ -76,7 +76,7 @@ impl Network {
         output(ip()?.args(["-n", &self.name]).args(words.split(' '))).map(drop)
     }
 
-    /// Runs `ip` in it once for many lines.
+    /// Runs `ip` once for many lines in the namespace.
     ///
     /// # Errors
     /// The kernel refused one.
@@ -85,18 +85,18 @@ impl Network {
         output_with_input(ip()?.args(arguments), lines).map(drop)
     }
 
-    /// Its sysfs as processes elsewhere see it.
+    /// Its sysfs as seen by other processes.
     pub fn sysfs(&self) -> PathBuf {
         Path::new("/proc")
             .join(self.holder.id().to_string())
             .join("root/sys")
     }
 
-    /// Starts a server in it that takes its socket from systemd, and returns its port of 127.0.0.1 on the host: no device of the
-    /// namespace carries what is asked and answered.
+    /// Starts a server in it that gets its socket like from systemd, and returns its port of 127.0.0.1 on the host, so that
+    /// no device of the namespace carries the traffic of the test.
     ///
     /// # Errors
-    /// The program is not there.
+    /// The program does not exist.
     pub fn serve(&self, program: &Path, arguments: &[&str]) -> Result<(Process, u16)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();

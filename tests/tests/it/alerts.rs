@@ -1,5 +1,5 @@
-//! The alert rules of the chart, by a real promtool, and their metrics and the dashboard's, against what operator and
-//! exporter really tell.
+//! Checks the alert rules of the chart with promtool, and that the operator and the exporter serve the metrics of the rules
+//! and the dashboard.
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, time::Duration};
 
@@ -36,7 +36,7 @@ fn each_alert_fires_where_it_must_and_nowhere_else() -> Result<()> {
 }
 
 #[test]
-fn the_metrics_of_the_rules_are_told() -> Result<()> {
+fn the_metrics_of_the_rules_exist() -> Result<()> {
     in_namespace(&Slot::shared(), "alerts", |namespace| {
         let exporters = Exporters::apply(
             namespace,

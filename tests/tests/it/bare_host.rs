@@ -1,4 +1,4 @@
-//! The manual procedure on a bare host, with our exporter in the place of node_exporter.
+//! The manual procedure on a bare host, with our exporter instead of node_exporter.
 
 mod bad_input;
 mod commands;
@@ -36,7 +36,7 @@ fn from_a_certificate_to_a_scraped_host() -> Result<()> {
     ];
     assert!(hashes[0].starts_with("$2y$12$") && hashes[2].starts_with("$2b$10$"));
     host.write("config.yml", &with_users(&hashes)?)?;
-    // It takes the new file by itself.
+    // It loads the new file automatically.
     let refused = host.wait_for_status(401)?;
     assert_eq!(refused.body.trim(), "Unauthorized");
     passwords(&host)?;

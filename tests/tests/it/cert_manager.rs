@@ -1,4 +1,5 @@
-//! Certificates that cert-manager's own controllers sign: asked for, renewed, refused, and followed to another issuer.
+//! Certificates signed by cert-manager's own controllers: requested, renewed, refused, and replaced by those of another
+//! issuer.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -16,10 +17,10 @@ use testbed::{
     wait::wait_until,
 };
 
-/// More than a renewal has.
+/// More than the number of writes of a renewal.
 const MAX_WRITES: i64 = 32;
 
-/// How long a change of the issuer may take: its waits are seconds here, and a kubelet is a second or two late.
+/// How long a change of the issuer may take: its waits are seconds here, and a kubelet takes a second or two.
 const ROTATION: Duration = Duration::from_secs(120);
 
 #[test]
@@ -55,8 +56,7 @@ fn an_issuer_of_cert_manager_signs_what_the_exporters_serve() -> Result<()> {
     })
 }
 
-/// No scrape fails on the way from one authority to the other, and scrapers are told to trust both before anything is
-/// served by the other.
+/// No scrape fails during the change of the CA: scrapers receive both CAs before any certificate of the new one is served.
 fn follows(exporters: &Exporters<'_>, old: &str, new: &str) -> Result<()> {
     let mut both_before_the_switch = false;
     wait_until("the other issuer", ROTATION, || {
@@ -66,7 +66,7 @@ fn follows(exporters: &Exporters<'_>, old: &str, new: &str) -> Result<()> {
         if bundle.contains(old.trim()) && bundle.contains(new.trim()) && !serves_new {
             both_before_the_switch = true;
         }
-        // Not retried: one that fails is what must not be.
+        // Not retried, because any failure is an error here.
         let answer = exporters.scraper()?.get("/metrics").send();
         let failed = match answer {
             Ok(answer) if answer.status == 200 => None,
@@ -100,7 +100,7 @@ fn a_request_outlives_the_operator_and_is_made_again_only_when_it_was_refused() 
     let message = wait_not_ready(&stage.kubectl, "the request is not approved")?;
     ensure!(message.contains(name(&asked)?), "{message}");
 
-    // Deleted, it comes back as it was; also from an operator that has to find it in the state.
+    // After its deletion it is created again unchanged, also by an operator that has to find it in the state.
     stage.kubectl.delete("certificaterequest", name(&asked)?)?;
     let again = wait_until("the same request", ANSWER, || the_request(&stage.kubectl))?;
     ensure!(again["spec"] == asked["spec"], "another request");
@@ -123,10 +123,7 @@ fn a_request_outlives_the_operator_and_is_made_again_only_when_it_was_refused() 
         let secret = stage.kubectl.find("secret", "nodes-server")?;
         secret.as_ref().map(SecretData::of).transpose()
     })?;
-    ensure!(
-        is_signed_by(&server, &authority)?,
-        "signed by somebody else"
-    );
+    ensure!(is_signed_by(&server, &authority)?, "signed by another CA");
     wait_until("the answered request to be removed", ANSWER, || {
         Ok(requests(&stage.kubectl)?.is_empty().then_some(()))
     })?;
@@ -169,10 +166,7 @@ fn a_renewal_survives_the_death_of_the_operator_at_every_write() -> Result<()> {
             })
             .with_context(|| operator.log().unwrap_or_default())?;
             let server = secret(&stage.kubectl, "server")?;
-            ensure!(
-                is_signed_by(&server, &authority)?,
-                "signed by somebody else"
-            );
+            ensure!(is_signed_by(&server, &authority)?, "signed by another CA");
             if let Ok(asked) = at_death.get("request.key") {
                 ensure!(
                     server.get("tls.key")? == asked,
@@ -189,7 +183,7 @@ fn a_renewal_survives_the_death_of_the_operator_at_every_write() -> Result<()> {
     bail!("a renewal has more than {MAX_WRITES} writes");
 }
 
-/// Whether another key is published, and nothing is asked any more.
+/// Whether another key is published and no request is open.
 fn is_renewed(kubectl: &Kubectl, old: &str) -> Result<bool> {
     let key = published_key(kubectl)?;
     Ok(key.is_some_and(|key| key != old) && requests(kubectl)?.is_empty())
@@ -214,14 +208,14 @@ fn spec(port: u16, issuer: &str) -> Value {
     })
 }
 
-/// What is published fits together, is signed by this authority, and is what the exporter serves.
+/// The published files match, are signed by this CA, and are served by the exporter.
 fn serves_leaf_of(exporters: &Exporters<'_>, authority: &str) -> Result<()> {
     let (server, scrape) = (exporters.secret("server")?, exporters.secret("scrape")?);
     ensure!(
         scrape.get("ca.crt")?.trim() == authority.trim(),
         "another bundle"
     );
-    ensure!(is_signed_by(&server, authority)?, "signed by somebody else");
+    ensure!(is_signed_by(&server, authority)?, "signed by another CA");
     wait_until("a scrape", ANSWER, || {
         let status = exporters.scraper()?.get("/metrics").send()?.status;
         Ok((status == 200).then_some(()))
@@ -246,7 +240,7 @@ fn serial(exporters: &Exporters<'_>) -> Result<Value> {
     Ok(serial)
 }
 
-/// The one request that there is, if there is one.
+/// The only request, if there is one.
 fn the_request(kubectl: &Kubectl) -> Result<Option<Value>> {
     let mut all = requests(kubectl)?;
     ensure!(all.len() < 2, "{} requests", all.len());
@@ -257,7 +251,7 @@ fn name(object: &Value) -> Result<&str> {
     object["metadata"]["name"].as_str().context("no name")
 }
 
-/// What an approver does by its own controller.
+/// Does what an approver's own controller does.
 fn deny(kubectl: &Kubectl, name: &str, message: &str) -> Result<()> {
     let denied =
         json!({"type": "Denied", "status": "True", "reason": "Policy", "message": message});

@@ -1,5 +1,5 @@
-//! What the chart makes for others: objects of prometheus-operator, on a real API server with its real definitions, and a
-//! dashboard for Grafana.
+//! What the chart creates for other programs: objects of prometheus-operator, on a real API server with its real
+//! definitions, and a dashboard for Grafana.
 
 use std::{collections::BTreeSet, io::Write, path::PathBuf, process::Command};
 

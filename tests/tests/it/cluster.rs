@@ -1,4 +1,4 @@
-//! From `kubectl apply` to a served, verified, protected endpoint on a real node, and back to nothing.
+//! From `kubectl apply` to a served, verified, protected endpoint on a real node, and back to an empty cluster.
 
 mod drift;
 mod refusals;
@@ -101,7 +101,7 @@ fn a_renewal_reaches_clients_without_a_restart() -> Result<()> {
         let pod = exporters.pod()?;
         let before = exporters.secret("server")?;
         let serial = served_serial(&address, &name)?;
-        // A scraper of the first hour goes on with what it has: the authority and the password stay.
+        // A scraper with the first files keeps working, because the CA and the password stay the same.
         let scraper = exporters.scraper()?;
         let mut failed = None;
         wait_until(
@@ -181,7 +181,7 @@ fn delete_leaves_nothing_and_the_name_can_be_used_again() -> Result<()> {
 const ALICE_HASH: &str = "$2y$06$H0g7c9.qaKp4qEbNd2QNi.jU.5WJ4AA4HH3FOKtVWJ2PDTlUvRFhi";
 
 #[test]
-fn no_secret_is_told() -> Result<()> {
+fn no_secret_is_revealed() -> Result<()> {
     in_namespace(&Slot::shared(), "untold", |namespace| {
         let own = |name: &str, texts: Value| {
             namespace.kubectl.apply(&json!({
@@ -201,10 +201,10 @@ fn no_secret_is_told() -> Result<()> {
         exporters.wait_ready()?;
         let scraper = exporters.scraper()?;
         serves_those_who_may(&scraper)?;
-        // What is refused is not told either: a password that is too short, and one where a hash belongs.
+        // Refused values do not appear in messages either: a password that is too short, and a password in place of a hash.
         own("mine", json!({"password": "too: short"}))?;
         own("people", json!({"alice": "password-in-the-wrong-place"}))?;
-        // Also what is written when something goes wrong.
+        // Also what is written if something fails.
         namespace.kubectl.delete("secret", "nodes-server")?;
         exporters.wait_reconciled()?;
         let resource = exporters.resource()?;
@@ -261,8 +261,8 @@ fn no_secret_is_told() -> Result<()> {
         );
         for (place, text) in told {
             ensure!(!text.trim().is_empty(), "{place} is empty");
-            // Those of other tests are in the operator's log and metrics too.
-            // A message may say how hashes begin; only a hash goes on with its cost.
+            // Those of other tests are in the operator's log and metrics too. A message may contain the prefix of hashes;
+            // only a real hash continues with its cost.
             for sign in ["PRIVATE KEY", "$2b$0", "$2b$1", "$2y$0", "$2y$1"] {
                 ensure!(!text.contains(sign), "{sign} in {place}");
             }
@@ -317,7 +317,7 @@ fn serves_those_who_may(scraper: &Scraper) -> Result<()> {
     Ok(())
 }
 
-/// Kind and name of everything in a namespace but its events, and but what Kubernetes puts into each.
+/// Kind and name of everything in a namespace, except its events and what Kubernetes adds to each.
 fn everything(namespace: &Namespace) -> Result<Vec<String>> {
     const KINDS: &str = "secureexporters,secrets,configmaps,daemonsets,controllerrevisions,pods,services,endpoints,\
                          endpointslices,serviceaccounts,roles,rolebindings";
@@ -337,7 +337,7 @@ fn everything(namespace: &Namespace) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// A serial number, however it is written.
+/// A serial number in a normalized form.
 fn number(serial: &str) -> String {
     let digits: String = serial.chars().filter(char::is_ascii_hexdigit).collect();
     digits.trim_start_matches('0').to_lowercase()

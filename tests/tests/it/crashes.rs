@@ -1,5 +1,5 @@
-//! The operator dies at every write of a rotation, loses its state, or sleeps until a certificate has ended; each time it
-//! goes on where it was.
+//! The operator is killed at every write of a rotation, loses its state, or does not run until a certificate has expired.
+//! Each time it continues where it was.
 
 use std::{fs, process::Command, thread, time::Duration};
 
@@ -155,7 +155,7 @@ fn a_state_that_was_deleted_while_nobody_looked_is_made_again() -> Result<()> {
         let events = stage.kubectl.run(&["get", "events", "-o", "json"])?;
         Ok(events.contains("StateRebuilt").then_some(()))
     })?;
-    // What everybody has goes on working; a new authority joins the old one, whose key is lost.
+    // Everything that is in use keeps working; a new CA is added to the old one, whose key is lost.
     wait_until("the next authority", ROTATION, || {
         let now = secret(&stage, "scrape")?;
         let bundle = now.get("ca.crt")?;
@@ -208,8 +208,8 @@ fn an_older_state_from_a_backup_takes_nothing_back() -> Result<()> {
         now.get("ca.crt")?.contains(scrape.get("ca.crt")?),
         "the trust is gone"
     );
-    // The authority whose key is lost is followed by one more. The backup knows nothing of the request, which is still on
-    // the resource, and which the status says was acted on.
+    // The CA whose key is lost is replaced by another one. The backup does not contain the request, which is still on the
+    // resource, and which the status reports as completed.
     wait_steady(&stage, &operator, 3)?;
     thread::sleep(Duration::from_secs(3));
     wait_steady(&stage, &operator, 3)?;

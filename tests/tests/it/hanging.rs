@@ -1,4 +1,5 @@
-//! File systems that hang, in the middle of a scrape: it answers in time with all else, and nothing piles up.
+//! File systems that hang in the middle of a scrape: the response is in time and contains everything else, and no threads
+//! accumulate.
 
 use std::{
     fs,
@@ -16,9 +17,9 @@ use testbed::{
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hanging_files");
-/// What Prometheus waits by default, less the way there and back.
+/// Prometheus' default timeout, minus the time for request and response.
 const IN_TIME: Duration = Duration::from_millis(9500);
-/// A scrape in which nothing is waited for, on a busy machine.
+/// The duration of a scrape that does not wait for anything, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 struct Scene {
@@ -28,7 +29,7 @@ struct Scene {
     _slot: Slot,
 }
 
-/// What came of a scrape.
+/// The result of a scrape.
 struct Scrape {
     text: String,
     took: Duration,
@@ -76,7 +77,7 @@ impl Scene {
         let took = begin.elapsed();
         ensure!(answer.status == 200, "HTTP {}", answer.status);
         let text = answer.body;
-        // Whatever hangs, this is there.
+        // Present whatever hangs.
         for name in [
             "node_cpu_seconds_total{",
             "node_memory_MemTotal_bytes ",
@@ -100,9 +101,9 @@ impl Scene {
         )
     }
 
-    /// Scrapes again and again while something hangs: none waits, and none costs a thread.
+    /// Scrapes repeatedly while something hangs: no scrape waits, and none starts another thread.
     fn settled(&self, mut check: impl FnMut(&Scrape) -> Result<()>) -> Result<()> {
-        // Another thread takes the place of the one that hangs, once.
+        // Another thread replaces the one that hangs, once.
         self.scrape("10")?;
         let threads = self.threads()?;
         for _ in 0..10 {
@@ -127,7 +128,7 @@ impl Scrape {
         ))
     }
 
-    /// How many collectors failed for being late.
+    /// How many collectors failed because they were late.
     fn late(&self, collectors: &[&str]) -> Result<()> {
         for collector in collectors {
             let line = format!("node_scrape_collector_success{{collector=\"{collector}\"}} 0");
@@ -139,7 +140,7 @@ impl Scrape {
 }
 
 #[test]
-fn a_mount_that_hangs_is_said_and_the_others_have_sizes() -> Result<()> {
+fn a_mount_that_hangs_is_reported_and_the_others_have_sizes() -> Result<()> {
     let scene = Scene::set()?;
     let timeout = "device_error=\"mountpoint timeout\",fstype=\"fuse\"";
     let others = "node_filesystem_size_bytes{";
@@ -191,7 +192,7 @@ fn files_that_hang_take_their_own_collectors_along_and_no_other() -> Result<()> 
         "those that hung are still there"
     );
 
-    // Its end takes until the kernel lets go of the last thread, but the port is free for the next one at once.
+    // It only ends when the kernel releases the last thread, but the port is free at once.
     scene.files.control("read")?;
     scene.scrape("10")?.late(&late)?;
     let mut kill = Command::new("kill");

@@ -1,4 +1,4 @@
-//! A certificate of somebody else's: a Secret of the user's is checked, copied, followed, and never written.
+//! A user-supplied certificate: the user's Secret is checked, copied and followed, but never written.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use testbed::{
 
 const NAME: &str = "nodes.example.com";
 
-/// How long the operator may take until what it made of a changed Secret is published. It watches such a Secret: if it only
-/// read it every minute, this would be too short.
+/// How long the operator may take to publish a changed Secret. It watches such a Secret; reading it every minute would
+/// exceed this.
 const NOTICED: Duration = Duration::from_secs(45);
 /// How long a kubelet may take to bring it to a pod.
 const DELIVERY: Duration = Duration::from_secs(150);
@@ -26,7 +26,7 @@ const DELIVERY: Duration = Duration::from_secs(150);
 const CHANGE: Duration = Duration::from_secs(60);
 
 #[test]
-fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
+fn a_secret_of_the_user_is_followed_and_its_problems_are_reported() -> Result<()> {
     let slot = Slot::shared();
     let stage = Stage::new(&slot, "provided")?;
     let operator = stage.operator()?;
@@ -57,7 +57,8 @@ fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
         "another bundle for a certificate of the same authority"
     );
 
-    // A key that does not fit, and no Secret at all: what was good goes on, and so does everything else.
+    // A key that does not match, and no Secret at all: the last valid certificate stays in use, and everything else keeps
+    // working.
     put(
         &stage.kubectl,
         &(renewed.0.clone(), one.1),
@@ -80,7 +81,7 @@ fn a_secret_of_the_users_is_followed_and_its_problems_are_told() -> Result<()> {
         "another certificate"
     );
 
-    // Another authority: trusted before it is served, and then alone.
+    // Another CA: trusted before its certificate is served, and then the only one.
     let other = second.issue(NAME)?;
     put(&stage.kubectl, &other, &second.certificate()?)?;
     rotate(&stage.kubectl, "nodes", "ca:2")?;

@@ -1,4 +1,4 @@
-//! What crosses crates: against a real API server, a real kubelet, a real Prometheus.
+//! System tests of several crates together, with a real API server, a real kubelet and a real Prometheus.
 #![allow(
     clippy::indexing_slicing,
     reason = "a field that JSON lacks is null, and a test may end there"

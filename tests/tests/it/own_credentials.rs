@@ -1,4 +1,5 @@
-//! A password and further users from Secrets of the user's own: changed, broken and deleted while real scrapers scrape.
+//! A user-supplied password and additional users from Secrets, which are changed, damaged and deleted while real scrapers
+//! scrape.
 
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ fn prometheus_scrapes_through_changes_of_a_password_of_ones_own() -> Result<()> 
             Ok((told.get("password")? == SECOND && quiet).then_some(()))
         })?;
 
-        // Nothing that is broken takes anything away.
+        // Damaged input takes nothing away.
         write(namespace, "mine", &json!({"password": "too short"}))?;
         write(namespace, "people", &json!({"alice": "in plain text"}))?;
         wait_until("the condition", ROTATION, || {
@@ -80,7 +81,7 @@ fn prometheus_scrapes_through_changes_of_a_password_of_ones_own() -> Result<()> 
         let ready = condition(&resource["status"], "Ready")?;
         ensure!(ready["status"] == "True", "{ready}");
 
-        // Who is removed is refused.
+        // Removed users are refused.
         write(namespace, "mine", &json!({"password": SECOND}))?;
         write(namespace, "people", &json!({"bob": ALICE_HASH}))?;
         wait_until("alice to be refused", ROTATION, || {
@@ -108,7 +109,7 @@ fn as_alice(exporters: &Exporters<'_>) -> Result<u16> {
 }
 
 fn write(namespace: &Namespace, name: &str, texts: &Value) -> Result<()> {
-    // What was there before under other keys is gone.
+    // What was stored under other keys is gone.
     if namespace.kubectl.find("secret", name)?.is_some() {
         namespace.kubectl.delete("secret", name)?;
     }

@@ -1,5 +1,5 @@
-//! The same series as the real node_exporter's, side by side on one host: names, kinds, labels, order, and values as they are
-//! written. `parity/differences.txt` has everything that may differ.
+//! The same series as the real node_exporter's, compared on one host: names, types, labels, order, and values as they are
+//! written. `parity/differences.txt` lists everything that may differ.
 
 mod network_devices;
 mod perf_events;
@@ -32,7 +32,7 @@ use testbed::{
 
 const ALLOWED: &str = include_str!("parity/differences.txt");
 
-/// Collectors that run only when asked for and read procfs and sysfs alone.
+/// Collectors that are off by default and only read procfs and sysfs.
 const OPTIONAL: [&str; 19] = [
     "buddyinfo",
     "cgroups",
@@ -54,7 +54,7 @@ const OPTIONAL: [&str; 19] = [
     "xfrm",
     "zoneinfo",
 ];
-/// Those that ask the kernel or the services of the host that they run on.
+/// Collectors that query the kernel or the services of the host that they run on.
 const OF_THIS_HOST: [&str; 7] = [
     "ethtool",
     "logind",
@@ -72,7 +72,7 @@ const OPTIONS: [&str; 6] = [
     "--collector.sysctl.include-info=kernel.seccomp.actions_avail",
     "--collector.bcache.priorityStats",
 ];
-/// Scrapes of each until what moves must have agreed once.
+/// The number of scrapes within which changing values must have agreed once.
 const ROUNDS: u32 = 40;
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(200);
 
@@ -117,7 +117,7 @@ fn this_host_with_other_options() -> Result<()> {
 fn a_captured_host() -> Result<()> {
     let fixtures = paths::repository().join("exporter/tests/fixtures");
     let folder = copied(&fixtures, &["root", "proc", "sys", "udev"])?;
-    // node_exporter wants a link, as procfs has.
+    // node_exporter requires a link, as in procfs.
     let procfs = folder.path().join("proc");
     fs::rename(procfs.join("self"), procfs.join("77"))?;
     symlink("77", procfs.join("self"))?;
@@ -130,7 +130,7 @@ fn a_captured_host() -> Result<()> {
     assert_same("a_captured_host", &of_tree(&roots), 1000)
 }
 
-/// The host that node_exporter itself is tested with, which has more hardware than any.
+/// The host of node_exporter's own tests, which has more hardware than any other.
 #[test]
 fn node_exporters_captured_host() -> Result<()> {
     let fixtures = servers::node_exporter_fixtures()?;
@@ -156,7 +156,7 @@ fn node_exporters_captured_host() -> Result<()> {
     assert_same("node_exporters_captured_host", &flags, 2500)
 }
 
-/// A host of which much is missing.
+/// A host on which much is missing.
 #[test]
 fn the_captured_host_of_the_module_procfs() -> Result<()> {
     let folder = TempDir::new()?;
@@ -192,7 +192,7 @@ fn a_large_host() -> Result<()> {
     assert_same("a_large_host", &flags, 45_000)
 }
 
-/// Names that node_exporter chose long ago break rules of today; ours must break no others.
+/// Names that node_exporter chose long ago break today's rules; ours must not break any others.
 #[test]
 fn promtool_says_no_more_of_ours_than_of_node_exporters() -> Result<()> {
     let slot = Slot::alone();
@@ -219,7 +219,7 @@ fn promtool_says_no_more_of_ours_than_of_node_exporters() -> Result<()> {
     Ok(())
 }
 
-/// Some folders of a captured host, in a folder that can be written to.
+/// Some folders of a captured host, copied to a folder that can be written to.
 fn copied(host: &Path, folders: &[&str]) -> Result<TempDir> {
     let copy = TempDir::new()?;
     let sources = folders.iter().map(|folder| host.join(folder));
@@ -253,21 +253,21 @@ fn of_tree(roots: &Roots<'_>) -> Vec<String> {
         .collect();
     flags.extend(OPTIONAL.map(|collector| format!("--collector.{collector}")));
     flags.extend(OPTIONS.map(str::to_owned));
-    // Over netlink this host would answer.
+    // Netlink would show this host instead.
     flags.extend(["arp", "netdev"].map(|it| format!("--no-collector.{it}.netlink")));
     flags
 }
 
-/// Scrapes both until everything has agreed, and fails where something never does.
+/// Scrapes both until everything has agreed, and fails if something never does.
 fn assert_same(place: &str, flags: &[String], at_least: usize) -> Result<()> {
-    // Other tests would move what is counted here.
+    // Other tests would change what is counted here.
     let slot = Slot::alone();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let pair = Pair::start(&slot, &flags)?;
     agree(&pair, place, at_least)
 }
 
-/// As [`assert_same`], for a pair that runs.
+/// Like [`assert_same`], for a running pair.
 fn agree(pair: &Pair, place: &str, at_least: usize) -> Result<()> {
     let allowed = allowed(place);
     let mut agreed = BTreeSet::new();
@@ -313,7 +313,7 @@ fn agree(pair: &Pair, place: &str, at_least: usize) -> Result<()> {
     )
 }
 
-/// The beginnings of names that may differ in a place.
+/// The prefixes of names that may differ in one respect.
 fn allowed(place: &str) -> Vec<&'static str> {
     let lines = ALLOWED.lines().filter(|line| !line.starts_with('#'));
     lines

@@ -1,4 +1,4 @@
-//! Exporters that do not use the node's network: they tell of the node's all the same, and of nothing of their own.
+//! Exporters that do not use the node's network: they still show the node's network, and nothing of their own.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,14 +16,14 @@ use testbed::{
     wait::wait_until,
 };
 
-/// The collectors of the default ones that are left out.
+/// The default collectors that are left out.
 const LEFT_OUT: [&str; 1] = ["conntrack"];
 
 #[test]
-fn the_network_of_the_node_is_told_from_outside_of_it() -> Result<()> {
-    // The pods of others would come and go as devices of the node.
+fn the_network_of_the_node_is_shown_from_outside_of_it() -> Result<()> {
+    // The pods of other tests would appear as devices of the node.
     in_namespace(&Slot::alone(), "apart", |namespace| {
-        // Both want one port, which only one of them has on the node.
+        // Both use the same port, which only one of them has on the node.
         let port = unused_port();
         let on_host = json!({"exporter": {"port": port}});
         let apart = json!({"exporter": {"port": port}, "hostAccess": {"network": "Pod"}});
@@ -176,7 +176,7 @@ fn same_devices(host: &Samples, apart: &Samples) -> Result<()> {
     Ok(())
 }
 
-/// What the host's network namespace gives and only it is left out; all else is there in both.
+/// What only the host's network namespace provides is left out; everything else is present in both.
 fn same_families(host: &Samples, apart: &Samples) -> Result<()> {
     let families = |samples: &Samples| -> BTreeSet<String> {
         let names = samples.0.keys().filter_map(|it| it.split('{').next());

@@ -1,4 +1,4 @@
-//! A real Prometheus that knows nothing but the generated Secret.
+//! A real Prometheus that is only given the generated Secret.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -162,7 +162,7 @@ fn no_scrape_fails_through_a_renewal_of(
     wait_until("ten more scrapes", Duration::from_secs(60), || {
         Ok((samples(address)? >= scraped + 10).then_some(()))
     })?;
-    // Not one failed since the target was first seen.
+    // No scrape failed since the target was first seen.
     let worst = query(address, "min_over_time(up[10m])")?;
     ensure!(worst.len() == 1 && worst[0].value == "1", "{worst:?}");
     Ok(())

@@ -110,7 +110,7 @@ fn an_old_password_that_is_still_in_use_is_not_dropped() -> Result<()> {
             ensure!(ready["status"] == "True", "{ready}");
             Ok(Some(()))
         })?;
-        // When nobody uses it any more, it ends by itself.
+        // When no client uses it any more, the rotation ends automatically.
         wait_until("the old password to be dropped", ROTATION, || {
             let resource = exporters.resource()?;
             Ok(resource["status"]["rotation"].is_null().then_some(()))
@@ -153,7 +153,7 @@ fn what_has_leaked_is_worth_nothing_at_once() -> Result<()> {
 }
 
 #[test]
-fn a_request_that_is_not_understood_is_told_with_the_mend() -> Result<()> {
+fn an_invalid_request_is_reported_with_the_fix() -> Result<()> {
     in_namespace(&Slot::shared(), "misasked", |namespace| {
         let exporters = Exporters::apply(
             namespace,

@@ -1,8 +1,8 @@
 //! Imports run one way: no two files of a crate import each other, directly or through others, and no file is called
 //! `mod.rs`.
 //!
-//! An import is every path to another file of the crate, in a `use` line or anywhere else in the code. `mod x;` is none,
-//! `pub use x::Item` is one. Tests may import whatever they like.
+//! An import is every path to another file of the crate, in a `use` line or anywhere else in the code. `mod x;` is not an
+//! import, `pub use x::Item` is. Tests may import anything.
 
 mod circles;
 mod files;
@@ -53,7 +53,7 @@ fn no_crate_has_circular_imports_or_mod_files() {
     assert!(report.is_empty(), "\n{report}");
 }
 
-/// The problems of one crate, empty where there are none.
+/// Returns the problems of one crate.
 fn check(folder: &Path, member: &str, exception: Option<&Exception>) -> String {
     let files = CrateFiles::read(&folder.join("src"));
     let edges = files.imports();
@@ -125,7 +125,7 @@ fn members(manifest: &str) -> Vec<String> {
     quoted.map(str::to_owned).collect()
 }
 
-/// A crate made up for a test, in a folder of its own.
+/// A crate for a test, in its own folder.
 fn made_up(name: &str, files: &[(&str, &str)]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&folder);

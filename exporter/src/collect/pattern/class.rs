@@ -4,7 +4,7 @@
 #[derive(Default)]
 pub(super) struct Set {
     pub(super) is_negated: bool,
-    /// The elements in the syntax of the `regex` crate.
+    /// Formats the elements in the syntax of the `regex` crate.
     elements: String,
 }
 
@@ -12,7 +12,7 @@ pub(super) struct Set {
 type Ranges = &'static [(char, char)];
 
 impl Set {
-    /// Adds the code points from one to another. Surrogates are in no text.
+    /// Adds the code points of a range. Surrogates occur in no text.
     pub(super) fn add_range(&mut self, low: u32, high: u32) {
         let low = match low {
             0xD800..=0xDFFF => 0xE000,
@@ -28,12 +28,12 @@ impl Set {
         }
     }
 
-    /// Adds a class that is written already.
+    /// Adds a class that is already in that syntax.
     pub(super) fn add_class(&mut self, class: String) {
         self.elements.push_str(&class);
     }
 
-    /// Adds what a letter behind a backslash stands for; returns whether it does.
+    /// Adds the class of a letter after a backslash; returns whether there is one.
     pub(super) fn add_perl(&mut self, letter: char) -> bool {
         let ranges: Ranges = match letter.to_ascii_lowercase() {
             'd' => DIGIT,
@@ -80,7 +80,7 @@ impl Set {
         self.add_class(class.write(false));
     }
 
-    /// The set in the syntax of the `regex` crate, with what folds to its characters or without.
+    /// Returns the set in the syntax of the `regex` crate, with or without case folding.
     pub(super) fn write(&self, is_folding: bool) -> String {
         let set = match (self.elements.as_str(), self.is_negated) {
             ("", true) => r"[\x{0}-\x{10FFFF}]".to_owned(),

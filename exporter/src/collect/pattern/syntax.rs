@@ -1,15 +1,15 @@
-//! Go's syntax, written in that of the `regex` crate with nothing that both read differently: every character is an escaped
-//! code point, every class a set of ranges, every flag belongs to one element.
+//! Translates Go's syntax into that of the `regex` crate, using only constructs that both read in the same way: every
+//! character becomes an escaped code point, every class a set of ranges, and every flag applies to one element.
 
 use super::class::{Set, unicode_class};
 
 /// Why a pattern is refused, in Go's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// A range that ends before it begins, or an unknown class.
+    /// A range whose end is before its start, or an unknown class.
     #[error("invalid character class range: `{0}`")]
     Class(String),
-    /// What follows a backslash means nothing.
+    /// A backslash followed by a character without a meaning.
     #[error("invalid escape sequence: `{0}`")]
     Escape(String),
     /// A group without a usable name.
@@ -30,7 +30,7 @@ pub enum PatternError {
     /// A group without an end.
     #[error("missing closing )")]
     MissingParenthesis,
-    /// The end of a group that did not begin.
+    /// The end of a group that was not opened.
     #[error("unexpected ): `{0}`")]
     UnexpectedParenthesis(String),
     /// Nothing to repeat.
@@ -39,7 +39,7 @@ pub enum PatternError {
     /// A backslash with nothing behind it.
     #[error("trailing backslash at end of expression")]
     TrailingBackslash,
-    /// Too many groups in each other.
+    /// Groups are nested too deeply.
     #[error("expression nests too deeply")]
     Depth,
     /// It would take too much memory.
@@ -51,7 +51,7 @@ pub enum PatternError {
 const MAX_REPEATS: u32 = 1_000;
 const MAX_GROUPS_DEPTH: usize = 1_000;
 
-/// The same pattern in the syntax of the `regex` crate, for valid UTF-8.
+/// Translates the pattern for valid UTF-8.
 pub(super) fn translate(pattern: &str) -> Result<String, PatternError> {
     let mut parser = Parser {
         rest: pattern,
@@ -91,7 +91,7 @@ pub(super) fn translate(pattern: &str) -> Result<String, PatternError> {
     }
 }
 
-/// Which flags hold.
+/// The flags in effect.
 #[derive(Clone, Copy, Default)]
 struct Flags {
     /// `i`
@@ -106,13 +106,13 @@ struct Flags {
 struct Parser<'a> {
     rest: &'a str,
     flags: Flags,
-    /// The groups that are open, the whole pattern first.
+    /// The open groups, starting with the whole pattern.
     groups: Vec<Group>,
-    /// The pattern from the repetition on that came last, if nothing came since.
+    /// The pattern from the last repetition on, if nothing followed it.
     last_repetition: Option<&'a str>,
 }
 
-/// How often something comes at least, for the limit on that.
+/// The minimum number of repetitions, for the limit on it.
 enum Count {
     /// Never.
     None,
@@ -121,21 +121,21 @@ enum Count {
     Of(u32),
 }
 
-/// A group that is open.
+/// An open group.
 #[derive(Default)]
 struct Group {
-    /// The flags behind it.
+    /// The flags after the group.
     flags: Flags,
     alternatives: String,
-    /// The largest product of counts in what `alternatives` has.
+    /// The largest product of nested counts in `alternatives`.
     counts: u32,
     items: Vec<Item>,
 }
 
-/// What may be repeated.
+/// An item that may be repeated.
 struct Item {
     text: String,
-    /// The largest product of counts in each other.
+    /// The largest product of nested counts.
     counts: u32,
 }
 
@@ -200,7 +200,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What was read since.
+    /// What was read since then.
     fn since(&self, before: &str) -> String {
         let length = before.len().saturating_sub(self.rest.len());
         before.get(..length).unwrap_or_default().to_owned()
@@ -230,7 +230,7 @@ impl<'a> Parser<'a> {
         } else {
             format!("\\x{{{:X}}}", u32::from(character))
         };
-        // What folds is more than the letters of ASCII.
+        // Case folding covers more than the ASCII letters.
         match self.flags.is_folding {
             true => self.push(format!("(?i:{text})")),
             false => self.push(text),
@@ -253,7 +253,8 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// What follows `(?`. Returns whether that is a group, and not only flags for the rest of the present one.
+    /// Reads what follows `(?`. Returns whether it opens a group rather than only setting flags for the rest of the present
+    /// one.
     fn flags_or_name(&mut self, before: &str) -> Result<bool, PatternError> {
         if self.takes("?P<") || self.takes("?<") {
             let Some((name, rest)) = self.rest.split_once('>') else {
@@ -273,7 +274,7 @@ impl<'a> Parser<'a> {
                 'i' => flags.is_folding = on,
                 'm' => flags.is_by_line = on,
                 's' => flags.has_dot_all = on,
-                // Which of several matches is found makes no difference.
+                // It makes no difference which of several matches is found.
                 'U' => {}
                 '-' if on => {
                     (on, has_flag) = (false, false);
@@ -302,7 +303,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// The counts of a repetition in braces; what has another form is no repetition.
+    /// Parses the counts of a repetition in braces; text of another form is not a repetition.
     fn counts(&mut self) -> Result<Option<(u32, Option<u32>)>, PatternError> {
         let before = self.rest;
         let Some((inside, rest)) = before.get(1..).and_then(|rest| rest.split_once('}')) else {
@@ -374,7 +375,7 @@ impl<'a> Parser<'a> {
         } else if self.takes(r"\b") {
             self.push(r"(?-u:\b)");
         } else if self.takes(r"\B") {
-            // Of bytes alone it would match within a character.
+            // Alone it would match a byte within a character.
             self.push(r"(?:(?-u:\B)(?:\b|\B))");
         } else if self.takes(r"\C") {
             return Err(PatternError::Escape(r"\C".to_owned()));
@@ -384,14 +385,14 @@ impl<'a> Parser<'a> {
             let code_point = self.escaped_character()?;
             match char::from_u32(code_point) {
                 Some(character) => self.literal(character),
-                // No text has a surrogate.
+                // Surrogates occur in no text.
                 None => self.push(Set::default().write(false)),
             }
         }
         Ok(())
     }
 
-    /// A class that a backslash names.
+    /// A class that is written with a backslash.
     fn escaped_class(&mut self) -> Result<Option<Set>, PatternError> {
         let mut set = Set::default();
         let mut characters = self.rest.chars();
@@ -413,7 +414,7 @@ impl<'a> Parser<'a> {
         Ok(Some(set))
     }
 
-    /// The name of a class of Unicode behind `\p`.
+    /// The name of a Unicode class after `\p`.
     fn unicode_class(&mut self, before: &str, is_negated: bool) -> Result<String, PatternError> {
         let error = |text: String| Err(PatternError::Class(text));
         let name = if self.takes("{") {
@@ -490,7 +491,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// The code point that an escape stands for.
+    /// The code point that an escape represents.
     fn escaped_character(&mut self) -> Result<u32, PatternError> {
         let before = self.rest;
         self.take();
@@ -514,7 +515,7 @@ impl<'a> Parser<'a> {
         found.ok_or_else(|| PatternError::Escape(self.since(before)))
     }
 
-    /// An octal number in `text`, of at most so many digits.
+    /// Parses an octal number in `text` of at most this many digits.
     fn digits(&mut self, text: &'a str, begin: usize, most: usize) -> u32 {
         let digits = text.get(begin..).unwrap_or_default();
         let count = digits

@@ -1,7 +1,7 @@
-//! Numbers as bcache prints them for people.
+//! The readable format in which bcache prints numbers.
 
-/// A number such as `427`, `1.1M` or `-20.4G`, in units. What stands behind the point counts in tenths of 1024ths, as
-/// the kernel's own rounding does, so `.5` is not quite a half.
+/// Parses a number such as `427`, `1.1M` or `-20.4G`. The digit after the point counts tenths of 1024ths, as in the
+/// kernel's own rounding, so `.5` is not quite a half.
 pub(super) fn bytes(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     let (negative, text) = match text.strip_prefix('-') {

@@ -1,8 +1,8 @@
-//! How bcachefs prints its numbers.
+//! The formats in which bcachefs prints numbers.
 
 use crate::sources::{lines, parse_u64, trim};
 
-/// A number such as `427` or `2.05G`, in units.
+/// Parses a number such as `427` or `2.05G`.
 pub(super) fn amount(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(trim(text)).ok()?;
     let (number, letter) = match text.char_indices().last()? {
@@ -20,7 +20,7 @@ pub(super) fn amount(text: &[u8]) -> Option<u64> {
     Some((number * factor) as u64)
 }
 
-/// The second of a counter's two lines, of which the first tells of the time since it was mounted.
+/// The second of a counter's two lines; the first one counts since the file system was mounted.
 pub(super) fn since_creation(text: &[u8]) -> Option<u64> {
     let after = |name: &[u8]| lines(text).find_map(|line| line.strip_prefix(name));
     match after(b"since filesystem creation:") {
@@ -29,7 +29,7 @@ pub(super) fn since_creation(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// The paragraphs `read:` and `write:` of a device: operation, kind of data, bytes.
+/// The paragraphs `read:` and `write:` of a device: operation, data type, bytes.
 pub(super) fn io_done(text: &[u8]) -> impl Iterator<Item = (&'static [u8], &[u8], Option<u64>)> {
     let mut operation: Option<&'static [u8]> = None;
     lines(text).filter_map(move |line| {
@@ -45,7 +45,7 @@ pub(super) fn io_done(text: &[u8]) -> impl Iterator<Item = (&'static [u8], &[u8]
     })
 }
 
-/// The paragraph of errors since the file system was made: kind, count.
+/// The paragraph of errors since the file system was created: type, count.
 pub(super) fn errors_since_creation(text: &[u8]) -> impl Iterator<Item = (&[u8], Option<u64>)> {
     let heading = b"IO errors since ";
     lines(text)

@@ -1,7 +1,7 @@
-//! What the CPUs are, for `cpu`, from `/proc/cpuinfo`.
+//! Information about the CPUs from `/proc/cpuinfo`, for `cpu`.
 //!
-//! Each architecture prints a list of its own. Where two use the same name they mean the same, so one reader is enough
-//! for x86, ARM, POWER, RISC-V, s390x and LoongArch.
+//! Each architecture has its own list of fields. Fields with the same name mean the same, so one parser is enough for x86,
+//! ARM, POWER, RISC-V, s390x and LoongArch.
 
 use std::path::PathBuf;
 
@@ -22,19 +22,19 @@ pub(super) const INFO_OPTION: OptionSpec = OptionSpec::switch(INFO, "false", "Sh
 pub(super) const BUGS_OPTION: OptionSpec = OptionSpec::pattern(
     BUGS,
     "",
-    "Regular expression of the CPU's bugs to show in node_cpu_bug_info; none without it. Shows node_cpu_info as well.",
+    "Regular expression of the CPU bugs to show in node_cpu_bug_info, which shows none by default. Enables node_cpu_info.",
 );
 /// Shows `node_cpu_flag_info`.
 pub(super) const FLAGS_OPTION: OptionSpec = OptionSpec::pattern(
     FLAGS,
     "",
-    "Regular expression of the CPU's flags to show in node_cpu_flag_info; none without it. Shows node_cpu_info as well.",
+    "Regular expression of the CPU flags to show in node_cpu_flag_info, which shows none by default. Enables node_cpu_info.",
 );
 
 const FILE: &str = "cpuinfo";
 const HERTZ: f64 = 1e6;
 
-/// Reads the file and shows what the flags ask for.
+/// Reads the file and shows what the flags request.
 pub(super) struct CpuInfo {
     path: PathBuf,
     buffer: Vec<u8>,
@@ -44,7 +44,7 @@ pub(super) struct CpuInfo {
 }
 
 impl CpuInfo {
-    /// What the flags ask for, `None` for nothing. A pattern asks for the rest as well, even against the switch.
+    /// What the flags request, `None` for nothing. A pattern also enables the other metrics, even if the switch is off.
     pub(super) fn from_flags(context: &BuildContext<'_>) -> Result<Option<Self>, BuildError> {
         let (flags, bugs) = (context.pattern(FLAGS)?, context.pattern(BUGS)?);
         if !context.switch(INFO)? && flags.is_none() && bugs.is_none() {
@@ -61,7 +61,7 @@ impl CpuInfo {
 
     /// Writes the families.
     pub(super) fn collect(&mut self, out: &mut Exposition) -> Result<(), CollectError> {
-        // Opened each time: there are kernels that measure the frequencies then and not while the file is read.
+        // Opened each time, because some kernels measure the frequencies when the file is opened and not while it is read.
         let bytes = read_attribute(&self.path, &mut self.buffer)
             .map_err(|source| ReadError::new(&self.path, source))?;
         gather(out, |samples| {
@@ -72,7 +72,7 @@ impl CpuInfo {
                     cpu.add_frequency(samples);
                 }
             }
-            // All CPUs of a host have the same.
+            // All CPUs of a host are the same in this respect.
             if let Some(first) = cpus.first() {
                 first.add_flags(self.flags.as_ref(), samples);
                 first.add_bugs(self.bugs.as_ref(), samples);
@@ -82,7 +82,7 @@ impl CpuInfo {
     }
 }
 
-/// A CPU as the file describes it. What its architecture does not tell is empty.
+/// A CPU as described in the file. Fields that its architecture does not print are empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Cpu<'a> {
     number: u64,
@@ -95,14 +95,13 @@ struct Cpu<'a> {
     stepping: &'a [u8],
     microcode: &'a [u8],
     cache_size: &'a [u8],
-    /// 0 where it is not told, as in node_exporter.
+    /// 0 if it is not printed, as in node_exporter.
     megahertz: f64,
     flags: &'a [u8],
     bugs: &'a [u8],
 }
 
-/// The CPUs have a paragraph each. What stands above the first is true of all of them, a paragraph about none of them
-/// of the machine.
+/// Each CPU has a paragraph. Lines before the first one apply to all CPUs; a paragraph without a CPU describes the machine.
 fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Result<Vec<Cpu<'a>>, CollectError> {
     let mut common = Cpu::default();
     let mut cpus: Vec<Cpu<'_>> = Vec::new();
@@ -114,9 +113,9 @@ fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Result<Vec<Cpu<'a>>, Col
         let Some((key, value)) = split(line) else {
             continue;
         };
-        // s390x has a number for each CPU twice; its paragraph begins with the second.
+        // s390x prints each CPU's number twice; its paragraph begins with the second one.
         if matches!(key, b"processor" | b"cpu number") {
-            // What follows a number that cannot be read is nobody's.
+            // Lines after an invalid number belong to no CPU.
             let number = skipped.line(FILE, line, parse_u64(trim(value)));
             inside = number.is_some();
             cpus.extend(number.map(|number| Cpu { number, ..common }));
@@ -132,13 +131,13 @@ fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Result<Vec<Cpu<'a>>, Col
     if cpus.is_empty() {
         return Err(CollectError::Malformed {
             file: FILE,
-            what: "there is no CPU in it".to_owned(),
+            what: "it lists no CPU".to_owned(),
         });
     }
     Ok(cpus)
 }
 
-/// A line's name and what stands behind the colon, which is nothing where the kernel has nothing to say.
+/// Splits a line into its name and the text after the colon, which may be empty.
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|&byte| byte == b':')?;
     let (key, value) = line.split_at_checked(colon)?;
@@ -147,8 +146,8 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl<'a> Cpu<'a> {
-    /// Whether a line that stands behind the CPU's paragraph still is about it: a blank line may stand where none should.
-    /// Paragraphs about the machine have no such lines; on POWER the machine has a model, which is no number.
+    /// Whether a line after the CPU's paragraph still belongs to the CPU, because there may be an unexpected blank line.
+    /// Paragraphs about the machine contain no such lines; on POWER the machine has a model, which is not a number.
     fn lacks(&self, key: &[u8], value: &[u8]) -> bool {
         let known = match key {
             b"model" if parse_u64(trim(value)).is_some() => self.model,
@@ -168,7 +167,7 @@ impl<'a> Cpu<'a> {
         known.is_empty()
     }
 
-    /// Takes a line over when it is one of those shown. `None` when it should be a number and is not.
+    /// Stores the value of a line if it is shown. `None` if it should be a number and is not.
     fn take(&mut self, key: &[u8], value: &'a [u8]) -> Option<()> {
         let slot = match key {
             b"physical id" => &mut self.package,
@@ -195,7 +194,7 @@ impl<'a> Cpu<'a> {
     fn add_info(&self, samples: &mut Samples) {
         samples.gauge(
             "node_cpu_info",
-            "What each CPU is; the value is always 1.",
+            "Information about the CPU, in labels; the value is always 1.",
             &[
                 ("cachesize", self.cache_size),
                 ("core", self.core),
@@ -215,7 +214,7 @@ impl<'a> Cpu<'a> {
     fn add_frequency(&self, samples: &mut Samples) {
         samples.gauge(
             "node_cpu_frequency_hertz",
-            "Frequency at which the CPU runs.",
+            "Current frequency of the CPU.",
             &[
                 ("core", self.core),
                 ("cpu", self.number.to_string().as_bytes()),
@@ -226,14 +225,14 @@ impl<'a> Cpu<'a> {
     }
 
     fn add_flags(&self, shown: Option<&Pattern>, samples: &mut Samples) {
-        let help = "What the first CPU can do; the value is always 1.";
+        let help = "Feature flag of the first CPU; the value is always 1.";
         for flag in chosen(self.flags, shown) {
             samples.gauge("node_cpu_flag_info", help, &[("flag", flag)], 1);
         }
     }
 
     fn add_bugs(&self, shown: Option<&Pattern>, samples: &mut Samples) {
-        let help = "What is known to be wrong with the first CPU; the value is always 1.";
+        let help = "Known bug of the first CPU; the value is always 1.";
         for bug in chosen(self.bugs, shown) {
             samples.gauge("node_cpu_bug_info", help, &[("bug", bug)], 1);
         }
@@ -245,7 +244,7 @@ fn chosen<'a>(words: &'a [u8], shown: Option<&Pattern>) -> impl Iterator<Item = 
     fields(words).filter(move |word| shown.is_some_and(|shown| shown.is_match(word)))
 }
 
-/// A decimal fraction; POWER puts the unit behind it.
+/// A decimal fraction; POWER adds the unit.
 fn parse_megahertz(value: &[u8]) -> Option<f64> {
     let number = trim(value);
     let number = number.strip_suffix(b"MHz").unwrap_or(number);
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn x86_tells_all() {
+    fn x86_prints_every_field() {
         let file = b"processor\t: 3\nvendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC: 9 \n\
             stepping\t: 1\nmicrocode\t: 0x65\ncpu MHz\t\t: 2596.122\ncache size\t: 1024 KB\nphysical id\t: 7\nsiblings\t: 2\n\
             core id\t\t: 5\nflags\t\t: fpu vme\nbugs\t\t:\npower management:\n\nprocessor\t: 4\n";
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn arm_tells_little() {
+    fn arm_prints_few_fields() {
         let file = b"processor\t: 0\nBogoMIPS\t: 50.00\nFeatures\t: fp asimd\nCPU part\t: 0xd0c\n\nprocessor\t: 1\n\
             model name\t: ARMv7 rev 3\nFeatures\t: fp\n\nHardware\t: BCM2835\nModel\t\t: Pi\n";
         let [first, second] = parse(file).unwrap()[..] else {
@@ -359,7 +358,7 @@ mod tests {
         let error = |file: &[u8]| parse(file).unwrap_err().to_string();
         assert_eq!(
             error(b""),
-            "cpuinfo is not as expected: there is no CPU in it"
+            "cpuinfo has an unexpected format: it lists no CPU"
         );
         assert!(error(b"model\t: 2\n\nprocessor\t: x\n").ends_with("\"processor\\t: x\""));
         for megahertz in ["", "fast", "nan", "1.2.3", "-1", "5GHz"] {

@@ -1,4 +1,4 @@
-//! What udev knows about a block device.
+//! Properties of a block device from udev.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub(super) struct Properties {
     pub ata: Ata,
 }
 
-/// What udev asked an ATA disk itself.
+/// Properties that udev read from an ATA disk itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Ata {
     pub is_ata: bool,
@@ -34,8 +34,8 @@ pub(super) struct Ata {
     pub rotation_rate: Option<u64>,
 }
 
-/// Reads the entry of one block device. udev replaces these files by renaming, so none is kept open. A device without
-/// an entry, or a host without udev, has no properties.
+/// Reads the entry of one block device. udev replaces these files by renaming, so none is kept open. Without an entry, or
+/// without udev, a device has no properties.
 pub(super) fn read(directory: &Path, major: u64, minor: u64, buffer: &mut Vec<u8>) -> Properties {
     let path = directory.join(format!("b{major}:{minor}"));
     read_attribute(&path, buffer).map(parse).unwrap_or_default()
@@ -43,7 +43,7 @@ pub(super) fn read(directory: &Path, major: u64, minor: u64, buffer: &mut Vec<u8
 
 fn parse(bytes: &[u8]) -> Properties {
     let mut found = Properties::default();
-    // The serial printed on the disk, else what udev makes of it; virtual disks have only the last one.
+    // The serial number printed on the disk, or else the one that udev derives; virtual disks only have the latter.
     let mut serials: [&[u8]; 3] = Default::default();
     for line in lines(bytes) {
         let Some(property) = line.strip_prefix(b"E:") else {

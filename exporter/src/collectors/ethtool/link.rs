@@ -1,15 +1,15 @@
-//! What a network device's link can do: the bits that its driver tells by ioctl.
+//! The link capabilities of a network device, from the bits that its driver returns by ioctl.
 
 use secure_exporter_ethtool_ioctl::Link;
 
 use crate::collect::samples::Samples;
 
-/// `ETHTOOL_LINK_MODE_Autoneg_BIT` and its neighbours, as `linux/ethtool.h` numbers them.
+/// `ETHTOOL_LINK_MODE_Autoneg_BIT` and related bits, as numbered in `linux/ethtool.h`.
 const AUTONEGOTIATION: u32 = 6;
 const PAUSE: u32 = 13;
 const ASYMMETRIC_PAUSE: u32 = 14;
 
-/// Kinds of ports.
+/// Types of ports.
 const PORTS: [(u32, &str); 6] = [
     (7, "TP"),
     (8, "AUI"),
@@ -19,7 +19,8 @@ const PORTS: [(u32, &str); 6] = [
     (16, "Backplane"),
 ];
 
-/// Speeds in megabits per second, and how. Of the bits above 31, which newer hardware uses, this request tells nothing.
+/// Speeds in megabits per second, and their modes. This request does not return the bits above 31, which newer hardware
+/// uses.
 const SPEEDS: [(u32, u32, &str, &str); 22] = [
     (0, 10, "half", "T"),
     (1, 10, "full", "T"),
@@ -46,7 +47,7 @@ const SPEEDS: [(u32, u32, &str, &str); 22] = [
 ];
 const BYTES_PER_MEGABIT: f64 = 125_000.0;
 
-/// What is told of the modes that a device supports, and of those that it advertises.
+/// The metrics of the modes that a device supports, and of those that it advertises.
 struct Words {
     speed: (&'static str, &'static str),
     autonegotiation: (&'static str, &'static str),
@@ -57,48 +58,48 @@ struct Words {
 const SUPPORTED: Words = Words {
     speed: (
         "node_network_supported_speed_bytes",
-        "Bytes per second that the device could do, and how.",
+        "Link speed that the device supports, in bytes per second, by mode.",
     ),
     autonegotiation: (
         "node_network_autonegotiate_supported",
-        "Whether the device could negotiate the speed.",
+        "Whether the device supports autonegotiation.",
     ),
     pause: (
         "node_network_pause_supported",
-        "Whether the device could use pause frames.",
+        "Whether the device supports pause frames.",
     ),
     asymmetric_pause: (
         "node_network_asymmetricpause_supported",
-        "Whether the device could use pause frames in one direction.",
+        "Whether the device supports asymmetric pause frames.",
     ),
 };
 
 const ADVERTISED: Words = Words {
     speed: (
         "node_network_advertised_speed_bytes",
-        "Bytes per second that the device offers, and how.",
+        "Link speed that the device advertises, in bytes per second, by mode.",
     ),
     autonegotiation: (
         "node_network_autonegotiate_advertised",
-        "Whether the device offers to negotiate the speed.",
+        "Whether the device advertises autonegotiation.",
     ),
     pause: (
         "node_network_pause_advertised",
-        "Whether the device offers pause frames.",
+        "Whether the device advertises pause frames.",
     ),
     asymmetric_pause: (
         "node_network_asymmetricpause_advertised",
-        "Whether the device offers pause frames in one direction.",
+        "Whether the device advertises asymmetric pause frames.",
     ),
 };
 
-/// Adds all that is known of a device's link.
+/// Adds everything known about a device's link.
 pub(super) fn add_link(device: &[u8], link: Link, samples: &mut Samples) {
     let of = ("device", device);
     for (_, kind) in PORTS.iter().filter(|(bit, _)| has(link.supported, *bit)) {
         samples.gauge(
             "node_network_supported_port_info",
-            "A kind of port that the device has.",
+            "Port type that the device supports.",
             &[of, ("type", kind.as_bytes())],
             1,
         );
@@ -107,7 +108,7 @@ pub(super) fn add_link(device: &[u8], link: Link, samples: &mut Samples) {
     add_modes(of, &ADVERTISED, link.advertised, samples);
     samples.gauge(
         "node_network_autonegotiate",
-        "Whether the device negotiates the speed.",
+        "Whether the device uses autonegotiation.",
         &[of],
         u64::from(link.autonegotiation),
     );

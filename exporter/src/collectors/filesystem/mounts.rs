@@ -8,26 +8,25 @@ use rustix::io::Errno;
 use crate::collect::skipped::Skipped;
 use crate::sources::{Answer, fields, lines};
 
-/// One mount, with what becomes its labels.
+/// One mount, with the values of its labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
     pub device: Vec<u8>,
-    /// As the host sees it, without the prefix under which this process sees the host.
+    /// As seen by the host, without the prefix under which this process sees the host.
     pub mount_point: Vec<u8>,
     pub fs_type: Vec<u8>,
-    /// Major and minor numbers of the device, and of those that it is mounted over in the same place and is not told from
-    /// by its other labels.
+    /// Major and minor numbers of the device, and of those below it in the same place whose other labels are the same.
     pub device_numbers: Vec<(String, String)>,
     pub read_only: bool,
 }
 
 impl Mount {
-    /// What makes it one series: the labels, in the order in which they are sorted.
+    /// The key of its series: the labels, in their sort order.
     pub(super) fn key(&self) -> (&[u8], &[u8], &[u8]) {
         (&self.device, &self.fs_type, &self.mount_point)
     }
 
-    /// Where this process finds it. `None` only for a path with a NUL, which the kernel never prints.
+    /// The path for this process. `None` only for a path with a NUL, which the kernel never prints.
     pub(super) fn path_below(&self, rootfs: &[u8]) -> Option<Arc<CStr>> {
         CString::new([rootfs, &self.mount_point].concat())
             .ok()
@@ -35,7 +34,7 @@ impl Mount {
     }
 }
 
-/// Parses the list. `rootfs` is taken off the front of each mount point.
+/// Parses the list. `rootfs` is removed from the beginning of each mount point.
 pub(super) fn parse(bytes: &[u8], rootfs: &[u8], skipped: &mut Skipped) -> Vec<Mount> {
     lines(bytes)
         .filter_map(|line| skipped.line("mountinfo", line, parse_line(line, rootfs)))
@@ -51,7 +50,7 @@ fn parse_line(line: &[u8], rootfs: &[u8]) -> Option<Mount> {
     let options = parts.next()?;
     parts.find(|part| *part == b"-")?;
     let fs_type = parts.next()?.to_vec();
-    // A source may be empty; then one field less follows.
+    // A source may be empty; there is then one field less.
     let (device, super_options) = match (parts.next()?, parts.next()) {
         (device, Some(options)) => (device, options),
         (options, None) => (b"".as_slice(), options),
@@ -87,7 +86,7 @@ fn strip_rootfs(mount_point: Vec<u8>, rootfs: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The kernel prints blanks, line ends and backslashes of a path as `\` and three octal digits.
+/// The kernel prints blanks, line breaks and backslashes of a path as `\` and three octal digits.
 fn unescape(mut text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     while let [first, rest @ ..] = text {
@@ -111,7 +110,7 @@ fn unescape(mut text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// The text of the `device_error` label. It has node_exporter's words, which do not depend on the C library.
+/// The text of the `device_error` label. These are node_exporter's texts, which do not depend on the C library.
 pub(super) fn error_text(answer: &Answer) -> &'static str {
     let errno = match answer {
         Answer::Size(_) => return "",

@@ -1,10 +1,10 @@
-//! How the files of `/sys/class/hwmon` become metrics: names, units and factors.
+//! Maps the files of `/sys/class/hwmon` to metrics: names, units and factors.
 
 use std::fmt;
 
 use crate::exposition::MetricKind;
 
-/// The kinds of sensor that are shown.
+/// The types of sensors that are shown.
 const KINDS: [&str; 14] = [
     "beep_enable",
     "cpu",
@@ -22,7 +22,7 @@ const KINDS: [&str; 14] = [
     "vrm",
 ];
 
-/// A sensor's kind and number.
+/// A sensor's type and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sensor<'a> {
     kind: &'a str,
@@ -35,8 +35,8 @@ impl fmt::Display for Sensor<'_> {
     }
 }
 
-/// The sensor and the property that a file such as `temp1_crit_alarm` holds; the property of `pwm1` is empty. `None`
-/// for files of other things.
+/// Returns the sensor and the property of a file such as `temp1_crit_alarm`; the property of `pwm1` is empty. `None` for
+/// other files.
 pub(super) fn explode(file: &str) -> Option<(Sensor<'_>, &str)> {
     let kind_end = file
         .find(|c: char| c.is_ascii_digit())
@@ -62,8 +62,8 @@ pub(super) fn explode(file: &str) -> Option<(Sensor<'_>, &str)> {
         .then_some((Sensor { kind, number }, property))
 }
 
-/// The lower-case text with everything but letters, digits, colons and underscores replaced, and without underscores at
-/// its ends.
+/// The text in lower case, with everything except letters, digits, colons and underscores replaced, and without underscores
+/// at both ends.
 pub(super) fn clean(text: &str) -> String {
     let replace = |c: char| match c {
         'a'..='z' | '0'..='9' | ':' | '_' => c,
@@ -73,18 +73,18 @@ pub(super) fn clean(text: &str) -> String {
     replaced.trim_matches('_').to_owned()
 }
 
-/// How one value is shown.
+/// How a value is shown.
 #[derive(Debug, PartialEq)]
 pub(super) struct Reading {
     pub(super) name: String,
     pub(super) help: String,
     pub(super) family: MetricKind,
-    /// Whether the sensor is shown under its label, as the clocks of graphics cards are.
+    /// Whether the sensor is shown with its label, like the clocks of graphics cards.
     pub(super) sensor_is_its_label: bool,
     scale: Scale,
 }
 
-/// What the driver's number is in base units.
+/// Converts the driver's number to base units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scale {
     One,
@@ -97,14 +97,14 @@ enum Scale {
 use Scale::{Millionths, One, Switch, Thousandths};
 
 impl Reading {
-    /// How a property of a sensor of this kind is shown, if it is.
+    /// Returns how a property of this type of sensor is shown; `None` if it is not shown.
     pub(super) fn of(kind: &str, property: &str, has_bare_value: bool) -> Option<Self> {
         match (kind, property) {
             (_, "label") => return None,
             ("beep_enable", "") => {
                 return Some(Self::alone(
                     "beep_enabled",
-                    "Whether the chip beeps.",
+                    "Whether beeping is enabled on the chip.",
                     Switch,
                 ));
             }
@@ -113,14 +113,14 @@ impl Reading {
                 return Some(Self::alone("voltage_regulator_version", help, One));
             }
             ("update_interval", "") => {
-                let help = "Seconds between two readings of the chip's own.";
+                let help = "Interval at which the chip updates its readings.";
                 return Some(Self::alone("update_interval_seconds", help, Thousandths));
             }
             ("beep_enable" | "vrm" | "update_interval", _) => return None,
             _ => {}
         }
         let mut name = format!("node_hwmon_{kind}");
-        // The input is the value itself, unless there is one beside it.
+        // The input is the value itself, unless there is also a file for the value.
         if !property.is_empty() && (property != "input" || has_bare_value) {
             name.push('_');
             name.push_str(&clean(property));
@@ -134,7 +134,7 @@ impl Reading {
         };
         Some(Self {
             name,
-            help: format!("Property {shown} of sensors of the kind {kind}."),
+            help: format!("Hardware monitoring: {shown} of {kind} sensors."),
             family: if unit == "_joule_total" {
                 MetricKind::Counter
             } else {
@@ -145,7 +145,7 @@ impl Reading {
         })
     }
 
-    /// A property that belongs to the chip.
+    /// A property of the chip.
     fn alone(name: &str, help: &str, scale: Scale) -> Self {
         Self {
             name: format!("node_hwmon_{name}"),
@@ -156,13 +156,13 @@ impl Reading {
         }
     }
 
-    /// The value in base units; `None` when the text is no number.
+    /// The value in base units; `None` if the text is not a number.
     pub(super) fn value(&self, text: &[u8]) -> Option<f64> {
         if self.scale == Switch {
             return Some(f64::from(u8::from(text == b"1")));
         }
         let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-        // Multiplied or divided just as node_exporter does it: the last digit depends on it.
+        // Multiplied or divided exactly as in node_exporter, because this affects the last digit.
         Some(match self.scale {
             One | Switch => number,
             Thousandths => number * 0.001,

@@ -12,19 +12,19 @@ pub(super) struct Counter {
     pub unit: Unit,
 }
 
-/// What a file counts.
+/// The unit of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Unit {
-    /// What its metric counts.
+    /// The same as the metric.
     One,
-    /// Words of four bytes; the metric counts bytes.
+    /// Words of four bytes, while the metric counts bytes.
     Words,
-    /// The metric has whole seconds, and is no counter.
+    /// The metric has whole seconds, and is not a counter.
     Milliseconds,
 }
 
 impl Unit {
-    /// The metric's value. Like the adapter's own registers it starts at zero again when it overflows.
+    /// The metric's value. Like the adapter's own registers, it restarts at zero when it overflows.
     pub(super) fn scale(self, count: u64) -> u64 {
         match self {
             Self::One => count,
@@ -39,110 +39,110 @@ pub(super) const COUNTERS: [Counter; 60] = [
     hardware(
         "duplicate_request",
         "duplicate_requests_packets_total",
-        "Requests received that had been carried out before.",
+        "Duplicate requests received, which had already been executed.",
     ),
     counter(
         "excessive_buffer_overrun_errors",
         "excessive_buffer_overrun_errors_total",
-        "Overruns of the receive buffers in too many successive periods.",
+        "Times that receive buffers overran in too many consecutive flow control periods.",
     ),
     hardware(
         "implied_nak_seq_err",
         "implied_nak_seq_errors_total",
-        "Answers to reads that came with a later sequence number than awaited.",
+        "Read responses received with a higher sequence number than expected.",
     ),
     extended(
         "port_rcv_data_64",
         "legacy_data_received_bytes_total",
-        "Bytes received, by the extended counters of older drivers.",
+        "Bytes received, from the extended counters of older drivers.",
     )
     .in_words(),
     extended(
         "port_xmit_data_64",
         "legacy_data_transmitted_bytes_total",
-        "Bytes sent, by the extended counters of older drivers.",
+        "Bytes sent, from the extended counters of older drivers.",
     )
     .in_words(),
     extended(
         "port_multicast_rcv_packets",
         "legacy_multicast_packets_received_total",
-        "Multicast packets received, by the extended counters of older drivers.",
+        "Multicast packets received, from the extended counters of older drivers.",
     ),
     extended(
         "port_multicast_xmit_packets",
         "legacy_multicast_packets_transmitted_total",
-        "Multicast packets sent, by the extended counters of older drivers.",
+        "Multicast packets sent, from the extended counters of older drivers.",
     ),
     extended(
         "port_rcv_packets_64",
         "legacy_packets_received_total",
-        "Packets received, by the extended counters of older drivers.",
+        "Packets received, from the extended counters of older drivers.",
     ),
     extended(
         "port_xmit_packets_64",
         "legacy_packets_transmitted_total",
-        "Packets sent, by the extended counters of older drivers.",
+        "Packets sent, from the extended counters of older drivers.",
     ),
     extended(
         "port_unicast_rcv_packets",
         "legacy_unicast_packets_received_total",
-        "Unicast packets received, by the extended counters of older drivers.",
+        "Unicast packets received, from the extended counters of older drivers.",
     ),
     extended(
         "port_unicast_xmit_packets",
         "legacy_unicast_packets_transmitted_total",
-        "Unicast packets sent, by the extended counters of older drivers.",
+        "Unicast packets sent, from the extended counters of older drivers.",
     ),
     hardware(
         "lifespan",
         "lifespan_seconds",
-        "Seconds for which the adapter may answer with the same counters.",
+        "Maximum age of the counters: reads within this period may return the same values.",
     )
     .in_milliseconds(),
     counter(
         "link_downed",
         "link_downed_total",
-        "Errors that the link did not recover from.",
+        "Times that error recovery failed and the link went down.",
     ),
     counter(
         "link_error_recovery",
         "link_error_recovery_total",
-        "Errors that the link recovered from.",
+        "Times that the link recovered from an error.",
     ),
     hardware(
         "local_ack_timeout_err",
         "local_ack_timeout_errors_total",
-        "Acknowledgements that the sender did not get in time.",
+        "Acknowledgements that did not reach the sender in time.",
     ),
     counter(
         "local_link_integrity_errors",
         "local_link_integrity_errors_total",
-        "Times that local physical errors passed their limit.",
+        "Times that local physical errors exceeded their threshold.",
     ),
     counter(
         "multicast_rcv_packets",
         "multicast_packets_received_total",
-        "Multicast packets received, with errors included.",
+        "Multicast packets received, including those with errors.",
     ),
     counter(
         "multicast_xmit_packets",
         "multicast_packets_transmitted_total",
-        "Multicast packets sent, with errors included.",
+        "Multicast packets sent, including those with errors.",
     ),
     hardware(
         "np_cnp_sent",
         "np_cnp_packets_sent_total",
-        "Congestion notifications sent by the receiver of congested traffic.",
+        "Congestion notification packets sent by the receiver of congested traffic.",
     ),
     hardware(
         "np_ecn_marked_roce_packets",
         "np_ecn_marked_roce_packets_received_total",
-        "Packets received with the mark of congestion.",
+        "RoCE packets received that were marked for congestion (ECN).",
     ),
     hardware(
         "out_of_buffer",
         "out_of_buffer_drops_total",
-        "Packets dropped because a queue pair had no receive buffer.",
+        "Packets dropped because a queue pair had no receive buffer available.",
     ),
     hardware(
         "out_of_sequence",
@@ -152,17 +152,17 @@ pub(super) const COUNTERS: [Counter; 60] = [
     hardware(
         "packet_seq_err",
         "packet_sequence_errors_total",
-        "Complaints received about the sequence of packets.",
+        "Negative acknowledgements received for packet sequence errors.",
     ),
     counter(
         "port_rcv_constraint_errors",
         "port_constraint_errors_received_total",
-        "Packets received that the port may not accept.",
+        "Received packets that the port discarded because of its constraints.",
     ),
     counter(
         "port_xmit_constraint_errors",
         "port_constraint_errors_transmitted_total",
-        "Packets that the port may not send.",
+        "Packets that the port did not send because of its constraints.",
     ),
     counter(
         "port_rcv_data",
@@ -194,27 +194,27 @@ pub(super) const COUNTERS: [Counter; 60] = [
     counter(
         "port_rcv_packets",
         "port_packets_received_total",
-        "Packets received, with errors included.",
+        "Packets received, including those with errors.",
     ),
     counter(
         "port_xmit_packets",
         "port_packets_transmitted_total",
-        "Packets sent, with errors included.",
+        "Packets sent, including those with errors.",
     ),
     counter(
         "port_rcv_remote_physical_errors",
         "port_receive_remote_physical_errors_total",
-        "Packets received that the other side had marked as bad.",
+        "Packets received that the remote port had marked as bad.",
     ),
     counter(
         "port_rcv_switch_relay_errors",
         "port_receive_switch_relay_errors_total",
-        "Packets that the switch could not pass on.",
+        "Packets that the switch could not forward.",
     ),
     counter(
         "port_xmit_wait",
         "port_transmit_wait_total",
-        "Ticks in which data waited and nothing was sent.",
+        "Ticks during which the port had data to send but sent none.",
     ),
     hardware(
         "req_cqe_error",
@@ -229,12 +229,12 @@ pub(super) const COUNTERS: [Counter; 60] = [
     hardware(
         "req_remote_access_errors",
         "req_remote_access_errors_total",
-        "Errors of remote access at the requester.",
+        "Remote access errors at the requester.",
     ),
     hardware(
         "req_remote_invalid_request",
         "req_remote_invalid_request_errors_total",
-        "Requests that the other side found invalid.",
+        "Requests that the remote side rejected as invalid.",
     ),
     hardware(
         "resp_cqe_error",
@@ -249,7 +249,7 @@ pub(super) const COUNTERS: [Counter; 60] = [
     hardware(
         "resp_local_length_error",
         "resp_local_length_errors_total",
-        "Errors of local length at the responder.",
+        "Local length errors at the responder.",
     ),
     hardware(
         "resp_remote_access_errors",
@@ -259,7 +259,7 @@ pub(super) const COUNTERS: [Counter; 60] = [
     hardware(
         "rnr_nak_retry_err",
         "rnr_nak_retry_packets_received_total",
-        "Refusals received because the receiver was not ready.",
+        "Negative acknowledgements received because the receiver was not ready.",
     ),
     hardware(
         "roce_adp_retrans_to",
@@ -274,27 +274,27 @@ pub(super) const COUNTERS: [Counter; 60] = [
     hardware(
         "roce_slow_restart_cnps",
         "roce_slow_restart_cnps_total",
-        "Congestion notifications made by slow restart.",
+        "Congestion notification packets generated by RoCE slow restart.",
     ),
     hardware(
         "roce_slow_restart_trans",
         "roce_slow_restart_total",
-        "Changes of state to slow restart.",
+        "Times that RoCE traffic changed to the slow restart state.",
     ),
     hardware(
         "roce_slow_restart",
         "roce_slow_restart_used_total",
-        "Uses of slow restart.",
+        "Times that RoCE slow restart was used.",
     ),
     hardware(
         "rp_cnp_ignored",
         "rp_cnp_ignored_packets_received_total",
-        "Congestion notifications received and ignored.",
+        "Congestion notification packets received and ignored.",
     ),
     hardware(
         "rp_cnp_handled",
         "rp_cnp_packets_handled_total",
-        "Congestion notifications received and heeded.",
+        "Congestion notification packets received and handled.",
     ),
     hardware(
         "rx_atomic_requests",
@@ -304,12 +304,12 @@ pub(super) const COUNTERS: [Counter; 60] = [
     hardware(
         "rx_dct_connect",
         "rx_dct_connect_requests_total",
-        "Requests to connect a dynamic transport received.",
+        "Connection requests received for dynamically connected transport.",
     ),
     hardware(
         "rx_icrc_encapsulated",
         "rx_icrc_encapsulated_errors_total",
-        "RoCE packets received with a wrong checksum.",
+        "RoCE packets received with an invalid checksum (ICRC).",
     ),
     hardware(
         "rx_read_requests",
@@ -324,22 +324,22 @@ pub(super) const COUNTERS: [Counter; 60] = [
     counter(
         "symbol_error",
         "symbol_error_total",
-        "Minor errors of the link on any lane.",
+        "Minor link errors on any lane.",
     ),
     counter(
         "unicast_rcv_packets",
         "unicast_packets_received_total",
-        "Unicast packets received, with errors included.",
+        "Unicast packets received, including those with errors.",
     ),
     counter(
         "unicast_xmit_packets",
         "unicast_packets_transmitted_total",
-        "Unicast packets sent, with errors included.",
+        "Unicast packets sent, including those with errors.",
     ),
     counter(
         "VL15_dropped",
         "vl15_dropped_total",
-        "Packets of subnet management dropped for want of resources.",
+        "Subnet management packets dropped because of a lack of resources.",
     ),
 ];
 
@@ -353,7 +353,7 @@ const fn counter(file: &'static str, metric: &'static str, help: &'static str) -
     }
 }
 
-/// What older drivers count in 64 bits.
+/// The 64-bit counters of older drivers.
 const fn extended(file: &'static str, metric: &'static str, help: &'static str) -> Counter {
     Counter {
         directory: "counters_ext",

@@ -5,25 +5,25 @@ use crate::sources::{fields, lines, parse_u64};
 
 pub(super) const FILE: &str = "mdstat";
 
-/// An array as the file shows it.
+/// An array in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Array<'a> {
     pub(super) name: &'a [u8],
-    /// What the array is doing: `active`, `inactive`, `recovering`, `resyncing`, `checking`, `reshaping`.
+    /// The activity of the array: `active`, `inactive`, `recovering`, `resyncing`, `checking`, `reshaping`.
     pub(super) activity: &'a [u8],
-    /// `None` when the file does not say: the kernel prints no size of an array without members.
+    /// `None` if the file does not contain it, because the kernel prints no size of an array without members.
     pub(super) blocks: Option<u64>,
     pub(super) blocks_synced: Option<u64>,
     /// Disks of a complete array.
     pub(super) disks: Option<u64>,
-    /// How many of them, or beside them, are in which state.
+    /// The number of disks in each state, among those or in addition to them.
     pub(super) active: Option<u64>,
     pub(super) failed: u64,
     pub(super) spare: u64,
 }
 
-/// The arrays in the order of the file. There are modules for arrays of their own that print a file of another format
-/// under the same name: it has none.
+/// Returns the arrays in the order of the file. Other modules for arrays print a file of another format under the same
+/// name; it contains none.
 pub(super) fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Vec<Array<'a>> {
     let all: Vec<&[u8]> = lines(bytes).collect();
     let (mut arrays, mut bad) = (Vec::new(), Vec::new());
@@ -52,7 +52,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Vec<Array<'a>
     arrays
 }
 
-/// Reads an array from the line that names it and what stands below, and adds the lines that cannot be read to `bad`.
+/// Parses an array from the line that names it and the lines below, and adds the lines that cannot be read to `bad`.
 fn parse_array<'a>(
     head: &'a [u8],
     below: &[&'a [u8]],
@@ -69,7 +69,7 @@ fn parse_array<'a>(
         .find(|line| fields(line).nth(1) == Some(b"blocks"));
     let blocks = size.and_then(|line| parse_u64(fields(line).next()?));
     let disks = count_disks(head, size.unwrap_or(&head));
-    // Without members there is no line of its own for the size.
+    // Without members there is no separate line for the size.
     let is_member = |word: &[u8]| contains(word, b"[") && !word.starts_with(b"[");
     let lacks_size = blocks.is_none() && (size.is_some() || fields(head).any(is_member));
     if lacks_size || disks.is_none() {
@@ -85,7 +85,7 @@ fn parse_array<'a>(
         failed: count(head, b"(F)"),
         spare: count(head, b"(S)"),
     };
-    // One of the lines tells of a bitmap, another of a running synchronisation.
+    // One of the lines describes a bitmap, another a running synchronization.
     let progress = below
         .iter()
         .find_map(|line| Some((*line, synchronisation(line)?)));
@@ -103,7 +103,7 @@ fn parse_array<'a>(
     Some(array)
 }
 
-/// Whether a line belongs to the array above it.
+/// Whether a line belongs to the array before it.
 fn is_indented(line: &[u8]) -> bool {
     line.first().is_some_and(u8::is_ascii_whitespace)
 }
@@ -121,7 +121,7 @@ fn count_disks(head: &[u8], size: &[u8]) -> Option<(u64, u64)> {
     fields(size).find_map(|field| pair(field.strip_prefix(b"[")?.strip_suffix(b"]")?))
 }
 
-/// What a line such as `[==>..]  recovery = 8.5% (16775552/195310144) finish=17.0min` says the array is doing.
+/// The activity of the array in a line such as `[==>..]  recovery = 8.5% (16775552/195310144) finish=17.0min`.
 fn synchronisation(line: &[u8]) -> Option<&'static [u8]> {
     let kinds: [(&[u8], &[u8]); 4] = [
         (b"recovery", b"recovering"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_costs_what_it_says_and_no_other_array() {
+    fn a_bad_line_only_affects_its_own_array() {
         const SOUND: &str = "md1 : active raid1 sdb1[1] sda1[0]\n      9 blocks [2/2] [UU]\n";
         for bad in [
             "md0 active\n",

@@ -5,11 +5,11 @@ use crate::sources::{fields, lines, parse_u64};
 
 const FILE: &str = "mountstats";
 
-/// An NFS mount and what was done over it. Lines that a kernel does not print leave zeros; `None` is of a line that cannot
-/// be read.
+/// An NFS mount and its statistics. Lines that a kernel does not print leave zeros; `None` means that a line cannot be
+/// read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mount<'a> {
-    /// Its place among all mounts, those of other file systems included.
+    /// Its position among all mounts, including those of other file systems.
     pub(super) place: usize,
     pub(super) export: &'a [u8],
     pub(super) mount_point: &'a [u8],
@@ -19,7 +19,7 @@ pub(super) struct Mount<'a> {
     pub(super) events: Option<[u64; 27]>,
     pub(super) transports: Vec<Transport<'a>>,
     pub(super) operations: Vec<Operation<'a>>,
-    /// Whether the operations have begun, which are the last.
+    /// Whether the operations, which come last, have begun.
     at_operations: bool,
 }
 
@@ -27,11 +27,12 @@ pub(super) struct Mount<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Transport<'a> {
     pub(super) protocol: &'a [u8],
-    /// Its numbers without the first, the port; those that the protocol lacks are zero. `None` when they cannot be read.
+    /// Its numbers without the first one, the port; those that the protocol does not have are zero. `None` if they cannot
+    /// be read.
     pub(super) numbers: Option<[u64; 12]>,
 }
 
-/// A kind of request.
+/// An operation.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Operation<'a> {
     pub(super) name: &'a [u8],
@@ -50,7 +51,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Vec<Mount<'a>
             inside = mount.is_some();
             mounts.extend(mount);
         } else if fields(line).any(|word| word == b"fstype") {
-            // It begins another mount: what follows is not of the one before it.
+            // Another mount begins, so the following lines do not belong to the previous one.
             inside = false;
             let without_device = line.starts_with(b"no device ");
             skipped.line(FILE, line, without_device.then_some(()));
@@ -62,7 +63,7 @@ pub(super) fn parse<'a>(bytes: &'a [u8], skipped: &mut Skipped) -> Vec<Mount<'a>
     mounts
 }
 
-/// Reads `device EXPORT mounted on MOUNTPOINT with fstype nfs4 statvers=1.1`; other file systems have no statistics.
+/// Parses `device EXPORT mounted on MOUNTPOINT with fstype nfs4 statvers=1.1`; other file systems have no statistics.
 fn parse_device(line: &[u8], place: usize) -> Option<Mount<'_>> {
     let mut words = fields(line);
     let export = words.nth(1)?;
@@ -82,7 +83,7 @@ fn parse_device(line: &[u8], place: usize) -> Option<Mount<'_>> {
     })
 }
 
-/// Reads a line of a mount's. `None` for one that should be known and is not as expected.
+/// Parses a line of a mount. `None` for a known line with an unexpected format.
 fn parse_line<'a>(line: &'a [u8], mount: &mut Mount<'a>) -> Option<()> {
     let mut words = fields(line);
     let Some(first) = words.next() else {
@@ -126,7 +127,8 @@ fn parse_transport<'a>(
     let mut given = given.into_iter().skip(1);
     let mut numbers = [0; 12];
     for (place, slot) in numbers.iter_mut().enumerate() {
-        // What has no connection cannot count them, and has not been idle; what follows the tenth is of RDMA's own.
+        // A transport without a connection has no such counters and has not been idle; the fields after the tenth are
+        // specific to RDMA.
         let lacks = match protocol {
             b"udp" => (1..4).contains(&place),
             b"rdma" => place >= 9,
@@ -139,7 +141,7 @@ fn parse_transport<'a>(
     Some(numbers)
 }
 
-/// The first numbers of a line; what is left over is not known yet.
+/// Parses the first numbers of a line; the rest is unknown.
 fn parse_numbers<'a, const N: usize>(
     mut words: impl Iterator<Item = &'a [u8]>,
 ) -> Option<[u64; N]> {

@@ -1,4 +1,4 @@
-//! What only sysfs tells of a network device, read once.
+//! Properties of a network device that only sysfs has, read once.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,14 +8,14 @@ use super::device::parse;
 use crate::exposition::Value;
 use crate::sources::{Directory, ReadError, parse_u64};
 
-/// What netlink does not have. The kernel sets these when a device appears, gets a name or gets an address, and announces
-/// each of that, so that they need not be read again meanwhile.
+/// What netlink does not have. The kernel sets these values when a device appears, is renamed or gets an address, and
+/// reports each of these changes, so that they need not be read again in between.
 const FILES: [&str; 3] = ["addr_assign_type", "dev_id", "name_assign_type"];
 
-/// How a device came to its address, its number within its hardware, and how it came to its name.
+/// How a device got its address, its number within its hardware, and how it got its name.
 pub(super) type Assigned = [Option<Value>; FILES.len()];
 
-/// What was read so far, of the devices that are there.
+/// The values read so far, of the devices that exist.
 #[derive(Debug)]
 pub(super) struct Remembered {
     class: PathBuf,
@@ -42,11 +42,11 @@ impl Remembered {
         }
     }
 
-    /// What sysfs tells of a device, read only if the device is not the one that is remembered.
+    /// Returns the values of a device, read only if the device is not the remembered one.
     ///
     /// # Errors
     ///
-    /// A file is there and cannot be read.
+    /// A file exists and cannot be read.
     pub(super) fn of(
         &mut self,
         name: &[u8],
@@ -79,7 +79,7 @@ impl Remembered {
         Ok(assigned)
     }
 
-    /// Forgets the devices that were not asked for since the last call.
+    /// Forgets the devices that were not requested since the last call.
     pub(super) fn forget_absent(&mut self) {
         self.devices.retain(|known| known.present);
         for known in &mut self.devices {
@@ -87,7 +87,7 @@ impl Remembered {
         }
     }
 
-    /// `None` when the device has gone, or another has its name by now.
+    /// `None` if the device has disappeared, or its name now belongs to another one.
     fn read(&mut self, name: &[u8], index: u32) -> Result<Option<Assigned>, ReadError> {
         let path = self.class.join(OsStr::from_bytes(name));
         let Some(directory) = Directory::open_if_present(path)? else {

@@ -1,9 +1,9 @@
-//! What is shown of a network device, wherever it comes from.
+//! The properties of a network device, independent of their source.
 
 use crate::exposition::Value;
 use crate::sources::{parse_prefixed, parse_signed};
 
-/// Attributes that are numbers: the file and the rest of the metric's name.
+/// Attributes that are numbers: the file and the end of the metric name.
 pub(super) const NUMBERS: [(&str, &str); 17] = [
     ("addr_assign_type", "address_assign_type"),
     ("carrier", "carrier"),
@@ -23,7 +23,7 @@ pub(super) const NUMBERS: [(&str, &str); 17] = [
     ("tx_queue_len", "transmit_queue_length"),
     ("type", "protocol_type"),
 ];
-/// Where each of [`NUMBERS`] is.
+/// The positions in [`NUMBERS`].
 pub(super) mod place {
     pub const ADDR_ASSIGN_TYPE: usize = 0;
     pub const CARRIER: usize = 1;
@@ -48,11 +48,11 @@ pub(super) const SPEED: &str = "speed_bytes";
 /// `IFF_UP`
 const UP: u64 = 1;
 
-/// What is shown of a device.
+/// The properties of a device that are shown.
 #[derive(Debug, Default)]
 pub(super) struct Device {
     pub name: Vec<u8>,
-    /// The values of [`NUMBERS`], of those that the driver gives.
+    /// The values of [`NUMBERS`] that the driver provides.
     pub numbers: [Option<Value>; NUMBERS.len()],
     pub address: Vec<u8>,
     pub broadcast: Vec<u8>,
@@ -62,7 +62,7 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// Makes it one of which only the name is known.
+    /// Resets it to a device of which only the name is known.
     pub(super) fn begin(&mut self, name: &[u8]) {
         self.numbers = Default::default();
         for text in [
@@ -96,7 +96,7 @@ impl Device {
         }
     }
 
-    /// The labels that say in words what it is, in order of their names.
+    /// The labels of the info metric, ordered by name.
     pub(super) fn words(&self) -> [(&'static str, &[u8]); 7] {
         [
             ("address", &self.address),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::device::{Device, NUMBERS, parse};
 use crate::sources::{Directory, Pool, ReadError, list_directories};
 
-/// Reads some twenty files for each device. None of them stays open: a host may have thousands of devices.
+/// Reads about twenty files for each device. None of them stays open, because a host may have thousands of devices.
 #[derive(Debug)]
 pub(super) struct Files {
     class: PathBuf,
@@ -23,11 +23,11 @@ impl Files {
         }
     }
 
-    /// Adds the wanted devices in order of name.
+    /// Adds the wanted devices, ordered by name.
     ///
     /// # Errors
     ///
-    /// The devices cannot be listed, or a file is there and cannot be read.
+    /// The devices cannot be listed, or a file exists and cannot be read.
     pub(super) fn look(
         &mut self,
         wanted: impl Fn(&[u8]) -> bool,
@@ -70,7 +70,7 @@ impl Device {
         Ok(())
     }
 
-    /// Whether the device has gone while it was read: the kernel tells the state of every device that is there.
+    /// Whether the device disappeared while it was read: the kernel reports a state for every device that exists.
     fn has_vanished(&self, directory: &Directory) -> bool {
         self.state.is_empty() && (directory.has_failed() || directory.has_vanished())
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::collectors::netclass::device::place;
 
-    /// As sysfs does it: what is in the class are links.
+    /// As in sysfs, the entries of the class are links.
     #[test]
     fn each_look_sees_the_device_that_has_the_name() {
         let folder = tempfile::tempdir().unwrap();

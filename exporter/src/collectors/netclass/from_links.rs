@@ -1,4 +1,4 @@
-//! Network devices over netlink, with the values that sysfs would show.
+//! Network devices over netlink, with the same values as in sysfs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use crate::sources::{
     Deadline, Directory, Link, Links, Pool, ReadError, trim, write_hardware_address,
 };
 
-/// Fills in what the kernel's table of links has, then what drivers and sysfs add.
+/// Adds the kernel's link table first, then the values from drivers and sysfs.
 #[derive(Debug)]
 pub(super) struct FromLinks {
     class: PathBuf,
@@ -23,7 +23,7 @@ pub(super) struct FromLinks {
     buffer: Vec<u8>,
 }
 
-/// What has to be known of a device to complete it.
+/// What must be known about a device to complete it.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     index: u32,
@@ -33,7 +33,7 @@ struct Pending {
 }
 
 impl FromLinks {
-    /// Reads what netlink lacks below `class`, which is `class/net` of sysfs.
+    /// Reads the values that netlink does not have below `class`, which is `class/net` of sysfs.
     pub(super) fn new(class: PathBuf) -> Self {
         Self {
             remembered: Remembered::new(class.clone()),
@@ -44,7 +44,7 @@ impl FromLinks {
         }
     }
 
-    /// Adds the wanted devices in order of name, with what the dump has of them.
+    /// Adds the wanted devices, ordered by name, with the values of the dump.
     pub(super) fn fill(
         &mut self,
         links: &Links,
@@ -72,13 +72,13 @@ impl FromLinks {
     ///
     /// # Errors
     ///
-    /// A file of sysfs is there and cannot be read.
+    /// A file of sysfs exists and cannot be read.
     pub(super) fn complete(
         &mut self,
         deadline: Deadline,
         devices: &mut Pool<Device>,
     ) -> Result<(), ReadError> {
-        // One driver that fails ends the answer for all devices behind it, and an old kernel gives none.
+        // A driver that fails ends the reply before the remaining devices, and an old kernel sends none.
         let all_modes = self.link_modes.read(deadline).unwrap_or_default();
         for (device, pending) in devices.as_mut_slice().iter_mut().zip(&self.pending) {
             let assigned = self
@@ -89,7 +89,7 @@ impl FromLinks {
             device.set(place::DEV_ID, id);
             device.set(place::NAME_ASSIGN_TYPE, name);
 
-            // Sysfs asks the driver of a device that is up only.
+            // sysfs only queries the driver of a device that is up.
             let mode = self.link_modes.of(pending.index);
             let ask_driver = pending.is_up && mode.is_none() && !all_modes;
             if let Some(mode) = mode.filter(|_| pending.is_up) {
@@ -113,7 +113,7 @@ impl FromLinks {
 }
 
 impl Device {
-    /// Takes over what netlink has. Each value is what the kernel prints into the file of the same name.
+    /// Copies the values of netlink. Each of them is what the kernel prints into the file of the same name.
     fn describe(&mut self, link: &Link, flags: Option<u32>) {
         let up = |value: Option<u8>| value.filter(|_| link.is_up()).map(byte);
         for (place, value) in [
@@ -161,7 +161,7 @@ impl Device {
     }
 }
 
-/// Sysfs prints unsigned numbers as if they had a sign: an unknown speed is -1.
+/// sysfs prints unsigned numbers as signed ones: an unknown speed is -1.
 fn integer(number: u32) -> Value {
     let signed = number.cast_signed();
     match u64::try_from(signed) {

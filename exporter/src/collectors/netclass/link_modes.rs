@@ -1,4 +1,4 @@
-//! Speed and duplex of network devices, from ethtool's generic netlink.
+//! Speed and duplex of network devices, over ethtool's generic netlink.
 
 use crate::sources::{Deadline, Netlink, NetlinkError, attributes, u32_at};
 
@@ -14,23 +14,23 @@ const DEVICE: u16 = 1;
 const INDEX: u16 = 1;
 /// `ETHTOOL_A_HEADER_FLAGS`
 const FLAGS: u16 = 3;
-/// `ETHTOOL_FLAG_COMPACT_BITSETS`: a fast card has a hundred modes, whose names nobody needs here.
+/// `ETHTOOL_FLAG_COMPACT_BITSETS`: a fast card has a hundred modes, whose names are not needed here.
 const COMPACT: u32 = 1;
 /// `ETHTOOL_A_LINKMODES_SPEED`
 const SPEED: u16 = 5;
 /// `ETHTOOL_A_LINKMODES_DUPLEX`
 const DUPLEX: u16 = 6;
 
-/// Asks the kernel for link modes, of all devices at once.
+/// Queries the kernel for the link modes of all devices at once.
 #[derive(Debug)]
 pub(super) struct LinkModes {
     netlink: Netlink,
     family: Family,
-    /// The answer, in order of index.
+    /// The replies, ordered by index.
     modes: Vec<(u32, LinkMode)>,
 }
 
-/// The number that this kernel gave to ethtool when it started.
+/// The number that this kernel assigned to ethtool when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
     Unknown,
@@ -39,10 +39,10 @@ enum Family {
     Number(u16),
 }
 
-/// How a device's link runs.
+/// The state of a device's link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LinkMode {
-    /// Megabits per second; the greatest number where it is unknown.
+    /// Megabits per second; the maximum number if it is unknown.
     speed: u32,
     duplex: u8,
 }
@@ -58,11 +58,11 @@ impl Default for LinkModes {
 }
 
 impl LinkModes {
-    /// Reads the link modes of the devices whose drivers have any; whether this kernel tells them over netlink.
+    /// Reads the link modes of all devices that have any; returns whether this kernel reports them over netlink.
     ///
     /// # Errors
     ///
-    /// The kernel did not answer, or a driver failed: then the modes of the devices before that one are there.
+    /// The kernel did not answer, or a driver failed; the modes of the devices before that one are then available.
     pub(super) fn read(&mut self, deadline: Deadline) -> Result<bool, NetlinkError> {
         self.netlink.until(deadline);
         self.modes.clear();
@@ -83,7 +83,7 @@ impl LinkModes {
         dumped.map(|()| true)
     }
 
-    /// The link mode of the device of this index, if its driver has told one.
+    /// Returns the link mode of the device with this index, if its driver reported one.
     pub(super) fn of(&self, index: u32) -> Option<LinkMode> {
         let found = self.modes.binary_search_by_key(&index, |(index, _)| *index);
         let found = found.ok().and_then(|place| self.modes.get(place));
@@ -93,7 +93,7 @@ impl LinkModes {
 
 #[cfg(test)]
 impl LinkModes {
-    /// Those of a kernel that tells none over netlink.
+    /// For a kernel that does not report them over netlink.
     pub(super) fn of_an_old_kernel() -> Self {
         Self {
             family: Family::Absent,

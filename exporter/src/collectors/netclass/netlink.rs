@@ -1,7 +1,7 @@
-//! `netclass` over netlink: one answer of the kernel instead of twenty files for each network device.
+//! `netclass` over netlink: one reply of the kernel instead of twenty files per network device.
 //!
-//! The names are those of the files, with differences of node_exporter's own: alternative names are added, the
-//! administrative state is not known, `dormant` repeats the link mode, and the speed comes from ethtool's netlink.
+//! The names are those of the files, with node_exporter's own differences: alternative names are added, the administrative
+//! state is unknown, `dormant` repeats the link mode, and the speed comes from ethtool's netlink.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -41,7 +41,7 @@ const STATISTICS: [&str; counter::COUNT] = [
     "transmit_compressed_total",
     "receive_nohandler_total",
 ];
-/// What netlink does not tell: files that cost no more than a lock of their device.
+/// Values that netlink does not have; reading their files only takes a lock of their device.
 const FILES: [&str; 3] = ["addr_assign_type", "dev_id", "name_assign_type"];
 
 /// The collector.
@@ -54,7 +54,7 @@ pub(super) struct NetclassNetlink {
     buffer: Vec<u8>,
 }
 
-/// What is shown of a device.
+/// The properties of a device that are shown.
 #[derive(Debug)]
 struct Device<'a> {
     link: &'a Link,
@@ -63,7 +63,7 @@ struct Device<'a> {
 }
 
 type Number = fn(&Device<'_>) -> Option<u64>;
-/// The numbers: the rest of the metric's name, and the value.
+/// The numbers: the end of the metric name, and the value.
 const NUMBERS: [(&str, Number); 17] = [
     ("address_assign_type", |device| device.files[0]),
     ("carrier", |device| device.link.carrier.map(u64::from)),
@@ -180,7 +180,7 @@ fn write_number(
     number: impl Fn(&Device<'_>) -> Option<u64>,
     out: &mut Exposition,
 ) {
-    let help = ["Property of network devices: ", name, "."];
+    let help = ["Property of the network device: ", name, "."];
     let mut family = out.family(&["node_network_", name], &help, kind);
     for device in devices {
         if let Some(value) = number(device) {
@@ -204,7 +204,7 @@ fn write_words(devices: &[Device<'_>], out: &mut Exposition) {
         })
         .collect();
     rows.sort_unstable();
-    let help = "What a network device says in words; the value is always 1.";
+    let help = "Information about the network device, in labels; the value is always 1.";
     let mut family = out.family(&["node_network_info"], &[help], MetricKind::Gauge);
     for (address, broadcast, name, duplex, alias, state) in &rows {
         family.sample(
@@ -228,7 +228,7 @@ fn write_other_names(devices: &[Device<'_>], out: &mut Exposition) {
         rows.extend(names.map(|name| (name, link.name.as_slice())));
     }
     rows.sort_unstable();
-    let help = "Alternative names of network devices; the value is always 1.";
+    let help = "Alternative names of the network device; the value is always 1.";
     let mut family = out.family(&["node_network_altnames_info"], &[help], MetricKind::Gauge);
     for (name, device) in &rows {
         family.sample(&[("altname", name), ("device", device)], 1);

@@ -13,10 +13,10 @@ const GET_ADDRESSES: u16 = 22;
 const HEADER: usize = 8;
 /// `IFA_ADDRESS`: the address, or the peer's on a point-to-point link.
 const ADDRESS: u16 = 1;
-/// `IFA_LOCAL`: the host's own where the two differ.
+/// `IFA_LOCAL`: the host's own address, if the two differ.
 const LOCAL: u16 = 2;
 
-/// Asks the kernel for the addresses.
+/// Queries the kernel for the addresses.
 #[derive(Debug)]
 pub(super) struct Addresses {
     netlink: Netlink,
@@ -62,7 +62,7 @@ impl Addresses {
             }
         }
         rows.sort_unstable();
-        let help = "IP addresses of each network device; the value is always 1.";
+        let help = "IP address of the network device; the value is always 1.";
         let mut family = out.family(&["node_network_address_info"], &[help], MetricKind::Gauge);
         for (ip, device, prefix, scope) in &rows {
             family.sample(
@@ -95,7 +95,7 @@ fn parse(entry: &[u8]) -> Option<Address> {
     Some(Address { device, ip, prefix })
 }
 
-/// The scope by the address alone, in node_exporter's words.
+/// The scope, derived from the address alone, in node_exporter's terms.
 fn scope(ip: IpAddr) -> &'static str {
     let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.octets().starts_with(&[224, 0, 0]),

@@ -1,11 +1,11 @@
-//! The counters of a network device, and how they are shown.
+//! The counters of a network device, and their metrics.
 
 use crate::exposition::{Exposition, Family, MetricKind};
 use crate::sources::counter;
 
 /// The columns of a device's line.
 pub(super) const COLUMNS: usize = 16;
-/// The columns as node_exporter names them.
+/// The columns under node_exporter's names.
 pub(super) const SUMS: [&str; COLUMNS] = [
     "receive_bytes",
     "receive_packets",
@@ -24,7 +24,7 @@ pub(super) const SUMS: [&str; COLUMNS] = [
     "transmit_carrier",
     "transmit_compressed",
 ];
-/// The columns where neither netlink nor the older names are wanted.
+/// The columns if neither netlink nor the older names are wanted.
 pub(super) const SUMS_NAMED_ANEW: [&str; COLUMNS] = [
     "receive_bytes",
     "receive_packets",
@@ -43,7 +43,7 @@ pub(super) const SUMS_NAMED_ANEW: [&str; COLUMNS] = [
     "transmit_carrier",
     "transmit_compressed",
 ];
-/// The kernel's own counters: the place in netlink's answer, the file in sysfs and the name.
+/// The kernel's own counters: the position in the netlink attribute, the file in sysfs and the name.
 pub(super) const DETAILS: [(usize, &str, &str); counter::COUNT] = [
     (counter::COLLISIONS, "statistics/collisions", "collisions"),
     (counter::MULTICAST, "statistics/multicast", "multicast"),
@@ -149,7 +149,7 @@ pub(super) const NO_HANDLER: &str = "receive_nohandler";
 pub(super) enum View {
     /// The columns of the file, and packets without a handler.
     Default,
-    /// The columns of the file alone.
+    /// Only the columns of the file.
     File(&'static [&'static str; COLUMNS]),
     /// [`DETAILS`]
     Details,
@@ -165,7 +165,7 @@ pub(super) fn write(name: &[u8], alias: Option<&[u8]>, count: u64, family: &mut 
 pub(super) fn family<'a>(name: &str, out: &'a mut Exposition) -> Family<'a> {
     out.family(
         &["node_network_", name, "_total"],
-        &["Network devices: ", name, "."],
+        &["Counter of the network device: ", name, "."],
         MetricKind::Counter,
     )
 }

@@ -1,4 +1,4 @@
-//! Traffic of network devices from `/proc/net/dev`, and what that lacks from sysfs.
+//! Traffic of network devices from `/proc/net/dev`, and additional counters from sysfs.
 //!
 //! The kernel prints `/proc/net/dev` for the network namespace of the process that opens it.
 
@@ -15,7 +15,7 @@ use crate::sources::{Directory, KeptFile, ReadError, fields, lines, parse_u64, t
 
 /// Below procfs.
 pub(super) const FILE: &str = "net/dev";
-/// The lines of headings above the devices.
+/// The lines of headings before the devices.
 const HEADINGS: usize = 2;
 
 /// The devices of the last scrape.
@@ -97,7 +97,7 @@ impl Files {
     fn write_no_handler(&mut self, out: &mut Exposition) {
         let mut family = family(NO_HANDLER, out);
         for device in shown(&mut self.known) {
-            // A device may have gone since the file was read, and in a container it may be hidden.
+            // A device may have disappeared since the file was read, and in a container it may be hidden.
             if let Some(count) = device.no_handler {
                 write(&device.name, device.alias.as_deref(), count, &mut family);
             }
@@ -116,7 +116,7 @@ impl Files {
     }
 }
 
-/// Takes over the lines of the file.
+/// Stores the lines of the file.
 fn update(known: &mut Vec<Device>, bytes: &[u8], filter: &DeviceFilter, skipped: &mut Skipped) {
     for device in known.iter_mut() {
         device.present = false;
@@ -154,7 +154,7 @@ impl Device {
         }
     }
 
-    /// Reads what procfs lacks. No file stays open: a host may have thousands of devices.
+    /// Reads the counters that procfs does not have. No file stays open, because a host may have thousands of devices.
     fn read(
         &mut self,
         path: PathBuf,

@@ -5,7 +5,7 @@ use crate::collect::device_filter::DeviceFilter;
 use crate::exposition::Exposition;
 use crate::sources::{Link, Links, counter, trim};
 
-/// What each column of `/proc/net/dev` is the sum of, in the order of [`SUMS`]: see `dev_seq_printf_stats` in
+/// The counters of which each column of `/proc/net/dev` is the sum, in the order of [`SUMS`]: see `dev_seq_printf_stats` in
 /// `net/core/net-procfs.c` of Linux.
 const PARTS: [&[usize]; COLUMNS] = [
     &[counter::RX_BYTES],
@@ -39,7 +39,7 @@ const PARTS: [&[usize]; COLUMNS] = [
 /// Writes the counters of a dump.
 #[derive(Debug, Default)]
 pub(super) struct FromLinks {
-    /// Which of the devices, in order of name, are shown.
+    /// The devices to show, ordered by name.
     shown: Vec<bool>,
 }
 
@@ -82,7 +82,7 @@ impl FromLinks {
     }
 }
 
-/// The sum of some counters; `None` of a device that has none.
+/// The sum of some counters; `None` for a device that has none.
 fn sum(link: &Link, parts: &[usize]) -> Option<u64> {
     let mut counts = parts.iter().map(|place| link.count(*place));
     counts.try_fold(0_u64, |sum, count| Some(sum.wrapping_add(count?)))

@@ -1,7 +1,7 @@
-//! What `pci.ids` calls PCI devices.
+//! The names of PCI devices in `pci.ids`.
 //!
-//! The file is large and hosts have few kinds of devices: it is read when a kind is met for the first time, and only that
-//! kind's names are kept.
+//! The file is large and hosts have few types of devices. It is read when a type occurs for the first time, and only the
+//! names of that type are kept.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Where distributions have the file.
 const PLACES: [&str; 2] = ["usr/share/misc/pci.ids", "usr/share/hwdata/pci.ids"];
 
-/// The numbers of a kind of device, in hexadecimal digits.
+/// The IDs of a type of device, in hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ids {
     pub class: String,
@@ -19,7 +19,7 @@ pub(super) struct Ids {
     pub subsystem_device: String,
 }
 
-/// The names that belong to [`Ids`]. One that is not in the file is its number.
+/// The names for [`Ids`]. An ID that is not in the file is shown as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub class: String,
@@ -37,7 +37,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Of this file, or of that of the host whose root is given.
+    /// Uses this file, or the host's own below the given root.
     pub(super) fn new(file: Option<PathBuf>, rootfs: &Path) -> Self {
         let places = match file {
             Some(file) => vec![file],
@@ -61,7 +61,7 @@ impl Names {
     }
 }
 
-/// Lines are indented below what they belong to: a device below its vendor, a subsystem below its device, and so on.
+/// Lines are indented below their parents: a device below its vendor, a subsystem below its device, and so on.
 fn look_up(file: &str, ids: &Ids) -> Found {
     let mut found = Found {
         class: format!("Unknown class ({})", ids.class),
@@ -83,11 +83,11 @@ fn look_up(file: &str, ids: &Ids) -> Found {
 }
 
 impl Found {
-    /// Takes the name of what has this path, if it is of these ids.
+    /// Stores the name of this path if it belongs to these IDs.
     fn take(&mut self, path: &[&str], name: &str, ids: &Ids) {
         let [first, below @ ..] = path else { return };
         if let Some(base) = first.strip_prefix("C ") {
-            // The narrower a class, the later its line.
+            // The more specific a class is, the later its line comes.
             let class = format!("{}{}", base.trim(), below.concat());
             if ids.class.starts_with(&class) {
                 name.clone_into(&mut self.class);

@@ -1,8 +1,8 @@
-//! What all text files together hold, each series once.
+//! The contents of all text files together, each series once.
 //!
 //! The rule is that of the consistency check in Prometheus' client library: no two samples of one scrape may have the same
-//! name and labels, and no metric the name of another one's part. What the exporter itself has comes first, then the files
-//! in their order. A sample that repeats another one is left out; everything else is shown.
+//! name and labels, and no metric may have the name of a part of another one. The exporter's own metrics come first, then
+//! the files in their order. A sample that repeats another one is left out; everything else is shown.
 
 mod merged;
 mod own;
@@ -29,7 +29,7 @@ pub(super) struct Families<'a> {
     problems: Vec<String>,
 }
 
-/// The samples of a family in one file that were there before.
+/// Samples of a family in one file that duplicate earlier ones.
 struct Repeat {
     first: String,
     count: usize,
@@ -37,7 +37,7 @@ struct Repeat {
 }
 
 impl<'a> Families<'a> {
-    /// None yet, beside what the exporter itself has.
+    /// Creates an empty collection next to the exporter's own metrics.
     pub(super) fn beside(own: impl Iterator<Item = &'a Exposition>) -> Self {
         Self {
             own: Own::of(own),
@@ -48,7 +48,7 @@ impl<'a> Families<'a> {
         }
     }
 
-    /// Adds what a file holds.
+    /// Adds the content of a file.
     pub(super) fn add_file(&mut self, path: &Path, families: Vec<TextFamily>) {
         let file = self.files.len();
         self.files.push(path.display().to_string());
@@ -60,23 +60,23 @@ impl<'a> Families<'a> {
         }
     }
 
-    /// What could not be shown as it is.
+    /// Returns what could not be shown unchanged.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = self.problems.clone();
         for ((file, _), repeat) in &self.repeats {
             let Repeat { first, count, .. } = repeat;
             let before = match repeat.before {
-                None => "this exporter".to_owned(),
+                None => "the exporter's own metrics".to_owned(),
                 Some(before) if before == *file => "the file itself".to_owned(),
                 Some(before) => self.name_of(before).to_owned(),
             };
             let more = match count {
                 1 => String::new(),
-                _ => format!(" (and so on, {count} samples in all)"),
+                _ => format!(" ({count} such samples in total)"),
             };
             let file = self.name_of(*file);
             problems.push(format!(
-                "{file}: left out {first}, which {before} has already{more}"
+                "{file}: left out {first}, which is already in {before}{more}"
             ));
         }
         problems
@@ -89,8 +89,8 @@ impl<'a> Families<'a> {
         }
     }
 
-    /// The name that samples of this family share with another kind of family, be it one of the exporter's own or one of a
-    /// file before.
+    /// Returns the name that samples of this family share with a different family, either of the exporter itself or of an
+    /// earlier file.
     fn collision(&self, family: &TextFamily) -> Option<String> {
         let TextFamily { name, kind, .. } = family;
         if let Some(own) = self.own.kind(name)
@@ -111,7 +111,7 @@ impl<'a> Families<'a> {
             .find(|part| self.own.kind(part).is_some() || self.families.contains_key(part))
     }
 
-    /// The histogram or summary to which a sample of this name belongs, and what is behind its name.
+    /// Returns the histogram or summary to which a sample of this name belongs, and the suffix of its name.
     fn whole<'b>(&self, name: &'b str) -> Option<(&'b str, &'static str)> {
         SUFFIXES.into_iter().find_map(|suffix| {
             let whole = name.strip_suffix(suffix)?;
@@ -120,8 +120,7 @@ impl<'a> Families<'a> {
         })
     }
 
-    /// Adds a family to what was said under the same name. One that contradicts other files is left out, as by
-    /// node_exporter.
+    /// Adds a family to the one with the same name. A family that contradicts other files is left out, as in node_exporter.
     fn add(&mut self, file: usize, mut family: TextFamily) {
         fill_labels(&mut family);
         let name = family.name.clone();
@@ -130,7 +129,7 @@ impl<'a> Families<'a> {
             && known.contradicts(&family)
         {
             let problem = format!(
-                "{}: {name} has another help text or type than in {}",
+                "{}: {name} has a different help text or type than in {}",
                 self.name_of(file),
                 self.name_of(first)
             );
@@ -144,16 +143,17 @@ impl<'a> Families<'a> {
         if is_other_type {
             let file = self.name_of(file);
             self.problems.push(format!(
-                "{file}: {name} has another type than this exporter gives it"
+                "{file}: {name} has a different type than in the exporter's own metrics"
             ));
         }
     }
 
-    /// Adds the samples of a family one by one, each to the family of its name, without the type that cannot be kept.
+    /// Adds the samples of a family individually, each to the family of its own name, without the type, which cannot be
+    /// kept.
     fn scatter(&mut self, file: usize, family: TextFamily, other: &str) {
         let path = self.name_of(file);
         self.problems.push(format!(
-            "{path}: samples of {} have the names of samples of {other}: their type is left out",
+            "{path}: samples of {} have the same names as samples of {other}: their type is left out",
             family.name
         ));
         for sample in samples(family) {
@@ -184,7 +184,7 @@ impl<'a> Families<'a> {
         }
     }
 
-    /// The family of this name. A new one has the kind, unless the exporter has a family of this name.
+    /// Returns the family of this name. A new one has this type, unless the exporter itself has a family of this name.
     fn merged(&mut self, name: &str, kind: MetricKind) -> &mut Merged {
         let own = &self.own;
         self.families
@@ -209,8 +209,8 @@ impl<'a> Families<'a> {
     }
 }
 
-/// Gives every series of the family the same labels, those that it lacks empty, as node_exporter does. Where that would
-/// make many times as many labels as the file has, it is left: an empty label means nothing.
+/// Gives every series of the family the same labels by adding empty ones, as in node_exporter. This is not done if it would
+/// multiply the number of labels, because an empty label means nothing.
 fn fill_labels(family: &mut TextFamily) {
     const MAX_GROWTH: usize = 16;
     let mut names: Vec<String> = Vec::new();

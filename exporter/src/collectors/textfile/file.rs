@@ -1,4 +1,4 @@
-//! One text file, read as a whole within bounds.
+//! Reads one text file as a whole, within limits.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -9,12 +9,12 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::exposition::reader::{TextError, TextFamily, parse};
 
-/// The flag that bounds the size.
+/// The flag that limits the size.
 pub(super) const MAX_FILE_BYTES: &str = "collector.textfile.max-file-bytes";
 
-/// What a file holds.
+/// The content of a file.
 pub(super) struct TextFile {
-    /// When it was last written, in whole seconds since the epoch.
+    /// When it was last modified, in whole seconds since the epoch.
     pub(super) written: u64,
     pub(super) families: Vec<TextFamily>,
 }
@@ -24,17 +24,17 @@ pub(super) struct TextFile {
 pub(super) enum FileError {
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
-    #[error("is not a regular file, and only such are read")]
+    #[error("is not a regular file; only regular files are read")]
     Kind,
-    #[error("has more than {0} bytes: make it smaller or raise --{MAX_FILE_BYTES}")]
+    #[error("is larger than {0} bytes: make it smaller or raise --{MAX_FILE_BYTES}")]
     Size(u64),
     #[error(transparent)]
     Format(#[from] TextError),
 }
 
-/// Reads a file that anything may have put there. Waits for nobody: a pipe without a writer is refused like a device.
+/// Reads a file that may have been created by any program. Never blocks: a pipe without a writer is refused, like a device.
 pub(super) fn read(path: &Path, max_bytes: u64) -> Result<TextFile, FileError> {
-    // Opening some devices already does something.
+    // Opening some devices has side effects.
     check_kind(&std::fs::metadata(path)?)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?);
@@ -44,7 +44,7 @@ pub(super) fn read(path: &Path, max_bytes: u64) -> Result<TextFile, FileError> {
         return Err(FileError::Size(max_bytes));
     }
     let mut text = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
-    // It may grow meanwhile, and the kernel's own files have no size.
+    // It may grow in the meantime, and the kernel's own files have no size.
     file.take(max_bytes.saturating_add(1))
         .read_to_end(&mut text)?;
     if text.len() as u64 > max_bytes {

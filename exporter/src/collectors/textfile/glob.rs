@@ -1,5 +1,5 @@
-//! Wildcards in paths, as Go's [`path/filepath`](https://pkg.go.dev/path/filepath#Match) has them: `*` and `?` match no
-//! slash, `[^x]` negates, a backslash makes the next character a plain one.
+//! Wildcards in paths, as in Go's [`path/filepath`](https://pkg.go.dev/path/filepath#Match): `*` and `?` match no slash,
+//! `[^x]` negates, and a backslash escapes the next character.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadPattern;
 
-/// The paths that match, in order. What cannot be read does not match.
+/// Returns the matching paths, in order. Directories that cannot be read do not match.
 pub(super) fn glob(pattern: &str) -> Result<Vec<PathBuf>, BadPattern> {
     paths(pattern.as_bytes())
 }
@@ -48,12 +48,12 @@ fn sorted_names(directory: &Path) -> Vec<Vec<u8>> {
     names
 }
 
-/// Without the `./` that stands for no directory at all, as Go.
+/// Without the `./` of an empty directory, as in Go.
 fn join(directory: &Path, name: &[u8]) -> PathBuf {
     let name = OsStr::from_bytes(name);
     match directory == Path::new(".") {
         true => name.into(),
-        // As tidy as Go's.
+        // Cleaned as in Go.
         false => directory.join(name).components().collect(),
     }
 }
@@ -71,7 +71,7 @@ fn matches(mut pattern: &[u8], mut name: &[u8]) -> Result<bool, BadPattern> {
         if after_star && chunk.is_empty() {
             return Ok(!name.contains(&b'/'));
         }
-        // How much of the name the star may take, shortest first.
+        // The part of the name that the star matches, shortest first.
         let slash = name.iter().position(|byte| *byte == b'/');
         let longest = match after_star {
             true => slash.unwrap_or(name.len()),

@@ -1,4 +1,4 @@
-//! Wireless interfaces, their networks and the stations they see, from the generic netlink family nl80211.
+//! Wireless interfaces, their networks and stations, from the generic netlink family nl80211.
 
 use crate::sources::{Deadline, Netlink, NetlinkError, attributes, u16_at, u32_at, u64_at};
 
@@ -6,7 +6,7 @@ use crate::sources::{Deadline, Netlink, NetlinkError, attributes, u16_at, u32_at
 const GET_INTERFACES: u8 = 5;
 /// `NL80211_CMD_GET_STATION`
 const GET_STATIONS: u8 = 17;
-/// `NL80211_CMD_GET_SCAN`: the networks that an interface has heard of, its own among them.
+/// `NL80211_CMD_GET_SCAN`: the networks that an interface has received, including its own.
 const GET_NETWORKS: u8 = 32;
 /// `struct genlmsghdr`
 const HEADER: usize = 4;
@@ -46,11 +46,11 @@ mod attribute {
 /// The information element of IEEE 802.11 that holds a network's name.
 const SSID: u8 = 0;
 
-/// Asks the kernel about wireless devices.
+/// Queries the kernel about wireless devices.
 #[derive(Debug)]
 pub(super) struct Wireless {
     netlink: Netlink,
-    /// The number that this kernel gave to nl80211.
+    /// The number that this kernel assigned to nl80211.
     family: Option<u16>,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Network {
     pub status: u32,
 }
 
-/// Another device that an interface exchanges packets with. What the driver does not count is 0.
+/// Another device with which an interface exchanges packets. Values that the driver does not count are 0.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Station {
     pub address: Vec<u8>,

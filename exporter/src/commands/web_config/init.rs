@@ -15,31 +15,31 @@ use crate::commands::pki::{self, Host, HostParameters, KeyType};
 use crate::commands::scrape_job::ScrapeJob;
 use crate::commands::staged::{self, Access, Existing, Staged, cannot};
 
-/// A password of 256 random bits needs no slow hash; it is the cost that node_exporter expects of an unknown user.
+/// A password of 256 random bits needs no slow hash. This is the cost that node_exporter uses for unknown users.
 const COST: u32 = 10;
 
 #[derive(Args)]
 pub(in crate::commands) struct Options {
-    /// Where to put the files; made where it is not there
+    /// Directory for the files; created if it does not exist
     #[arg(long, value_name = "DIR")]
     directory: PathBuf,
-    /// Name or IP address by which Prometheus reaches this host, repeatable; the first is what Prometheus verifies [default:
+    /// Name or IP address by which Prometheus reaches this host, repeatable; Prometheus verifies the first one [default:
     /// this host's name and addresses, and localhost]
     #[arg(long = "host", value_name = "NAME_OR_IP", value_parser = host)]
     hosts: Vec<Host>,
-    /// User that Prometheus scrapes as
+    /// User name with which Prometheus scrapes
     #[arg(long, value_name = "NAME", default_value = "prometheus")]
     username: String,
-    /// Life of the certificate; its authority lives for ten years
+    /// Lifetime of the certificate; its CA is valid for ten years
     #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
     duration: SignedDuration,
-    /// Kind of the certificate's key
+    /// Type of the certificate's key
     #[arg(long, value_name = "KIND", default_value = "ecdsa-p256", value_parser = pki::key_type())]
     key: KeyType,
-    /// Group of the exporter's user, which may then read the key and config.yml; without it their owner alone may
+    /// Group of the exporter's user, which may then read the key and config.yml; without it only their owner may
     #[arg(long, value_name = "GROUP", value_parser = group)]
     group: Option<u32>,
-    /// Replace what is there: Prometheus must be given the new files, too
+    /// Replace existing files; Prometheus then needs the new files, too
     #[arg(long)]
     overwrite: bool,
 }
@@ -98,7 +98,7 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Of what everybody may read, of what nobody else may, and of what the exporter's group may.
+/// The access to public files, to secret files, and to files that the exporter's group may read.
 fn accesses(group: Option<u32>) -> (Access, Access, Access) {
     let secret = Access::mode(0o600);
     let shared = group.map_or(secret, |_| Access {
@@ -157,12 +157,12 @@ fn nothing_is_there(layout: &Layout, overwrite: bool) -> Result<(), CommandError
         return Ok(());
     }
     Err(CommandError::Refused(format!(
-        "nothing is overwritten, and these exist: {}; `web-config renew` replaces the certificate alone, --overwrite all of them",
+        "these files already exist and are not overwritten: {}; `web-config renew` replaces only the certificate, --overwrite replaces all of them",
         there.join(", ")
     )))
 }
 
-/// A file that the stock node_exporter reads as well.
+/// Returns a configuration that the stock node_exporter also accepts.
 fn web_config(username: &str, password: &Password) -> Result<String, CommandError> {
     let config = WebConfig {
         tls_server_config: Some(TlsServerConfig {
@@ -186,26 +186,28 @@ fn web_config(username: &str, password: &Password) -> Result<String, CommandErro
     }
 }
 
-/// What was made and what comes next, without a secret in it.
+/// Prints what was created and what to do next, without any secret.
 fn tell(options: &Options, layout: &Layout, hosts: &[Host], job: &str) {
     let directory = layout.directory.display();
     let names: Vec<String> = hosts.iter().map(Host::to_string).collect();
     let readers = match options.group {
-        Some(_) => "its owner and --group may read them",
-        None => "their owner alone may read them; --group GROUP lets the exporter's user do so",
+        Some(_) => "can be read by their owner and --group",
+        None => {
+            "can only be read by their owner; --group GROUP also lets the exporter's group read them"
+        }
     };
     println!(
-        "Made in {directory}:
+        "Created in {directory}:
   config.yml       for --web.config.file={config}
   tls.crt tls.key  certificate for {names}, and its key
-  ca.crt ca.key    the authority that signs its successors; ca.key is needed by `web-config renew` alone
+  ca.crt ca.key    the CA that signs its successors; only `web-config renew` needs ca.key
   prometheus/      ca.crt, password and scrape.yml: move it to the Prometheus server, and keep no copy here
-config.yml and tls.key: {readers}.
+config.yml and tls.key {readers}.
 
-Name prometheus/scrape.yml in `scrape_config_files` of prometheus.yml, or put this into it, with ca.crt and password beside it:
+Add prometheus/scrape.yml to `scrape_config_files` in prometheus.yml, or add the following to prometheus.yml, with ca.crt and password beside it:
 
 {job}
-Once in a while, before the certificate ends:
+Renew the certificate before it expires:
   secure-exporter web-config renew --directory {directory}",
         config = layout.config().display(),
         names = names.join(", "),
@@ -216,7 +218,8 @@ fn host(text: &str) -> Result<Host, String> {
     pki::host(text).map_err(|error| error.to_string())
 }
 
-/// By name or by number. Names are those of /etc/group: a static program cannot ask other directories.
+/// Parses the name or number of a group. Names are looked up in /etc/group, because a static program cannot query other
+/// directories.
 fn group(text: &str) -> Result<u32, String> {
     if let Ok(number) = text.parse() {
         return Ok(number);
@@ -225,8 +228,9 @@ fn group(text: &str) -> Result<u32, String> {
     let groups = std::fs::read_to_string(path)
         .map_err(cannot("read", path))
         .map_err(|error| error.to_string())?;
-    group_number(&groups, text)
-        .ok_or_else(|| format!("/etc/group has no group {text:?}; a number is possible as well"))
+    group_number(&groups, text).ok_or_else(|| {
+        format!("/etc/group has no group {text:?}; a numeric group ID is accepted as well")
+    })
 }
 
 fn group_number(groups: &str, name: &str) -> Option<u32> {

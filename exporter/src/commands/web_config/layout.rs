@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::commands::error::CommandError;
 use crate::commands::staged::cannot;
 
-/// The files of a directory that `init` makes.
+/// The files of a directory that `init` creates.
 pub(super) struct Layout {
     pub(super) directory: PathBuf,
 }
@@ -39,13 +39,13 @@ impl Layout {
         self.directory.join("ca.key")
     }
 
-    /// What is carried to Prometheus, as one directory.
+    /// The directory to copy to Prometheus.
     pub(super) fn for_prometheus(&self) -> PathBuf {
         self.directory.join("prometheus")
     }
 }
 
-/// The text of a file, which may be a secret.
+/// Reads the text of a file, which may be a secret.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, CommandError> {
     Ok(std::fs::read_to_string(path)
         .map(Zeroizing::new)

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::commands::pki::Host;
 
-/// All of them, the one that is verified first; and those that a scraper is sent to.
+/// Returns all hosts, starting with the one that is verified; and the hosts that a scraper connects to.
 pub(super) fn all() -> (Vec<Host>, Vec<Host>) {
     let uname = rustix::system::uname();
     let name = uname.nodename().to_str().ok();
@@ -40,7 +40,7 @@ pub(super) fn all() -> (Vec<Host>, Vec<Host>) {
     (hosts, targets)
 }
 
-/// The address by which this host speaks to others.
+/// The address from which this host connects to others.
 fn source_address(own: IpAddr, other: IpAddr) -> Option<IpAddr> {
     let socket = UdpSocket::bind(SocketAddr::new(own, 0)).ok()?;
     socket.connect(SocketAddr::new(other, 9)).ok()?;

@@ -14,16 +14,16 @@ use crate::commands::staged::{Access, Existing, Staged};
 
 #[derive(Args)]
 pub(in crate::commands) struct Options {
-    /// Where `web-config init` put the files
+    /// Directory in which `web-config init` put the files
     #[arg(long, value_name = "DIR")]
     directory: PathBuf,
-    /// Do nothing before the last third of the certificate's life: for timers
+    /// Do nothing before the last third of the certificate's lifetime; meant for timers
     #[arg(long)]
     when_due: bool,
-    /// Life of the new certificate [default: as long as the present one's]
+    /// Lifetime of the new certificate [default: that of the present one]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     duration: Option<SignedDuration>,
-    /// Make a new key of this kind as well [default: the present key stays]
+    /// Also create a new key of this type [default: keep the present key]
     #[arg(long, value_name = "KIND", value_parser = pki::key_type())]
     key: Option<KeyType>,
 }
@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
     let present = pki::read(&read(&place)?, &place.display().to_string())?;
     if options.when_due && !present.is_due(now) {
         println!(
-            "{} ends at {}; it is not renewed before the last third of its life.",
+            "{} expires at {}; it is renewed only in the last third of its lifetime.",
             place.display(),
             date(present.not_after)
         );
@@ -66,7 +66,7 @@ pub(super) fn run(options: &Options, now: i64) -> Result<(), CommandError> {
     files.put_in_place(Existing::Replaced)?;
     let names: Vec<String> = parameters.hosts.iter().map(Host::to_string).collect();
     println!(
-        "{} is renewed for {}, and ends at {}. A running exporter takes it by itself.",
+        "Renewed {} for {}; it expires at {}. A running exporter loads it automatically.",
         place.display(),
         names.join(", "),
         date(pki::read(&certificate, &place.display().to_string())?.not_after)

@@ -1,20 +1,20 @@
-//! One line of the text format, read from left to right.
+//! Parses one line of the text format from left to right.
 
 use std::borrow::Cow;
 
 use super::series::Labels;
 
-/// A name in the text, copied where it has quotes.
+/// A name in the text, copied if it is quoted.
 type Name<'a> = Cow<'a, [u8]>;
 
-/// What is left of a line, which has no line feed.
+/// The rest of a line without its line feed.
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Line<'a> {
-    /// A line without its line feed. A carriage return is ignored where the line ends, as Windows ends it, and nowhere else.
+    /// A line without its line feed. A carriage return is ignored only at the end of the line, where Windows writes it.
     pub(super) fn new(mut content: &'a [u8]) -> Self {
         while let [before @ .., b'\r'] = content {
             content = before;
@@ -38,7 +38,7 @@ impl<'a> Line<'a> {
         self.rest.first().copied().is_some_and(is_blank)
     }
 
-    /// Passes over the byte if it comes next.
+    /// Skips the byte if it comes next.
     pub(super) fn takes(&mut self, byte: u8) -> bool {
         let found = self.is_at(byte);
         if found {
@@ -51,17 +51,18 @@ impl<'a> Line<'a> {
         self.up_to(|byte| !is_blank(byte));
     }
 
-    /// What comes before the next blank.
+    /// Returns the text before the next blank.
     pub(super) fn word(&mut self) -> &'a [u8] {
         self.up_to(is_blank)
     }
 
-    /// A name of a metric, with or without quotes; empty when there is none. It may still hold what no name may.
+    /// Parses the name of a metric, with or without quotes; empty if there is none. It may still contain characters that
+    /// are not allowed in a name.
     pub(super) fn metric_name(&mut self) -> Result<Name<'a>, &'static str> {
         self.name(|byte| is_label_byte(byte) || byte == b':')
     }
 
-    /// The labels up to the closing brace, and the name of the metric where it may be among them.
+    /// Parses the labels up to the closing brace, and the name of the metric if it may be among them.
     pub(super) fn labels(
         &mut self,
         may_name: bool,
@@ -74,7 +75,7 @@ impl<'a> Line<'a> {
             }
             let name = self.name(is_label_byte)?;
             if name.is_empty() {
-                return Err("the name of a label is not valid");
+                return Err("invalid label name");
             }
             self.skip_blanks();
             if self.takes(b'=') {
@@ -88,12 +89,12 @@ impl<'a> Line<'a> {
                 return Err("the sample has two names");
             }
             if !self.takes(b',') && !self.is_at(b'}') {
-                return Err("there is neither a comma nor a brace behind a label");
+                return Err("expected a comma or a closing brace after a label");
             }
         }
     }
 
-    /// The rest of the line as a HELP text.
+    /// Returns the rest of the line as a HELP text.
     pub(super) fn help(mut self) -> Result<String, &'static str> {
         let mut text = Vec::with_capacity(self.rest.len());
         while let Some(byte) = self.next() {
@@ -129,7 +130,7 @@ impl<'a> Line<'a> {
         if !self.takes(b'"') {
             return Ok(Cow::Borrowed(plain));
         }
-        // As Go's reader: quotes may begin within the name, and end it.
+        // As in Go's parser, quotes may begin within the name and end it.
         let mut name = plain.to_vec();
         loop {
             match self.next().ok_or("a name in quotes does not end")? {
@@ -147,14 +148,14 @@ impl<'a> Line<'a> {
         let mut value = Vec::new();
         loop {
             value.extend_from_slice(self.up_to(|byte| matches!(byte, b'"' | b'\\')));
-            match self.next().ok_or("a label's value does not end")? {
+            match self.next().ok_or("a label value has no closing quote")? {
                 b'\\' => value.push(self.escaped()?),
                 _ => return String::from_utf8(value).map_err(|_| "a label's value is not UTF-8"),
             }
         }
     }
 
-    /// What the characters behind a backslash stand for.
+    /// The character that an escape represents.
     fn escaped(&mut self) -> Result<u8, &'static str> {
         match self.next() {
             Some(byte @ (b'\\' | b'"')) => Ok(byte),
@@ -164,7 +165,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A number as Go's `ParseFloat` takes it, and expfmt after it: without a sign before `NaN`, within the range, decimal.
+/// Parses a number like Go's `ParseFloat` as used by expfmt: no sign before `NaN`, within the range, decimal.
 pub(super) fn parse_float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let value: f64 = text.parse().ok()?;
@@ -184,7 +185,7 @@ fn valid_label_name(name: &[u8]) -> Result<&str, &'static str> {
         .filter(|name| name.bytes().all(is_label_byte))
         .filter(|name| !name.starts_with(|first: char| first.is_ascii_digit()))
         .filter(|name| !name.is_empty() && *name != "__name__")
-        .ok_or("the name of a label is not valid")
+        .ok_or("invalid label name")
 }
 
 fn is_label_byte(byte: u8) -> bool {

@@ -1,4 +1,4 @@
-//! The series of a family, and how they are found again.
+//! The series of a family, and an index to find them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
@@ -7,23 +7,23 @@ use std::hash::{BuildHasher, Hash, Hasher};
 /// Labels by name, in order of name.
 pub(crate) type Labels = Vec<(String, String)>;
 
-/// What has the same labels.
+/// The samples with the same labels.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Series {
     pub(crate) labels: Labels,
     pub(crate) points: Points,
 }
 
-/// What is known of a series.
+/// The values of a series.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Points {
-    /// The value, of what is neither a summary nor a histogram.
+    /// The value, if the family is neither a summary nor a histogram.
     pub(crate) value: f64,
     /// The quantiles of a summary or the upper bounds of a histogram's buckets, each with its value.
     pub(crate) parts: Vec<(f64, f64)>,
     sum: Option<f64>,
     count: Option<f64>,
-    /// The suffix of a part that was there twice.
+    /// The suffix of a duplicate part.
     pub(crate) repeated: Option<&'static str>,
 }
 
@@ -58,18 +58,18 @@ impl Points {
     }
 }
 
-/// Finds a series by its labels in the same time however many there are.
+/// Finds a series by its labels in constant time.
 #[derive(Debug, Default)]
 pub(crate) struct SeriesIndex {
     hashes: RandomState,
-    /// The place of each series under the hash of its labels; where two share one, under the next one free.
+    /// The position of each series under the hash of its labels; on a collision, under the next free hash.
     places: HashMap<u64, usize>,
 }
 
 impl SeriesIndex {
-    /// The place of the series with these labels, which is added if there is none.
+    /// Returns the position of the series with these labels, and adds it if it does not exist.
     pub(super) fn place_of(&mut self, labels: Labels, series: &mut Vec<Series>) -> usize {
-        // The samples of a series follow each other.
+        // The samples of a series usually follow each other.
         if let Some(last) = series.last()
             && last.labels == labels
         {
@@ -85,8 +85,8 @@ impl SeriesIndex {
         new
     }
 
-    /// Enters labels that stand at this place. Returns the place of equal ones that were entered before, if there are. An
-    /// empty label is as good as none.
+    /// Adds labels at this position. Returns the position of equal labels that were added before. An empty label counts as
+    /// absent.
     pub(crate) fn enter<'a>(
         &mut self,
         labels: &[(String, String)],
@@ -111,7 +111,7 @@ impl SeriesIndex {
         }
     }
 
-    /// The place of equal labels, if they were entered.
+    /// Returns the position of equal labels, if they were added.
     pub(crate) fn find<'a>(
         &self,
         labels: &[(String, String)],

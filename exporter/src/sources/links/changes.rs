@@ -1,4 +1,4 @@
-//! Which network devices have changed since the last look, as the kernel announces it.
+//! Detects which network devices have changed since the last call, from the kernel's notifications.
 
 use std::os::fd::OwnedFd;
 
@@ -14,11 +14,11 @@ const LINKS: u32 = 1;
 const CHANGED: u16 = 16;
 /// `RTM_DELLINK`
 const GONE: u16 = 17;
-/// `struct nlmsghdr` and the part of `struct ifinfomsg` with the index. Each announcement is a message of its own, whose
-/// attributes nobody needs here.
+/// `struct nlmsghdr` and the part of `struct ifinfomsg` with the index. Each notification is a separate message, whose
+/// attributes are not needed here.
 const BEGINNING: usize = 24;
 
-/// A socket at which the kernel announces what happens to network devices.
+/// A socket on which the kernel sends notifications about network devices.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     socket: Option<OwnedFd>,
@@ -27,14 +27,14 @@ pub(super) struct Changes {
 /// What may have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The device of this index.
+    /// The device with this index.
     Device(u32),
-    /// Any device: announcements were lost, or nobody has listened before.
+    /// Any device, because notifications were lost or the socket was not open before.
     Anything,
 }
 
 impl Changes {
-    /// Gives each change since the last call to `each`. Never waits.
+    /// Passes each change since the last call to `each`. Never waits.
     pub(super) fn drain(&mut self, mut each: impl FnMut(Change)) {
         let Some(socket) = &self.socket else {
             each(Change::Anything);
@@ -48,7 +48,7 @@ impl Changes {
                 Ok(Some(change)) => each(change),
                 Ok(None) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
-                // More happened than the kernel keeps for a listener. What it has kept is read on.
+                // There were more notifications than the kernel queues. Those that it has queued are still read.
                 Err(Errno::NOBUFS) => each(Change::Anything),
                 Err(_) => {
                     each(Change::Anything);
@@ -80,12 +80,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_begins_to_listen_knows_nothing_and_then_hears_of_changes_only() {
+    fn a_new_socket_knows_nothing_and_then_only_receives_changes() {
         let mut changes = Changes::default();
         let mut heard = Vec::new();
         changes.drain(|change| heard.push(change));
         assert_eq!(heard, [Change::Anything]);
-        // Other tests of this machine may change devices meanwhile, but nothing is lost.
+        // Other tests on this machine may change devices meanwhile, but no notification is lost.
         let mut later = Vec::new();
         changes.drain(|change| later.push(change));
         assert!(!later.contains(&Change::Anything), "{later:?}");

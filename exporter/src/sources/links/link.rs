@@ -1,4 +1,4 @@
-//! One network device, as the kernel describes it over netlink.
+//! One network device, as described by the kernel over netlink.
 
 use crate::sources::netlink::{attributes, u16_at, u32_at, u64_at};
 
@@ -32,7 +32,7 @@ pub mod counter {
     pub const RX_COMPRESSED: usize = 21;
     pub const TX_COMPRESSED: usize = 22;
     pub const RX_NOHANDLER: usize = 23;
-    /// How many there are.
+    /// The number of counters.
     pub const COUNT: usize = 24;
 }
 
@@ -67,7 +67,7 @@ mod flag {
     pub const ALLMULTI: u32 = 1 << 9;
     pub const LOWER_UP: u32 = 1 << 16;
     pub const DORMANT: u32 = 1 << 17;
-    /// Those that netlink makes up from other fields of the device.
+    /// Flags that netlink derives from other fields of the device.
     pub const MADE_UP: u32 = RUNNING | PROMISC | ALLMULTI | LOWER_UP | DORMANT;
 }
 
@@ -82,56 +82,56 @@ const STATES: [&str; 7] = [
     "up",
 ];
 
-/// A network device. What the kernel did not tell is `None`.
+/// A network device. Values that the kernel did not send are `None`.
 #[derive(Debug, Default)]
 pub struct Link {
     /// Its name.
     pub name: Vec<u8>,
-    /// Its number, which the kernel gives to no other device of the namespace meanwhile.
+    /// Its index, which is unique in the namespace while the device exists.
     pub index: u32,
-    /// Changes whenever netlink says that the device, its name or its address may have changed.
+    /// Changes whenever netlink reports that the device, its name or its address may have changed.
     pub revision: u64,
-    /// The kind of its hardware, `ARPHRD_…`.
+    /// The type of its hardware, `ARPHRD_…`.
     pub kind: u16,
-    /// Its flags as netlink shows them: see [`Link::raw_flags`].
+    /// Its flags as sent by netlink: see [`Link::raw_flags`].
     pub flags: u32,
-    /// Its hardware address, empty where it has none.
+    /// Its hardware address; empty if it has none.
     pub address: Vec<u8>,
-    /// The hardware address of all, empty where it has none.
+    /// Its broadcast hardware address; empty if it has none.
     pub broadcast: Vec<u8>,
     /// Its alias.
     pub alias: Vec<u8>,
-    /// Its alternative names, each after its length in one byte.
+    /// Its alternative names, each preceded by its length in one byte.
     alternative_names: Vec<u8>,
-    /// Its operational state by number.
+    /// The number of its operational state.
     state: u8,
     /// Its MTU.
     pub mtu: u32,
-    /// The device below or opposite, where it is another.
+    /// The index of the lower or peer device, if it is a different one.
     lower: Option<u32>,
     /// Whether it has a carrier.
     pub carrier: Option<u8>,
-    /// How often the carrier came or went.
+    /// How often the carrier changed.
     pub carrier_changes: Option<u32>,
-    /// How often the carrier came.
+    /// How often the carrier came up.
     pub carrier_ups: Option<u32>,
-    /// How often the carrier went.
+    /// How often the carrier went down.
     pub carrier_downs: Option<u32>,
     /// Its group.
     pub group: Option<u32>,
-    /// Whether user space decides on its operational state.
+    /// Whether user space controls its operational state.
     pub mode: Option<u8>,
     /// The length of its transmit queue.
     pub queue: Option<u32>,
     promiscuity: Option<u32>,
     all_multicast: Option<u32>,
     counters: [u64; counter::COUNT],
-    /// How many of them the kernel told.
+    /// The number of counters that the kernel sent.
     counters_told: usize,
 }
 
 impl Link {
-    /// Describes the device of an entry of a dump, in place of the former one; whether the entry is of a device.
+    /// Parses an entry of a dump, replacing the previous content; returns whether the entry describes a device.
     pub(super) fn fill(&mut self, entry: &[u8]) -> bool {
         self.reset();
         let (Some(kind), Some(index), Some(flags), Some(rest)) = (
@@ -168,7 +168,7 @@ impl Link {
         self.alternative_names = kept.alternative_names;
     }
 
-    /// Takes an attribute, if it is one that is shown.
+    /// Stores an attribute if it is one that is shown.
     fn take(&mut self, kind: u16, value: &[u8]) {
         let number = || u32_at(value, 0);
         let byte = || value.first().copied();
@@ -218,19 +218,19 @@ impl Link {
         }
     }
 
-    /// A counter of [`counter`]. `None` where the kernel does not tell it: only from Linux 4.6 on it counts packets without a
-    /// handler.
+    /// Returns a counter of [`counter`]; `None` if the kernel does not provide it. Packets without a handler are counted
+    /// since Linux 4.6.
     pub fn count(&self, place: usize) -> Option<u64> {
         let told = self.counters.get(..self.counters_told)?;
         told.get(place).copied()
     }
 
-    /// Its operational state in the words of sysfs; `None` for a number that sysfs has no word for.
+    /// Its operational state as in sysfs; `None` for an unknown number.
     pub fn state(&self) -> Option<&'static str> {
         STATES.get(usize::from(self.state)).copied()
     }
 
-    /// Whether it is administratively up. Of a device that is not, sysfs gives no carrier, speed and duplex.
+    /// Whether it is administratively up. For a device that is down, sysfs has no carrier, speed and duplex.
     pub fn is_up(&self) -> bool {
         self.flags & flag::UP != 0
     }
@@ -240,9 +240,9 @@ impl Link {
         self.flags & flag::DORMANT != 0
     }
 
-    /// The flags as sysfs shows them: those of the device itself. Of these netlink hides whether the device takes all
-    /// packets, unless a user asked for that, and adds how the link stands. `None` before Linux 6.0, whose netlink does not
-    /// tell who takes all multicast packets.
+    /// The flags as shown by sysfs, which are those of the device itself. Netlink hides the promiscuous and all-multicast
+    /// flags unless a user requested them, and adds the state of the link. `None` before Linux 6.0, whose netlink does not
+    /// report all-multicast mode.
     pub fn raw_flags(&self) -> Option<u32> {
         let promiscuous = self.promiscuity? > 0;
         let all_multicast = self.all_multicast? > 0;
@@ -256,8 +256,8 @@ impl Link {
         Some(flags)
     }
 
-    /// The device below or opposite. The kernel leaves out that a device stands on itself, and says 0 for a device that it
-    /// cannot name.
+    /// The index of the lower or peer device. The kernel leaves it out if it is the device itself, and sends 0 for a device
+    /// that it cannot identify.
     pub fn lower_or_own(&self) -> u32 {
         self.lower.unwrap_or(self.index)
     }
@@ -333,7 +333,7 @@ mod tests {
             (link.state(), link.lower_or_own(), link.carrier),
             (Some("up"), 7, None)
         );
-        // Nothing of it is left in the next one.
+        // The next device contains nothing of this one.
         assert!(link.fill(&entry(8, 0, &[encoded(attribute::IFLA_IFNAME, b"b\0")])));
         assert_eq!((link.name.as_slice(), link.index), (b"b".as_slice(), 8));
         assert!(link.address.is_empty() && link.alternative_names().next().is_none());
@@ -359,7 +359,7 @@ mod tests {
             link.fill(&entry(1, flags, &parts));
             link.raw_flags()
         };
-        // Up, running, with a lower link: netlink alone says the latter two.
+        // Up, running and lower up; the last two are only known to netlink.
         assert_eq!(raw(0x1_1043, 0, 0), Some(0x1003));
         assert_eq!(raw(0x1003, 1, 0), Some(0x1103));
         assert_eq!(raw(0x1003, 0, 2), Some(0x1203));

@@ -1,8 +1,7 @@
 //! Whether a sysfs shows the network devices of this process's own namespace.
 //!
-//! A sysfs shows the network namespace in which it was mounted, and does not say which that is. Netlink always answers for
-//! the namespace of the process. They are the same where both have the same devices and these have the same hardware
-//! addresses.
+//! A sysfs shows the network namespace in which it was mounted, without saying which one that is. Netlink always answers
+//! for the namespace of the process. They are the same if both have the same devices with the same hardware addresses.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,11 +14,11 @@ use crate::sources::parse::parse_u64;
 
 /// `ARPHRD_LOOPBACK`: every namespace has one, and all of them have the same address.
 const LOOPBACK: u16 = 772;
-/// Shorter addresses are made up from numbers that another namespace may have as well.
+/// Shorter addresses are derived from numbers that another namespace may have as well.
 const MIN_ADDRESS: usize = 6;
 
-/// Whether `class`, which is `class/net` of a sysfs, has exactly these devices, and a hardware address proves it.
-/// Devices are in order of name.
+/// Whether `class`, which is `class/net` of a sysfs, has exactly these devices, and a hardware address proves it. Devices
+/// are ordered by name.
 pub(super) fn shows<'a>(class: &Path, links: impl Iterator<Item = &'a Link> + Clone) -> bool {
     let Ok(listed) = list_directories(class) else {
         return false;
@@ -31,7 +30,7 @@ pub(super) fn shows<'a>(class: &Path, links: impl Iterator<Item = &'a Link> + Cl
         let blank = link.address.iter().all(|byte| *byte == 0);
         link.kind != LOOPBACK && link.address.len() >= MIN_ADDRESS && !blank
     });
-    // A device that another namespace has as well would have to have the same name, number and address.
+    // A device of another namespace would need the same name, number and address.
     provable.next().is_some_and(|link| is_same(class, link))
 }
 

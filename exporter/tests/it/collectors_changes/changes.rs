@@ -1,7 +1,7 @@
-//! One change of the captured host for each collector and kind of file: the file, what stands in it, what shall stand there
-//! instead, and the line of the exposition that must follow from it.
+//! One change of the captured host for each collector and type of file: the file, the old text, the new text, and the line
+//! of the exposition that must follow from it.
 
-/// The changes, made one after the other to the same host.
+/// The changes, made one after another to the same host.
 pub const CASES: &[(&str, &str, &str, &str)] = &[
     (
         "proc/stat",

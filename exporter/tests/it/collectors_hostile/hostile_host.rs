@@ -1,4 +1,4 @@
-//! A copy of the captured host in which any one file can hold anything, and what must still be true of a scrape then.
+//! A copy of the captured host in which any file can have any content, and what must still be true of a scrape.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ const FIXTURES_FROM_BELOW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests
 const TEXT_FILE: &str = "# HELP backup_seconds How long it took.\n# TYPE backup_seconds histogram\n\
     backup_seconds_bucket{job=\"a\\\"b\",le=\"1\"} 2\nbackup_seconds_bucket{job=\"a\\\"b\",le=\"+Inf\"} 3\n\
     backup_seconds_sum{job=\"a\\\"b\"} 4.5e-3\nbackup_seconds_count{job=\"a\\\"b\"} 3\nlast_run 1.7e9\n";
-/// What time alone changes.
+/// What changes with time alone.
 const MOVING: [&str; 4] = [
     "node_filesystem_",
     "node_scrape_collector_duration_seconds{",
     "node_textfile_mtime_seconds{",
     "node_time_seconds ",
 ];
-/// System calls, sockets, the message bus; and what is read once in a process's life. What they tell moves by itself, and
-/// no file of the host has a part in it.
+/// Collectors that use system calls, sockets or the message bus, or read a file only once. Their values change on their
+/// own, and no file of the host affects them.
 pub const READ_NO_FILES: [&str; 11] = [
     "dmi",
     "ethtool",
@@ -37,29 +37,29 @@ pub const READ_NO_FILES: [&str; 11] = [
     "uname",
     "wifi",
 ];
-/// Collectors that remember more than a newcomer can know: the topology of CPUs is looked at when one comes or goes, so it
-/// survives a broken /proc/stat. What it leads to is read anew.
+/// Collectors that cache more than a new instance can know: the topology of CPUs is only read when a CPU is added or
+/// removed, so it survives a broken /proc/stat. The files of the CPUs are read again.
 const KEEPS_MORE: [&str; 1] = ["cpu"];
 
-/// What the last panic of a collector said. The registry catches panics, so a hook has to listen.
+/// The message of the last panic of a collector. The registry catches panics, so a hook records them.
 static PANIC: Mutex<Option<String>> = Mutex::new(None);
 
 pub struct HostileHost {
     directory: tempfile::TempDir,
     files: Vec<File>,
-    /// One registry for each collector, so that only those are run that read the file.
+    /// One registry for each collector, so that only those run that read the file.
     registries: Vec<Registry>,
 }
 
 struct File {
     path: PathBuf,
     original: Vec<u8>,
-    /// Places in `registries`.
+    /// Positions in `registries`.
     readers: Vec<usize>,
 }
 
 impl HostileHost {
-    /// Copies the host, and finds out which collectors read which of its files: those whose scrape changes with it.
+    /// Copies the host, and determines which collectors read which of its files: those whose scrape changes with the file.
     pub fn new() -> Self {
         listen_for_panics();
         let directory = tempfile::tempdir().unwrap();
@@ -68,7 +68,7 @@ impl HostileHost {
         let mut paths = Vec::new();
         copy(fixtures, directory.path(), &mut paths);
         paths.sort();
-        // The captured host leaves no text file; other programs do.
+        // The captured host has no text file; other programs write these.
         let textfile = directory.path().join("textfile/one.prom");
         std::fs::create_dir(directory.path().join("textfile")).unwrap();
         std::fs::write(&textfile, TEXT_FILE).unwrap();
@@ -102,18 +102,19 @@ impl HostileHost {
         }
     }
 
-    /// How many files are read by a collector.
+    /// The number of files that a collector reads.
     pub fn len(&self) -> usize {
         self.files.len()
     }
 
-    /// What the host has in file `place`.
+    /// The original content of file `place`.
     pub fn original(&self, place: usize) -> &[u8] {
         &self.files[place].original
     }
 
-    /// A fuzzer's input: two bytes that choose a file, then edits of what the host has in it. An edit is where it begins,
-    /// in two bytes, how many bytes go, in one, how many come, in one, and those that come. `None` for too few bytes.
+    /// Decodes a fuzzer's input: two bytes that select a file, followed by edits of its content. An edit consists of its
+    /// position (two bytes), the number of removed bytes (one), the number of inserted bytes (one), and the inserted bytes.
+    /// `None` if there are too few bytes.
     pub fn input(&self, bytes: &[u8]) -> Option<(usize, Vec<u8>)> {
         let (place, mut edits) = bytes.split_first_chunk::<2>()?;
         let place = usize::from(u16::from_le_bytes(*place)) % self.files.len();
@@ -134,14 +135,14 @@ impl HostileHost {
         path.strip_prefix(self.directory.path()).unwrap()
     }
 
-    /// What newcomers among the collectors show with `content` in file `place`.
+    /// What new instances of the collectors show with `content` in file `place`.
     pub fn shown_with(&self, place: usize, content: &[u8]) -> BTreeSet<String> {
         let file = &self.files[place];
         std::fs::write(&file.path, content).unwrap();
         let show = |reader: &usize| {
             let name = TABLE[*reader].name;
-            let mut newcomer = Registry::new(&settings(self.directory.path(), name)).unwrap();
-            judged(&mut newcomer, name).unwrap()
+            let mut fresh_registry = Registry::new(&settings(self.directory.path(), name)).unwrap();
+            judged(&mut fresh_registry, name).unwrap()
         };
         let shown = file.readers.iter().flat_map(show).collect();
         std::fs::write(&file.path, &file.original).unwrap();
@@ -154,19 +155,19 @@ impl HostileHost {
         places.map(|place| TABLE[*place].name).collect()
     }
 
-    /// Scrapes the host with `content` in file `place`, and puts back what stood there.
+    /// Scrapes the host with `content` in file `place`, and restores the file.
     ///
     /// # Errors
-    /// A collector panicked, the exposition is not well-formed, or it shows what the files hold no more.
+    /// A collector panicked, the exposition is not well-formed, or it shows something that is no longer in the files.
     pub fn scrape_with(&mut self, place: usize, content: &[u8]) -> Result<(), String> {
         let file = &self.files[place];
         std::fs::write(&file.path, content).unwrap();
         let root = self.directory.path();
         let outcome = file.readers.iter().try_for_each(|reader| {
             let name = TABLE[*reader].name;
-            let mut newcomer = Registry::new(&settings(root, name)).unwrap();
+            let mut fresh_registry = Registry::new(&settings(root, name)).unwrap();
             let kept = judged(&mut self.registries[*reader], name)?;
-            let fresh = judged(&mut newcomer, name)?;
+            let fresh = judged(&mut fresh_registry, name)?;
             match kept.symmetric_difference(&fresh).next() {
                 Some(line) if !KEEPS_MORE.contains(&name) => Err(format!("{name} kept: {line}")),
                 _ => Ok(()),
@@ -181,7 +182,7 @@ impl HostileHost {
     }
 }
 
-/// One scrape by rule, without the lines that time alone may change.
+/// Makes one scrape and checks it; returns it without the lines that change with time alone.
 fn judged(registry: &mut Registry, collector: &str) -> Result<BTreeSet<String>, String> {
     let mut text = Vec::new();
     registry.scrape(&mut text);
@@ -231,7 +232,7 @@ fn copy(from: &Path, to: &Path, files: &mut Vec<PathBuf>) {
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(std::fs::read_link(entry.path()).unwrap(), target).unwrap();
         } else {
-            // Unlike a copy by the kernel, it goes on when a fuzzer's alarm interrupts it.
+            // Unlike a copy by the kernel, it continues after it is interrupted by a fuzzer's alarm.
             std::fs::write(&target, std::fs::read(entry.path()).unwrap()).unwrap();
             files.push(target);
         }
@@ -247,7 +248,7 @@ fn listen_for_panics() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            // Threads of tests panic when they fail.
+            // Tests that fail panic in their threads.
             if std::thread::current().name() == Some("collect") {
                 *last_panic() = Some(panic.to_string());
             }

@@ -1,4 +1,5 @@
-//! What people get wrong on a bare host: refused at the start with the reason, and without effect on what already runs.
+//! Typical mistakes on a bare host: they are refused at the start with the reason, and do not affect an exporter that is
+//! already running.
 
 use std::{fs, time::Duration};
 
@@ -10,7 +11,7 @@ use testbed::{
     wait::wait_until,
 };
 
-/// One mistake: how it is made, and words of the error that names it.
+/// A mistake: how to make it, and words of the error message.
 struct Mistake {
     name: &'static str,
     make: fn(&Host) -> Result<()>,
@@ -110,9 +111,9 @@ fn a_mistake_while_it_runs_changes_nothing() -> Result<()> {
         for (file, text) in files.iter().zip(&kept) {
             host.write(file, text)?;
         }
-        wait_until("the mended configuration", Duration::from_secs(20), || {
+        wait_until("the fixed configuration", Duration::from_secs(20), || {
             Ok(said()?
-                .contains("configuration is the one that is served")
+                .contains("configuration on disk is the one in use")
                 .then_some(()))
         })?;
     }
@@ -123,7 +124,7 @@ fn a_mistake_while_it_runs_changes_nothing() -> Result<()> {
 fn an_md5_hash_is_refused_with_its_cause() -> Result<()> {
     let slot = Slot::shared();
     let host = Host::with_certificate(&slot)?;
-    // What the procedure says as it circulates: without -B it makes no bcrypt hash, and does not say so.
+    // The command that many guides contain: without -B it silently creates a hash that is not bcrypt.
     let hash = htpasswd(&["-nbC", "12"], "walnut")?;
     assert!(hash.starts_with("$apr1$"));
     host.write(

@@ -1,5 +1,4 @@
-//! What `web-config init` makes, in the hands of others: the real node_exporter serves by it, and the real Prometheus
-//! scrapes by it.
+//! The files of `web-config init` work with the real node_exporter and the real Prometheus.
 
 use std::{
     fs,
@@ -38,7 +37,7 @@ fn the_files_serve_node_exporter_and_prometheus_as_they_are() -> Result<()> {
     };
     assert_eq!(get().send()?.status, 401);
 
-    // Renewed under a server that reads certificate and key anew for each handshake.
+    // Renewed while a server reads certificate and key again for each handshake.
     let before = serial(port)?;
     web_config("renew", &directory, &[])?;
     assert_ne!(serial(port)?, before);
@@ -46,7 +45,7 @@ fn the_files_serve_node_exporter_and_prometheus_as_they_are() -> Result<()> {
     let scrape = || get().user("prometheus", &password).send();
     assert_eq!(scrape()?.status, 200);
 
-    // Ours takes its place by the same file, and Prometheus is told nothing.
+    // Our exporter replaces it with the same file, without a change of Prometheus.
     drop(node_exporter);
     let _ours = serve(&binaries::built(binaries::EXPORTER)?, &directory, port)?;
     wait_until("our metrics", Duration::from_secs(20), || {
@@ -85,8 +84,8 @@ fn serial(port: u16) -> Result<String> {
     served_serial(&format!("localhost:{port}"), "localhost")
 }
 
-/// Moves what is for Prometheus to its configuration, as the output of `init` says, once by name and once pasted; returns
-/// where it is. Only the port is another.
+/// Copies the files for Prometheus to its configuration, as the output of `init` describes, once by name and once pasted;
+/// returns the path. Only the port is changed.
 fn carry_to_prometheus(directory: &Path, to: &Path, port: u16) -> Result<PathBuf> {
     let carried = to.join("localhost");
     fs::rename(directory.join("prometheus"), &carried)?;

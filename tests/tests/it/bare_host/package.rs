@@ -1,7 +1,7 @@
-//! The Debian package, installed on a copy of this machine: from `dpkg -i` to a verified scrape, and away again.
+//! The Debian package, installed on a copy of this machine: from `dpkg -i` to a verified scrape, and removed again.
 //!
-//! What no test here does is to have systemd run the units, which needs one as process 1: they are checked by
-//! systemd-analyze, and their command lines are run by hand.
+//! No test here lets systemd run the units, because systemd would have to be process 1. They are checked by
+//! systemd-analyze, and their command lines are run directly.
 
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
@@ -19,22 +19,22 @@ use testbed::{
 
 const UNITS: &str = "/usr/lib/systemd/system";
 const CONFIG: &str = "/etc/secure-exporter";
-/// What the exporter asked the kernel for.
+/// The system calls of the exporter.
 const CALLS: &str = "/tmp/secure-exporter.calls";
-/// Of systemd-analyze, times ten: from 0, shut off from everything, to 100. What is left is the network, which it serves, and
-/// what its collectors read.
+/// The exposure level of systemd-analyze, times ten: 0 is fully isolated, 100 is not isolated. What is left is the network,
+/// which it serves, and the files that its collectors read.
 const MOST_EXPOSURE: &str = "25";
 
 #[test]
 fn from_the_package_to_a_scraped_host_and_away() -> Result<()> {
-    // What others write to this machine meanwhile would show through the copy.
+    // Changes that others make on this machine meanwhile would show through the copy.
     let slot = Slot::alone();
     let machine = Machine::copy(&slot)?;
     let package = debian_package::made()?;
     let package = package.to_str().context("a path that is no text")?;
     machine.run(&["dpkg", "-i", package])?;
 
-    nothing_runs_before_it_is_told(&machine)?;
+    nothing_runs_before_it_is_enabled(&machine)?;
     units_are_sound(&machine)?;
     let group = ["--group", "secure-exporter", "--host", "localhost"];
     machine.run(
@@ -75,8 +75,8 @@ fn from_the_package_to_a_scraped_host_and_away() -> Result<()> {
     Ok(())
 }
 
-/// The fresh package: a user, an empty directory, no enabled unit, and a program that refuses to serve.
-fn nothing_runs_before_it_is_told(machine: &Machine) -> Result<()> {
+/// The freshly installed package: a user, an empty directory, no enabled unit, and a program that refuses to serve.
+fn nothing_runs_before_it_is_enabled(machine: &Machine) -> Result<()> {
     ensure!(machine.run(&["id", "-u", "secure-exporter"]).is_ok());
     ensure!(machine.run(&["ls", "-A", CONFIG])?.is_empty());
     let enabled = machine.run(&["find", "/etc/systemd", "-name", "secure-exporter*"])?;
@@ -123,7 +123,7 @@ fn scraped_and_renewed(machine: &Machine) -> Result<()> {
     let scrape = || -> Result<Answer> { get().user("prometheus", &password).send() };
 
     let arguments = [vec![address(port)], collectors(machine)?].concat();
-    // Whose child the exporter is, so that both end together.
+    // Ends the exporter together with its parent process.
     let trace = format!("strace -D -f -qq -e signal=none -o {CALLS}");
     let mut exporter = Process::spawn(&mut service(machine, &trace, &arguments)?)?;
     let first = wait_until("a scrape", Duration::from_secs(20), || {
@@ -131,14 +131,14 @@ fn scraped_and_renewed(machine: &Machine) -> Result<()> {
         Ok(Some(scrape()?))
     })?;
     ensure!(first.status == 200 && first.body.contains("node_uname_info{"));
-    // The user that the unit runs it as sees what the usual collectors read.
+    // The user of the unit can read what the usual collectors need.
     for name in ["cpu", "filesystem", "meminfo", "netdev", "timex"] {
         let works = format!("node_scrape_collector_success{{collector=\"{name}\"}} 1");
         ensure!(first.body.contains(&works), "{name}");
     }
     ensure!(get().send()?.status == 401);
 
-    // As the timer's unit does it, but at once.
+    // Like the timer's unit, but at once.
     machine.run(&[
         "secure-exporter",
         "web-config",
@@ -157,7 +157,7 @@ fn scraped_and_renewed(machine: &Machine) -> Result<()> {
     Ok(())
 }
 
-/// A filter of the unit that stopped a call would be seen only under systemd, so the calls are compared with its lists.
+/// A call that the unit's filter blocks would only be noticed under systemd, so the calls are compared with its lists.
 fn its_system_calls_pass_the_filter(machine: &Machine) -> Result<()> {
     let trace = machine.run(&["cat", CALLS])?;
     let made: BTreeSet<&str> = trace

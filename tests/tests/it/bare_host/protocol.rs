@@ -1,4 +1,4 @@
-//! The protocol beside the real node_exporter: filters, compression, arguments, sockets from systemd.
+//! The protocol compared with the real node_exporter: filters, compression, arguments, sockets from systemd.
 
 use std::{collections::BTreeSet, fs, process::Command, time::Duration};
 
@@ -14,7 +14,7 @@ use testbed::{
     wait::wait_until,
 };
 
-/// The flags that the compatibility page is held against.
+/// The flags that the compatibility page is compared with.
 const FLAGS: &str = include_str!("../../../../exporter/tests/node_exporter-1.12.1-flags.txt");
 
 /// The collectors that a scrape ran, and the families of the host.
@@ -111,7 +111,7 @@ fn encodings_are_chosen_as_node_exporter_chooses_them() -> Result<()> {
         assert_eq!(encoding(ours, accepted)?, expected, "{accepted}");
         assert_eq!(encoding(theirs, accepted)?, expected, "{accepted}");
     }
-    // Of this node_exporter has only the name.
+    // Only the name is that of node_exporter.
     assert_eq!(encoding(ours, "zstd, gzip;q=0.5")?, "zstd");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the values of the chart do to its objects.
+//! The effects of the chart's values on its objects.
 #![allow(
     clippy::indexing_slicing,
     reason = "a field that JSON lacks is null, and a test may end there"
@@ -45,7 +45,7 @@ fn names_the_namespace_and_labels_can_be_chosen() -> Result<()> {
     let selected = json!({"app.kubernetes.io/name": "metrics", "app.kubernetes.io/instance": "secure-exporter"});
     assert_eq!(deployment["spec"]["selector"]["matchLabels"], selected);
     assert_eq!(find(&objects, "Service")?["spec"]["selector"], selected);
-    // A label that an object needs is stronger than a common one.
+    // A label that an object needs takes precedence over a common one.
     let dashboard = find(&objects, "ConfigMap")?;
     assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
     // The release stays what Helm calls it; what is watched moves.
@@ -77,7 +77,7 @@ fn one_registry_and_its_secrets_serve_all_images() -> Result<()> {
     let image = pod["containers"][0]["image"].as_str().context("no image")?;
     let expected = "registry.example.com:5000/mirror/secure-exporter/secure-exporter-operator:1";
     assert_eq!(image, expected);
-    // It has no registry of its own, so nothing of it is replaced.
+    // It does not use the chart's registry, so nothing is replaced.
     let exporter = variable(&deployment, "SECURE_EXPORTER_IMAGE");
     assert_eq!(exporter, "registry.example.com:5000/mirror/team/exporter:2");
     let secrets = json!([{"name": "one"}, {"name": "two"}, {"name": "three"}]);
@@ -266,7 +266,7 @@ fn people_get_roles_of_their_own() -> Result<()> {
             let labels = &role["metadata"]["labels"];
             let joined = &labels[format!("rbac.authorization.k8s.io/aggregate-to-{level}")];
             assert_eq!(joined == "true", aggregate, "{labels}");
-            // So that nobody takes it for one of the operator's.
+            // So that it is not mistaken for one of the operator's.
             assert_eq!(labels["app.kubernetes.io/component"], "access");
             let verbs = role["rules"][0]["verbs"].as_array().context("no verbs")?;
             ensure!(verbs.contains(&json!("watch")), "{role}");

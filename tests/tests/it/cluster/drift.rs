@@ -1,4 +1,4 @@
-//! What the operator leaves alone, and what it puts back, when people and accidents change its objects.
+//! What the operator leaves alone and what it restores when its objects are changed.
 
 use std::{collections::BTreeMap, thread, time::Duration};
 
@@ -21,7 +21,7 @@ fn a_second_pass_writes_nothing() -> Result<()> {
         let resource = exporters.resource()?;
         exporters.wait_reconciled()?;
         let mut after = exporters.versions()?;
-        // What the passes were seen by.
+        // How the passes were noticed.
         let bundle = "ConfigMap/nodes-ca";
         ensure!(
             after.get(bundle) != before.get(bundle),
@@ -112,7 +112,7 @@ fn an_edited_secret_is_restored() -> Result<()> {
                 Ok(Some(()))
             })?;
         }
-        // Never open in between: an emptied configuration is refused.
+        // It is never open in between, because an emptied configuration is refused.
         assert_eq!(scraper.anonymous("/metrics").send()?.status, 401);
         assert_eq!(scraper.get("/metrics").send()?.status, 200);
         Ok(())
@@ -153,7 +153,7 @@ fn an_edited_daemon_set_is_restored() -> Result<()> {
 #[test]
 fn a_container_that_was_slipped_in_is_removed() -> Result<()> {
     in_namespace(&Slot::shared(), "slipped-in", |namespace| {
-        // It would see the certificate's key and the whole file system of the node.
+        // It could read the certificate's key and the whole file system of the node.
         let exporters = ready(namespace, unused_port())?;
         let before = pod_spec(namespace)?;
         let guests = [

@@ -1,4 +1,4 @@
-//! What people meet on the first day: said in a condition, with the mend, and without harm to anything.
+//! Common first problems: they are reported in a condition, with the fix, and do no harm.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn a_foreign_secret_is_not_overwritten() -> Result<()> {
         )?;
         exporters.wait_refused(&["nodes-server"])?;
         assert_eq!(namespace.kubectl.get("secret", "nodes-server")?, before);
-        // The mend.
+        // The fix.
         namespace.kubectl.delete("secret", "nodes-server")?;
         exporters.wait_ready()
     })
@@ -89,7 +89,7 @@ fn an_image_outside_the_allow_list_runs_nowhere() -> Result<()> {
             "a DaemonSet was made"
         );
 
-        // The mend; and what works goes on when the spec becomes bad again.
+        // The fix; and working exporters keep running when the spec becomes invalid again.
         let good = json!({"image": {"repository": "localhost/secure-exporter"}, "exporter": {"port": port}});
         namespace.kubectl.delete("secureexporter", "nodes")?;
         let exporters = Exporters::apply(namespace, "nodes", &good)?;
@@ -212,7 +212,7 @@ fn arguments_with_which_the_exporters_would_not_start_do_not_reach_them() -> Res
 }
 
 #[test]
-fn two_on_one_port_are_told_so() -> Result<()> {
+fn two_resources_on_one_port_are_reported() -> Result<()> {
     in_namespace(&Slot::shared(), "port", |namespace| {
         let port = unused_port();
         let spec = json!({"exporter": {"port": port}});
@@ -235,7 +235,7 @@ fn two_on_one_port_are_told_so() -> Result<()> {
             "{conditions:?}"
         );
         first.wait_ready()?;
-        // The mend.
+        // The fix.
         Exporters::apply(
             namespace,
             "second",
@@ -259,7 +259,7 @@ fn a_namespace_that_forbids_host_paths_is_named_with_its_label() -> Result<()> {
                 &json!({"exporter": {"port": unused_port()}}),
             )?;
             exporters.wait_refused(&[LABEL, "privileged"])?;
-            // The mend that the condition names.
+            // The fix that the condition names.
             let label = format!("{LABEL}=privileged");
             namespace.kubectl.run(&[
                 "label",
@@ -274,7 +274,7 @@ fn a_namespace_that_forbids_host_paths_is_named_with_its_label() -> Result<()> {
 }
 
 #[test]
-fn a_damaged_state_is_said_and_never_replaced() -> Result<()> {
+fn a_damaged_state_is_reported_and_never_replaced() -> Result<()> {
     in_namespace(&Slot::shared(), "damaged", |namespace| {
         let exporters = Exporters::apply(
             namespace,
@@ -297,7 +297,7 @@ fn a_damaged_state_is_said_and_never_replaced() -> Result<()> {
         assert_eq!(scraper.get("/metrics").send()?.status, 200);
         let differing = SecretData::of(&state)?.differs(&exporters.secret("state")?);
         assert_eq!(differing, ["leaf.key"]);
-        // The mend: the backup.
+        // The fix: the backup.
         let patch = json!({"data": {"leaf.key": state["data"]["leaf.key"]}}).to_string();
         namespace
             .kubectl
@@ -315,7 +315,7 @@ fn a_damaged_state_is_said_and_never_replaced() -> Result<()> {
 fn a_port_of_the_node_that_something_else_holds() -> Result<()> {
     in_namespace(&Slot::shared(), "taken", |namespace| {
         let port = unused_port();
-        // As a node_exporter that was there first: on the node's network, without declaring its port.
+        // Like a node_exporter that was there first: on the node's network, without declaring its port.
         let other = json!({
             "apiVersion": "v1",
             "kind": "Pod",

@@ -1,5 +1,5 @@
-//! Real network devices of every kind that this kernel can make, in a namespace of their own: both exporters see them come,
-//! change and go.
+//! Real network devices of every kind that this kernel supports, in their own namespace: both exporters observe how they
+//! appear, change and disappear.
 
 use anyhow::{Context, Result, bail, ensure};
 use testbed::{
@@ -59,7 +59,7 @@ const KINDS: [(&str, &str); 20] = [
     ("vcan", "link add vcan0 type vcan"),
 ];
 
-/// What happens to devices, step by step. Both exporters run on and are compared after each line.
+/// Changes of the devices, one after another. Both exporters keep running and are compared after each line.
 const CHANGES: [&str; 19] = [
     "link set veth0 up\nlink set veth1 up",
     "link set veth0 master br0\nlink set br0 up",
@@ -84,7 +84,7 @@ const CHANGES: [&str; 19] = [
     "link set veth0 down",
 ];
 
-/// A namespace with a device of each kind; says which kinds this kernel refuses.
+/// Creates a namespace with a device of each kind; prints which kinds this kernel refuses.
 fn devices(name: &str) -> Result<Network> {
     let network = Network::new(name)?;
     for (kind, line) in KINDS {
@@ -100,7 +100,7 @@ fn devices(name: &str) -> Result<Network> {
     Ok(network)
 }
 
-/// Compares what both show, once everything has come to rest.
+/// Compares what both show when nothing changes any more.
 fn compare(pair: &Pair, network: &Network, step: &str) -> Result<()> {
     let devices = network.devices()?.len();
     agree(pair, PLACE, devices * SERIES).with_context(|| format!("after {step:?}"))

@@ -18,8 +18,8 @@ pub struct Edge {
 /// Imports that lead back to the file of the first one.
 pub type Circle = Vec<Edge>;
 
-/// How many imports lie on any circle. Unlike the number of circles it falls with every import that is mended, however
-/// tangled the rest is.
+/// The number of imports that lie on any circle. Unlike the number of circles it decreases with every import that is
+/// removed, however tangled the rest is.
 pub fn imports_in_circles(edges: &[Edge]) -> usize {
     let graph = Graph::new(edges);
     let is_on_circle = |edge: &&Edge| graph.way(&edge.to, &edge.from).is_some();

@@ -12,18 +12,18 @@ use crate::exposition::{Exposition, Family, MetricKind, WrittenFamily};
 pub(super) struct Merged {
     help: Option<String>,
     kind: MetricKind,
-    /// Whether the exporter itself has such a family, and so describes it.
+    /// Whether the exporter itself has such a family, and therefore describes it.
     is_own: bool,
     files: Vec<usize>,
     series: Vec<Placed>,
     index: SeriesIndex,
-    /// Samples whose names are those of this family's parts, though another family had them.
+    /// Samples that have the name of a part of this family, but belong to another one.
     loose: Vec<Loose>,
     /// The file of each of them, by suffix and labels.
     loose_files: HashMap<(&'static str, Labels), usize>,
 }
 
-/// A series and the file that it is from; the exporter's own are known, and not written again.
+/// A series and its file; the exporter's own are known, but not written again.
 struct Placed {
     file: Option<usize>,
     series: Series,
@@ -62,7 +62,7 @@ impl Merged {
         self.is_own
     }
 
-    /// The first file that has the family, where the exporter does not have it.
+    /// The first file with the family, if the exporter itself does not have it.
     pub(super) fn first_file(&self) -> Option<usize> {
         self.files.first().copied().filter(|_| !self.is_own)
     }
@@ -72,8 +72,8 @@ impl Merged {
         self.kind != family.kind || (both && self.help != family.help)
     }
 
-    /// Adds the series of a file. Returns those that were there before, each with the file that had it, or `None` where
-    /// that was the exporter.
+    /// Adds the series of a file. Returns the duplicate ones, each with the file that had it first, or `None` if that was
+    /// the exporter.
     pub(super) fn add(&mut self, file: usize, family: TextFamily) -> Vec<(String, Option<usize>)> {
         let mut repeats = Vec::new();
         self.help = self.help.take().or(family.help);
@@ -128,7 +128,7 @@ impl Merged {
         None
     }
 
-    /// Who has this sample of a histogram or summary.
+    /// Returns where this sample of a histogram or summary comes from.
     fn holder_of(&self, suffix: &str, labels: &Labels) -> Option<Option<usize>> {
         let part_label = self.kind.part_label()?;
         let is_bound = |(name, _): &&(String, String)| name == part_label;
@@ -143,7 +143,7 @@ impl Merged {
         let parts = &series.points.parts;
         let has = match (suffix, bound) {
             ("_sum" | "_count", _) => true,
-            // The bucket of everything is always written.
+            // The bucket with the bound +Inf is always written.
             (_, Some(bound)) if self.kind == MetricKind::Histogram && bound == f64::INFINITY => {
                 true
             }
@@ -155,7 +155,7 @@ impl Merged {
         has.then_some(*file)
     }
 
-    /// Adds a series, unless there is one with the same labels: then it comes back, with the file of that.
+    /// Adds a series, unless there is one with the same labels; it is then returned with the file of that one.
     fn place(&mut self, file: Option<usize>, series: Series) -> Option<(Option<usize>, Series)> {
         let place = self.series.len();
         let placed = &self.series;
@@ -174,7 +174,7 @@ impl Merged {
 
     pub(super) fn write(mut self, name: &str, files: &[String], out: &mut Exposition) {
         self.series.retain(|placed| placed.file.is_some());
-        // Series with fewer labels first, then by the values of the labels, as node_exporter's.
+        // Series with fewer labels first, then ordered by the values of the labels, as in node_exporter.
         self.series.sort_by(|a, b| {
             let (a, b) = (&a.series.labels, &b.series.labels);
             let values = a.iter().map(|(_, value)| value);
@@ -210,7 +210,7 @@ fn borrowed((name, value): &(String, String)) -> (&str, &[u8]) {
     (name, value.as_bytes())
 }
 
-/// Orders buckets or quantiles by their bounds and keeps the first of each. Returns the bounds that were there again.
+/// Orders buckets or quantiles by their bounds and keeps the first of each. Returns the duplicate bounds.
 fn order_parts(points: &mut Points) -> Vec<f64> {
     let mut repeated = Vec::new();
     points.parts.sort_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -237,7 +237,7 @@ fn write_series<'a>(
         MetricKind::Histogram => "_bucket",
         _ => "",
     };
-    // The bucket of everything must be there.
+    // The bucket with the bound +Inf must exist.
     let is_complete = points
         .parts
         .last()

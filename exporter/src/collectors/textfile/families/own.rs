@@ -1,9 +1,9 @@
-//! What the exporter itself has in this scrape.
+//! The exporter's own metrics in this scrape.
 
 use crate::exposition::reader::{Labels, parse};
 use crate::exposition::{Exposition, MetricKind, WrittenFamily};
 
-/// The families of the exporter's own, in order of name.
+/// The exporter's own families, ordered by name.
 pub(super) struct Own<'a> {
     families: Vec<WrittenFamily<'a>>,
 }
@@ -19,7 +19,7 @@ impl<'a> Own<'a> {
         self.named(name).first().map(|family| family.kind)
     }
 
-    /// What was written under this name, perhaps by several collectors.
+    /// Everything written under this name, possibly by several collectors.
     pub(super) fn named(&self, name: &str) -> &[WrittenFamily<'a>] {
         let begin = self.families.partition_point(|family| family.name < name);
         let from = self.families.get(begin..).unwrap_or_default();

@@ -57,7 +57,7 @@ pub(super) fn bound_text(bound: f64) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// A series as people write it, not longer than a line of the log should be.
+/// A series in readable form, limited in length for the log.
 pub(super) fn show(name: &str, labels: &Labels) -> String {
     const MAX_CHARACTERS: usize = 200;
     let pairs: Vec<String> = labels
