@@ -183,7 +183,8 @@ fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     );
     let stays = asks_password && password::obstacle(state, &situation.own.password).is_some();
     let is_done = all && !stays;
-    if !authority && !is_done && !(all && is_lost) {
+    let is_due = authority || is_done || all && is_lost;
+    if !is_due {
         return None;
     }
     let is_managed = *situation.supply == Supply::Managed;

@@ -189,9 +189,18 @@ impl World {
     /// A state that was lost with all that it had not published is as if it had never been.
     pub(super) fn forget_unpublished(&mut self, known: &Known) {
         let is_older = |state: &State| state.generation < self.distrusted.since;
-        let is_lost = known.is_rebuilt || known.state.as_ref().is_some_and(is_older);
+        // What the pass sees may be old, and what is stored is not.
+        let is_lost = (known.is_rebuilt || known.state.as_ref().is_some_and(is_older))
+            && self.store.state().is_none_or(is_older);
         if is_lost && self.store.server_generation() < self.distrusted.since {
             self.distrusted = Distrusted::default();
+        }
+        if known.state.is_none() && self.store.scrape_generation() < self.distrusted.since {
+            // Only one of the two Secrets was published, so that nothing can be rebuilt, and everything begins anew.
+            self.distrusted = Distrusted {
+                since: known.published_generation.saturating_add(1),
+                ..Distrusted::default()
+            };
         }
         let is_handled = self.handled.values().any(|it| *it == self.leaked.token);
         match &known.state {
