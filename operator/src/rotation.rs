@@ -20,7 +20,7 @@ pub mod evidence;
 mod external;
 mod leaf;
 pub mod order;
-mod password;
+pub(crate) mod password;
 pub mod plan;
 pub mod recall;
 pub mod situation;

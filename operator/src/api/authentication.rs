@@ -90,7 +90,8 @@ pub struct BasicAuthSpec {
     /// good password stays in use and the condition CredentialsAccepted says why; if there was never a good one, nothing is
     /// published. rotationInterval and the annotation secureexporter.dev/rotate: password have no effect: change the Secret
     /// instead. Before you set secureexporter.dev/distrust: all, change the Secret: that annotation takes the password that
-    /// the Secret contains at that moment and drops every other one at once.
+    /// the Secret contains and drops every other one at once. If the Secret contains no other one, the condition
+    /// RequestsAccepted is False until it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<PasswordSecretRef>,
 

@@ -38,8 +38,8 @@ pub struct SecureExporterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationStatus>,
 
-    /// The last handled values of the annotations secureexporter.dev/rotate and secureexporter.dev/distrust, as
-    /// <subject>=<value of the annotation>.
+    /// The last handled values of the annotations secureexporter.dev/rotate and secureexporter.dev/distrust whose outcome is
+    /// published, as <subject>=<value of the annotation>.
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handled_requests: Vec<String>,

@@ -108,6 +108,11 @@ impl Seen<'_> {
             .find(is_it)
     }
 
+    /// Whether the pass has published what the state prescribes.
+    pub fn is_published(&self) -> bool {
+        self.is_complete && !self.problems.iter().any(Problem::is_of_publication)
+    }
+
     /// A condition that is not known because of a lasting problem.
     pub fn not_known(&self, type_: &'static str, problem: &Problem) -> Verdict {
         let message = format!("This is not known: {problem}.");

@@ -20,7 +20,11 @@ use crate::{
         requests, rotation,
         seen::{Seen, Served},
     },
-    rotation::{annotations::write_handled, state::State, timing::renewal_time},
+    rotation::{
+        annotations::{read_handled, write_handled},
+        state::State,
+        timing::renewal_time,
+    },
     spec::ValidSpec,
     supplied::credentials::CredentialsProblem,
 };
@@ -86,7 +90,11 @@ pub fn status(
         status.credentials = asks_password.then(|| credentials(served));
         status.rotation =
             rotation::progress(previous.rotation.as_ref(), served.state, seen.waiting);
-        status.handled_requests = write_handled(&served.state.handled);
+        // A state that is lost before it is published is rebuilt from what was published before. What it had handled must be
+        // done again: the CA or password that has leaked is still in use.
+        if seen.is_published() {
+            status.handled_requests = write_handled(&served.state.handled);
+        }
     }
     let census = Census::of(seen, status.certificate.as_ref());
     status.nodes = match seen.daemon_set {
@@ -141,7 +149,11 @@ fn verdicts(
         seen.requests,
         seen.adoption,
         seen.owner,
-        seen.served.as_ref(),
+        requests::Progress {
+            served: seen.served.as_ref(),
+            own: seen.own,
+            published: &read_handled(&status.handled_requests),
+        },
     ));
     verdicts.extend(contention::verdict(status, seen.ours_since, now));
     verdicts

@@ -95,8 +95,17 @@ impl Requests {
 
     /// Whether this is requested and was not handled yet.
     pub fn is_pending(&self, subject: Subject, handled: &BTreeMap<String, String>) -> bool {
-        self.asked.contains(&subject)
-            && handled.get(subject.name()).map(String::as_str) != Some(self.token(subject))
+        self.asked.contains(&subject) && !self.is_handled(subject, handled)
+    }
+
+    /// Whether the CA leaked, and was not replaced yet. `distrust: all` requests this, too; where the password has to wait, this
+    /// part of it is remembered by itself.
+    pub fn distrust_authority(&self, handled: &BTreeMap<String, String>) -> bool {
+        let (authority, all) = (Subject::DistrustAuthority, Subject::DistrustAll);
+        let is_asked = |subject| self.asked.contains(&subject);
+        let is_handled = |subject| is_asked(all) && self.is_handled(subject, handled);
+        self.is_pending(authority, handled) && !is_handled(all)
+            || self.is_pending(all, handled) && !is_handled(authority)
     }
 
     /// Returns what to remember as handled: the whole value of the annotation.
@@ -110,9 +119,19 @@ impl Requests {
     /// Returns the handled requests that are no longer in the annotations. If they are made again, they are new requests.
     pub fn withdrawn(&self, handled: &BTreeMap<String, String>) -> Vec<Subject> {
         let remembered = |subject: &Subject| handled.contains_key(subject.name());
+        let is_part = |subject: &Subject| {
+            *subject == Subject::DistrustAuthority
+                && self.asked.contains(&Subject::DistrustAll)
+                && self.is_handled(*subject, handled)
+        };
         let all = Subject::ALL.into_iter();
         all.filter(|subject| remembered(subject) && !self.asked.contains(subject))
+            .filter(|subject| !is_part(subject))
             .collect()
+    }
+
+    fn is_handled(&self, subject: Subject, handled: &BTreeMap<String, String>) -> bool {
+        handled.get(subject.name()).map(String::as_str) == Some(self.token(subject))
     }
 
     fn ask(&mut self, subject: Subject) {
@@ -177,6 +196,42 @@ mod tests {
         assert!(requests("ca:2", "").is_pending(Subject::Authority, &handled));
         assert_eq!(requests("", "").withdrawn(&handled), [Subject::Authority]);
         assert_eq!(asked.withdrawn(&handled), []);
+    }
+
+    #[test]
+    fn the_ca_is_distrusted_once_where_the_password_has_to_wait() {
+        let (authority, all) = ("distrust-ca".to_owned(), "distrust-all".to_owned());
+        let handled = |entries: &[(&String, &str)]| -> BTreeMap<String, String> {
+            let entries = entries.iter();
+            entries
+                .map(|(name, token)| ((*name).clone(), (*token).to_owned()))
+                .collect()
+        };
+        let nothing = handled(&[]);
+        let part = handled(&[(&authority, "all:1")]);
+        let whole = handled(&[(&all, "all:1")]);
+        let asked = requests("", "all:1");
+        assert!(asked.distrust_authority(&nothing));
+        assert!(!asked.distrust_authority(&part) && !asked.distrust_authority(&whole));
+        assert!(asked.is_pending(Subject::DistrustAll, &part));
+        assert_eq!(asked.withdrawn(&part), []);
+        // What was requested before is another request.
+        let earlier = handled(&[(&authority, "ca:1")]);
+        assert!(asked.distrust_authority(&earlier));
+        assert_eq!(asked.withdrawn(&earlier), [Subject::DistrustAuthority]);
+        for other in ["all:2", "ca:1", "ca,all:1"] {
+            assert!(
+                requests("", other).distrust_authority(&part),
+                "{other} after a part"
+            );
+            assert!(
+                requests("", other).distrust_authority(&whole),
+                "{other} after the whole"
+            );
+        }
+        assert!(!requests("", "").distrust_authority(&nothing));
+        let withdrawn = requests("", "").withdrawn(&part);
+        assert_eq!(withdrawn, [Subject::DistrustAuthority]);
     }
 
     #[test]

@@ -171,37 +171,51 @@ fn first(situation: &Situation<'_>) -> Vec<Step> {
     steps
 }
 
-/// Replaces leaked credentials at once. Scrapes fail until the scrapers have the new ones, as the user requested.
+/// Replaces leaked credentials at once. Scrapes fail until the scrapers have the new ones, as the user requested. A
+/// user-supplied password may have to stay until its Secret has another one; the CA does not wait for that.
 fn distrust(state: &State, situation: &Situation<'_>) -> Option<Vec<Step>> {
     let pending = |subject| situation.requests.is_pending(subject, &state.handled);
+    let authority = situation.requests.distrust_authority(&state.handled);
     let all = pending(Subject::DistrustAll);
-    if !all && !pending(Subject::DistrustAuthority) {
+    let (asks_password, is_lost) = (
+        situation.spec.methods.ask_password(),
+        password::is_lost(state),
+    );
+    let stays = asks_password && password::obstacle(state, &situation.own.password).is_some();
+    let is_done = all && !stays;
+    let is_due = authority || is_done || all && is_lost;
+    if !is_due {
         return None;
     }
     let is_managed = *situation.supply == Supply::Managed;
-    let mut steps = if is_managed {
-        authority::replace(situation, next(state.authorities.keys()))
-    } else {
-        Vec::new()
-    };
-    if all && situation.spec.methods.ask_password() {
+    let mut steps = Vec::new();
+    if authority && is_managed {
+        steps.extend(authority::replace(
+            situation,
+            next(state.authorities.keys()),
+        ));
+    } else if authority {
+        steps.extend(external::distrust(state, situation));
+    }
+    if all && asks_password && (is_done || is_lost) {
         steps.extend(password::replace(state, situation));
-    } else if password::is_lost(state) {
+    } else if is_lost {
         // Nothing could be published without one.
         steps.extend(password::restore(state, situation));
     }
-    let done = [Subject::DistrustAuthority, Subject::DistrustAll];
-    steps.extend(
-        done.into_iter()
-            .filter(|subject| pending(*subject))
-            .map(|subject| {
-                if is_managed {
-                    remember(subject, situation)
-                } else {
-                    external::decline_one(subject, situation)
-                }
-            }),
-    );
+    let is_answered = |subject: &Subject| match subject {
+        // Of `distrust: all`, it is the part that does not wait.
+        Subject::DistrustAuthority => authority && (pending(*subject) || stays),
+        subject => *subject == Subject::DistrustAll && is_done,
+    };
+    let answered = Subject::ALL.into_iter().filter(is_answered);
+    steps.extend(answered.map(|subject| {
+        if is_managed {
+            remember(subject, situation)
+        } else {
+            external::decline_one(subject, situation)
+        }
+    }));
     Some(steps)
 }
 

@@ -101,6 +101,18 @@ pub(crate) fn deadline(
     Ok(coming.filter(|time| *time > situation.now).min())
 }
 
+/// Ends the trust in what is not the issuer's: the operator's own CA, as long as it signs because the issuer's certificate is
+/// not served yet, and CAs that are only kept for the overlap.
+pub(crate) fn distrust(state: &State, situation: &Situation<'_>) -> Vec<Step> {
+    if state.signs(state.active_authority) {
+        authority::replace(situation, next(state.authorities.keys()))
+    } else if waiting(state).is_none() && state.authorities.len() > 1 {
+        vec![Step::Authority(AuthorityStep::DropOthers)]
+    } else {
+        Vec::new()
+    }
+}
+
 /// A request by annotation that only the issuer can fulfil.
 pub(crate) fn decline_one(subject: Subject, situation: &Situation<'_>) -> Step {
     Step::Request(RequestStep::Decline {

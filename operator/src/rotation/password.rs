@@ -20,7 +20,7 @@ use crate::{
         step::{PasswordStep, Step},
         timing::Timers,
     },
-    supplied::credentials::UserSecret,
+    supplied::credentials::{CredentialsProblem, UserSecret},
 };
 use secure_exporter_pki::secret_text::SecretText;
 
@@ -60,23 +60,37 @@ pub(crate) fn advance(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     }
 }
 
-/// Replaces a leaked password at once. A user-supplied password is read from its Secret: if the user has not changed it, it
-/// stays, because the operator must not choose another one.
+/// Replaces a leaked password at once, unless there is an [`obstacle`].
 pub(crate) fn replace(state: &State, situation: &Situation<'_>) -> Vec<Step> {
     let generation = next(state.passwords.keys());
-    let newest = state.passwords.last_key_value();
-    let text = newest.and_then(|(_, newest)| newest.password.clone());
-    let own = match &situation.own.password {
+    let own = own(situation);
+    vec![Step::Password(PasswordStep::Replace { generation, own })]
+}
+
+/// Why a leaked password must stay for now. The operator must not choose another one where the user supplies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle<'a> {
+    /// The Secret could not be read.
+    Unreadable,
+    /// The Secret has no usable password.
+    Invalid(&'a CredentialsProblem),
+    /// The Secret contains the only password that is accepted.
+    Unchanged,
+}
+
+/// Returns why a leaked password must stay for now; `None` if it can be replaced. `own` is what the user supplies.
+pub(crate) fn obstacle<'a>(state: &State, own: &'a UserSecret<SecretText>) -> Option<Obstacle<'a>> {
+    match own {
         UserSecret::NotConfigured => None,
-        UserSecret::Usable(own) => Some(own.clone()),
-        UserSecret::Invalid(_) | UserSecret::Unreadable => text.clone(),
-    };
-    let is_same = own.is_some() && own == text;
-    let mut steps = vec![Step::Password(PasswordStep::Replace { generation, own })];
-    if is_same {
-        steps.push(Step::Password(PasswordStep::Keep));
+        UserSecret::Unreadable => Some(Obstacle::Unreadable),
+        UserSecret::Invalid(problem) => Some(Obstacle::Invalid(problem)),
+        UserSecret::Usable(text) => {
+            let mut accepted = state.passwords.values();
+            let is_unchanged = !state.passwords.is_empty()
+                && accepted.all(|it| it.password.as_ref() == Some(text));
+            is_unchanged.then_some(Obstacle::Unchanged)
+        }
     }
-    steps
 }
 
 /// A password that scrapers can be told: the text of the active one was lost with the state, and with the Secret that
@@ -170,9 +184,11 @@ pub(crate) fn deadline(state: &State, situation: &Situation<'_>) -> Option<Times
 }
 
 fn begin(state: &State, active: &Password, situation: &Situation<'_>) -> Vec<Step> {
-    let requested = situation
-        .requests
-        .is_pending(Subject::Password, &state.handled);
+    // What the user has put into the Secret is not known before it can be read.
+    let requested = situation.own.password != UserSecret::Unreadable
+        && situation
+            .requests
+            .is_pending(Subject::Password, &state.handled);
     let is_due = due(state, situation).is_some_and(|time| time <= situation.now);
     let prepare = |own| {
         let generation = next(state.passwords.keys());

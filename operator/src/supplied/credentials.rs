@@ -24,7 +24,8 @@ const MAX_HASHES: usize = 500;
 /// Maximum length of a user name, as of `spec.authentication.basicAuth.username`.
 const MAX_USERNAME_CHARS: usize = 64;
 
-const PASSWORD_FIELD: &str = "spec.authentication.basicAuth.passwordSecretRef";
+/// Path of the field that references the Secret with the password.
+pub(crate) const PASSWORD_FIELD: &str = "spec.authentication.basicAuth.passwordSecretRef";
 const USERS_FIELD: &str = "spec.authentication.basicAuth.usersSecretRef";
 
 /// Additional users, each with the hashes of the passwords that they may use.

@@ -34,7 +34,7 @@ use secure_exporter_operator::{
 };
 
 use asked_for::spec;
-use distrust::Distrusted;
+use distrust::{Distrusted, Leaked};
 pub use event::Event;
 use issuer::Issuer;
 pub use mutant::Mutant;
@@ -117,6 +117,7 @@ pub struct World {
     annotations: BTreeMap<String, String>,
     requests: Requests,
     distrusted: Distrusted,
+    leaked: Leaked,
     issuer: Option<Issuer>,
     orders: Option<Orders>,
     asked: u32,
@@ -189,6 +190,7 @@ impl World {
             annotations: BTreeMap::new(),
             requests: Requests::default(),
             distrusted: Distrusted::default(),
+            leaked: Leaked::default(),
             issuer: None,
             orders: None,
             asked: 0,
@@ -391,6 +393,7 @@ impl World {
                 && state.passwords.len() == usize::from(self.spec.methods.ask_password())
                 && state.client.is_some() == self.spec.methods.ask_certificate()
                 && self.is_at_its_issuer(state)
+                && self.has_ended_trust(state)
         });
         let (served, given) = (self.store.served(), self.store.given());
         is_quiet

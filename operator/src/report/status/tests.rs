@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    api::PasswordSecretRef,
     apply::error::ApplyError,
-    names::ChildKind,
-    report::pod_problems::Complaint,
+    names::{ChildKind, DISTRUST_ANNOTATION},
+    report::{news, pod_problems::Complaint},
     rotation::{
         adoption::Adoption,
         annotations::Requests,
@@ -18,6 +19,9 @@ use crate::{
         state::{PasswordStage, Progress},
         step::{AuthorityStep, LeafStep, PasswordStep, Step},
         timing::Timers,
+    },
+    supplied::credentials::{
+        CredentialsProblem, PASSWORD_FIELD, Problem::NoSecret, SuppliedCredentials, UserSecret,
     },
 };
 
@@ -35,6 +39,8 @@ struct World {
     exporters: Option<Vec<Exporter>>,
     waiting: Waiting,
     problems: Vec<Problem>,
+    requests: Requests,
+    own: Option<SuppliedCredentials>,
     previous: SecureExporterStatus,
 }
 
@@ -100,6 +106,8 @@ impl World {
             exporters: Some(vec![verified]),
             waiting: Waiting::Nobody,
             problems: Vec::new(),
+            requests: Requests::default(),
+            own: None,
             previous: SecureExporterStatus::default(),
         };
         world.previous = world.status(2);
@@ -123,10 +131,10 @@ impl World {
             is_complete: true,
             exporters: self.exporters.as_deref(),
             waiting: &self.waiting,
-            requests: &Requests::default(),
+            requests: &self.requests,
             adoption: &Adoption::NotAsked,
             ours_since: None,
-            own: None,
+            own: self.own.as_ref(),
             supply: None,
             timers: &self.timers,
             problems: &self.problems,
@@ -286,6 +294,82 @@ fn unwritten(child: ChildKind, code: u16) -> Problem {
         source: Box::new(kube::Error::Api(Box::new(refused))),
     };
     Problem::child(child, source)
+}
+
+fn distrust(value: &str) -> Requests {
+    let annotations = BTreeMap::from([(DISTRUST_ANNOTATION.to_owned(), value.to_owned())]);
+    Requests::read(Some(&annotations))
+}
+
+#[test]
+fn a_request_is_not_handled_before_its_outcome_is_published() {
+    let mut world = World::new();
+    world.requests = distrust("ca:1");
+    // It could not be stored.
+    world.problems = vec![unwritten(ChildKind::State, 503)];
+    let message = world.is(conditions::REQUESTS_ACCEPTED, "True", "Queued");
+    assert!(message.starts_with("Queued: distrust-ca. The old credentials are still in use"));
+    let handled = &mut world.state.handled;
+    handled.insert("distrust-ca".into(), "ca:1".into());
+    for child in [ChildKind::State, ChildKind::Server, ChildKind::Scrape] {
+        for code in [503, 403] {
+            world.problems = vec![unwritten(child, code)];
+            let message = world.is(conditions::REQUESTS_ACCEPTED, "True", "Queued");
+            assert!(message.contains("not published yet"), "{message}");
+            assert_eq!(world.status(3).handled_requests, [""; 0]);
+        }
+    }
+    world.problems = vec![unwritten(ChildKind::Service, 403)];
+    let message = world.is(conditions::REQUESTS_ACCEPTED, "True", "Handled");
+    assert_eq!(message, "Handled: distrust-ca.");
+    assert_eq!(world.status(3).handled_requests, ["distrust-ca=ca:1"]);
+}
+
+#[test]
+fn a_leaked_password_that_had_to_stay_is_reported_with_the_way_out() {
+    let mut world = World::new();
+    world.requests = distrust("all:1");
+    let handled = &mut world.state.handled;
+    handled.insert("distrust-ca".into(), "all:1".into());
+    world.spec.password_secret = Some(PasswordSecretRef {
+        name: "mine".into(),
+        key: "password".into(),
+    });
+    let active = world.state.passwords[&1].password.clone().unwrap();
+    let invalid = UserSecret::Invalid(CredentialsProblem {
+        field: PASSWORD_FIELD,
+        secret: "mine".into(),
+        problem: NoSecret,
+    });
+    for (password, way_out) in [
+        (UserSecret::Unreadable, "could not be read"),
+        (invalid, "it does not exist: create it"),
+        (
+            UserSecret::Usable(active.clone()),
+            "put another password into the Secret",
+        ),
+    ] {
+        world.own = Some(SuppliedCredentials {
+            password,
+            ..SuppliedCredentials::default()
+        });
+        let message = world.is(
+            conditions::REQUESTS_ACCEPTED,
+            "False",
+            "PasswordNotReplaced",
+        );
+        let begin = "Not finished: distrust-all. Exporters still accept the password that leaked.";
+        assert!(message.starts_with(begin), "{message}");
+        assert!(message.contains("Secret mine") && message.contains(way_out));
+        assert!(!message.contains(active.expose()));
+        // It is announced, too.
+        let status = world.status(3);
+        let news = news::newly_refused(&world.previous, &status);
+        assert_eq!(news, Some(("PasswordNotReplaced", message.as_str())));
+    }
+    let handled = &mut world.state.handled;
+    handled.insert("distrust-all".into(), "all:1".into());
+    world.is(conditions::REQUESTS_ACCEPTED, "True", "Handled");
 }
 
 #[test]

@@ -362,6 +362,46 @@ fn a_request_that_only_the_issuer_can_fulfil_is_declined_once() {
 }
 
 #[test]
+fn distrust_replaces_the_operators_own_ca_while_it_still_signs() {
+    let now = "2027-01-01T00:00:00Z".parse().unwrap();
+    // The issuer's certificate cannot be used, or its CA is only published yet.
+    for supply in [broken(), supplied(&authority(1), DAY, now)] {
+        let mut passes = Passes::new(&Supply::Managed);
+        passes.pass(&supply);
+        let (leaked, generation) = (passes.bundle(), next(passes.state().authorities.keys()));
+        passes.ask(DISTRUST_ANNOTATION, "ca");
+        let steps = passes.pass(&supply);
+        let replace = Step::Authority(AuthorityStep::Replace { generation });
+        assert!(steps.contains(&replace), "{steps:?}");
+        assert!(passes.state().signs(generation) && !leaked.contains(&passes.bundle()));
+        // What is the issuer's can only be replaced there.
+        let declined = |step: &Step| matches!(step, Step::Request(RequestStep::Decline { .. }));
+        assert!(steps.iter().any(declined));
+        assert!(!passes.pass(&supply).contains(&replace));
+    }
+}
+
+#[test]
+fn distrust_ends_the_overlap_with_the_previous_issuer() {
+    let begin = "2027-01-01T00:00:00Z".parse().unwrap();
+    let (first, second) = (
+        supplied(&authority(1), DAY, begin),
+        supplied(&authority(2), DAY, begin),
+    );
+    let mut passes = Passes::new(&first);
+    passes.pass(&second);
+    passes.pass(&second);
+    passes.now += OVERLAP;
+    passes.pass(&second);
+    assert!(is_served_of(&passes, &second) && passes.state().authorities.len() == 2);
+    passes.ask(DISTRUST_ANNOTATION, "ca");
+    let drop = Step::Authority(AuthorityStep::DropOthers);
+    assert!(passes.pass(&second).contains(&drop));
+    assert!(is_served_of(&passes, &second) && passes.state().authorities.len() == 1);
+    assert_eq!(passes.pass(&second), []);
+}
+
+#[test]
 fn the_operator_renews_its_certificate_until_the_issuers_is_served() {
     let mut passes = Passes::new(&Supply::Managed);
     assert_eq!(passes.pass(&broken()), []);

@@ -21,6 +21,7 @@ use crate::{
 };
 
 const MINE: &str = "correct horse battery";
+const OTHER: &str = "another horse battery";
 
 fn spec() -> ValidSpec {
     let spec = json!({"authentication": {"basicAuth": {"bcryptCost": 4}}});
@@ -45,6 +46,13 @@ fn refused() -> SuppliedCredentials {
             secret: "mine".into(),
             problem: Problem::NoSecret,
         }),
+        ..SuppliedCredentials::default()
+    }
+}
+
+fn unreadable() -> SuppliedCredentials {
+    SuppliedCredentials {
+        password: UserSecret::Unreadable,
         ..SuppliedCredentials::default()
     }
 }
@@ -114,7 +122,7 @@ fn the_first_password_is_the_user_supplied_one() {
 
 #[test]
 fn a_changed_secret_starts_a_rotation_with_all_stages() {
-    let (own, other) = (usable(MINE), usable("another horse battery"));
+    let (own, other) = (usable(MINE), usable(OTHER));
     let nothing = Requests::default();
     let mut state = begin(&own);
     assert_eq!(steps(&state, &own, &nothing), []);
@@ -129,7 +137,7 @@ fn a_changed_secret_starts_a_rotation_with_all_stages() {
     let expected = [
         Step::Password(PasswordStep::Prepare {
             generation: 2,
-            own: Some(text("another horse battery")),
+            own: Some(text(OTHER)),
         }),
         Step::Password(PasswordStep::Confirm),
         Step::Password(PasswordStep::Switch),
@@ -138,7 +146,7 @@ fn a_changed_secret_starts_a_rotation_with_all_stages() {
     ];
     assert_eq!(all_steps, expected);
     assert!(time.duration_since(now()) > SignedDuration::from_hours(24));
-    assert_eq!(active(&state).password, Some(text("another horse battery")));
+    assert_eq!(active(&state).password, Some(text(OTHER)));
     assert_eq!(steps(&state, &other, &nothing), []);
 }
 
@@ -168,12 +176,7 @@ fn an_unusable_secret_changes_nothing() {
         assert_eq!(steps(&state, &refused(), &nothing), []);
     }
     // A rotation in progress continues.
-    let (_, running) = pass(
-        Some(begin(&usable(MINE))),
-        &usable("another horse battery"),
-        &nothing,
-        now(),
-    );
+    let (_, running) = pass(Some(begin(&usable(MINE))), &usable(OTHER), &nothing, now());
     assert_eq!(
         steps(&running, &refused(), &nothing),
         [Step::Password(PasswordStep::Confirm)]
@@ -195,35 +198,89 @@ fn a_request_to_rotate_a_user_supplied_password_is_declined_and_remembered() {
 }
 
 #[test]
+fn a_request_to_rotate_a_password_waits_until_its_secret_can_be_read() {
+    let requests = asked(ROTATE_ANNOTATION, "password:1");
+    let state = begin(&usable(MINE));
+    assert_eq!(steps(&state, &unreadable(), &requests), []);
+    let steps = steps(&state, &usable(OTHER), &requests);
+    let own = Some(text(OTHER));
+    let generation = 2;
+    assert_eq!(
+        steps,
+        [
+            Step::Password(PasswordStep::Prepare { generation, own }),
+            remember(Subject::Password, "password:1"),
+        ]
+    );
+}
+
+fn remember(subject: Subject, token: &str) -> Step {
+    let token = token.to_owned();
+    Step::Request(RequestStep::Remember { subject, token })
+}
+
+#[test]
 fn distrust_takes_the_password_in_the_secret_and_drops_every_other_at_once() {
     let requests = asked(DISTRUST_ANNOTATION, "all:1");
-    for (own, expected, kept) in [
-        (
-            usable("another horse battery"),
-            "another horse battery",
-            false,
-        ),
-        (usable(MINE), MINE, true),
-        (refused(), MINE, true),
-    ] {
-        let (steps, state) = pass(Some(begin(&usable(MINE))), &own, &requests, now());
+    let (nothing, own) = (Requests::default(), usable(OTHER));
+    let (_, rotating) = pass(Some(begin(&usable(MINE))), &own, &nothing, now());
+    assert_eq!(rotating.passwords.len(), 2);
+    for before in [begin(&usable(MINE)), rotating] {
+        let (steps, state) = pass(Some(before), &own, &requests, now());
         assert_eq!(state.passwords.len(), 1);
-        assert_eq!(state.active_password, 2);
-        assert_eq!(active(&state).password, Some(text(expected)));
-        assert_eq!(
-            steps.contains(&Step::Password(PasswordStep::Keep)),
-            kept,
-            "{steps:?}"
-        );
+        assert_eq!(active(&state).password, Some(text(OTHER)));
+        assert!(!steps.contains(&Step::Password(PasswordStep::Keep)));
+        assert!(steps.contains(&remember(Subject::DistrustAll, "all:1")));
         assert_eq!(pass(Some(state), &own, &requests, now()).0, []);
     }
-    let (_, state) = pass(
-        Some(begin(&SuppliedCredentials::default())),
-        &SuppliedCredentials::default(),
-        &requests,
-        now(),
-    );
+    let generated = SuppliedCredentials::default();
+    let (_, state) = pass(Some(begin(&generated)), &generated, &requests, now());
     assert!(!active(&state).own);
+}
+
+#[test]
+fn a_leaked_password_stays_distrusted_until_its_secret_has_another_one() {
+    let requests = asked(DISTRUST_ANNOTATION, "all:1");
+    for own in [unreadable(), refused(), usable(MINE)] {
+        let before = begin(&usable(MINE));
+        let (_, state) = pass(Some(before.clone()), &own, &requests, now());
+        // The CA does not wait for it, and is replaced once.
+        assert_eq!(state.active_authority, 2);
+        assert_eq!(state.passwords, before.passwords);
+        assert!(requests.is_pending(Subject::DistrustAll, &state.handled));
+        assert_eq!(steps(&state, &own, &requests), []);
+        // A rotation would let the leaked one overlap.
+        let (steps, state) = pass(Some(state), &usable(OTHER), &requests, now());
+        let generation = 2;
+        assert_eq!(
+            steps,
+            [
+                Step::Password(PasswordStep::Replace {
+                    generation,
+                    own: Some(text(OTHER))
+                }),
+                remember(Subject::DistrustAll, "all:1"),
+            ]
+        );
+        assert_eq!(state.passwords.len(), 1);
+        assert_eq!(pass(Some(state), &usable(OTHER), &requests, now()).0, []);
+    }
+}
+
+#[test]
+fn a_leaked_password_that_was_also_lost_is_not_accepted_while_its_secret_is_unusable() {
+    let requests = asked(DISTRUST_ANNOTATION, "all:1");
+    for own in [unreadable(), refused()] {
+        let mut state = begin(&usable(MINE));
+        state.passwords.get_mut(&1).unwrap().password = None;
+        let (_, state) = pass(Some(state), &own, &requests, now());
+        assert!(state.passwords.len() == 1 && !active(&state).own);
+        assert!(requests.is_pending(Subject::DistrustAll, &state.handled));
+        let (_, state) = pass(Some(state), &usable(OTHER), &requests, now());
+        assert_eq!(active(&state).password, Some(text(OTHER)));
+        assert_eq!(state.passwords.len(), 1);
+        assert!(!requests.is_pending(Subject::DistrustAll, &state.handled));
+    }
 }
 
 #[test]

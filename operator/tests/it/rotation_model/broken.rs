@@ -2,11 +2,12 @@
 
 use secure_exporter_operator::{
     rotation::{
+        annotations::Subject,
         because::Because,
         order::{Order, OrderStep},
         recall::Known,
         state::{AuthorityStage, Leaf, State},
-        step::{AuthorityStep, ClientStep, LeafStep, PasswordStep, Step},
+        step::{AuthorityStep, ClientStep, LeafStep, PasswordStep, RequestStep, Step},
     },
     supplied::{cert_manager::Asked, certificate::Supply},
 };
@@ -22,8 +23,8 @@ impl World {
         steps: &mut Vec<Step>,
     ) {
         self.break_orders(known.order.as_ref(), requests, steps);
-        self.break_distrust(steps);
         let known = known.state.as_ref();
+        self.break_distrust(known, steps);
         let is_busy = known.is_some_and(|state| {
             state.authority_progress.is_some() || state.password_progress.is_some()
         });
@@ -150,7 +151,16 @@ impl World {
         }
     }
 
-    fn break_distrust(&self, steps: &mut Vec<Step>) {
+    fn break_distrust(&self, known: Option<&State>, steps: &mut Vec<Step>) {
+        let all = Subject::DistrustAll;
+        if self.mutant == Mutant::ForgetsLeakedPassword
+            && let Some(known) = known
+            && self.requests.is_pending(all, &known.handled)
+        {
+            let token = self.requests.token(all).to_owned();
+            let subject = all;
+            steps.push(Step::Request(RequestStep::Remember { subject, token }));
+        }
         if self.mutant != Mutant::DistrustOverlaps {
             return;
         }

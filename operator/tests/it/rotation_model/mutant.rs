@@ -49,6 +49,10 @@ pub enum Mutant {
     RebuildsFromLess,
     /// A rotation with overlap follows where trust should end.
     DistrustOverlaps,
+    /// The request counts as handled although the leaked password had to stay.
+    ForgetsLeakedPassword,
+    /// The status says that a request was handled before its outcome is published.
+    HandledUnpublished,
     /// A refused order is not repeated.
     NeverOrdersAgain,
     /// An order is repeated that was not answered by the next pass.

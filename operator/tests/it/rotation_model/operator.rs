@@ -110,7 +110,8 @@ impl World {
             },
             stored,
             distrusted,
-        })
+        })?;
+        self.check_leaked(&own.password)
     }
 
     /// What the pass goes by; `None` where it goes by nothing.

@@ -60,6 +60,13 @@ impl World {
         self.memory = Some(wanted.memory.clone());
         self.write_requests(&wanted)?;
         let handled = wanted.stored.state.map(|state| state.handled);
+        let is_unpublished = |child| failed.contains(&child);
+        if is_unpublished(ChildKind::Server) || is_unpublished(ChildKind::Scrape) {
+            // As the real status does not: a state that is lost now has done nothing.
+            if self.mutant != Mutant::HandledUnpublished {
+                return Ok(());
+            }
+        }
         if let Some(handled) = handled
             && self.running
             && self.handled != handled

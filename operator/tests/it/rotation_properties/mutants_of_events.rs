@@ -89,6 +89,48 @@ fn a_machine_that_rotates_what_has_leaked_is_found() {
     }
 }
 
+/// The user puts another password into the Secret and ends the trust in the leaked one, while the operator cannot read the Secret,
+/// or the Secret has a password that cannot be used.
+#[test]
+fn a_machine_that_forgets_a_leaked_password_which_it_could_not_replace_is_found() {
+    let begin: Vec<Event> = [Event::Password(0), Event::Password(4)]
+        .into_iter()
+        .chain(hours(6))
+        .collect();
+    let unread = [Unread(5), Event::Password(0), Distrust(1), Pass(0)];
+    let events = then(&[&begin[..], &unread].concat(), 5);
+    let matters = |it: &Event| matches!(it, Unread(_));
+    assert_found_by(matters, Mutant::ForgetsLeakedPassword, &events, alone);
+
+    let broken = [
+        Event::Password(2),
+        Distrust(1),
+        Pass(0),
+        Event::Password(0),
+        Pass(0),
+    ];
+    let events = then(&[&begin[..], &broken].concat(), 5);
+    let matters = |it: &Event| matches!(it, Event::Password(2));
+    assert_found_by(matters, Mutant::ForgetsLeakedPassword, &events, alone);
+}
+
+/// The trust ends while the exporters' Secret must not be written; then the operator is killed, and its state is deleted.
+#[test]
+fn a_machine_that_calls_handled_what_it_has_not_published_is_found() {
+    let begin = [
+        Event::Refuse(0),
+        Distrust(0),
+        Pass(0),
+        Kill(0),
+        Event::Users(0),
+        Pass(0),
+        Event::Delete(0),
+    ];
+    let events = then(&begin, 5);
+    let matters = |it: &Event| matches!(it, Event::Refuse(_));
+    assert_found_by(matters, Mutant::HandledUnpublished, &events, alone);
+}
+
 #[test]
 fn a_machine_that_does_not_repeat_a_refused_order_is_found() {
     let events = then(&[Order(OrderAct::Refuse), Ask(0)], 4);
