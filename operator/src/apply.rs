@@ -3,44 +3,40 @@
 mod certificate_requests;
 pub mod drift;
 pub mod error;
+mod field_managers;
+mod generated;
 pub(crate) mod leases;
 pub mod ownership;
 mod pod_monitor;
 mod recreation;
 mod repair;
 pub mod repairs;
+pub mod restorations;
 pub mod sequence;
 pub mod verified;
 
-use std::fmt::Debug;
+use std::time::Instant;
 
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{
-        core::v1::{ConfigMap, Secret},
-        rbac::v1::RoleBinding,
-    },
+    api::{core::v1::Secret, rbac::v1::RoleBinding},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
     api::{SecureExporter, SecureExporterStatus},
     apply::{
-        error::ApplyError,
-        ownership::{adopt_foreign_metadata, has_same_controller, keeps, own},
-        repairs::Repairs,
-        sequence::SEQUENCE,
-        verified::Verified,
+        drift::Applied, error::ApplyError, ownership::own, repairs::Repairs,
+        restorations::Restoration, sequence::SEQUENCE, verified::Verified,
     },
-    names::{ChildKind, FIELD_MANAGER, Owner, published_generation},
+    names::{ChildKind, FIELD_MANAGER, Owner},
     observe::children::{Child, Observed, controllers},
     render::{Children, Discovery},
-    secret_object::{SecretObject, wipe},
+    secret_object::SecretObject,
     telemetry::metrics::Metrics,
 };
 
@@ -241,113 +237,34 @@ impl Writer<'_> {
             return Ok(());
         }
         let name = binding.name_any();
+        let empty = empty(binding);
+        let fields = vec!["subjects".to_owned()];
+        // Then somebody else filled it again.
+        let was_empty = self.verified.was_applied(binding, &empty);
+        if was_empty && !self.repairs.begin(binding.meta(), &fields, Instant::now()) {
+            return Err(ApplyError::drift(binding, &fields));
+        }
         let patch = json!({"metadata": {"uid": binding.metadata.uid}, "subjects": null});
         self.api_of(binding)
             .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await
             .map_err(|source| ApplyError::api("patch", binding, source))?;
         self.metrics.wrote(RoleBinding::kind(&()));
-        Ok(())
-    }
-
-    /// Replaces an object with generated material only in the version that was read: a blind write could lose a key.
-    async fn generated<K: Generated>(
-        &self,
-        wanted: &K,
-        present: &Child<K>,
-    ) -> Result<(), ApplyError> {
-        let name = wanted.name_any();
-        let Some(present) = own(present, &name)? else {
-            return self.created(wanted).await;
-        };
-        if present.has_content_of(wanted) && keeps(present, wanted) {
-            return Ok(());
+        self.verified.note_differing(binding, &empty);
+        if was_empty {
+            let restoration = Restoration::of_changed(binding, fields);
+            let restorations = &self.repairs.restorations;
+            restorations.note(binding.meta(), restoration, Instant::now());
         }
-        let (published, ours) = (
-            published_generation(present.meta()),
-            published_generation(wanted.meta()),
-        );
-        if published > ours {
-            return Err(ApplyError::Older {
-                kind: K::kind(&()),
-                name,
-                published,
-                ours,
-            });
-        }
-        let mut next = wanted.clone();
-        adopt_foreign_metadata(&mut next, present);
-        next.meta_mut()
-            .resource_version
-            .clone_from(&present.meta().resource_version);
-        let api = self.api_of(wanted);
-        let replaced = api.replace(&name, &as_manager(), &next).await;
-        next.wipe();
-        replaced
-            .map_err(|source| ApplyError::api("update", wanted, source))?
-            .wipe();
-        self.metrics.wrote(K::kind(&()));
-        Ok(())
-    }
-
-    async fn created<K: Generated>(&self, wanted: &K) -> Result<(), ApplyError> {
-        let api = self.api_of(wanted);
-        match api.create(&as_manager(), wanted).await {
-            // If the answer to a create was lost, a proxy may send it again, and the second one finds the object of the first.
-            Err(source) if is_already_there(&source) => {
-                let mut found = api
-                    .get(&wanted.name_any())
-                    .await
-                    .map_err(|source| ApplyError::api("get", wanted, source))?;
-                let is_as_wanted = has_same_controller(found.meta(), wanted.meta())
-                    && found.has_content_of(wanted)
-                    && keeps(&found, wanted);
-                found.wipe();
-                if !is_as_wanted {
-                    // The next pass reads it and decides.
-                    return Err(ApplyError::api("create", wanted, source));
-                }
-            }
-            created => {
-                created
-                    .map_err(|source| ApplyError::api("create", wanted, source))?
-                    .wipe();
-            }
-        }
-        self.metrics.wrote(K::kind(&()));
-        Ok(())
-    }
-
-    /// Writes an object in which fields of others do no harm, unless it is still as it was after the last write.
-    async fn small<K>(&self, wanted: K, present: &Child<K>) -> Result<(), ApplyError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-    {
-        if present
-            .ours()
-            .is_some_and(|present| self.verified.holds(present, &wanted))
-        {
-            return Ok(());
-        }
-        let written = self.applied(wanted.clone(), present).await?;
-        self.verified.note(&written, &wanted);
         Ok(())
     }
 
     /// Writes other objects by server-side apply, which only changes our fields.
-    async fn applied<K, P>(&self, mut wanted: K, present: &Child<P>) -> Result<K, ApplyError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + Serialize
-            + DeserializeOwned,
-        P: Resource<DynamicType = ()>,
-    {
+    async fn applied<K: Applied>(
+        &self,
+        mut wanted: K,
+        present: &Child<K>,
+    ) -> Result<K, ApplyError> {
         let name = wanted.name_any();
         let present = own(present, &name)?;
         // With the uid that was read, the API server refuses an object that was recreated in between.
@@ -407,37 +324,17 @@ fn remove_absent(wanted: &mut serde_json::Value, present: &serde_json::Value) {
     }
 }
 
-/// An object whose content is generated from the state.
-trait Generated:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + Serialize
-    + DeserializeOwned
-{
-    /// Whether the part that must be exactly as rendered is the same.
-    fn has_content_of(&self, other: &Self) -> bool;
-
-    /// Overwrites what is secret, when it is no longer needed.
-    fn wipe(&mut self);
-}
-
-impl Generated for Secret {
-    fn has_content_of(&self, other: &Self) -> bool {
-        self.data.iter().flatten().eq(other.data.iter().flatten())
+/// The binding without its subjects.
+fn empty(binding: &RoleBinding) -> RoleBinding {
+    RoleBinding {
+        metadata: ObjectMeta {
+            name: binding.metadata.name.clone(),
+            namespace: binding.metadata.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        role_ref: binding.role_ref.clone(),
+        subjects: None,
     }
-
-    fn wipe(&mut self) {
-        wipe(self);
-    }
-}
-
-impl Generated for ConfigMap {
-    fn has_content_of(&self, other: &Self) -> bool {
-        self.data.iter().flatten().eq(other.data.iter().flatten())
-    }
-
-    fn wipe(&mut self) {}
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! The `PodMonitor` of prometheus-operator, as far as the operator writes it.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use kube::CustomResource;
+use k8s_openapi::{NamespaceResourceScope, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{CustomResource, Resource};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// Name of the definition of `PodMonitor`.
 pub const DEFINITION: &str = "podmonitors.monitoring.coreos.com";
@@ -28,6 +30,56 @@ pub struct PodMonitorSpec {
     /// The maximum number of samples of a scrape.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample_limit: Option<i32>,
+}
+
+/// A `PodMonitor` as it is stored. Other clients, and other versions of the definition, may have set any fields.
+#[derive(Serialize, Deserialize, Clone, Debug, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StoredMonitor {
+    api_version: Cow<'static, str>,
+    kind: Cow<'static, str>,
+    metadata: ObjectMeta,
+    spec: Value,
+}
+
+impl From<PodMonitor> for StoredMonitor {
+    fn from(monitor: PodMonitor) -> Self {
+        Self {
+            api_version: PodMonitor::api_version(&()),
+            kind: PodMonitor::kind(&()),
+            metadata: monitor.metadata,
+            spec: json!(monitor.spec),
+        }
+    }
+}
+
+impl Resource for StoredMonitor {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        PodMonitor::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        PodMonitor::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        PodMonitor::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        PodMonitor::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
 }
 
 /// Selects pods by labels.

@@ -5,7 +5,6 @@ pub mod announcements;
 pub mod certificate;
 pub mod conditions;
 pub mod contention;
-pub mod drift;
 pub mod exporters;
 pub mod news;
 pub mod pod_problems;

@@ -10,7 +10,7 @@ pub mod issuer;
 pub mod methods;
 pub mod pod_policy;
 pub mod policy;
-mod quantity;
+pub(crate) mod quantity;
 mod relabelings;
 mod scrape;
 mod served;

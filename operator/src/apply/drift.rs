@@ -1,6 +1,6 @@
-//! Finds what other clients changed in the objects whose spec belongs entirely to the operator. Server-side apply keeps every
-//! field that others added, but such a field can give the pod the node's processes or another command, or the Service another
-//! address. Pure.
+//! Finds what other clients changed. In the objects whose spec belongs entirely to the operator that is also every field that
+//! they added: server-side apply keeps it, but it can give the pod the node's processes or another command, or the Service
+//! another address. Pure.
 //!
 //! A field of a later Kubernetes version that the operator's types do not contain is not found, but the next repair removes it.
 
@@ -9,19 +9,35 @@ use std::fmt::Debug;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{apps::v1::DaemonSet, core::v1::Service},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-/// An object whose whole spec belongs to the operator.
-pub trait Whole:
+use crate::spec::quantity::Amount;
+
+/// An object that is written by server-side apply.
+pub trait Applied:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug
     + Serialize
     + DeserializeOwned
 {
+}
+
+impl<K> Applied for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+{
+}
+
+/// An object whose whole spec belongs to the operator.
+pub trait Whole: Applied {
     /// Fields below `spec` that others may set: kept as they are in the stored object.
     const THEIRS: &'static [&'static str];
 }
@@ -39,10 +55,10 @@ impl Whole for Service {
     const THEIRS: &'static [&'static str] = &["/clusterIPs", "/ipFamilies", "/ipFamilyPolicy"];
 }
 
-/// Returns the paths at which the spec of `present` differs from that of `wanted`; empty if the API server only added
-/// defaults, and others only what is [theirs](Whole::THEIRS).
+/// Returns the paths at which the spec of `present` differs from that of `wanted`, and those of the metadata at which it lacks
+/// something; empty if the API server only added defaults, and others only what is [theirs](Whole::THEIRS).
 pub fn drift<K: Whole>(present: &K, wanted: &K) -> Vec<String> {
-    let mut paths = Vec::new();
+    let mut paths = lacking_metadata(present.meta(), wanted.meta());
     let (present_spec, wanted_spec) = (spec(present), restored_spec(present, wanted));
     compare(&present_spec, &wanted_spec, "spec", &mut paths);
     paths
@@ -120,8 +136,7 @@ fn compare_fields(
     for (field, value) in present {
         let path = format!("{path}.{field}");
         match wanted.get(field) {
-            // The API server writes quantities in its own way, such as 1Gi for 1024Mi.
-            Some(_) if is_quantity(&path) => {}
+            Some(wanted) if is_quantity(&path) && is_same_amount(value, wanted) => {}
             Some(wanted) => compare(value, wanted, &path, paths),
             None if is_default(field, value, present) => {}
             None => paths.push(path),
@@ -181,4 +196,105 @@ fn is_empty(value: &Value) -> bool {
 
 fn is_quantity(path: &str) -> bool {
     path.contains(".resources.requests.") || path.contains(".resources.limits.")
+}
+
+/// The API server writes quantities in its own way, such as 1Gi for 1024Mi.
+fn is_same_amount(one: &Value, other: &Value) -> bool {
+    let amount = |value: &Value| value.as_str().and_then(Amount::parse);
+    amount(one).is_some() && amount(one) == amount(other)
+}
+
+/// Returns the paths at which `present` does not have what `wanted` has. What others added is no difference, except whole items
+/// of a list.
+pub fn lacking<K: Applied>(present: &K, wanted: &K) -> Vec<String> {
+    let mut paths = lacking_metadata(present.meta(), wanted.meta());
+    let present = json!(present);
+    for (field, wanted) in content(wanted) {
+        lack(present.get(&field), &wanted, &field, &mut paths);
+    }
+    paths
+}
+
+/// Returns the fields of an object in which others may have added something to an item of a list that is ours, such as
+/// `rules[*]` of a Role.
+pub(crate) fn lists<K: Applied>(wanted: &K) -> Vec<String> {
+    let in_lists = content(wanted)
+        .into_iter()
+        .filter_map(|(field, value)| match value {
+            Value::Array(_) => Some(format!("{field}[*]")),
+            value => has_list(&value).then_some(field),
+        });
+    in_lists.collect()
+}
+
+fn has_list(value: &Value) -> bool {
+    match value {
+        Value::Array(_) => true,
+        Value::Object(fields) => fields.values().any(has_list),
+        _ => false,
+    }
+}
+
+fn content<K: Applied>(object: &K) -> Map<String, Value> {
+    let Value::Object(mut fields) = json!(object) else {
+        return Map::new();
+    };
+    fields.retain(|field, _| {
+        !matches!(
+            field.as_str(),
+            "apiVersion" | "kind" | "metadata" | "status"
+        )
+    });
+    fields
+}
+
+/// Returns the paths of our labels, annotations and owner references that `present` does not have.
+pub(crate) fn lacking_metadata(present: &ObjectMeta, wanted: &ObjectMeta) -> Vec<String> {
+    let mut paths = Vec::new();
+    let maps = [
+        ("labels", &present.labels, &wanted.labels),
+        ("annotations", &present.annotations, &wanted.annotations),
+    ];
+    for (field, present, wanted) in maps {
+        for (key, value) in wanted.iter().flatten() {
+            if present.as_ref().and_then(|present| present.get(key)) != Some(value) {
+                paths.push(format!("metadata.{field}.{key}"));
+            }
+        }
+    }
+    let mut references = wanted.owner_references.iter().flatten();
+    let has = |wanted| {
+        present
+            .owner_references
+            .iter()
+            .flatten()
+            .any(|it| it == wanted)
+    };
+    if !references.all(has) {
+        paths.push("metadata.ownerReferences".to_owned());
+    }
+    paths
+}
+
+fn lack(present: Option<&Value>, wanted: &Value, path: &str, paths: &mut Vec<String>) {
+    match (present, wanted) {
+        (None | Some(Value::Null), wanted) if is_empty(wanted) => {}
+        (Some(Value::Object(present)), Value::Object(wanted)) => {
+            for (field, wanted) in wanted {
+                lack(
+                    present.get(field),
+                    wanted,
+                    &format!("{path}.{field}"),
+                    paths,
+                );
+            }
+        }
+        (Some(Value::Array(present)), Value::Array(wanted)) if present.len() == wanted.len() => {
+            for (index, (present, wanted)) in present.iter().zip(wanted).enumerate() {
+                lack(Some(present), wanted, &format!("{path}[{index}]"), paths);
+            }
+        }
+        (Some(present), wanted) if present == wanted => {}
+        _ => paths.push(path.to_owned()),
+    }
 }

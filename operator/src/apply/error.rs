@@ -6,7 +6,11 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
 use crate::{
-    apply::recreation::{immutable_field, recreation_command},
+    apply::{
+        field_managers::setter,
+        recreation::{immutable_field, recreation_command},
+        restorations::set_by,
+    },
     names::{ADOPT_ANNOTATION, Owner},
     observe::api_error::{self, Class},
 };
@@ -98,9 +102,10 @@ pub enum ApplyError {
         /// Creates it again without a gap.
         command: String,
     },
-    /// Others set fields of an object that is wholly ours, and set them again after the operator removed them.
+    /// Others set fields that are ours, and set them again after the operator restored them.
     #[error(
-        "{kind} {name} has fields that the operator did not set, and they come back when it removes them: {fields}. An admission webhook or policy, or another controller, sets them; exclude objects with the label app.kubernetes.io/managed-by=secure-exporter-operator there"
+        "{kind} {name} is not as the operator writes it, and what differs comes back when it is restored: {fields}{}. An admission webhook or policy, or another controller, sets these fields; exclude objects with the label app.kubernetes.io/managed-by=secure-exporter-operator there",
+        set_by(by.as_deref())
     )]
     Drift {
         /// Kind of the object.
@@ -109,6 +114,8 @@ pub enum ApplyError {
         name: String,
         /// The paths of the fields.
         fields: String,
+        /// The field manager that last set them, if it is known.
+        by: Option<String>,
     },
     /// The object changed after it was read, so it was not repaired.
     #[error("cannot repair {kind} {name} yet: it changed at the same moment")]
@@ -154,6 +161,16 @@ impl ApplyError {
                 name,
                 source,
             },
+        }
+    }
+
+    /// Others set these fields of `object`, as it is now, again and again.
+    pub(crate) fn drift<K: Resource<DynamicType = ()>>(object: &K, fields: &[String]) -> Self {
+        Self::Drift {
+            kind: K::kind(&()),
+            name: object.name_any(),
+            fields: fields.join(", "),
+            by: setter(object.meta(), fields),
         }
     }
 

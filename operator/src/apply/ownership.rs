@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
 use crate::{
-    apply::error::ApplyError,
+    apply::{drift::lacking_metadata, error::ApplyError},
     observe::children::{Child, controllers},
 };
 
@@ -33,27 +33,12 @@ pub(crate) fn own<'a, K: Resource<DynamicType = ()>>(
     }
 }
 
-/// Merges our labels, annotations and owner reference into the metadata of `present`; what others added stays.
+/// Whether `present` has our labels, annotations and owner reference.
 pub(crate) fn keeps<K: Resource>(present: &K, wanted: &K) -> bool {
-    let has = |present: Option<&BTreeMap<String, String>>,
-               wanted: Option<&BTreeMap<String, String>>| {
-        wanted
-            .into_iter()
-            .flatten()
-            .all(|(key, value)| present.and_then(|map| map.get(key)) == Some(value))
-    };
-    let (present, wanted) = (present.meta(), wanted.meta());
-    has(present.labels.as_ref(), wanted.labels.as_ref())
-        && has(present.annotations.as_ref(), wanted.annotations.as_ref())
-        && wanted.owner_references.iter().flatten().all(|owner| {
-            present
-                .owner_references
-                .iter()
-                .flatten()
-                .any(|one| one == owner)
-        })
+    lacking_metadata(present.meta(), wanted.meta()).is_empty()
 }
 
+/// Merges the labels and annotations that others added to `present` into our object.
 pub(crate) fn adopt_foreign_metadata<K: Resource>(wanted: &mut K, present: &K) {
     let merge = |wanted: &mut Option<BTreeMap<String, String>>,
                  present: &Option<BTreeMap<String, String>>| {

@@ -4,12 +4,11 @@
 use kube::{
     Api, Resource,
     api::{DeleteParams, Preconditions},
-    core::PartialObjectMeta,
 };
 
 use crate::{
     apply::{Writer, error::ApplyError},
-    monitoring::PodMonitor,
+    monitoring::{PodMonitor, StoredMonitor},
     names::Owner,
     observe::children::Child,
 };
@@ -23,10 +22,10 @@ impl Writer<'_> {
         &self,
         owner: &Owner,
         wanted: Option<PodMonitor>,
-        present: &Child<PartialObjectMeta<PodMonitor>>,
+        present: &Child<StoredMonitor>,
     ) -> Result<(), ApplyError> {
         if let Some(wanted) = wanted {
-            return self.applied(wanted, present).await.map(drop);
+            return self.small(StoredMonitor::from(wanted), present).await;
         }
         let name = owner.workload();
         match present {
@@ -36,14 +35,11 @@ impl Writer<'_> {
         }
     }
 
-    async fn deleted(
-        &self,
-        owner: &Owner,
-        found: &PartialObjectMeta<PodMonitor>,
-    ) -> Result<(), ApplyError> {
+    async fn deleted(&self, owner: &Owner, found: &StoredMonitor) -> Result<(), ApplyError> {
+        self.verified.forget_object(found);
         let parameters = DeleteParams {
             preconditions: Some(Preconditions {
-                uid: found.metadata.uid.clone(),
+                uid: found.meta().uid.clone(),
                 resource_version: None,
             }),
             ..DeleteParams::default()

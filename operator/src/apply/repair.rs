@@ -1,5 +1,8 @@
-//! Writes the objects whose spec belongs entirely to the operator, and removes what other clients put into them. No object is
-//! deleted for a repair: without its DaemonSet every node would lose its exporter.
+//! Writes the objects by server-side apply, and restores what other clients changed. No object is deleted for a repair:
+//! without its DaemonSet every node would lose its exporter.
+//!
+//! A change of the resource is applied at once. What others change is restored at once, too, but if they change it again, only
+//! after pauses that grow, because each change of a pod template restarts every pod.
 
 use std::time::Instant;
 
@@ -11,55 +14,168 @@ use kube::{
 use crate::{
     apply::{
         Writer,
-        drift::{Whole, drift, restoration},
+        drift::{Applied, Whole, drift, lacking, lists, restoration},
         error::ApplyError,
+        restorations::Restoration,
     },
     names::FIELD_MANAGER,
     observe::children::Child,
 };
 
+/// Which change of others a write is about to undo.
+enum Undoing {
+    /// None that is known: the operator applies something for the first time.
+    Nothing,
+    /// The deletion of the object.
+    Deletion,
+    /// A change of these fields.
+    Change(Vec<String>),
+}
+
 impl Writer<'_> {
-    /// Writes by server-side apply, and then removes the fields that others added. What server-side apply cannot merge with
-    /// their fields is replaced. Writes nothing if the object is still as it was after the last write.
+    /// Writes an object whose spec belongs entirely to the operator, and then removes the fields that others added. What
+    /// server-side apply cannot merge with their fields is replaced. Writes nothing if the object is as wanted.
     ///
     /// # Errors
-    /// [`ApplyError`]; [`ApplyError::Drift`] if what was removed came back.
+    /// [`ApplyError`]; [`ApplyError::Drift`] if what was restored was changed again.
     pub(crate) async fn whole<K: Whole>(
         &self,
         wanted: K,
         present: &Child<K>,
     ) -> Result<(), ApplyError> {
-        if present
-            .ours()
-            .is_some_and(|present| self.verified.holds(present, &wanted))
-        {
+        let Some(mut undoing) = self.begin(&wanted, present, drift)? else {
             return Ok(());
-        }
-        let written = match self.applied(wanted.clone(), present).await {
+        };
+        let mut written = match self.applied(wanted.clone(), present).await {
             Err(refusal) if refusal.is_invalid() => {
-                self.replaced(&wanted, present, refusal).await?
+                self.replaced(&wanted, present, refusal, &mut undoing)
+                    .await?
             }
-            applied => applied?,
+            applied => self.unless_failed(applied, present, &undoing)?,
         };
+        self.verified.note_differing(&written, &wanted);
         let fields = drift(&written, &wanted);
-        if fields.is_empty() {
-            self.verified.note(&written, &wanted);
-            return Ok(());
+        if !fields.is_empty() && self.may_repair(&written, &fields, &mut undoing) {
+            written = self.restored(&wanted, &written, &undoing).await?;
         }
-        let is_tried = !self.repairs.begin(written.meta(), &fields, Instant::now());
-        let left = if is_tried {
+        let left = drift(&written, &wanted);
+        self.end(&wanted, present, &written, undoing, &left)
+    }
+
+    /// Writes an object in which fields of others do no harm. Writes nothing if the object is as wanted.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; [`ApplyError::Drift`] if what was restored was changed again.
+    pub(crate) async fn small<K: Applied>(
+        &self,
+        wanted: K,
+        present: &Child<K>,
+    ) -> Result<(), ApplyError> {
+        let differences = |found: &K, wanted: &K| {
+            let fields = lacking(found, wanted);
+            if fields.is_empty() && !self.verified.has_same_generation(found, wanted) {
+                return lists(wanted);
+            }
             fields
-        } else {
-            drift(&self.restored(&wanted, &written, &fields).await?, &wanted)
         };
-        if left.is_empty() {
+        let Some(undoing) = self.begin(&wanted, present, differences)? else {
             return Ok(());
+        };
+        let applied = self.applied(wanted.clone(), present).await;
+        let written = self.unless_failed(applied, present, &undoing)?;
+        let left = lacking(&written, &wanted);
+        self.end(&wanted, present, &written, undoing, &left)
+    }
+
+    /// Returns what a write is about to undo; `None` if nothing has to be written.
+    ///
+    /// # Errors
+    /// Another client changes the same fields again and again, and they must not be restored yet.
+    fn begin<K: Applied>(
+        &self,
+        wanted: &K,
+        present: &Child<K>,
+        differences: impl Fn(&K, &K) -> Vec<String>,
+    ) -> Result<Option<Undoing>, ApplyError> {
+        let Some(found) = present.ours() else {
+            let is_deletion = matches!(present, Child::Absent) && self.verified.is_lost(wanted);
+            return Ok(Some(match is_deletion {
+                true => Undoing::Deletion,
+                false => Undoing::Nothing,
+            }));
+        };
+        if self.verified.holds(found, wanted) {
+            return Ok(None);
         }
-        Err(ApplyError::Drift {
-            kind: K::kind(&()),
-            name: wanted.name_any(),
-            fields: left.join(", "),
-        })
+        if !self.verified.was_applied(found, wanted) {
+            return Ok(Some(Undoing::Nothing));
+        }
+        let fields = differences(found, wanted);
+        if fields.is_empty() {
+            // Only the status changed, or what others may change.
+            self.verified.note(found, wanted);
+            return Ok(None);
+        }
+        if !self.repairs.begin(found.meta(), &fields, Instant::now()) {
+            return Err(ApplyError::drift(found, &fields));
+        }
+        Ok(Some(Undoing::Change(fields)))
+    }
+
+    /// A write that failed was no restoration. The next one need not wait.
+    fn unless_failed<K: Applied>(
+        &self,
+        applied: Result<K, ApplyError>,
+        present: &Child<K>,
+        undoing: &Undoing,
+    ) -> Result<K, ApplyError> {
+        if let (Err(_), Undoing::Change(fields), Some(found)) = (&applied, undoing, present.ours())
+        {
+            self.repairs.overtaken(found.meta(), fields);
+        }
+        applied
+    }
+
+    /// Whether these fields may be repaired now. A repair that has begun may be finished.
+    fn may_repair<K: Applied>(&self, object: &K, fields: &[String], undoing: &mut Undoing) -> bool {
+        if matches!(undoing, Undoing::Change(_)) {
+            return true;
+        }
+        let may = self.repairs.begin(object.meta(), fields, Instant::now());
+        if may {
+            *undoing = Undoing::Change(fields.to_vec());
+        }
+        may
+    }
+
+    /// Notes the result of a write. `left` are the fields that still differ.
+    fn end<K: Applied>(
+        &self,
+        wanted: &K,
+        present: &Child<K>,
+        written: &K,
+        undoing: Undoing,
+        left: &[String],
+    ) -> Result<(), ApplyError> {
+        if !left.is_empty() {
+            self.verified.note_differing(written, wanted);
+            return Err(ApplyError::drift(written, left));
+        }
+        self.verified.note(written, wanted);
+        let restoration = match (undoing, present.ours()) {
+            (Undoing::Deletion, _) => Restoration::of_deleted(wanted),
+            (Undoing::Change(fields), Some(found)) => {
+                if found.resource_version() == written.resource_version() {
+                    self.repairs.overtaken(found.meta(), &fields);
+                    return Ok(());
+                }
+                Restoration::of_changed(found, fields)
+            }
+            (Undoing::Nothing | Undoing::Change(_), _) => return Ok(()),
+        };
+        let restorations = &self.repairs.restorations;
+        restorations.note(wanted.meta(), restoration, Instant::now());
+        Ok(())
     }
 
     /// Restores an object that server-side apply cannot merge, for example because an entry of a list has got another key,
@@ -69,6 +185,7 @@ impl Writer<'_> {
         wanted: &K,
         present: &Child<K>,
         refusal: ApplyError,
+        undoing: &mut Undoing,
     ) -> Result<K, ApplyError> {
         let Some(seen) = present.ours() else {
             return Err(refusal);
@@ -81,19 +198,19 @@ impl Writer<'_> {
         let fields = drift(&current, wanted);
         let is_same = current.meta().uid == seen.meta().uid;
         let is_repairable = is_same && !fields.is_empty();
-        if !is_repairable || !self.repairs.begin(current.meta(), &fields, Instant::now()) {
+        if !is_repairable || !self.may_repair(&current, &fields, undoing) {
             return Err(refusal);
         }
-        let restored = self.restored(wanted, &current, &fields).await?;
+        let restored = self.restored(wanted, &current, undoing).await?;
         self.applied(wanted.clone(), &Child::Ours(restored)).await
     }
 
-    /// Removes the `fields` that others set.
+    /// Makes the spec of `present` as wanted, with what others added removed.
     async fn restored<K: Whole>(
         &self,
         wanted: &K,
         present: &K,
-        fields: &[String],
+        undoing: &Undoing,
     ) -> Result<K, ApplyError> {
         let name = wanted.name_any();
         let patch = serde_json::from_value(restoration(present, wanted))
@@ -107,7 +224,7 @@ impl Writer<'_> {
             .patch(&name, &parameters, &Patch::<()>::Json(patch))
             .await
             .map_err(|source| ApplyError::of_restoration(wanted, source));
-        if matches!(restored, Err(ApplyError::Overtaken { .. })) {
+        if let (Err(ApplyError::Overtaken { .. }), Undoing::Change(fields)) = (&restored, undoing) {
             self.repairs.overtaken(present.meta(), fields);
         }
         let restored = restored?;

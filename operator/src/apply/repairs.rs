@@ -1,5 +1,5 @@
-//! Which repairs were tried. A field that comes back at once is reported and not removed again and again, because each removal
-//! from a pod template restarts every pod.
+//! Which repairs were tried. A field that comes back at once is reported and not restored again and again, because each change
+//! of a pod template restarts every pod.
 
 use std::{
     collections::HashMap,
@@ -9,6 +9,8 @@ use std::{
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
+
+use crate::apply::restorations::Restorations;
 
 /// The longest pause between two repairs of the same fields of an object.
 const MAX_PAUSE: Duration = Duration::from_secs(600);
@@ -25,7 +27,11 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(2 * MAX_PAUSE.as_secs());
 
 /// The repairs that were tried recently.
 #[derive(Debug, Default)]
-pub struct Repairs(Mutex<HashMap<Target, Repair>>);
+pub struct Repairs {
+    tried: Mutex<HashMap<Target, Repair>>,
+    /// What was restored.
+    pub restorations: Restorations,
+}
 
 /// The uid of an object, and the paths that are repaired.
 type Target = (Option<String>, Vec<String>);
@@ -56,7 +62,7 @@ impl Repairs {
     /// Notes that these fields of the object are about to be repaired. Returns false if they must not be yet: they came back
     /// too soon after the last repair, or this very version was repaired already, without effect.
     pub fn begin(&self, object: &ObjectMeta, fields: &[String], now: Instant) -> bool {
-        let mut repairs = self.0.lock();
+        let mut repairs = self.tried.lock();
         repairs.retain(|_, last| now.duration_since(last.at) < FORGOTTEN_AFTER);
         let target = (object.uid.clone(), fields.to_owned());
         let version = &object.resource_version;
@@ -79,10 +85,11 @@ impl Repairs {
         true
     }
 
-    /// Notes that the repair was not made, because the object had changed again. The next one need not wait.
+    /// Notes that the repair was not made, because the object had changed again, or that nothing had to be restored. The next
+    /// one need not wait.
     pub fn overtaken(&self, object: &ObjectMeta, fields: &[String]) {
         let target = (object.uid.clone(), fields.to_owned());
-        if let Some(last) = self.0.lock().get_mut(&target) {
+        if let Some(last) = self.tried.lock().get_mut(&target) {
             (last.version, last.pause) = (None, Duration::ZERO);
         }
     }

@@ -78,6 +78,7 @@ impl Context {
             self.dependents.forget(&owner.uid);
             self.rests.end(&owner.uid);
             self.verified.forget(&owner);
+            self.repairs.restorations.forget(&owner.uid);
             self.backoff.succeeded(&owner.uid);
             self.events.forget(&owner.uid);
             self.logged.forget(&owner.uid);
@@ -95,6 +96,9 @@ impl Context {
         self.prober.forget(&owner.uid);
         self.dependents.forget(&owner.uid);
         self.rests.end(&owner.uid);
+        // What the other release writes is no change that somebody has to be accused of.
+        self.verified.forget(owner);
+        self.repairs.restorations.forget(&owner.uid);
         self.backoff.succeeded(&owner.uid);
         self.metrics.forget(&owner.namespace, &owner.name);
     }

@@ -6,10 +6,11 @@ use jiff::Timestamp;
 
 use crate::{
     api::{SecureExporter, SecureExporterStatus},
+    apply::restorations::Restoration,
     controller::{context::Context, schedule::LONGEST_PAUSE, supervision::BlockingWork},
     names::Owner,
     observe::{children::Observed, versions::ReadObject},
-    report::{drift::Drift, problem::Problem, status},
+    report::{problem::Problem, status},
     rotation::{
         adoption::Adoption,
         annotations::Requests,
@@ -70,9 +71,7 @@ pub(crate) struct Pass<'a> {
     /// Whether the objects that the pass read had been written for this generation of the resource.
     pub(crate) is_settled: bool,
     /// What another client deleted or changed, and the pass restored.
-    pub(crate) restored: Vec<Drift>,
-    /// Whether everything was written when this process last wrote it, so that a difference is someone else's.
-    pub(crate) was_written: bool,
+    pub(crate) restored: Vec<Restoration>,
     /// Whether the pass got as far as writing.
     pub(crate) is_complete: bool,
     /// The exporters that a rotation waits for.
@@ -118,9 +117,6 @@ impl<'a> Pass<'a> {
             adoption,
             is_settled: written_for == generation,
             restored: Vec::new(),
-            was_written: remembered
-                .as_ref()
-                .is_some_and(|remembered| remembered.written_for.is_some()),
             memory: remembered.map(|remembered| remembered.memory),
             requests: Requests::read(resource.meta().annotations.as_ref()),
             previous,

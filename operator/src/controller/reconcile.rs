@@ -26,13 +26,7 @@ use crate::{
     names::{ChildKind, Owner},
     observe::{self, children::Observed},
     render,
-    report::{
-        adopted::adopted,
-        drift::{self, Drift},
-        problem::Problem,
-        seen::Served,
-        status,
-    },
+    report::{adopted::adopted, problem::Problem, seen::Served, status},
     rotation::{
         adoption::Adoption,
         annotations::read_handled,
@@ -195,6 +189,7 @@ impl Pass<'_> {
         };
         self.is_complete = true;
         self.pod_monitor(&spec, next.state.is_some()).await;
+        self.note_restorations();
         let restored = self.observed.adopted(discovers(&spec));
         let news = News {
             steps: &plan.steps,
@@ -339,7 +334,6 @@ impl Pass<'_> {
             let problem = |error| self.problems.push(Problem::Render(error));
             rendered.map_err(problem).ok()
         });
-        let drift = self.drift();
         let stored = Stored {
             state: next.state.clone(),
             order: kept_order.or_else(|| next.order.clone()),
@@ -355,8 +349,6 @@ impl Pass<'_> {
         let failed = writer.write(&wanted, observed).await;
         let is_stored = !failed.iter().any(|(child, _)| *child == ChildKind::State);
         let is_whole = failed.is_empty();
-        let is_restored = |drift: &Drift| !failed.iter().any(|(child, _)| *child == drift.child);
-        self.restored = drift.into_iter().filter(is_restored).collect();
         let failed = failed.into_iter();
         self.problems
             .extend(failed.map(|(child, source)| Problem::child(child, source)));
@@ -411,16 +403,13 @@ impl Pass<'_> {
         Some(order)
     }
 
-    /// What another client changed since this process last wrote everything.
-    fn drift(&self) -> Vec<Drift> {
-        let memory = self.memory.as_ref().filter(|_| self.was_written);
-        let state = memory.and_then(|memory| memory.stored.state.as_ref());
-        let written = state.and_then(|state| Some((state, state.accepted.as_ref()?)));
-        let before =
-            written.and_then(|(state, spec)| render::children(spec, None, self.owner, state).ok());
-        before.map_or_else(Vec::new, |before| {
-            drift::drift(&before, self.observed, self.owner)
-        })
+    /// Notes what other clients deleted or changed, and was restored.
+    fn note_restorations(&mut self) {
+        let restorations = &self.context.repairs.restorations;
+        let taken = restorations.take(&self.owner.uid, Instant::now());
+        self.restored = taken.new;
+        let repeated = taken.repeated.into_iter().map(Problem::Repeated);
+        self.problems.extend(repeated);
     }
 
     fn clock_jumped(&self) -> bool {

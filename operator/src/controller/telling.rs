@@ -6,7 +6,7 @@ use crate::{
     api::SecureExporter,
     apply::error::ApplyError,
     controller::{context::Context, pass::Pass},
-    names::{ADOPT_ANNOTATION, ChildKind},
+    names::ADOPT_ANNOTATION,
     observe::api_error,
     report::{
         announcements::{announcement, is_warning},
@@ -36,10 +36,10 @@ pub(crate) async fn tell(pass: &Pass<'_>, news: &News<'_>) {
         );
         announce(resource, context, "Adopted", &note, false).await;
     }
-    for drift in &pass.restored {
+    for restored in &pass.restored {
         // A state that was rebuilt is not the one that was lost.
-        if !(news.is_rebuilt && drift.child == ChildKind::State) {
-            announce(resource, context, "Restored", &drift.restored(), true).await;
+        if !(news.is_rebuilt && restored.name == pass.owner.state_secret()) {
+            announce(resource, context, "Restored", &restored.note(), true).await;
         }
     }
     if news.is_rebuilt {

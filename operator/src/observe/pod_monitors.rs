@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     client::WATCH_SECONDS,
-    monitoring::{DEFINITION, PodMonitor},
+    monitoring::{DEFINITION, StoredMonitor},
     names::Owner,
     observe::{api_error, children::Child},
     telemetry::repeats::Repeats,
@@ -81,11 +81,11 @@ impl PodMonitors {
     }
 }
 
-/// Reads the metadata of the PodMonitor of a resource. A restored one counts as ours without being adopted, because it
+/// Reads the PodMonitor of a resource. A restored one counts as ours without being adopted, because it
 /// contains nothing that could be planted or lost.
-pub async fn pod_monitor(client: &Client, owner: &Owner) -> Child<PartialObjectMeta<PodMonitor>> {
-    let api: Api<PodMonitor> = Api::namespaced(client.clone(), &owner.namespace);
-    Child::of(api.get_metadata_opt(&owner.workload()).await, owner, true)
+pub async fn pod_monitor(client: &Client, owner: &Owner) -> Child<StoredMonitor> {
+    let api: Api<StoredMonitor> = Api::namespaced(client.clone(), &owner.namespace);
+    Child::of(api.get_opt(&owner.workload()).await, owner, true)
 }
 
 #[cfg(test)]

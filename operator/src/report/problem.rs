@@ -2,7 +2,7 @@
 //! conditions.
 
 use crate::{
-    apply::error::ApplyError,
+    apply::{error::ApplyError, restorations::Restoration},
     lease::error::LeaseError,
     names::ChildKind,
     observe::api_error::{self, Class},
@@ -90,6 +90,9 @@ pub enum Problem {
         #[source]
         source: ApplyError,
     },
+    /// Another client deletes or changes a generated object again and again. It was restored each time.
+    #[error("{}", repeated(.0))]
+    Repeated(Restoration),
     /// The cluster has no PodMonitors, and the spec demands one.
     #[error(
         "spec.scrape.prometheusOperator.mode is Enabled, but the cluster has no PodMonitors: install the CustomResourceDefinitions of prometheus-operator, or set the mode to Auto"
@@ -235,6 +238,7 @@ impl Problem {
             Self::Lease { class, .. } => of_class(*class, "LeaseFailed"),
             Self::Child { source, .. } | Self::Apply(source) => of_apply(source),
             Self::NoPodMonitors => "NoPodMonitors",
+            Self::Repeated(_) => "RestoredRepeatedly",
             Self::Interrupted => "Interrupted",
         }
     }
@@ -249,6 +253,18 @@ impl Problem {
             _ => false,
         }
     }
+}
+
+fn repeated(last: &Restoration) -> String {
+    let Restoration { kind, name, .. } = last;
+    let (happens, fields) = match &last.fields[..] {
+        [] => ("deletes", String::new()),
+        fields => ("changes", format!(": {}", fields.join(", "))),
+    };
+    format!(
+        "another client {happens} {kind} {name} again and again{fields}{}. The operator restores it at once each time, but until then exporters or scrapers may read something else. Find the client, and exclude objects with the label app.kubernetes.io/managed-by=secure-exporter-operator there. This message disappears ten minutes after that has ended",
+        last.set_by()
+    )
 }
 
 fn of_apply(error: &ApplyError) -> &'static str {

@@ -181,6 +181,8 @@ fn every_kind_of_field_of_the_pods_is_ours() {
         ("securityContext/readOnlyRootFilesystem", json!(false)),
         ("securityContext/procMount", json!("Unmasked")),
         ("resources/claims", json!([{"name": "gpu"}])),
+        ("resources/requests/memory", json!("1Gi")),
+        ("resources/limits/memory", json!("many")),
     ];
     let container_lists = [
         ("args/-", json!("--no-collector.cpu"), "args"),

@@ -13,6 +13,7 @@ mod crd_definition;
 mod documentation;
 mod drift;
 mod fake_api;
+mod fights;
 mod lease;
 mod log_bodies;
 mod observation;

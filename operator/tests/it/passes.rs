@@ -44,7 +44,9 @@ impl Store {
                 let name = body["metadata"]["name"].as_str().unwrap_or("generated");
                 self.put(&format!("{path}/{name}"), body)
             }
-            "PUT" | "APPLY" => self.put(path, body),
+            "PUT" => self.put(path, body),
+            "APPLY" => self.merge(path, body),
+            "PATCH" if !path.contains("/secureexporters/") => self.merge(path, body),
             "DELETE" if self.refuses_to_delete => refusal(403, "Forbidden", &[]),
             "DELETE" => {
                 self.objects.remove(path);
@@ -73,6 +75,19 @@ impl Store {
         (200, json!({"metadata": {}, "items": items}))
     }
 
+    /// Lists are replaced. Where nothing changes, the version stays.
+    fn merge(&mut self, path: &str, patch: &Value) -> (u16, Value) {
+        let Some(before) = self.objects.get(path).cloned() else {
+            return self.put(path, patch);
+        };
+        let mut after = before.clone();
+        merge(&mut after, patch);
+        if after == before {
+            return (200, before);
+        }
+        self.put(path, &after)
+    }
+
     pub(crate) fn put(&mut self, path: &str, object: &Value) -> (u16, Value) {
         self.writes += 1;
         let mut object = object.clone();
@@ -80,6 +95,21 @@ impl Store {
         object["metadata"]["resourceVersion"] = self.writes.to_string().into();
         self.objects.insert(path.to_owned(), object.clone());
         (200, object)
+    }
+}
+
+fn merge(object: &mut Value, patch: &Value) {
+    match (object, patch) {
+        (Value::Object(object), Value::Object(patch)) => {
+            for (field, patch) in patch {
+                if patch.is_null() {
+                    object.remove(field);
+                } else {
+                    merge(object.entry(field).or_insert(Value::Null), patch);
+                }
+            }
+        }
+        (object, patch) => object.clone_from(patch),
     }
 }
 

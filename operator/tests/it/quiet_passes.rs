@@ -26,7 +26,7 @@ const RESOURCE: &str =
     "/apis/secureexporter.dev/v1alpha1/namespaces/monitoring/secureexporters/nodes";
 const SERVICE: &str = "/api/v1/namespaces/monitoring/services/nodes";
 
-async fn cluster() -> (FakeApi, Arc<Mutex<Store>>) {
+pub(crate) async fn cluster() -> (FakeApi, Arc<Mutex<Store>>) {
     let mut store = Store::default();
     store.objects.insert(RESOURCE.to_owned(), json!(resource()));
     let store = Arc::new(Mutex::new(store));
@@ -46,7 +46,7 @@ async fn pass(api: &FakeApi, context: &Context) -> Vec<Request> {
     of_objects.collect()
 }
 
-fn writes(requests: &[Request]) -> Vec<String> {
+pub(crate) fn writes(requests: &[Request]) -> Vec<String> {
     let writes = requests.iter().filter(|request| request.verb != "GET");
     writes
         .map(|it| format!("{} {}", it.verb, it.path))
@@ -63,7 +63,7 @@ async fn what_is_as_it_was_after_the_last_write_is_not_written_again() {
     assert_eq!(writes(&quiet), Vec::<String>::new());
     assert_eq!(quiet.len(), 9, "one GET for each generated object");
 
-    // Another client changes the Service, and then restores it: it has another version.
+    // Another client changes the Service.
     let mut service = store.lock().objects[SERVICE].clone();
     service["metadata"]["resourceVersion"] = "1000".into();
     service["spec"]["ports"][0]["port"] = 1.into();

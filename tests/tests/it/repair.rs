@@ -179,6 +179,35 @@ fn a_field_that_a_policy_sets_again_is_reported_and_left() -> Result<()> {
 }
 
 #[test]
+fn a_field_of_ours_that_is_set_again_is_reported_with_its_manager_and_restored_later() -> Result<()>
+{
+    in_namespace(&Slot::shared(), "repair-fight", |namespace| {
+        const FIELD: &str = "/spec/template/spec/containers/0/resources/requests/memory";
+        let exporters = ready(namespace)?;
+        let kubectl = &namespace.kubectl;
+        let set = json!([{"op": "replace", "path": FIELD, "value": "1Gi"}]);
+        let memory = || -> Result<Value> {
+            let now = kubectl.get("daemonset", "nodes")?;
+            Ok(now.pointer(FIELD).context("no request")?.clone())
+        };
+        let before = memory()?;
+        edit(kubectl, "daemonset", "nodes", &set)?;
+        wait_until("the first restoration", REPAIR, || {
+            Ok((memory()? == before).then_some(()))
+        })?;
+        edit(kubectl, "daemonset", "nodes", &set)?;
+        let path = "spec.template.spec.containers[exporter].resources.requests.memory";
+        let refusal = exporters.wait_refused(&["DaemonSet nodes", path, "kubectl"])?;
+        assert_eq!(refusal["reason"], "ForeignFields", "{refusal}");
+        // Nobody sets it any more.
+        wait_until("the second restoration", REPAIR, || {
+            Ok((memory()? == before).then_some(()))
+        })?;
+        exporters.wait_ready()
+    })
+}
+
+#[test]
 fn an_immutable_secret_is_reported_with_the_command_that_fixes_it() -> Result<()> {
     in_namespace(&Slot::shared(), "repair-secret", |namespace| {
         let exporters = ready(namespace)?;
