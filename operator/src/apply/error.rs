@@ -174,16 +174,10 @@ impl ApplyError {
         }
     }
 
-    /// A refused JSON patch. Without a field, the refusal is about the patch itself: one of its tests failed.
-    pub(crate) fn of_restoration<K>(object: &K, source: kube::Error) -> Self
-    where
-        K: Resource<DynamicType = ()> + Serialize,
-    {
-        if is_invalid(&source) && api_error::causes(&source).all(|cause| cause.field.is_empty()) {
-            let (kind, name) = (K::kind(&()), object.name_any());
-            return Self::Overtaken { kind, name };
-        }
-        Self::api("patch", object, source)
+    /// The object changed before it could be repaired.
+    pub(crate) fn overtaken<K: Resource<DynamicType = ()>>(object: &K) -> Self {
+        let (kind, name) = (K::kind(&()), object.name_any());
+        Self::Overtaken { kind, name }
     }
 
     /// Whether the API server found the object invalid that results from a write.
@@ -230,6 +224,12 @@ impl ApplyError {
             Self::Overtaken { .. } => true,
         }
     }
+}
+
+/// Whether a JSON patch was refused without naming a field of the object. Then either one of its tests failed, or an admission
+/// policy refused the write.
+pub(crate) fn is_without_field(refusal: &kube::Error) -> bool {
+    is_invalid(refusal) && api_error::causes(refusal).all(|cause| cause.field.is_empty())
 }
 
 fn is_invalid(error: &kube::Error) -> bool {

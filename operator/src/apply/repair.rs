@@ -15,7 +15,7 @@ use crate::{
     apply::{
         Writer,
         drift::{Applied, Whole, drift, lacking, lists, restoration},
-        error::ApplyError,
+        error::{ApplyError, is_without_field},
         restorations::Restoration,
     },
     names::FIELD_MANAGER,
@@ -219,18 +219,29 @@ impl Writer<'_> {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
-        let restored = self
-            .api_of(wanted)
+        let api = self.api_of(wanted);
+        let restored = match api
             .patch(&name, &parameters, &Patch::<()>::Json(patch))
             .await
-            .map_err(|source| ApplyError::of_restoration(wanted, source));
-        if let (Err(ApplyError::Overtaken { .. }), Undoing::Change(fields)) = (&restored, undoing) {
-            self.repairs.overtaken(present.meta(), fields);
-        }
-        let restored = restored?;
+        {
+            Ok(restored) => restored,
+            Err(refusal) if is_without_field(&refusal) && self.has_changed(present).await => {
+                if let Undoing::Change(fields) = undoing {
+                    self.repairs.overtaken(present.meta(), fields);
+                }
+                return Err(ApplyError::overtaken(wanted));
+            }
+            Err(refusal) => return Err(ApplyError::api("patch", wanted, refusal)),
+        };
         if restored.resource_version() != present.resource_version() {
             self.metrics.wrote(K::kind(&()));
         }
         Ok(restored)
+    }
+
+    /// Whether an object is no longer the version that was read.
+    async fn has_changed<K: Whole>(&self, read: &K) -> bool {
+        let now = self.api_of(read).get_metadata(&read.name_any()).await;
+        now.is_ok_and(|now| now.resource_version() != read.resource_version())
     }
 }

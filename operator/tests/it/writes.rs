@@ -230,9 +230,16 @@ async fn a_version_that_cannot_be_repaired_is_tried_once_and_reported() {
 
 #[tokio::test]
 async fn an_object_that_changes_during_its_repair_is_read_again() {
-    let api = FakeApi::start(|request| match request.verb.as_str() {
+    let mut version = 1000;
+    let api = FakeApi::start(move |request| match request.verb.as_str() {
         // As the API server answers to a failed test of a JSON patch.
         "JSON-PATCH" => refusal(422, "Invalid", &[("UnexpectedServerResponse", "")]),
+        "GET" => {
+            let mut service = edited_service();
+            version += 1;
+            service["metadata"]["resourceVersion"] = version.to_string().into();
+            (200, service)
+        }
         _ => port_conflict(&mut false, request),
     })
     .await;
@@ -241,6 +248,26 @@ async fn an_object_that_changes_during_its_repair_is_read_again() {
         let failed = write(&operator, &api, &with_edited_service()).await;
         assert!(
             matches!(&failed[..], [error] if error.is_conflict() && error.is_passing()),
+            "{failed:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_refuses_every_write_is_no_conflict() {
+    let api = FakeApi::start(|request| match request.verb.as_str() {
+        "APPLY" | "JSON-PATCH" => refusal(422, "Invalid", &[("", "")]),
+        _ => port_conflict(&mut false, request),
+    })
+    .await;
+    let operator = Operator::default();
+    for _ in 0..3 {
+        let failed = write(&operator, &api, &with_edited_service()).await;
+        assert!(failed.iter().any(ApplyError::is_invalid), "{failed:?}");
+        assert!(
+            !failed
+                .iter()
+                .any(|error| error.is_conflict() || error.is_passing()),
             "{failed:?}"
         );
     }
