@@ -277,7 +277,10 @@ impl World {
         };
         let is_open = self.store.state.get().is_some_and(|it| it.order.is_some());
         let ValidIssuer::CertManager { issuer, .. } = &self.spec.issuer else {
-            return !is_open && orders.requests.is_empty();
+            // One may be left whose answer was taken: the operator died before it deleted it, and then the issuer changed.
+            // It goes with the resource.
+            let is_answered = |it: &Request| it.object.status.is_some();
+            return !is_open && orders.requests.iter().all(is_answered);
         };
         let wanted = Correspondence {
             spec: &self.spec,
