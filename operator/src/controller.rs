@@ -81,12 +81,19 @@ pub async fn watch(context: Arc<Context>, namespace: Option<&str>, stop: &Cancel
         failed.notify_one();
         let cause = api_error::within(error);
         let error = cause.map_or_else(|| error.to_string(), api_error::text);
-        if repeats.is_new(&error) {
+        if !repeats.is_new(&error) {
+            return;
+        }
+        if cause.is_some_and(is_refused) {
+            tracing::warn!(
+                namespace,
+                error,
+                "a watch is refused; until it is allowed, changes are only noticed after up to a minute. The chart's Role or ClusterRole allows it: `helm upgrade` restores that"
+            );
+            // They report what is missing.
+            context.wake_all(in_scope);
+        } else {
             tracing::warn!(namespace, error, "a watch failed; retrying");
-            if cause.is_some_and(is_refused) {
-                // They report what is missing.
-                context.wake_all(in_scope);
-            }
         }
     };
 

@@ -44,7 +44,7 @@ async fn wait_until_listed(context: &Context, health: &Health, namespace: Option
         let error = api_error::text(&error);
         if repeats.is_new(&error) {
             let problem = if is_refused && namespace.is_some() {
-                "cannot list SecureExporters: the namespace or the operator's Role in it does not exist; the other namespaces are not affected. Create the namespace and run `helm upgrade`, or remove it from watchNamespaces"
+                "cannot list SecureExporters: the namespace does not exist, or the operator's Role or RoleBinding in it is missing or grants too little; the other namespaces are not affected. If the namespace is missing, create it or remove it from watchNamespaces; then run `helm upgrade`, which restores the Role"
             } else {
                 "cannot list SecureExporters; retrying"
             };

@@ -15,7 +15,10 @@ use crate::{
     client::WATCH_SECONDS,
     monitoring::{DEFINITION, StoredMonitor},
     names::Owner,
-    observe::{api_error, children::Child},
+    observe::{
+        api_error::{self, Class},
+        children::Child,
+    },
     telemetry::repeats::Repeats,
 };
 
@@ -43,14 +46,22 @@ impl PodMonitors {
                 Ok(watcher::Event::Apply(_)) => self.set(true),
                 Ok(watcher::Event::Delete(_)) => self.set(false),
                 Err(error) => {
-                    let error = api_error::within(&error)
-                        .map_or_else(|| error.to_string(), api_error::text);
-                    if repeats.is_new(&error) {
-                        tracing::warn!(
-                            error,
-                            "cannot watch the CustomResourceDefinition {DEFINITION}: PodMonitors are only written where spec.scrape.prometheusOperator.mode is Enabled"
-                        );
+                    let cause = api_error::within(&error);
+                    let text = cause.map_or_else(|| error.to_string(), api_error::text);
+                    if !repeats.is_new(&text) {
+                        continue;
                     }
+                    let is_refused =
+                        cause.is_some_and(|it| api_error::class(it) == Class::Forbidden);
+                    let outcome = if is_refused {
+                        "until it is allowed, PodMonitors are only written where spec.scrape.prometheusOperator.mode is Enabled"
+                    } else {
+                        "retrying"
+                    };
+                    tracing::warn!(
+                        error = text,
+                        "cannot watch the CustomResourceDefinition {DEFINITION}: {outcome}"
+                    );
                 }
             }
         }

@@ -284,7 +284,7 @@ fn stragglers(tally: &Tally, owner: &Owner) -> String {
         .collect();
     let proceed = patch(owner, r#"{"onStragglers":"Proceed"}"#);
     format!(
-        "The rotation is waiting, and the old credential keeps working. {} To let the rotation drop the old credential after spec.rotation.clientOverlap in any case: {proceed}",
+        "The rotation is waiting, and the old credential keeps working. {} To let the rotation drop the old credential after spec.rotation.clientOverlap all the same, which fails the scrapes of those that it waits for: {proceed}",
         sentences.join(" ")
     )
 }
@@ -332,7 +332,7 @@ fn nodes(tally: &Tally) -> Option<String> {
         named.push(format!("and {rest} more"));
     }
     Some(format!(
-        "These exporters have fallen behind: {}. Repair them, or remove their nodes.",
+        "It waits for these exporters: {}. A changed Secret takes up to two minutes to arrive; if an exporter is still named after that, its log says why.",
         named.join("; ")
     ))
 }
@@ -471,7 +471,7 @@ mod tests {
             holding: vec![("node2".into(), used), ("node1".into(), used)],
             ..Tally::default()
         };
-        let proceed = "To let the rotation drop the old credential after spec.rotation.clientOverlap in any case: kubectl patch secureexporter nodes -n monitoring --type=merge -p '{\"spec\":{\"rotation\":{\"onStragglers\":\"Proceed\"}}}'";
+        let proceed = "To let the rotation drop the old credential after spec.rotation.clientOverlap all the same, which fails the scrapes of those that it waits for: kubectl patch secureexporter nodes -n monitoring --type=merge -p '{\"spec\":{\"rotation\":{\"onStragglers\":\"Proceed\"}}}'";
         let client = "A client still uses the old password: within the last 1h it scraped node1, node2. Find that client and give it the password in Secret nodes-scrape; a copy that was made by hand is not updated.";
         let begin = "The rotation is waiting, and the old credential keeps working.";
         assert_eq!(
@@ -485,7 +485,7 @@ mod tests {
         assert_eq!(
             stragglers(&tally, &owner()),
             format!(
-                "{begin} {client} These exporters have fallen behind: 1 node has no exporter pod; node3: the exporter does not accept the new password yet. Repair them, or remove their nodes. {proceed}"
+                "{begin} {client} It waits for these exporters: 1 node has no exporter pod; node3: the exporter does not accept the new password yet. A changed Secret takes up to two minutes to arrive; if an exporter is still named after that, its log says why. {proceed}"
             )
         );
     }
