@@ -299,8 +299,8 @@ fn going_back_before_the_new_certificate_was_served_waits_for_nothing() {
     assert_eq!(passes.state().authorities.len(), 1);
 }
 
-#[test]
-fn going_back_to_a_ca_that_is_still_trusted_overlaps_again() {
+/// One issuer, and another one that was given a moment ago: the first one is still trusted.
+fn just_changed() -> (Passes, Supply, Supply) {
     let begin = "2027-01-01T00:00:00Z".parse().unwrap();
     let (first, second) = (
         supplied(&authority(1), DAY, begin),
@@ -311,6 +311,12 @@ fn going_back_to_a_ca_that_is_still_trusted_overlaps_again() {
     passes.pass(&second);
     passes.now += OVERLAP;
     passes.pass(&second);
+    (passes, first, second)
+}
+
+#[test]
+fn going_back_to_a_ca_that_is_still_trusted_overlaps_again() {
+    let (mut passes, first, second) = just_changed();
     assert!(is_served_of(&passes, &second));
     assert!(serves(&passes.pass(&first)));
     // Exporters may serve the second one for a while.
@@ -383,16 +389,7 @@ fn distrust_replaces_the_operators_own_ca_while_it_still_signs() {
 
 #[test]
 fn distrust_ends_the_overlap_with_the_previous_issuer() {
-    let begin = "2027-01-01T00:00:00Z".parse().unwrap();
-    let (first, second) = (
-        supplied(&authority(1), DAY, begin),
-        supplied(&authority(2), DAY, begin),
-    );
-    let mut passes = Passes::new(&first);
-    passes.pass(&second);
-    passes.pass(&second);
-    passes.now += OVERLAP;
-    passes.pass(&second);
+    let (mut passes, _, second) = just_changed();
     assert!(is_served_of(&passes, &second) && passes.state().authorities.len() == 2);
     passes.ask(DISTRUST_ANNOTATION, "ca");
     let drop = Step::Authority(AuthorityStep::DropOthers);
