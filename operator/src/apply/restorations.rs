@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use crate::apply::field_managers::setter;
 
-/// So many restorations of an object within [`WINDOW`] are a fight: one that goes on for half a minute, or one with a round
-/// in every minute.
+/// If the same change is undone so many times within [`WINDOW`], it is a fight: one that lasts for half a minute, or one with a
+/// round in every minute.
 const MANY: usize = 10;
 
 /// How long a restoration counts.
@@ -58,6 +58,10 @@ impl Restoration {
         }
     }
 
+    fn change(&self) -> Change {
+        ((self.kind.clone(), self.name.clone()), self.fields.clone())
+    }
+
     /// The note of the event.
     pub fn note(&self) -> String {
         let Self { kind, name, .. } = self;
@@ -91,13 +95,17 @@ pub struct Restorations(Mutex<HashMap<String, OfResource>>);
 /// Kind and name of an object.
 type Object = (Cow<'static, str>, String);
 
+/// An object, and the fields of it that were changed.
+type Change = (Object, Vec<String>);
+
 /// Of one resource. It contains nothing secret.
 #[derive(Debug, Default)]
 struct OfResource {
     /// Hash of what was last stored in each generated Secret and ConfigMap.
     stored: HashMap<Object, [u8; 32]>,
-    recent: HashMap<Object, Vec<Instant>>,
-    last: HashMap<Object, Restoration>,
+    /// When each change was undone.
+    recent: HashMap<Change, Vec<Instant>>,
+    last: HashMap<Change, Restoration>,
     /// Those that were not taken yet.
     new: Vec<Restoration>,
 }
@@ -107,7 +115,7 @@ struct OfResource {
 pub struct Taken {
     /// Those since the last look, without those that are repeated.
     pub new: Vec<Restoration>,
-    /// The last restoration of each object that is restored again and again.
+    /// The last restoration of each change that is undone again and again.
     pub repeated: Vec<Restoration>,
 }
 
@@ -139,13 +147,13 @@ impl Restorations {
         };
         let mut all = self.0.lock();
         let of_resource = all.entry(uid).or_default();
-        let object = (restoration.kind.clone(), restoration.name.clone());
+        let change = restoration.change();
         of_resource
             .recent
-            .entry(object.clone())
+            .entry(change.clone())
             .or_default()
             .push(now);
-        of_resource.last.insert(object, restoration.clone());
+        of_resource.last.insert(change, restoration.clone());
         of_resource.new.push(restoration);
     }
 
@@ -162,16 +170,16 @@ impl Restorations {
         let recent = &of_resource.recent;
         of_resource
             .last
-            .retain(|object, _| recent.contains_key(object));
-        let is_many = |object: &Object| recent.get(object).is_some_and(|it| it.len() >= MANY);
+            .retain(|change, _| recent.contains_key(change));
+        let is_many = |change: &Change| recent.get(change).is_some_and(|it| it.len() >= MANY);
         let mut new = mem::take(&mut of_resource.new);
-        new.retain(|it| !is_many(&(it.kind.clone(), it.name.clone())));
+        new.retain(|it| !is_many(&it.change()));
         let repeated = of_resource
             .last
             .iter()
-            .filter(|(object, _)| is_many(object));
+            .filter(|(change, _)| is_many(change));
         let mut repeated: Vec<Restoration> = repeated.map(|(_, last)| last.clone()).collect();
-        repeated.sort_unstable_by(|a, b| (&a.kind, &a.name).cmp(&(&b.kind, &b.name)));
+        repeated.sort_unstable_by_key(Restoration::change);
         Taken { new, repeated }
     }
 
@@ -219,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restoration_is_told_once_and_a_fight_as_long_as_it_lasts() {
+    fn a_restoration_is_reported_once_and_a_fight_as_long_as_it_lasts() {
         let (restorations, object) = (Restorations::default(), object());
         let (uid, start) = (Owner::nodes().uid, Instant::now());
         let restoration = Restoration::of_deleted(&object);
@@ -241,6 +249,19 @@ mod tests {
             );
         }
         assert_eq!(restorations.take(&uid, at(700)), Taken::default());
+    }
+
+    #[test]
+    fn many_different_changes_are_no_fight() {
+        let (restorations, object) = (Restorations::default(), object());
+        let (uid, now) = (Owner::nodes().uid, Instant::now());
+        for number in 0..2 * MANY {
+            let field = format!("data.{number}");
+            let restoration = Restoration::of_changed(&object, vec![field]);
+            restorations.note(&object.metadata, restoration, now);
+        }
+        let taken = restorations.take(&uid, now);
+        assert_eq!((taken.new.len(), taken.repeated.len()), (2 * MANY, 0));
     }
 
     #[test]

@@ -185,7 +185,7 @@ fn a_field_of_ours_that_is_set_again_is_reported_with_its_manager_and_restored_l
         const FIELD: &str = "/spec/template/spec/containers/0/resources/requests/memory";
         let exporters = ready(namespace)?;
         let kubectl = &namespace.kubectl;
-        let set = json!([{"op": "replace", "path": FIELD, "value": "1Gi"}]);
+        let set = json!([{"op": "replace", "path": FIELD, "value": "40Mi"}]);
         let memory = || -> Result<Value> {
             let now = kubectl.get("daemonset", "nodes")?;
             Ok(now.pointer(FIELD).context("no request")?.clone())
