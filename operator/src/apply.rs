@@ -239,7 +239,7 @@ impl Writer<'_> {
         let name = binding.name_any();
         let empty = empty(binding);
         let fields = vec!["subjects".to_owned()];
-        // Then somebody else filled it again.
+        // Then another client filled it again.
         let was_empty = self.verified.was_applied(binding, &empty);
         if was_empty && !self.repairs.begin(binding.meta(), &fields, Instant::now()) {
             return Err(ApplyError::drift(binding, &fields));

@@ -1,4 +1,4 @@
-//! Writes the Secrets and ConfigMaps. Nothing holds a write back, whoever else changes them: a certificate must never expire.
+//! Writes the Secrets and ConfigMaps. A write never waits because another client changes them: a certificate must not expire.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -51,7 +51,7 @@ impl Generated for ConfigMap {
 
 impl Writer<'_> {
     /// Replaces an object with generated material only in the version that was read: a blind write could lose a key. It never
-    /// waits, whoever else changes the object.
+    /// waits because another client changes the object.
     pub(super) async fn generated<K: Generated>(
         &self,
         wanted: &K,

@@ -96,7 +96,7 @@ impl Context {
         self.prober.forget(&owner.uid);
         self.dependents.forget(&owner.uid);
         self.rests.end(&owner.uid);
-        // What the other release writes is no change that somebody has to be accused of.
+        // What the other release writes must not be reported as a change by another client.
         self.verified.forget(owner);
         self.repairs.restorations.forget(&owner.uid);
         self.backoff.succeeded(&owner.uid);

@@ -319,7 +319,7 @@ async fn a_role_binding_that_is_filled_again_is_reported() {
     let subjects = quiet.store.lock().objects[BINDING]["subjects"].clone();
     quiet.resource.spec.scrape.service_accounts.clear();
     let withdrawn = |passed: &Passed| passed.writes.iter().any(|it| it.contains(BINDING));
-    // The first time for the change of the resource, the second time because somebody filled it.
+    // The first time for the change of the resource, the second time because another client filled it.
     for expected in [true, true, false, false] {
         assert_eq!(withdrawn(&quiet.pass().await), expected);
         quiet.set(BINDING, "/subjects", &subjects);

@@ -196,7 +196,7 @@ impl World {
             self.distrusted = Distrusted::default();
         }
         if known.state.is_none() && self.store.scrape_generation() < self.distrusted.since {
-            // Only one of the two Secrets was published, so that nothing can be rebuilt, and everything begins anew.
+            // Only one of the two Secrets was published, so that nothing can be rebuilt, and everything starts from the beginning.
             self.distrusted = Distrusted {
                 since: known.published_generation.saturating_add(1),
                 ..Distrusted::default()

@@ -96,7 +96,7 @@ fn of_an_earlier_chart(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// kubectl owns the fields that it has set, so that Helm must be told to overwrite them.
+/// kubectl owns the fields that it has set, so that Helm overwrites them only with --force-conflicts.
 fn of_kubectl(cluster: &Cluster) -> Result<()> {
     let kubectl = cluster.kubectl("default");
     kubectl.delete("crd", NAME)?;

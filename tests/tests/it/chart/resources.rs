@@ -54,7 +54,7 @@ fn resources_that_cannot_be_are_refused_by_name() -> Result<()> {
         let refusal = refusal.with_context(|| format!("accepted: {list}"))?;
         anyhow::Ok(format!("{refusal:#}"))
     };
-    for (list, told) in [
+    for (list, expected) in [
         (&shop, "add the namespace to watchNamespaces"),
         (&json!([{"spec": {}}]), "/secureExporters/0"),
         (&json!([{"name": "1"}]), "/secureExporters/0/name"),
@@ -62,7 +62,7 @@ fn resources_that_cannot_be_are_refused_by_name() -> Result<()> {
         (&json!({"nodes": {}}), "/secureExporters"),
     ] {
         let refusal = refusal(list, &[])?;
-        ensure!(refusal.contains(told), "{list}: {refusal}");
+        ensure!(refusal.contains(expected), "{list}: {refusal}");
     }
     rendered(&shop, &["--set", "watchNamespaces={*}"])?;
 

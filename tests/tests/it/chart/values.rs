@@ -386,8 +386,8 @@ fn a_flag_that_the_chart_sets_cannot_be_set_again() -> Result<()> {
         let refusal = with_values(&json!({"extraArgs": [argument]})).err();
         let refusal = refusal.with_context(|| format!("accepted: {argument}"))?;
         let (flag, _) = argument.split_once('=').unwrap_or((argument, ""));
-        let told = format!("extraArgs must not contain {flag}, because the chart sets it");
-        ensure!(format!("{refusal:#}").contains(&told), "{refusal:#}");
+        let expected = format!("extraArgs must not contain {flag}, because the chart sets it");
+        ensure!(format!("{refusal:#}").contains(&expected), "{refusal:#}");
     }
     Ok(())
 }
